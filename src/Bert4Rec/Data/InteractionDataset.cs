@@ -1,0 +1,46 @@
+namespace Bert4Rec.Data;
+
+/// <summary>
+/// Everybody's events in time order, by internal ids: user u's events are <c>Items[UserOffsets[u]..UserOffsets[u + 1]]</c>, oldest first.
+/// </summary>
+public sealed class InteractionDataset
+{
+    public InteractionDataset(Vocabulary users, Vocabulary items, int[] userOffsets, int[] eventItems)
+    {
+        Users = users;
+        Items = items;
+        UserOffsets = userOffsets;
+        EventItems = eventItems;
+    }
+
+    public Vocabulary Users { get; }
+
+    public Vocabulary Items { get; }
+
+    /// <summary>[UserCount + 1]; user 0 (padding) has no events.</summary>
+    public int[] UserOffsets { get; }
+
+    /// <summary>[events] item ids.</summary>
+    public int[] EventItems { get; }
+
+    /// <summary>Users, padding included: RecBole's user_num.</summary>
+    public int UserCount => Users.Count;
+
+    /// <summary>Items, padding included: RecBole's n_items.</summary>
+    public int ItemCount => Items.Count;
+
+    /// <summary>The events before a sample's target, oldest first, at most the last <paramref name="maximumLength"/>.</summary>
+    public ReadOnlySpan<int> History(Sample sample, int maximumLength)
+    {
+        int start = Math.Max(UserOffsets[sample.User], sample.Event - maximumLength);
+        return EventItems.AsSpan(start, sample.Event - start);
+    }
+
+    public int Target(Sample sample) => EventItems[sample.Event];
+}
+
+/// <summary>"What does this user take next?": the event to predict, by its index in <see cref="InteractionDataset.EventItems"/>.</summary>
+public readonly record struct Sample(int User, int Event);
+
+/// <summary>The samples of each part, user by user in time order.</summary>
+public sealed record DatasetSplit(Sample[] Train, Sample[] Valid, Sample[] Test);

@@ -1,0 +1,21 @@
+namespace Bert4Rec;
+
+/// <summary>
+/// The run cannot go on because of what the user gave it. The message is one line that names the file, the line and the value, and says
+/// what would be right; the command line prints it without a stack trace and exits with 1.
+/// </summary>
+public sealed class InputException : Exception
+{
+    public InputException(string message)
+        : base(message)
+    {
+    }
+
+    public InputException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
+
+    /// <summary>An error at a line of a file: "FILE:LINE: message".</summary>
+    public static InputException At(string file, long line, string message) => new($"{file}:{line}: {message}");
+}
