@@ -1,0 +1,61 @@
+namespace Bert4Rec.Kernels.Cpu;
+
+/// <summary>Draws the cloze mask and lists the masked rows in order, sequence by sequence.</summary>
+internal static unsafe class ClozeMask<S, V>
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    public static int Draw(
+        Scratch scratch, int* tokens, int* offsets, int sequences, in ClozeMasking masking, int* maskedTokens, int* maskedRows, int* targets, int* maskedOffsets)
+    {
+        int count = 0;
+        maskedOffsets[0] = 0;
+        for (int b = 0; b < sequences; b++)
+        {
+            int start = offsets[b], length = offsets[b + 1] - start;
+            float* keep = scratch.Request(DropoutLayer<S, V>.MaskLength(length));
+            int masked = DrawSequence(keep, masking, (uint)b, length);
+            int skipped = Math.Max(0, masked - masking.CountedLimit);
+            for (int p = 0; p < length; p++)
+            {
+                int row = start + p;
+                maskedTokens[row] = keep[p] == 0 ? masking.MaskToken : tokens[row];
+                if (keep[p] != 0 || skipped-- > 0 || (p == 0 && masking.SkipFirst))
+                    continue;
+                maskedRows[count] = row;
+                targets[count++] = tokens[row];
+            }
+            maskedOffsets[b + 1] = count;
+        }
+        return count;
+    }
+
+    /// <summary>Sets keep[p] to 0 for the masked events; returns how many there are.</summary>
+    private static int DrawSequence(float* keep, in ClozeMasking masking, uint sequence, int length)
+    {
+        uint row = masking.Key.FirstRow + sequence;
+        uint lastOnly = Philox.Cell(masking.Key.Seed, masking.Key.Step, masking.Key.Stream + 1, row, 0);
+        int masked = 0;
+        if (Philox.ToUnit(lastOnly) < masking.LastOnlyShare)
+        {
+            new Span<float>(keep, length).Fill(1);
+        }
+        else
+        {
+            // (word >> 8) / 2²⁴ < ratio, said of the word.
+            ulong threshold = (ulong)Math.Ceiling(masking.MaskRatio * 16777216.0) << 8;
+            if (threshold > uint.MaxValue)
+                new Span<float>(keep, length).Clear();
+            else
+                Simd<S, V>.ThresholdRow(masking.Key, row, (uint)threshold, 1, keep, length);
+            for (int p = 0; p < length; p++)
+                masked += keep[p] == 0 ? 1 : 0;
+            if (masked > 0 || !masking.AtLeastOne)
+                return masked;
+        }
+        if (length == 0)
+            return 0;
+        keep[length - 1] = 0;
+        return 1;
+    }
+}
