@@ -68,28 +68,20 @@ internal static unsafe class MatMul<S, V>
     /// <summary>
     /// c[i, j] = init[i, j] + Σₖ a[i · aRow + k · aStep] · b[k · bRow + j] for i &lt; m, j &lt; n. Each c is one chain of multiply-adds in the
     /// order of k, whatever tile it falls in, so its bits depend on neither the shape nor the vector width. init may be c itself.
-    /// b and init are read up to four vectors past column n.
+    /// b and init are read up to a vector past column n.
     /// </summary>
     public static void Product(int m, int n, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
     {
-        for (int j = 0; j < n;)
+        int j = 0;
+        for (; j + (S.TileVectors * S.Width) <= n; j += S.TileVectors * S.Width)
+            Panel(S.TileVectors, m, k, a, aRow, aStep, b + j, bRow, init + j, initRow, c + j, cRow);
+        for (int vectors = 2; vectors > 0; vectors--)
         {
-            int left = n - j;
-            int vectors = left > 2 * S.Width && S.TileVectors == 4 ? 4 : left > S.Width ? 2 : 1;
-            int columns = Math.Min(left, vectors * S.Width);
-            for (int i = 0; i < m; i += TileRows)
-            {
-                int rows = Math.Min(TileRows, m - i);
-                float* ai = a + (i * aRow), initi = init + (i * initRow) + j, ci = c + (i * cRow) + j;
-                if (vectors == 4)
-                    Tile4(rows, columns, k, ai, aRow, aStep, b + j, bRow, initi, initRow, ci, cRow);
-                else if (vectors == 2)
-                    Tile2(rows, columns, k, ai, aRow, aStep, b + j, bRow, initi, initRow, ci, cRow);
-                else
-                    Tile1(rows, columns, k, ai, aRow, aStep, b + j, bRow, initi, initRow, ci, cRow);
-            }
-            j += columns;
+            for (; j + (vectors * S.Width) <= n; j += vectors * S.Width)
+                Panel(vectors, m, k, a, aRow, aStep, b + j, bRow, init + j, initRow, c + j, cRow);
         }
+        if (j < n)
+            PartPanel(m, n - j, k, a, aRow, aStep, b + j, bRow, init + j, initRow, c + j, cRow);
     }
 
     /// <summary>sums[j] += Σᵢ x[i, j]</summary>
@@ -159,6 +151,36 @@ internal static unsafe class MatMul<S, V>
         return zeros;
     }
 
+    private static void Panel(int vectors, int m, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
+    {
+        for (int i = 0; i < m; i += TileRows)
+        {
+            int rows = Math.Min(TileRows, m - i);
+            if (vectors == 4)
+                Tile4(rows, k, a, aRow, aStep, b, bRow, init, initRow, c, cRow);
+            else if (vectors == 2)
+                Tile2(rows, k, a, aRow, aStep, b, bRow, init, initRow, c, cRow);
+            else
+                Tile1(rows, k, a, aRow, aStep, b, bRow, init, initRow, c, cRow);
+            a += TileRows * aRow;
+            init += TileRows * initRow;
+            c += TileRows * cRow;
+        }
+    }
+
+    /// <summary>Fewer columns than a vector: the tile goes to the stack, and its columns from there.</summary>
+    private static void PartPanel(int m, int columns, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
+    {
+        float* tile = stackalloc float[TileRows * 16];
+        for (int i = 0; i < m; i += TileRows)
+        {
+            int rows = Math.Min(TileRows, m - i);
+            Tile1(rows, k, a + (i * aRow), aRow, aStep, b, bRow, init + (i * initRow), initRow, tile, S.Width);
+            for (int r = 0; r < rows; r++)
+                Buffer.MemoryCopy(tile + (r * S.Width), c + ((i + r) * cRow), columns * sizeof(float), columns * sizeof(float));
+        }
+    }
+
     private static Vector128<float> UnpackLow(Vector128<float> a, Vector128<float> b) =>
         System.Runtime.Intrinsics.X86.Sse.IsSupported
             ? System.Runtime.Intrinsics.X86.Sse.UnpackLow(a, b)
@@ -169,17 +191,18 @@ internal static unsafe class MatMul<S, V>
             ? System.Runtime.Intrinsics.X86.Sse.UnpackHigh(a, b)
             : Vector128.Create(a[2], b[2], a[3], b[3]);
 
+    // The tiles store without a call or a branch while their sums are live: either would make the compiler keep the sums in memory.
+    // Rows that are not there repeat the last one, and store the same values to the same place.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Tile4(
-        int rows, int columns, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
+        int rows, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
     {
-        // Rows that are not there repeat the last one; their results are not stored.
         nint i1 = Math.Min(1, rows - 1);
         nint i2 = Math.Min(2, rows - 1);
         nint i3 = Math.Min(3, rows - 1);
         nint i4 = Math.Min(4, rows - 1);
         nint i5 = Math.Min(5, rows - 1);
-        float* a0 = a, a1 = a + (i1 * aRow), a2 = a + (i2 * aRow), a3 = a + (i3 * aRow), a4 = a + (i4 * aRow), a5 = a + (i5 * aRow);
+        float* a1 = a + (i1 * aRow), a2 = a + (i2 * aRow), a3 = a + (i3 * aRow), a4 = a + (i4 * aRow), a5 = a + (i5 * aRow);
         float* n1 = init + (i1 * initRow), n2 = init + (i2 * initRow), n3 = init + (i3 * initRow), n4 = init + (i4 * initRow), n5 = init + (i5 * initRow);
         V c00 = S.Load(init), c01 = S.Load(init + S.Width), c02 = S.Load(init + (2 * S.Width)), c03 = S.Load(init + (3 * S.Width));
         V c10 = S.Load(n1), c11 = S.Load(n1 + S.Width), c12 = S.Load(n1 + (2 * S.Width)), c13 = S.Load(n1 + (3 * S.Width));
@@ -190,7 +213,7 @@ internal static unsafe class MatMul<S, V>
         for (int step = 0; step < k; step++)
         {
             V b0 = S.Load(b), b1 = S.Load(b + S.Width), b2 = S.Load(b + (2 * S.Width)), b3 = S.Load(b + (3 * S.Width));
-            var ai = S.Broadcast(*a0);
+            var ai = S.Broadcast(*a);
             c00 = S.MultiplyAdd(ai, b0, c00);
             c01 = S.MultiplyAdd(ai, b1, c01);
             c02 = S.MultiplyAdd(ai, b2, c02);
@@ -221,57 +244,54 @@ internal static unsafe class MatMul<S, V>
             c52 = S.MultiplyAdd(ai, b2, c52);
             c53 = S.MultiplyAdd(ai, b3, c53);
             b += bRow;
-            a0 += aStep;
+            a += aStep;
             a1 += aStep;
             a2 += aStep;
             a3 += aStep;
             a4 += aStep;
             a5 += aStep;
         }
-        StoreRow(c00, c01, c02, c03, c, columns);
-        if (rows > 1)
-            StoreRow(c10, c11, c12, c13, c + cRow, columns);
-        if (rows > 2)
-            StoreRow(c20, c21, c22, c23, c + (2 * cRow), columns);
-        if (rows > 3)
-            StoreRow(c30, c31, c32, c33, c + (3 * cRow), columns);
-        if (rows > 4)
-            StoreRow(c40, c41, c42, c43, c + (4 * cRow), columns);
-        if (rows > 5)
-            StoreRow(c50, c51, c52, c53, c + (5 * cRow), columns);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow(V x0, V x1, V x2, V x3, float* c, int columns)
-    {
-        if (columns == 4 * S.Width)
-        {
-            S.Store(x0, c);
-            S.Store(x1, c + S.Width);
-            S.Store(x2, c + (2 * S.Width));
-            S.Store(x3, c + (3 * S.Width));
-            return;
-        }
-        Simd<S, V>.StoreFirst(x0, c, columns);
-        if (columns > S.Width)
-            Simd<S, V>.StoreFirst(x1, c + S.Width, columns - S.Width);
-        if (columns > 2 * S.Width)
-            Simd<S, V>.StoreFirst(x2, c + (2 * S.Width), columns - (2 * S.Width));
-        if (columns > 3 * S.Width)
-            Simd<S, V>.StoreFirst(x3, c + (3 * S.Width), columns - (3 * S.Width));
+        S.Store(c00, c);
+        S.Store(c01, c + S.Width);
+        S.Store(c02, c + (2 * S.Width));
+        S.Store(c03, c + (3 * S.Width));
+        float* p1 = c + (i1 * cRow);
+        S.Store(c10, p1);
+        S.Store(c11, p1 + S.Width);
+        S.Store(c12, p1 + (2 * S.Width));
+        S.Store(c13, p1 + (3 * S.Width));
+        float* p2 = c + (i2 * cRow);
+        S.Store(c20, p2);
+        S.Store(c21, p2 + S.Width);
+        S.Store(c22, p2 + (2 * S.Width));
+        S.Store(c23, p2 + (3 * S.Width));
+        float* p3 = c + (i3 * cRow);
+        S.Store(c30, p3);
+        S.Store(c31, p3 + S.Width);
+        S.Store(c32, p3 + (2 * S.Width));
+        S.Store(c33, p3 + (3 * S.Width));
+        float* p4 = c + (i4 * cRow);
+        S.Store(c40, p4);
+        S.Store(c41, p4 + S.Width);
+        S.Store(c42, p4 + (2 * S.Width));
+        S.Store(c43, p4 + (3 * S.Width));
+        float* p5 = c + (i5 * cRow);
+        S.Store(c50, p5);
+        S.Store(c51, p5 + S.Width);
+        S.Store(c52, p5 + (2 * S.Width));
+        S.Store(c53, p5 + (3 * S.Width));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Tile2(
-        int rows, int columns, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
+        int rows, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
     {
-        // Rows that are not there repeat the last one; their results are not stored.
         nint i1 = Math.Min(1, rows - 1);
         nint i2 = Math.Min(2, rows - 1);
         nint i3 = Math.Min(3, rows - 1);
         nint i4 = Math.Min(4, rows - 1);
         nint i5 = Math.Min(5, rows - 1);
-        float* a0 = a, a1 = a + (i1 * aRow), a2 = a + (i2 * aRow), a3 = a + (i3 * aRow), a4 = a + (i4 * aRow), a5 = a + (i5 * aRow);
+        float* a1 = a + (i1 * aRow), a2 = a + (i2 * aRow), a3 = a + (i3 * aRow), a4 = a + (i4 * aRow), a5 = a + (i5 * aRow);
         float* n1 = init + (i1 * initRow), n2 = init + (i2 * initRow), n3 = init + (i3 * initRow), n4 = init + (i4 * initRow), n5 = init + (i5 * initRow);
         V c00 = S.Load(init), c01 = S.Load(init + S.Width);
         V c10 = S.Load(n1), c11 = S.Load(n1 + S.Width);
@@ -282,7 +302,7 @@ internal static unsafe class MatMul<S, V>
         for (int step = 0; step < k; step++)
         {
             V b0 = S.Load(b), b1 = S.Load(b + S.Width);
-            var ai = S.Broadcast(*a0);
+            var ai = S.Broadcast(*a);
             c00 = S.MultiplyAdd(ai, b0, c00);
             c01 = S.MultiplyAdd(ai, b1, c01);
             ai = S.Broadcast(*a1);
@@ -301,51 +321,42 @@ internal static unsafe class MatMul<S, V>
             c50 = S.MultiplyAdd(ai, b0, c50);
             c51 = S.MultiplyAdd(ai, b1, c51);
             b += bRow;
-            a0 += aStep;
+            a += aStep;
             a1 += aStep;
             a2 += aStep;
             a3 += aStep;
             a4 += aStep;
             a5 += aStep;
         }
-        StoreRow(c00, c01, c, columns);
-        if (rows > 1)
-            StoreRow(c10, c11, c + cRow, columns);
-        if (rows > 2)
-            StoreRow(c20, c21, c + (2 * cRow), columns);
-        if (rows > 3)
-            StoreRow(c30, c31, c + (3 * cRow), columns);
-        if (rows > 4)
-            StoreRow(c40, c41, c + (4 * cRow), columns);
-        if (rows > 5)
-            StoreRow(c50, c51, c + (5 * cRow), columns);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow(V x0, V x1, float* c, int columns)
-    {
-        if (columns == 2 * S.Width)
-        {
-            S.Store(x0, c);
-            S.Store(x1, c + S.Width);
-            return;
-        }
-        Simd<S, V>.StoreFirst(x0, c, columns);
-        if (columns > S.Width)
-            Simd<S, V>.StoreFirst(x1, c + S.Width, columns - S.Width);
+        S.Store(c00, c);
+        S.Store(c01, c + S.Width);
+        float* p1 = c + (i1 * cRow);
+        S.Store(c10, p1);
+        S.Store(c11, p1 + S.Width);
+        float* p2 = c + (i2 * cRow);
+        S.Store(c20, p2);
+        S.Store(c21, p2 + S.Width);
+        float* p3 = c + (i3 * cRow);
+        S.Store(c30, p3);
+        S.Store(c31, p3 + S.Width);
+        float* p4 = c + (i4 * cRow);
+        S.Store(c40, p4);
+        S.Store(c41, p4 + S.Width);
+        float* p5 = c + (i5 * cRow);
+        S.Store(c50, p5);
+        S.Store(c51, p5 + S.Width);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Tile1(
-        int rows, int columns, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
+        int rows, int k, float* a, nint aRow, nint aStep, float* b, nint bRow, float* init, nint initRow, float* c, nint cRow)
     {
-        // Rows that are not there repeat the last one; their results are not stored.
         nint i1 = Math.Min(1, rows - 1);
         nint i2 = Math.Min(2, rows - 1);
         nint i3 = Math.Min(3, rows - 1);
         nint i4 = Math.Min(4, rows - 1);
         nint i5 = Math.Min(5, rows - 1);
-        float* a0 = a, a1 = a + (i1 * aRow), a2 = a + (i2 * aRow), a3 = a + (i3 * aRow), a4 = a + (i4 * aRow), a5 = a + (i5 * aRow);
+        float* a1 = a + (i1 * aRow), a2 = a + (i2 * aRow), a3 = a + (i3 * aRow), a4 = a + (i4 * aRow), a5 = a + (i5 * aRow);
         float* n1 = init + (i1 * initRow), n2 = init + (i2 * initRow), n3 = init + (i3 * initRow), n4 = init + (i4 * initRow), n5 = init + (i5 * initRow);
         V c00 = S.Load(init);
         V c10 = S.Load(n1);
@@ -356,7 +367,7 @@ internal static unsafe class MatMul<S, V>
         for (int step = 0; step < k; step++)
         {
             V b0 = S.Load(b);
-            var ai = S.Broadcast(*a0);
+            var ai = S.Broadcast(*a);
             c00 = S.MultiplyAdd(ai, b0, c00);
             ai = S.Broadcast(*a1);
             c10 = S.MultiplyAdd(ai, b0, c10);
@@ -369,29 +380,23 @@ internal static unsafe class MatMul<S, V>
             ai = S.Broadcast(*a5);
             c50 = S.MultiplyAdd(ai, b0, c50);
             b += bRow;
-            a0 += aStep;
+            a += aStep;
             a1 += aStep;
             a2 += aStep;
             a3 += aStep;
             a4 += aStep;
             a5 += aStep;
         }
-        StoreRow(c00, c, columns);
-        if (rows > 1)
-            StoreRow(c10, c + cRow, columns);
-        if (rows > 2)
-            StoreRow(c20, c + (2 * cRow), columns);
-        if (rows > 3)
-            StoreRow(c30, c + (3 * cRow), columns);
-        if (rows > 4)
-            StoreRow(c40, c + (4 * cRow), columns);
-        if (rows > 5)
-            StoreRow(c50, c + (5 * cRow), columns);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreRow(V x0, float* c, int columns)
-    {
-        Simd<S, V>.StoreFirst(x0, c, columns);
+        S.Store(c00, c);
+        float* p1 = c + (i1 * cRow);
+        S.Store(c10, p1);
+        float* p2 = c + (i2 * cRow);
+        S.Store(c20, p2);
+        float* p3 = c + (i3 * cRow);
+        S.Store(c30, p3);
+        float* p4 = c + (i4 * cRow);
+        S.Store(c40, p4);
+        float* p5 = c + (i5 * cRow);
+        S.Store(c50, p5);
     }
 }
