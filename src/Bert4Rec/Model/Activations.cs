@@ -1,0 +1,161 @@
+using Bert4Rec.Kernels;
+
+namespace Bert4Rec.Model;
+
+/// <summary>
+/// All that a forward pass keeps and a backward pass works in, planned once for the largest micro-batch as views into one buffer.
+/// </summary>
+internal sealed class Activations : IDisposable
+{
+    private readonly DeviceBuffer<float> _buffer;
+
+    /// <param name="kernels">The device.</param>
+    /// <param name="shape">The model.</param>
+    /// <param name="tokens">Rows of every tensor.</param>
+    /// <param name="training">Whether there will be a backward pass.</param>
+    public Activations(IKernels kernels, ModelShape shape, int tokens, bool training)
+    {
+        int h = shape.HiddenSize, inner = shape.InnerSize;
+        long length = 0;
+        long offset = 0;
+        Plan(Count);
+        _buffer = kernels.AllocateFloats(length);
+        Plan(Place);
+
+        Tensor Count(int columns)
+        {
+            length += (long)tokens * columns;
+            return default;
+        }
+
+        Tensor Place(int columns)
+        {
+            var tensor = new Tensor(_buffer, offset, tokens, columns);
+            offset += tensor.Length;
+            return tensor;
+        }
+
+        void Plan(Func<int, Tensor> take)
+        {
+            Embedded = take(h);
+            EmbeddingOutput = take(h);
+            EmbeddingStatistics = take(2);
+            QueryInput = take(h);
+            // Without a backward pass, a layer's values are free for the next layer, but for its output.
+            LayerActivations? shared = null;
+            var layers = new LayerActivations[shape.Layers];
+            for (int layer = 0; layer < shape.Layers; layer++)
+            {
+                layers[layer] = shared is null || training
+                    ? new LayerActivations(take, shape, training)
+                    : shared with { Output = take(h) };
+                shared = layers[layer];
+            }
+            Layers = layers;
+            HeadInner = take(h);
+            Head = take(h);
+            HeadStatistics = take(2);
+            if (!training)
+                return;
+            HeadSlope = take(h);
+            Losses = take(1);
+            LogSumExp = take(1);
+            DHead = take(h);
+            DSum = take(h);
+            DBranch = take(h);
+            DInner = take(inner);
+            DAttention = take(h);
+            DQuery = take(h);
+            DKeyValue = take(2 * h);
+            DInput = take(h);
+        }
+    }
+
+    /// <summary>Item plus position; the embedding's norm normalises it.</summary>
+    public Tensor Embedded { get; private set; }
+
+    public Tensor EmbeddingOutput { get; private set; }
+
+    public Tensor EmbeddingStatistics { get; private set; }
+
+    /// <summary>The rows of the last layer's input that are queries.</summary>
+    public Tensor QueryInput { get; private set; }
+
+    public IReadOnlyList<LayerActivations> Layers { get; private set; } = [];
+
+    public Tensor HeadInner { get; private set; }
+
+    public Tensor HeadSlope { get; private set; }
+
+    public Tensor Head { get; private set; }
+
+    public Tensor HeadStatistics { get; private set; }
+
+    public Tensor Losses { get; private set; }
+
+    public Tensor LogSumExp { get; private set; }
+
+    public Tensor DHead { get; private set; }
+
+    public Tensor DSum { get; private set; }
+
+    public Tensor DBranch { get; private set; }
+
+    public Tensor DInner { get; private set; }
+
+    public Tensor DAttention { get; private set; }
+
+    public Tensor DQuery { get; private set; }
+
+    public Tensor DKeyValue { get; private set; }
+
+    public Tensor DInput { get; private set; }
+
+    public void Dispose() => _buffer.Dispose();
+}
+
+/// <summary>What one encoder layer keeps.</summary>
+internal sealed record LayerActivations
+{
+    public LayerActivations(Func<int, Tensor> take, ModelShape shape, bool training)
+    {
+        int h = shape.HiddenSize;
+        Query = take(h);
+        KeyValue = take(2 * h);
+        LogSumExp = take(shape.Heads);
+        Attention = take(h);
+        AttentionSum = take(h);
+        AttentionStatistics = take(2);
+        AttentionOutput = take(h);
+        Inner = take(shape.InnerSize);
+        InnerSlope = training ? take(shape.InnerSize) : default;
+        FeedForwardSum = take(h);
+        FeedForwardStatistics = take(2);
+        Output = take(h);
+    }
+
+    public Tensor Query { get; }
+
+    public Tensor KeyValue { get; }
+
+    public Tensor LogSumExp { get; }
+
+    public Tensor Attention { get; }
+
+    /// <summary>x + dropout(dense(attention)), before its norm.</summary>
+    public Tensor AttentionSum { get; }
+
+    public Tensor AttentionStatistics { get; }
+
+    public Tensor AttentionOutput { get; }
+
+    public Tensor Inner { get; }
+
+    public Tensor InnerSlope { get; }
+
+    public Tensor FeedForwardSum { get; }
+
+    public Tensor FeedForwardStatistics { get; }
+
+    public Tensor Output { get; init; }
+}

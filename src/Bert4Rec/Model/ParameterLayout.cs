@@ -1,0 +1,164 @@
+using Bert4Rec.Kernels;
+
+namespace Bert4Rec.Model;
+
+/// <summary>A parameter's name in RecBole's state dict, its place in the flat buffer and its shape there.</summary>
+public sealed record ParameterEntry(string Name, long Offset, int[] Shape)
+{
+    public long Length => Shape.Aggregate(1L, (product, side) => product * side);
+}
+
+/// <summary>
+/// Where every parameter lies in one flat buffer. Gradients and Adam's moments are buffers of the same layout, so that an optimiser step, the
+/// sum of two replicas' gradients and a checkpoint are each one pass over flat memory.
+/// </summary>
+public sealed class ParameterLayout
+{
+    private readonly List<ParameterEntry> _entries = [];
+    private readonly Dictionary<string, ParameterEntry> _byName = new(StringComparer.Ordinal);
+
+    public ParameterLayout(ModelShape shape)
+    {
+        Shape = shape;
+        int h = shape.HiddenSize;
+        // The item table first and the bias of odd length last keep rows on the boundaries of vectors.
+        Add("item_embedding.weight", shape.ItemCount + 1, h);
+        Add("position_embedding.weight", shape.MaximumLength, h);
+        AddLayerNorm("LayerNorm", h);
+        for (int layer = 0; layer < shape.Layers; layer++)
+        {
+            string attention = $"trm_encoder.layer.{layer}.multi_head_attention", feedForward = $"trm_encoder.layer.{layer}.feed_forward";
+            Add($"{attention}.query.weight", h, h);
+            Add($"{attention}.query.bias", h);
+            // Keys and values side by side: one product makes both.
+            Add($"{attention}.key.weight", h, h);
+            Add($"{attention}.value.weight", h, h);
+            Add($"{attention}.key.bias", h);
+            Add($"{attention}.value.bias", h);
+            AddLinear($"{attention}.dense", h, h);
+            AddLayerNorm($"{attention}.LayerNorm", h);
+            AddLinear($"{feedForward}.dense_1", shape.InnerSize, h);
+            AddLinear($"{feedForward}.dense_2", h, shape.InnerSize);
+            AddLayerNorm($"{feedForward}.LayerNorm", h);
+        }
+        AddLinear("output_ffn", h, h);
+        AddLayerNorm("output_ln", h);
+        Add("output_bias", shape.ItemCount);
+    }
+
+    public ModelShape Shape { get; }
+
+    public IReadOnlyList<ParameterEntry> Entries => _entries;
+
+    /// <summary>Number of parameters, all of them trainable.</summary>
+    public long Length { get; private set; }
+
+    /// <exception cref="KeyNotFoundException">No parameter has this name.</exception>
+    public ParameterEntry this[string name] => _byName[name];
+
+    public bool Contains(string name) => _byName.ContainsKey(name);
+
+    /// <summary>The parameter in a buffer of this layout; a vector is one row.</summary>
+    public Tensor View(DeviceBuffer<float> buffer, string name)
+    {
+        var entry = this[name];
+        return entry.Shape.Length == 1 ? new(buffer, entry.Offset, 1, entry.Shape[0]) : new(buffer, entry.Offset, entry.Shape[0], entry.Shape[1]);
+    }
+
+    private void AddLinear(string name, int outputs, int inputs)
+    {
+        Add($"{name}.weight", outputs, inputs);
+        Add($"{name}.bias", outputs);
+    }
+
+    private void AddLayerNorm(string name, int h)
+    {
+        Add($"{name}.weight", h);
+        Add($"{name}.bias", h);
+    }
+
+    private void Add(string name, params int[] shape)
+    {
+        var entry = new ParameterEntry(name, Length, shape);
+        _entries.Add(entry);
+        _byName.Add(name, entry);
+        Length += entry.Length;
+    }
+}
+
+/// <summary>A buffer of the layout seen as the model's operands: parameters, or their gradients.</summary>
+internal sealed class ParameterViews
+{
+    public ParameterViews(ParameterLayout layout, DeviceBuffer<float> buffer)
+    {
+        Items = layout.View(buffer, "item_embedding.weight");
+        Catalogue = Items.Top(layout.Shape.ItemCount);
+        Positions = layout.View(buffer, "position_embedding.weight");
+        EmbeddingNorm = new(layout, buffer, "LayerNorm");
+        Layers = [.. Enumerable.Range(0, layout.Shape.Layers).Select(layer => new LayerViews(layout, buffer, layer))];
+        Output = new(layout, buffer, "output_ffn");
+        OutputNorm = new(layout, buffer, "output_ln");
+        OutputBias = layout.View(buffer, "output_bias");
+    }
+
+    /// <summary>[V+1, H]</summary>
+    public Tensor Items { get; }
+
+    /// <summary>[V, H]: the item table without <c>[mask]</c>.</summary>
+    public Tensor Catalogue { get; }
+
+    /// <summary>[L, H]</summary>
+    public Tensor Positions { get; }
+
+    public WeightAndBias EmbeddingNorm { get; }
+
+    public IReadOnlyList<LayerViews> Layers { get; }
+
+    public WeightAndBias Output { get; }
+
+    public WeightAndBias OutputNorm { get; }
+
+    /// <summary>[V]</summary>
+    public Tensor OutputBias { get; }
+}
+
+internal sealed class LayerViews
+{
+    public LayerViews(ParameterLayout layout, DeviceBuffer<float> buffer, int layer)
+    {
+        string attention = $"trm_encoder.layer.{layer}.multi_head_attention", feedForward = $"trm_encoder.layer.{layer}.feed_forward";
+        Query = new(layout, buffer, $"{attention}.query");
+        var key = new WeightAndBias(layout, buffer, $"{attention}.key");
+        KeyValue = new(key.Weight with { Rows = 2 * key.Weight.Rows }, key.Bias with { Columns = 2 * key.Bias.Columns });
+        Dense = new(layout, buffer, $"{attention}.dense");
+        AttentionNorm = new(layout, buffer, $"{attention}.LayerNorm");
+        Inner = new(layout, buffer, $"{feedForward}.dense_1");
+        Outer = new(layout, buffer, $"{feedForward}.dense_2");
+        FeedForwardNorm = new(layout, buffer, $"{feedForward}.LayerNorm");
+    }
+
+    public WeightAndBias Query { get; }
+
+    /// <summary>[2H, H] and [2H]</summary>
+    public WeightAndBias KeyValue { get; }
+
+    public WeightAndBias Dense { get; }
+
+    public WeightAndBias AttentionNorm { get; }
+
+    /// <summary>[I, H] and [I]</summary>
+    public WeightAndBias Inner { get; }
+
+    /// <summary>[H, I] and [H]</summary>
+    public WeightAndBias Outer { get; }
+
+    public WeightAndBias FeedForwardNorm { get; }
+}
+
+internal readonly record struct WeightAndBias(Tensor Weight, Tensor Bias)
+{
+    public WeightAndBias(ParameterLayout layout, DeviceBuffer<float> buffer, string name)
+        : this(layout.View(buffer, $"{name}.weight"), layout.View(buffer, $"{name}.bias"))
+    {
+    }
+}
