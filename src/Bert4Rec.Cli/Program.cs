@@ -1,1 +1,3 @@
-return 0;
+using Bert4Rec.Cli;
+
+return Application.Run(args, Terminal.OfProcess());

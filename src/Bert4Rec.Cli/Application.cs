@@ -1,0 +1,63 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+using Bert4Rec.Cli.Commands;
+
+namespace Bert4Rec.Cli;
+
+/// <summary>The command <c>bert4rec</c>: parses, hands over to a subcommand, and turns what goes wrong into one line and an exit code.</summary>
+internal static class Application
+{
+    public const int Success = 0;
+    public const int Failed = 1;
+    public const int WrongUsage = 2;
+
+    public static int Run(string[] args, Terminal terminal)
+    {
+        // Not a RootCommand: that one would go by the file's name, Bert4Rec.Cli.
+        var root = new Command("bert4rec", "Trains BERT4Rec on purchase histories and recommends what comes next.")
+        {
+            TrainCommand.Create(terminal),
+            EvaluateCommand.Create(terminal),
+            RecommendCommand.Create(terminal),
+            SynthesizeCommand.Create(terminal),
+            DevicesCommand.Create(terminal),
+            new HelpOption(),
+            new VersionOption(),
+        };
+        // A token may begin with '@'; it is no file of further arguments.
+        ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        if (parsed.Action is ParseErrorAction usage)
+        {
+            usage.ShowHelp = args.Length == 0;
+            parsed.Invoke(new InvocationConfiguration { Output = terminal.Error, Error = terminal.Error });
+            if (args.Length > 0)
+                terminal.Error.WriteLine($"see: {CommandPath(parsed)} --help");
+            return WrongUsage;
+        }
+        try
+        {
+            return parsed.Invoke(new InvocationConfiguration
+            {
+                Output = terminal.Out,
+                Error = terminal.Error,
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = null,
+            });
+        }
+        catch (Exception e) when (e is InputException or IOException or UnauthorizedAccessException)
+        {
+            terminal.Error.WriteLine($"error: {Terminal.OneLine(e.Message)}");
+            return Failed;
+        }
+        catch (OutOfMemoryException)
+        {
+            terminal.Error.WriteLine("error: out of memory; try a smaller train_batch_size, or fewer --threads");
+            return Failed;
+        }
+    }
+
+    private static string CommandPath(ParseResult parsed) => parsed.CommandResult.Command == parsed.RootCommandResult.Command
+        ? "bert4rec"
+        : $"bert4rec {parsed.CommandResult.Command.Name}";
+}

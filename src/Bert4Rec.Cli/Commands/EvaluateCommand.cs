@@ -1,0 +1,64 @@
+using System.CommandLine;
+using Bert4Rec.Configuration;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>evaluate</c>: a trained model's metrics beside the baselines', with any key that concerns evaluation or data changed.</summary>
+internal static class EvaluateCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        var model = new Argument<string>("MODEL_DIR") { Description = "Folder that train wrote." };
+        Option<string[]> config = CommonOptions.Config();
+        config.Description = "A YAML file whose keys (data_path, eval_args, metrics, topk) replace those the model was trained with.";
+        Option<string[]> set = CommonOptions.Set();
+        Option<string> device = CommonOptions.Device();
+        Option<int> threads = CommonOptions.Threads();
+        Option<int?> seed = CommonOptions.Seed();
+        Option<bool> json = CommonOptions.Json();
+        var split = new Option<string>("--split")
+        {
+            Description = "The part to evaluate on.",
+            HelpName = "valid|test",
+            DefaultValueFactory = _ => "test",
+        };
+        split.AcceptOnlyFromAmong("valid", "test");
+        var command = new Command("evaluate", "Evaluates a trained model.") { model, config, set, split, device, threads, seed, json };
+        command.SetAction(parsed =>
+        {
+            string directory = parsed.GetRequiredValue(model);
+            string part = parsed.GetRequiredValue(split);
+            string runDevice = CommonOptions.ResolveDevice(parsed.GetRequiredValue(device));
+            string[] files = [Path.Combine(directory, TrainingSession.ConfigFileName), .. parsed.GetValue(config) ?? []];
+            RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
+
+            var progress = new ProgressReporter(terminal);
+            using var interruption = new Interruption(terminal);
+            EvaluationResult result;
+            try
+            {
+                result = EvaluationRun.Evaluate(
+                    directory, runConfig, part, runDevice, parsed.GetValue(threads), progress, interruption.Token);
+            }
+            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
+            {
+                return interruption.ExitCode;
+            }
+            finally
+            {
+                progress.Clear();
+            }
+            if (parsed.GetValue(json))
+            {
+                Report.WriteJson(terminal.Out, new { split = part, result.Samples, result.Seconds, result.Metrics, result.Baselines });
+                return Application.Success;
+            }
+            terminal.Out.WriteLine($"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}:");
+            Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Metrics, result.Baselines, runConfig.MetricDecimalPlace);
+            return Application.Success;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,104 @@
+using System.CommandLine;
+using Bert4Rec.Configuration;
+
+namespace Bert4Rec.Cli;
+
+/// <summary>Options that several commands share, and what they mean.</summary>
+internal static class CommonOptions
+{
+    public static Option<string[]> Config() => new("--config")
+    {
+        Description = "A YAML file with RecBole's keys; of several the later ones win.",
+        HelpName = "FILE",
+    };
+
+    public static Option<string[]> Set()
+    {
+        var option = new Option<string[]>("--set")
+        {
+            Description = "Sets one key over the files: --set epochs=20.",
+            HelpName = "key=value",
+        };
+        option.Validators.Add(result =>
+        {
+            foreach (string? value in result.Tokens.Select(token => token.Value).Where(value => value.IndexOf('=') < 1))
+                result.AddError($"'{value}' after --set is not of the form key=value.");
+        });
+        return option;
+    }
+
+    public static Option<string> Device()
+    {
+        var option = new Option<string>("--device")
+        {
+            Description = "auto or cpu.",
+            HelpName = "auto|cpu",
+            DefaultValueFactory = _ => "auto",
+        };
+        option.Validators.Add(result =>
+        {
+            string device = result.GetValueOrDefault<string>();
+            if (device is not ("auto" or "cpu") && !IsAccelerator(device))
+                result.AddError($"'{device}' is not a device; auto and cpu are.");
+        });
+        return option;
+    }
+
+    public static Option<int> Threads() => Positive(new("--threads")
+    {
+        Description = "Threads to use.",
+        HelpName = "N",
+        DefaultValueFactory = _ => Environment.ProcessorCount,
+    });
+
+    public static Option<int?> Seed() => new("--seed")
+    {
+        Description = "Seed of every random number; the same seed, device and threads give the same bits.",
+        HelpName = "N",
+    };
+
+    public static Option<bool> Json() => new("--json")
+    {
+        Description = "Write the result as JSON to standard output, and nothing else there.",
+    };
+
+    public static Option<string> Model() => new("--model", "-m")
+    {
+        Description = "Folder that train wrote.",
+        HelpName = "DIR",
+        Required = true,
+    };
+
+    /// <summary>Refuses values below 1.</summary>
+    public static Option<int> Positive(Option<int> option)
+    {
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Count > 0 && int.TryParse(result.Tokens[0].Value, out int value) && value < 1)
+                result.AddError($"{option.Name} must be at least 1, not {value}.");
+        });
+        return option;
+    }
+
+    /// <summary>The device to run on.</summary>
+    /// <exception cref="InputException">It is one that this build does not have.</exception>
+    public static string ResolveDevice(string device) => IsAccelerator(device)
+        ? throw new InputException($"the device {device} is not available in this build; use --device cpu")
+        : "cpu";
+
+    /// <summary>Loads a config and prints its warnings.</summary>
+    public static RunConfig LoadConfig(IReadOnlyList<string> files, IReadOnlyList<string> settings, int? seed, Terminal terminal)
+    {
+        RunConfig config = RunConfig.Load(files, seed is int value ? [.. settings, $"seed={value}"] : settings);
+        foreach (string warning in config.Warnings)
+            terminal.Warn(warning);
+        return config;
+    }
+
+    private static bool IsAccelerator(string device)
+    {
+        string[] parts = device.Split(':');
+        return device == "ilgpu-cpu"
+            || (parts[0] is "cuda" or "opencl" && (parts.Length == 1 || (parts.Length == 2 && uint.TryParse(parts[1], out uint _))));
+    }
+}

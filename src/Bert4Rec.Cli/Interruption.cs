@@ -1,0 +1,48 @@
+using System.Runtime.InteropServices;
+
+namespace Bert4Rec.Cli;
+
+/// <summary>
+/// Turns the first Ctrl-C, or SIGTERM, into a request to stop after the current step; the second one ends the process at once, as without
+/// this class.
+/// </summary>
+internal sealed class Interruption : IDisposable
+{
+    private const int SignalExitBase = 128;
+
+    private readonly CancellationTokenSource _source = new();
+    private readonly Terminal _terminal;
+    private readonly PosixSignalRegistration[] _registrations;
+
+    public Interruption(Terminal terminal)
+    {
+        _terminal = terminal;
+        _registrations =
+        [
+            PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Stop(context, number: 2)),
+            PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, number: 15)),
+        ];
+    }
+
+    public CancellationToken Token => _source.Token;
+
+    /// <summary>128 and the signal's number, as shells have it: 130 for Ctrl-C.</summary>
+    public int ExitCode { get; private set; } = SignalExitBase + 2;
+
+    public void Dispose()
+    {
+        foreach (PosixSignalRegistration registration in _registrations)
+            registration.Dispose();
+        _source.Dispose();
+    }
+
+    private void Stop(PosixSignalContext context, int number)
+    {
+        if (_source.IsCancellationRequested)
+            return;
+        context.Cancel = true;
+        ExitCode = SignalExitBase + number;
+        _terminal.Error.WriteLine("\nstopping after this step; once more stops at once");
+        _source.Cancel();
+    }
+}

@@ -1,0 +1,61 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Bert4Rec.Serialization;
+
+/// <summary>A tensor to be written: its name, its shape, and its values in row-major order, which are not copied.</summary>
+public abstract class NamedTensor
+{
+    private NamedTensor(string name, IReadOnlyList<int> shape, int length, string dataType, int elementSize)
+    {
+        long elements = shape.Aggregate(1L, (product, size) => checked(product * size));
+        if (elements != length)
+            throw new ArgumentException($"{name}: {length} values for the shape [{string.Join(", ", shape)}]", nameof(shape));
+        Name = name;
+        Shape = shape;
+        DataType = dataType;
+        ElementSize = elementSize;
+        ByteLength = elements * elementSize;
+    }
+
+    public string Name { get; }
+
+    public IReadOnlyList<int> Shape { get; }
+
+    /// <summary>F32, F64, I32 or I64.</summary>
+    public string DataType { get; }
+
+    internal int ElementSize { get; }
+
+    internal long ByteLength { get; }
+
+    public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<float> values) =>
+        new Values<float>(name, shape, values, "F32");
+
+    public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<double> values) =>
+        new Values<double>(name, shape, values, "F64");
+
+    public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<int> values) =>
+        new Values<int>(name, shape, values, "I32");
+
+    public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<long> values) =>
+        new Values<long>(name, shape, values, "I64");
+
+    /// <summary>Hands over the bytes piece by piece: all of them may be more than a span holds.</summary>
+    internal abstract void ForEachPiece(SpanAction action);
+
+    internal delegate void SpanAction(ReadOnlySpan<byte> bytes);
+
+    private sealed class Values<T>(string name, IReadOnlyList<int> shape, ReadOnlyMemory<T> values, string dataType)
+        : NamedTensor(name, shape, values.Length, dataType, Unsafe.SizeOf<T>())
+        where T : unmanaged
+    {
+        private const int PieceLength = 1 << 20;
+
+        internal override void ForEachPiece(SpanAction action)
+        {
+            for (int start = 0; start < values.Length; start += PieceLength)
+                action(MemoryMarshal.AsBytes(values.Span.Slice(start, Math.Min(PieceLength, values.Length - start))));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+using System.Buffers.Binary;
+using System.Numerics;
+using System.Text;
+
+namespace Bert4Rec.Serialization;
+
+/// <summary>
+/// Scalars for TensorBoard: an event file of TFRecords (length, its CRC, a protobuf Event, its CRC), which TensorBoard reads while it grows.
+/// The five fields that a scalar needs are encoded here by hand; see tensorflow/core/util/event.proto and framework/summary.proto.
+/// </summary>
+public sealed class TensorBoardWriter : IDisposable
+{
+    /// <summary>TensorBoard wants "tfevents" in the name. The name is fixed so that a resumed run goes on in the file it left.</summary>
+    public const string FileName = "events.out.tfevents.bert4rec";
+
+    private const int LengthSize = sizeof(ulong);
+    private const int ChecksumSize = sizeof(uint);
+
+    private readonly FileStream _file;
+
+    /// <summary>Begins a file, or goes on in the one that is there.</summary>
+    /// <param name="directory">The folder of the run; made if it is not there.</param>
+    /// <param name="resumeAfterStep">Of a file that is there, keep the events up to this step and append; null: begin anew. What a killed
+    /// run had half written, or wrote after its last checkpoint, is cut off.</param>
+    /// <exception cref="IOException">The file cannot be written.</exception>
+    public TensorBoardWriter(string directory, long? resumeAfterStep = null)
+    {
+        Directory.CreateDirectory(directory);
+        string path = Path.Combine(directory, FileName);
+        long keep = resumeAfterStep is long step && File.Exists(path) ? LengthUpToStep(File.ReadAllBytes(path), step) : 0;
+        _file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.Read);
+        _file.SetLength(keep);
+        _file.Seek(keep, SeekOrigin.Begin);
+        if (keep == 0)
+            WriteEvent(0, (3, "brain.Event:2"u8.ToArray())); // Event.file_version
+    }
+
+    /// <summary>Appends one value; it is in the file when this returns.</summary>
+    /// <param name="tag">The chart's name; a slash makes groups: "train/loss".</param>
+    /// <param name="step">Place on the horizontal axis: the epoch.</param>
+    /// <param name="value">The value.</param>
+    public void WriteScalar(string tag, long step, double value)
+    {
+        using var point = new MemoryStream(); // Summary.Value
+        WriteBytesField(point, 1, Encoding.UTF8.GetBytes(tag)); // tag
+        WriteTag(point, 2, wireType: 5); // simple_value
+        point.Write(BitConverter.GetBytes((float)value));
+        using var summary = new MemoryStream();
+        WriteBytesField(summary, 1, point.ToArray()); // Summary.value
+        WriteEvent(step, (5, summary.ToArray())); // Event.summary
+    }
+
+    public void Dispose() => _file.Dispose();
+
+    /// <summary>CRC-32C (Castagnoli), as in RFC 3720.</summary>
+    internal static uint Crc32C(ReadOnlySpan<byte> data)
+    {
+        uint crc = uint.MaxValue;
+        foreach (byte value in data)
+            crc = BitOperations.Crc32C(crc, value);
+        return ~crc;
+    }
+
+    /// <summary>TensorFlow's mask: a CRC of data that holds CRCs would say little.</summary>
+    internal static uint MaskedCrc32C(ReadOnlySpan<byte> data) => BitOperations.RotateRight(Crc32C(data), 15) + 0xa282ead8u;
+
+    private void WriteEvent(long step, (int Number, byte[] Bytes) what)
+    {
+        using var message = new MemoryStream();
+        WriteTag(message, 1, wireType: 1); // wall_time
+        message.Write(BitConverter.GetBytes((DateTime.UtcNow - DateTime.UnixEpoch).TotalSeconds));
+        WriteTag(message, 2, wireType: 0); // step
+        WriteVarint(message, (ulong)step);
+        WriteBytesField(message, what.Number, what.Bytes);
+
+        int length = (int)message.Length;
+        var record = new byte[LengthSize + ChecksumSize + length + ChecksumSize];
+        BinaryPrimitives.WriteUInt64LittleEndian(record, (ulong)length);
+        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(LengthSize), MaskedCrc32C(record.AsSpan(0, LengthSize)));
+        Span<byte> data = record.AsSpan(LengthSize + ChecksumSize, length);
+        message.ToArray().CopyTo(data);
+        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(record.Length - ChecksumSize), MaskedCrc32C(data));
+        _file.Write(record);
+        _file.Flush();
+    }
+
+    /// <summary>Bytes of the whole, undamaged records at the start of the file whose step is not beyond <paramref name="step"/>.</summary>
+    private static int LengthUpToStep(ReadOnlySpan<byte> file, long step)
+    {
+        // Our events begin with wall_time (a tag, eight bytes), then step's tag, then the step.
+        const int StepOffset = 1 + sizeof(double) + 1;
+        int end = 0;
+        while (file.Length - end > LengthSize + ChecksumSize + StepOffset + ChecksumSize)
+        {
+            ReadOnlySpan<byte> length = file.Slice(end, LengthSize);
+            ulong count = BinaryPrimitives.ReadUInt64LittleEndian(length);
+            ReadOnlySpan<byte> rest = file[(end + LengthSize)..];
+            if (BinaryPrimitives.ReadUInt32LittleEndian(rest) != MaskedCrc32C(length)
+                || count + (2 * ChecksumSize) > (ulong)rest.Length)
+                break;
+            ReadOnlySpan<byte> data = rest.Slice(ChecksumSize, (int)count);
+            if (BinaryPrimitives.ReadUInt32LittleEndian(rest[(ChecksumSize + (int)count)..]) != MaskedCrc32C(data)
+                || ReadVarint(data[StepOffset..]) > (ulong)step)
+                break;
+            end += LengthSize + (int)count + (2 * ChecksumSize);
+        }
+        return end;
+    }
+
+    private static void WriteTag(Stream stream, int number, int wireType) => WriteVarint(stream, (ulong)((number << 3) | wireType));
+
+    private static void WriteBytesField(Stream stream, int number, byte[] bytes)
+    {
+        WriteTag(stream, number, wireType: 2);
+        WriteVarint(stream, (ulong)bytes.Length);
+        stream.Write(bytes);
+    }
+
+    private static void WriteVarint(Stream stream, ulong value)
+    {
+        for (; value >= 0x80; value >>= 7)
+            stream.WriteByte((byte)(value | 0x80));
+        stream.WriteByte((byte)value);
+    }
+
+    private static ulong ReadVarint(ReadOnlySpan<byte> bytes)
+    {
+        ulong value = 0;
+        for (int i = 0; i < bytes.Length && i < 10; i++)
+        {
+            value |= (ulong)(bytes[i] & 0x7f) << (7 * i);
+            if (bytes[i] < 0x80)
+                break;
+        }
+        return value;
+    }
+}

@@ -1,0 +1,63 @@
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Tests.Serialization;
+
+public sealed class OutputFileTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("bert4rec-").FullName;
+
+    private string FilePath => Path.Combine(_folder, "new", "x.txt");
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void Writes_and_replaces_and_leaves_nothing_else()
+    {
+        OutputFile.WriteText(FilePath, "a long first text");
+        OutputFile.WriteText(FilePath, "ü");
+
+        Assert.Equal("ü"u8.ToArray(), File.ReadAllBytes(FilePath));
+        Assert.Equal([FilePath], Directory.GetFiles(Path.GetDirectoryName(FilePath)!));
+    }
+
+    [Fact]
+    public void The_name_stands_for_the_old_content_until_the_new_is_whole()
+    {
+        OutputFile.WriteText(FilePath, "old");
+        OutputFile.Write(FilePath, stream =>
+        {
+            stream.Write("half"u8);
+            stream.Flush();
+            Assert.Equal("old", File.ReadAllText(FilePath));
+        });
+
+        Assert.Equal("half", File.ReadAllText(FilePath));
+    }
+
+    [Fact]
+    public void A_failed_write_keeps_the_old_content_and_cleans_up()
+    {
+        OutputFile.WriteText(FilePath, "old");
+
+        Assert.Throws<InvalidDataException>(() => OutputFile.Write(FilePath, stream =>
+        {
+            stream.Write(new byte[100_000]);
+            throw new InvalidDataException();
+        }));
+
+        Assert.Equal("old", File.ReadAllText(FilePath));
+        Assert.Equal([FilePath], Directory.GetFiles(Path.GetDirectoryName(FilePath)!));
+    }
+
+    [Fact]
+    public void What_a_killed_run_left_is_no_obstacle()
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(FilePath)!);
+        File.WriteAllText(FilePath + ".tmp", "something longer than the new text");
+
+        OutputFile.WriteText(FilePath, "new");
+
+        Assert.Equal("new", File.ReadAllText(FilePath));
+        Assert.False(File.Exists(FilePath + ".tmp"));
+    }
+}
