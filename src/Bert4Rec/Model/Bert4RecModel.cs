@@ -65,9 +65,6 @@ internal sealed class Bert4RecModel : IDisposable
         return Run(input, key);
     }
 
-    /// <summary>The encoder's output [Q, H] of the last call, before the head.</summary>
-    public Tensor EncoderOutput => _a.Layers[^1].Output.Top(QueryCount);
-
     /// <summary>Cross-entropy of the last forward's rows: adds the sum of losses to an accumulator, and the gradient of scale · Σ loss.</summary>
     public void LossAndBackward(Indices targets, float scale, Tensor lossAccumulator)
     {

@@ -1,0 +1,209 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Cpu;
+using Bert4Rec.Model;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Tests.Model;
+
+/// <summary>
+/// Loss, gradients, Adam steps and scores against RecBole's own, from every file recbole-step*.safetensors. Sizes come from the files.
+/// </summary>
+public class RecboleStepTests
+{
+    public static TheoryData<string, int> Cases()
+    {
+        var cases = new TheoryData<string, int>();
+        foreach (string file in TestFiles.Fixtures("recbole-step*.safetensors"))
+        {
+            foreach (int bits in (int[])[512, 256, 128])
+                cases.Add(file, bits);
+        }
+        return cases;
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void A_step_is_RecBoles(string file, int bits)
+    {
+        using var kernels = CpuKernels.Create(bits);
+        using var step = new RecboleStep(file, kernels);
+
+        double[] losses = new double[step.Steps];
+        losses[0] = step.LossAndBackward();
+        step.CheckEncoderOutput(1e-5);
+        step.CheckGradients(1e-5);
+        step.Adam(1);
+        step.CheckParameters("after1", 1e-3);
+        for (int i = 1; i < step.Steps; i++)
+        {
+            losses[i] = step.LossAndBackward();
+            step.Adam(i + 1);
+        }
+        step.CheckParameters($"after{step.Steps}", 1e-3);
+        step.CheckLosses(losses, 2e-6);
+        step.CheckScores(1e-4);
+    }
+
+    private sealed class RecboleStep : IDisposable
+    {
+        private readonly SafeTensorsFile _file;
+        private readonly IKernels _kernels;
+        private readonly ParameterLayout _layout;
+        private readonly DeviceBuffer<float> _parameters;
+        private readonly DeviceBuffer<float> _gradients;
+        private readonly DeviceBuffer<float> _firstMoments;
+        private readonly DeviceBuffer<float> _secondMoments;
+        private readonly DeviceBuffer<float> _loss;
+        private readonly Bert4RecModel _model;
+        private readonly ModelInput _input;
+        private readonly Indices _targets;
+        private readonly int[] _packed;
+        private readonly int _length;
+
+        public RecboleStep(string file, IKernels kernels)
+        {
+            _file = SafeTensors.Read(file);
+            _kernels = kernels;
+            _length = Size("max_seq_length");
+            var shape = new ModelShape(
+                Size("n_items"), _length, Size("hidden_size"), Size("inner_size"), Size("n_layers"), Size("n_heads"), float.Parse(_file.Metadata["layer_norm_eps"]), 0, 0);
+            _layout = new ParameterLayout(shape);
+            (_parameters, _gradients) = (kernels.AllocateFloats(_layout.Length), kernels.AllocateFloats(_layout.Length));
+            (_firstMoments, _secondMoments) = (kernels.AllocateFloats(_layout.Length), kernels.AllocateFloats(_layout.Length));
+            _loss = kernels.AllocateFloats(1);
+            foreach (var entry in _layout.Entries)
+                _parameters.Upload(_file.ReadFloats($"param.{entry.Name}"), entry.Offset);
+            _model = new Bert4RecModel(kernels, _layout, _parameters, _gradients, Size("batch") * _length);
+
+            // Packed without padding; a masked index of 0 is padding, or a mask that RecBole drops.
+            int[] tokens = _file.ReadInts("input.masked_item_seq"), lengths = _file.ReadInts("input.item_seq_len");
+            int[] masked = _file.ReadInts("input.masked_index"), positives = _file.ReadInts("input.pos_items");
+            int perSequence = masked.Length / lengths.Length;
+            List<int> packed = [], positions = [], offsets = [0], rows = [], targets = [], queryOffsets = [0], places = [];
+            for (int b = 0; b < lengths.Length; b++)
+            {
+                for (int p = 0; p < lengths[b]; p++)
+                {
+                    packed.Add(tokens[(b * _length) + p]);
+                    positions.Add(p);
+                    places.Add((b * _length) + p);
+                }
+                for (int m = b * perSequence; m < (b + 1) * perSequence; m++)
+                {
+                    if (masked[m] == 0)
+                        continue;
+                    rows.Add(offsets[b] + masked[m]);
+                    targets.Add(positives[m]);
+                }
+                offsets.Add(packed.Count);
+                queryOffsets.Add(rows.Count);
+            }
+            _packed = [.. places];
+            _input = new(Upload(packed), Upload(positions), Upload(offsets), Upload(rows), Upload(queryOffsets));
+            _targets = Upload(targets);
+        }
+
+        public int Steps => Size("steps");
+
+        public double LossAndBackward()
+        {
+            _loss.Upload([0]);
+            _model.Forward(_input, default);
+            _model.LossAndBackward(_targets, 1f / _targets.Length, Tensor.Of(_loss));
+            return Tensor.Of(_loss).ToArray()[0] / _targets.Length;
+        }
+
+        public void Adam(int step) => _kernels.Adam(
+            Tensor.Of(_parameters), Tensor.Of(_gradients), Tensor.Of(_firstMoments), Tensor.Of(_secondMoments), new AdamStep(step, float.Parse(_file.Metadata["learning_rate"])));
+
+        public void CheckEncoderOutput(double bound)
+        {
+            // RecBole's forward ends with the head.
+            float[] actual = _model.Predict(_input with { QueryRows = default, QueryOffsets = default }).ToArray();
+            float[] expected = _file.ReadFloats("forward.encoder_output");
+            int h = Size("hidden_size");
+            float[] packed = [.. _packed.SelectMany(place => expected.Skip(place * h).Take(h))];
+            AssertClose("encoder output", packed, actual, bound);
+        }
+
+        public void CheckGradients(double bound)
+        {
+            foreach (var entry in _layout.Entries)
+            {
+                float[] expected = _file.ReadFloats($"grad.{entry.Name}"), actual = Read(_gradients, entry);
+                if (IsKeyBias(entry))
+                    Assert.All(actual, value => Assert.True(Math.Abs(value) < 1e-6, $"{entry.Name}: {value}"));
+                else
+                    AssertClose($"gradient of {entry.Name}", expected, actual, bound);
+            }
+        }
+
+        /// <summary>Within a share of the distance that RecBole's steps moved the tensor.</summary>
+        public void CheckParameters(string after, double bound)
+        {
+            foreach (var entry in _layout.Entries.Where(entry => !IsKeyBias(entry)))
+            {
+                float[] start = _file.ReadFloats($"param.{entry.Name}"), expected = _file.ReadFloats($"{after}.{entry.Name}"), actual = Read(_parameters, entry);
+                double error = Distance(expected, actual), moved = Distance(start, expected);
+                Assert.True(error <= bound * moved, $"{after}.{entry.Name}: off by {error:E2} of {moved:E2} moved");
+            }
+        }
+
+        public void CheckLosses(double[] losses, double bound)
+        {
+            double[] expected = _file.ReadDoubles("losses");
+            for (int i = 0; i < losses.Length; i++)
+                Assert.True(Math.Abs(losses[i] - expected[i]) <= bound * expected[i], $"loss of step {i + 1}: {losses[i]:R}, RecBole {expected[i]:R}");
+        }
+
+        public void CheckScores(double bound)
+        {
+            int[] sequences = _file.ReadInts("input.item_seq"), lengths = _file.ReadInts("input.item_seq_len");
+            float[] expected = _file.ReadFloats("eval.scores_after5");
+            int items = Size("n_items");
+            using var batch = new SequenceBatch(_kernels, lengths.Length * _length, lengths.Length);
+            foreach (var (b, length) in lengths.Index())
+                batch.Add(sequences.AsSpan((b * _length) + 1, length - 1), items);
+            batch.Upload();
+            Indices last = Upload([.. Enumerable.Range(0, lengths.Length).Select(batch.LastRow)]), each = Upload([.. Enumerable.Range(0, lengths.Length + 1)]);
+            var h = _model.Predict(new(batch.Tokens, batch.Positions, batch.Offsets, last, each));
+            var scores = new Tensor(_kernels.AllocateFloats(expected.Length), 0, lengths.Length, items);
+            _model.ScoreItems(h, Upload([.. Enumerable.Repeat(Enumerable.Range(0, items), lengths.Length).SelectMany(ids => ids)]), scores);
+            float[] actual = scores.ToArray();
+            for (int i = 0; i < expected.Length; i++)
+                Assert.True(Math.Abs(expected[i] - actual[i]) <= bound, $"score {i / items}, {i % items}: {actual[i]}, RecBole {expected[i]}");
+        }
+
+        public void Dispose()
+        {
+            _model.Dispose();
+            _file.Dispose();
+        }
+
+        private static bool IsKeyBias(ParameterEntry entry) => entry.Name.EndsWith("key.bias", StringComparison.Ordinal);
+
+        private static void AssertClose(string what, float[] expected, float[] actual, double bound)
+        {
+            double error = Distance(expected, actual) / Distance(expected, new float[expected.Length]);
+            Assert.True(error <= bound, $"{what}: relative error {error:E2}");
+        }
+
+        private static double Distance(float[] a, float[] b) => Math.Sqrt(a.Zip(b, (x, y) => ((double)x - y) * ((double)x - y)).Sum());
+
+        private static float[] Read(DeviceBuffer<float> buffer, ParameterEntry entry)
+        {
+            var values = new float[entry.Length];
+            buffer.Download(values, entry.Offset);
+            return values;
+        }
+
+        private int Size(string key) => int.Parse(_file.Metadata[key]);
+
+        private Indices Upload(List<int> values)
+        {
+            var indices = Indices.Of(_kernels.AllocateInts(values.Count));
+            indices.Upload(values.ToArray());
+            return indices;
+        }
+    }
+}
