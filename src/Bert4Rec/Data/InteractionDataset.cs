@@ -36,6 +36,12 @@ public sealed class InteractionDataset
         return EventItems.AsSpan(start, sample.Event - start);
     }
 
+    /// <summary>What .item says of the items; null without such a file.</summary>
+    public ItemTable? ItemFields { get; init; }
+
+    /// <summary>What in the files is odd, but no error.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public int Target(Sample sample) => EventItems[sample.Event];
 }
 

@@ -1,0 +1,134 @@
+namespace Bert4Rec.Configuration;
+
+/// <summary>
+/// The keys of a config: those that act, with their defaults, and those of RecBole's that do not act here. All defaults stand in this file.
+/// </summary>
+internal static class ConfigKeys
+{
+    /// <summary>Keys that act, in the order in which a resolved config is written. Defaults are YAML.</summary>
+    public static IReadOnlyList<ConfigKey> All { get; } =
+    [
+        new("recbole_compatible", "false"),
+        new("data_path", "dataset/"),
+        new("dataset", "~"),
+        new("field_separator", "\"\\t\""),
+        new("seq_separator", "\" \""),
+        new("USER_ID_FIELD", "user_id"),
+        new("ITEM_ID_FIELD", "item_id"),
+        new("RATING_FIELD", "rating"),
+        new("TIME_FIELD", "timestamp"),
+        new("load_col", "~"),
+        new("val_interval", "~"),
+        new("filter_inter_by_user_or_item", "false"),
+        new("user_inter_num_interval", "~"),
+        new("item_inter_num_interval", "~"),
+        new("ITEM_LIST_LENGTH_FIELD", "item_length"),
+        new("LIST_SUFFIX", "_list"),
+        new("MAX_ITEM_LIST_LENGTH", "50"),
+        new("hidden_size", "64"),
+        new("inner_size", "256"),
+        new("n_layers", "2"),
+        new("n_heads", "2"),
+        new("hidden_dropout_prob", "0.2"),
+        new("attn_dropout_prob", "0.2"),
+        new("hidden_act", "gelu"),
+        new("layer_norm_eps", "1e-12"),
+        new("initializer_range", "0.02"),
+        new("loss_type", "CE"),
+        new("mask_ratio", "0.2"),
+        new("ft_ratio", "0.5"),
+        new("seed", "2020"),
+        new("epochs", "300"),
+        new("train_batch_size", "2048"),
+        new("learner", "adam"),
+        new("learning_rate", "0.001"),
+        new("weight_decay", "0.0"),
+        new("clip_grad_norm", "~"),
+        new("eval_step", "1"),
+        new("stopping_step", "10"),
+        new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
+        new("eval_batch_size", "4096"),
+        new("metrics", "[Recall, MRR, NDCG, Hit, Precision]"),
+        new("topk", "[10]"),
+        new("valid_metric", "MRR@10"),
+        new("valid_metric_bigger", "~"),
+        new("metric_decimal_place", "4"),
+    ];
+
+    /// <summary>RecBole's keys that its BERT4Rec ignores though their names promise otherwise, and the key meant.</summary>
+    public static IReadOnlyDictionary<string, string> Misnamed { get; } = new Dictionary<string, string>
+    {
+        ["embedding_size"] = "hidden_size",
+        ["dropout_prob"] = "hidden_dropout_prob and attn_dropout_prob",
+        ["hidden_dropout"] = "hidden_dropout_prob",
+        ["attn_dropout"] = "attn_dropout_prob",
+        ["eval_steps"] = "eval_step",
+        ["early_stop"] = "stopping_step",
+        ["max_seq_length"] = "MAX_ITEM_LIST_LENGTH",
+        ["num_layers"] = "n_layers",
+        ["num_heads"] = "n_heads",
+        ["batch_size"] = "train_batch_size",
+        ["split_ratio"] = "eval_args",
+        ["leave_one_num"] = "eval_args",
+        ["group_by_user"] = "eval_args",
+    };
+
+    /// <summary>RecBole's keys that would change its results and are not to be had here: a warning unless they are null or false.</summary>
+    public static IReadOnlyDictionary<string, string> Unsupported { get; } = new Dictionary<string, string>
+    {
+        ["train_neg_sample_args"] = "the CE loss has no negative samples",
+        ["neg_sampling"] = "the CE loss has no negative samples",
+        ["training_neg_sample_num"] = "the CE loss has no negative samples",
+        ["rm_dup_inter"] = "repeated interactions are kept",
+        ["threshold"] = "every interaction is a positive one; drop the others with val_interval",
+        ["benchmark_filename"] = "the split is always made by eval_args",
+        ["unload_col"] = "list the columns to load in load_col",
+        ["unused_col"] = "list the columns to load in load_col",
+        ["additional_feat_suffix"] = "only .inter, .user and .item files are read",
+        ["alias_of_user_id"] = "no other field shares the user ids",
+        ["alias_of_item_id"] = "no other field shares the item ids",
+        ["preload_weight"] = "the item embeddings start at random",
+        ["lr_scheduler"] = "the learning rate is constant",
+    };
+
+    /// <summary>RecBole's keys that say nothing about this model's results: read over in silence.</summary>
+    public static IReadOnlySet<string> Silent { get; } = new HashSet<string>
+    {
+        "gpu_id", "use_gpu", "device", "state", "reproducibility", "checkpoint_dir", "show_progress", "worker", "save_dataset",
+        "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "log_wandb", "wandb_project", "config_file", "config_files",
+        "encoding", "nproc", "world_size", "offset", "ip", "port", "local_rank", "single_spec", "loss_decimal_place", "require_pow",
+        "enable_amp", "enable_scaler", "transform", "repeatable", "shuffle", "seq_len", "LABEL_FIELD", "NEG_PREFIX", "POSITION_FIELD",
+        "HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD", "kg_reverse_r", "entity_kg_num_interval",
+        "relation_kg_num_interval", "alias_of_entity_id", "alias_of_relation_id", "normalize_field", "normalize_all", "numerical_features",
+        "discretization", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type",
+    };
+
+    /// <summary>The key of <see cref="All"/> that is fewest edits away, without regard to case.</summary>
+    public static string Nearest(string key) => All.MinBy(known => EditDistance(known.Name.ToLowerInvariant(), key.ToLowerInvariant()))!.Name;
+
+    /// <summary>Levenshtein's distance.</summary>
+    internal static int EditDistance(string a, string b)
+    {
+        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
+        for (int i = 1; i <= a.Length; i++)
+        {
+            int diagonal = row[0];
+            row[0] = i;
+            for (int j = 1; j <= b.Length; j++)
+            {
+                int substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+                diagonal = row[j];
+                row[j] = Math.Min(substituted, Math.Min(row[j], row[j - 1]) + 1);
+            }
+        }
+        return row[^1];
+    }
+}
+
+/// <param name="Name">RecBole's name.</param>
+/// <param name="Default">RecBole's default, as YAML.</param>
+/// <param name="OwnDefault">The default without recbole_compatible, where it is another.</param>
+internal sealed record ConfigKey(string Name, string Default, string? OwnDefault = null)
+{
+    public string DefaultFor(bool recboleCompatible) => recboleCompatible ? Default : OwnDefault ?? Default;
+}

@@ -1,0 +1,382 @@
+using YamlDotNet.RepresentationModel;
+
+namespace Bert4Rec.Configuration;
+
+/// <summary>
+/// The settings of a run: RecBole's YAML keys under C# names, checked once, immutable afterwards. Defaults are those of <see cref="ConfigKeys"/>.
+/// </summary>
+public sealed class RunConfig
+{
+    private readonly ConfigTree _tree;
+    private readonly YamlMappingNode _settings;
+    private readonly List<string> _warnings = [];
+
+    private RunConfig(ConfigTree tree, YamlMappingNode settings)
+    {
+        _tree = tree;
+        _settings = settings;
+        var read = new ConfigReader(tree, settings);
+
+        RecboleCompatible = read.Flag("recbole_compatible");
+        DataPath = read.Text("data_path");
+        Dataset = read.OptionalText("dataset");
+        FieldSeparator = read.Separator("field_separator");
+        SequenceSeparator = read.Separator("seq_separator");
+        UserIdField = read.Text("USER_ID_FIELD");
+        ItemIdField = read.Text("ITEM_ID_FIELD");
+        RatingField = read.Text("RATING_FIELD");
+        TimeField = read.Text("TIME_FIELD");
+        LoadColumns = ReadLoadColumns(read);
+        ValueFilters = ReadValueFilters(read);
+        FilterByUserOrItem = read.Flag("filter_inter_by_user_or_item");
+        UserInteractionInterval = read.IsSet("user_inter_num_interval") ? read.Intervals(read["user_inter_num_interval"], "user_inter_num_interval") : null;
+        ItemInteractionInterval = read.IsSet("item_inter_num_interval") ? read.Intervals(read["item_inter_num_interval"], "item_inter_num_interval") : null;
+        ItemListLengthField = read.Text("ITEM_LIST_LENGTH_FIELD");
+        ListSuffix = read.Text("LIST_SUFFIX");
+        MaximumItemListLength = read.Whole("MAX_ITEM_LIST_LENGTH", 2, ushort.MaxValue);
+
+        HiddenSize = read.Whole("hidden_size", 1, 1 << 16);
+        InnerSize = read.Whole("inner_size", 1, 1 << 18);
+        Layers = read.Whole("n_layers", 1, 1000);
+        Heads = read.Whole("n_heads", 1, 1000);
+        HiddenDropoutProbability = read.DropoutProbability("hidden_dropout_prob");
+        AttentionDropoutProbability = read.DropoutProbability("attn_dropout_prob");
+        HiddenActivation = read.Only("hidden_act", "gelu", "the only activation there is");
+        LayerNormEpsilon = read.Positive("layer_norm_eps");
+        InitializerRange = read.Positive("initializer_range");
+        LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
+        MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
+        FineTuningRatio = read.Probability("ft_ratio");
+
+        Seed = read.Whole("seed", 0);
+        Epochs = read.Whole("epochs", 1);
+        TrainBatchSize = read.Whole("train_batch_size", 1);
+        Learner = read.Only("learner", "adam", "the only optimiser there is");
+        LearningRate = read.Positive("learning_rate");
+        WeightDecay = read.Real("weight_decay", "a number of at least 0", value => value >= 0 && float.IsFinite((float)value));
+        ClipGradNorm = ReadClipGradNorm(read);
+        EvalStep = read.Whole("eval_step", 1);
+        StoppingStep = read.Whole("stopping_step", 0);
+
+        EvalArgs = ReadEvalArgs(read);
+        EvalBatchSize = read.Whole("eval_batch_size", 1);
+        Metrics = read.List(read["metrics"], "metrics", (node, key) =>
+            MetricName.Find(read.Text(node, key)) ?? throw read.WrongValue(node, key, string.Join(", ", MetricName.All)));
+        TopK = read.List(read["topk"], "topk", (node, key) => read.Whole(node, key, 1));
+        if (!MetricName.TryParse(read.Text("valid_metric"), out string validMetric, out int cutoff))
+            throw read.WrongValue(read["valid_metric"], "valid_metric", $"GAUC or one of {string.Join(", ", MetricName.All.Where(MetricName.HasCutoff))} with @k");
+        ValidMetric = cutoff > 0 ? $"{validMetric}@{cutoff}" : validMetric;
+        ValidMetricName = validMetric;
+        ValidMetricCutoff = cutoff;
+        ValidMetricBigger = read.IsSet("valid_metric_bigger") ? read.Flag("valid_metric_bigger") : MetricName.BiggerIsBetter(validMetric);
+        MetricDecimalPlace = read.Whole("metric_decimal_place", 0, 15);
+
+        CheckContradictions(read);
+    }
+
+    /// <summary>Exactly RecBole's way of training, instead of ours: every prefix a sample of its own.</summary>
+    public bool RecboleCompatible { get; }
+
+    /// <summary>Folder of datasets, relative to the current directory; or the dataset's own folder.</summary>
+    public string DataPath { get; }
+
+    /// <summary>Name of the dataset: its files are DataPath/Dataset/Dataset.inter and so on. Null when none was named.</summary>
+    public string? Dataset { get; }
+
+    public char FieldSeparator { get; }
+
+    public char SequenceSeparator { get; }
+
+    public string UserIdField { get; }
+
+    public string ItemIdField { get; }
+
+    public string RatingField { get; }
+
+    public string TimeField { get; }
+
+    /// <summary>Columns to load by file suffix (inter, user, item), null for all of a file's; a file not listed is not read. Null: all files.</summary>
+    public IReadOnlyDictionary<string, IReadOnlyList<string>?>? LoadColumns { get; }
+
+    /// <summary>val_interval: which values of a field keep a row.</summary>
+    public IReadOnlyList<ValueFilter> ValueFilters { get; }
+
+    /// <summary>Drop interactions whose user or item is in no row of a loaded .user or .item file.</summary>
+    public bool FilterByUserOrItem { get; }
+
+    /// <summary>How many interactions a user who stays has.</summary>
+    public Intervals? UserInteractionInterval { get; }
+
+    /// <summary>How many interactions an item that stays has.</summary>
+    public Intervals? ItemInteractionInterval { get; }
+
+    public string ItemListLengthField { get; }
+
+    public string ListSuffix { get; }
+
+    /// <summary>Events a history has at most.</summary>
+    public int MaximumItemListLength { get; }
+
+    public int HiddenSize { get; }
+
+    public int InnerSize { get; }
+
+    public int Layers { get; }
+
+    public int Heads { get; }
+
+    public double HiddenDropoutProbability { get; }
+
+    public double AttentionDropoutProbability { get; }
+
+    public string HiddenActivation { get; }
+
+    public double LayerNormEpsilon { get; }
+
+    /// <summary>Standard deviation of the initial weights.</summary>
+    public double InitializerRange { get; }
+
+    public string LossType { get; }
+
+    public double MaskRatio { get; }
+
+    /// <summary>ft_ratio: share of batches (RecBole) or sequences (ours) that mask the last event only.</summary>
+    public double FineTuningRatio { get; }
+
+    public int Seed { get; }
+
+    public int Epochs { get; }
+
+    public int TrainBatchSize { get; }
+
+    public string Learner { get; }
+
+    public double LearningRate { get; }
+
+    public double WeightDecay { get; }
+
+    /// <summary>Largest L2 norm of the whole gradient, or null for no clipping.</summary>
+    public double? ClipGradNorm { get; }
+
+    /// <summary>Epochs from one validation to the next.</summary>
+    public int EvalStep { get; }
+
+    /// <summary>Validations without a new best after which training stops.</summary>
+    public int StoppingStep { get; }
+
+    public EvalArgs EvalArgs { get; }
+
+    public int EvalBatchSize { get; }
+
+    /// <summary>Names as in <see cref="MetricName.All"/>.</summary>
+    public IReadOnlyList<string> Metrics { get; }
+
+    public IReadOnlyList<int> TopK { get; }
+
+    /// <summary>"MRR@10": the metric that chooses the best model.</summary>
+    public string ValidMetric { get; }
+
+    public string ValidMetricName { get; }
+
+    /// <summary>k of the valid metric, 0 for GAUC.</summary>
+    public int ValidMetricCutoff { get; }
+
+    public bool ValidMetricBigger { get; }
+
+    public int MetricDecimalPlace { get; }
+
+    /// <summary>What was read but has no effect, each with its place and the key meant.</summary>
+    public IReadOnlyList<string> Warnings => _warnings;
+
+    /// <summary>Reads YAML files and "key=value" overrides, later ones over earlier ones.</summary>
+    /// <exception cref="InputException">A file cannot be read, a value has the wrong type or range, or values contradict each other.</exception>
+    public static RunConfig Load(IReadOnlyList<string> files, IReadOnlyList<string> overrides)
+    {
+        var tree = new ConfigTree();
+        foreach (string file in files)
+            tree.AddFile(file);
+        foreach (string setting in overrides)
+            tree.AddOverride(setting);
+        // Defaults depend on this one key, so it is read before them.
+        bool compatible = new ConfigReader(tree, tree.Resolve(recboleCompatible: false)).Flag("recbole_compatible");
+        var config = new RunConfig(tree, tree.Resolve(compatible));
+        config.WarnOfKeysWithoutEffect();
+        return config;
+    }
+
+    /// <summary>Every setting, defaults included, as YAML that <see cref="Load"/> reads back to the same config.</summary>
+    public string ToYaml()
+    {
+        var writer = new StringWriter { NewLine = "\n" };
+        new YamlStream(new YamlDocument(_settings)).Save(writer, assignAnchors: false);
+        string text = writer.ToString();
+        return text.EndsWith("...\n", StringComparison.Ordinal) ? text[..^4] : text;
+    }
+
+    /// <summary>Where a key's value was written, for messages: "FILE:LINE".</summary>
+    public string Where(string key) => _tree.Where(_settings[key]);
+
+    /// <summary>Whether the file with this suffix ("item") is wanted.</summary>
+    public bool LoadsFile(string suffix) => LoadColumns is null || LoadColumns.ContainsKey(suffix);
+
+    /// <summary>Whether a column of the file with this suffix is wanted.</summary>
+    public bool LoadsColumn(string suffix, string column) =>
+        LoadColumns is null || (LoadColumns.TryGetValue(suffix, out var columns) && (columns is null || columns.Contains(column)));
+
+    private static double? ReadClipGradNorm(ConfigReader read)
+    {
+        const string Key = "clip_grad_norm";
+        const string Wanted = "a number above 0 or {max_norm: 5, norm_type: 2}";
+        if (!read.IsSet(Key))
+            return null;
+        var node = read[Key];
+        if (node is YamlMappingNode mapping)
+        {
+            foreach (var (name, value) in mapping.Children)
+            {
+                if (read.OneOf(name, $"a key of {Key}", "max_norm", "norm_type") == "norm_type")
+                    read.Real(value, $"{Key}.norm_type", "2 (the L2 norm, the only one there is)", norm => norm == 2);
+            }
+            if (!mapping.Children.TryGetValue("max_norm", out node))
+                throw read.WrongValue(mapping, Key, Wanted);
+        }
+        return read.Real(node, Key, Wanted, norm => (float)norm > 0 && float.IsFinite((float)norm));
+    }
+
+    private static List<ValueFilter> ReadValueFilters(ConfigReader read)
+    {
+        const string Key = "val_interval";
+        var filters = new List<ValueFilter>();
+        if (!read.IsSet(Key))
+            return filters;
+        foreach (var (name, value) in read.Mapping(read[Key], Key, "a mapping like {rating: \"[3,inf)\"}").Children)
+        {
+            string field = read.Text(name, $"a field of {Key}");
+            if (ConfigTree.IsNull(value))
+                continue;
+            var tokens = value is YamlSequenceNode list ? read.List(list, $"{Key}.{field}", read.Text) : null;
+            var intervals = ConfigReader.TryReadIntervals(value);
+            if (tokens is null && intervals is null)
+                throw read.WrongValue(value, $"{Key}.{field}", "an interval like \"[3,inf)\", in quotes, or a list of tokens");
+            filters.Add(new ValueFilter(field, intervals, tokens));
+        }
+        return filters;
+    }
+
+    private static EvalArgs ReadEvalArgs(ConfigReader read)
+    {
+        const string Key = "eval_args";
+        var args = read.Mapping(read[Key], Key, "a mapping of split, group_by, order and mode");
+        foreach (var name in args.Children.Keys)
+            read.OneOf(name, $"a key of {Key}", "split", "group_by", "order", "mode");
+        read.OneOf(args["group_by"], $"{Key}.group_by", "user");
+        if (!"TO".Equals((args["order"] as YamlScalarNode)?.Value, StringComparison.OrdinalIgnoreCase))
+            throw read.WrongValue(args["order"], $"{Key}.order", "TO (by time: what comes next has no meaning in another order)");
+        var (valid, test) = ReadModes(read, args["mode"]);
+        return new EvalArgs(ReadSplit(read, args["split"]), valid, test);
+    }
+
+    private static SplitRule ReadSplit(ConfigReader read, YamlNode node)
+    {
+        const string Key = "eval_args.split";
+        const string Wanted = "{LS: valid_and_test} or {RS: [8, 1, 1]}";
+        var split = read.Mapping(node, Key, Wanted);
+        if (split.Children.Count != 1)
+            throw read.WrongValue(node, Key, $"one of {Wanted}");
+        var (name, value) = split.Children[0];
+        if (read.OneOf(name, Key, "LS", "RS") == "LS")
+        {
+            string parts = read.OneOf(value, $"{Key}.LS", "valid_and_test", "valid_only", "test_only");
+            return new LeaveOneOut(parts != "test_only", parts != "valid_only");
+        }
+        const string Shares = "three shares like [8, 1, 1], of train, valid and test, the first above 0";
+        if (value is not YamlSequenceNode { Children.Count: 3 } list)
+            throw read.WrongValue(value, $"{Key}.RS", Shares);
+        double[] shares = [.. list.Select(share => read.Real(share, $"{Key}.RS", Shares, number => number >= 0))];
+        double sum = shares.Sum();
+        if (shares[0] <= 0 || !double.IsFinite(sum))
+            throw read.WrongValue(value, $"{Key}.RS", Shares);
+        return new RatioSplit(shares[0] / sum, shares[1] / sum, shares[2] / sum);
+    }
+
+    private static (EvalMode Valid, EvalMode Test) ReadModes(ConfigReader read, YamlNode node)
+    {
+        const string Key = "eval_args.mode";
+        if (node is not YamlMappingNode modes)
+            return (Mode(node), Mode(node));
+        foreach (var name in modes.Children.Keys)
+            read.OneOf(name, $"a key of {Key}", "valid", "test");
+        EvalMode? valid = modes.Children.TryGetValue("valid", out var forValid) ? Mode(forValid) : null;
+        EvalMode? test = modes.Children.TryGetValue("test", out var forTest) ? Mode(forTest) : null;
+        return (valid ?? test ?? EvalMode.Full, test ?? valid ?? EvalMode.Full);
+
+        EvalMode Mode(YamlNode value) =>
+            EvalMode.TryParse((value as YamlScalarNode)?.Value ?? "", out var mode)
+                ? mode
+                : throw read.WrongValue(value, Key, "full, uniN or popN (N sampled items, for example uni100)");
+    }
+
+    private Dictionary<string, IReadOnlyList<string>?>? ReadLoadColumns(ConfigReader read)
+    {
+        const string Key = "load_col";
+        if (!read.IsSet(Key))
+            return null;
+        var columns = new Dictionary<string, IReadOnlyList<string>?>();
+        foreach (var (name, value) in read.Mapping(read[Key], Key, "a mapping like {inter: [user_id, item_id, timestamp]}").Children)
+        {
+            string suffix = read.Text(name, $"a key of {Key}");
+            if (suffix is not ("inter" or "user" or "item"))
+                _warnings.Add($"{_tree.Where(name)}: {Key}.{suffix} has no effect: only .inter, .user and .item files are read");
+            else
+                columns[suffix] = ConfigTree.IsNull(value) || value is YamlScalarNode { Value: "*" } ? null : read.List(value, $"{Key}.{suffix}", read.Text);
+        }
+        if (!columns.ContainsKey("inter"))
+            throw read.Error(Key, $"{Key} must list the columns of inter; '*' stands for all of them");
+        return columns;
+    }
+
+    private void CheckContradictions(ConfigReader read)
+    {
+        if (HiddenSize % Heads != 0)
+            throw read.Error("hidden_size", $"hidden_size {HiddenSize} is not divisible by n_heads {Heads} ({Where("n_heads")}); try {HiddenSize / Heads * Heads + Heads}");
+        if (UserIdField == ItemIdField)
+            throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}': users and items need a column each");
+        if (TimeField == UserIdField || TimeField == ItemIdField)
+            throw read.Error("TIME_FIELD", $"TIME_FIELD '{TimeField}' is the column of the ids; name the column of the time");
+        if (FieldSeparator == SequenceSeparator)
+            throw read.Error("seq_separator", "seq_separator and field_separator must differ");
+        if (RecboleCompatible && (int)(MaskRatio * MaximumItemListLength) < 1)
+            throw read.Error("mask_ratio", $"mask_ratio {MaskRatio} of MAX_ITEM_LIST_LENGTH {MaximumItemListLength} is less than one event: RecBole would learn nothing; raise it");
+    }
+
+    private void WarnOfKeysWithoutEffect()
+    {
+        foreach (var (name, value) in _tree.Root.Children)
+        {
+            string key = ((YamlScalarNode)name).Value!;
+            string where = _tree.Where(name);
+            if (_settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
+                continue;
+            if (ConfigKeys.Misnamed.TryGetValue(key, out string? meant))
+                _warnings.Add($"{where}: {key} has no effect on BERT4Rec; the key meant is {meant}");
+            else if (ConfigKeys.Unsupported.TryGetValue(key, out string? instead))
+                WarnUnless(ConfigTree.IsNull(value) || value is YamlScalarNode { Value: "False" or "false" }, $"{where}: {key} has no effect here: {instead}");
+            else if (key == "model")
+                WarnUnless("BERT4Rec".Equals((value as YamlScalarNode)?.Value, StringComparison.OrdinalIgnoreCase), $"{where}: model has no effect: the model is BERT4Rec");
+            else
+                _warnings.Add($"{where}: unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}");
+        }
+    }
+
+    private void WarnUnless(bool harmless, string warning)
+    {
+        if (!harmless)
+            _warnings.Add(warning);
+    }
+}
+
+/// <summary>Keeps the rows whose value of a field lies in the intervals (a float field) or is one of the tokens (a token field).</summary>
+/// <param name="Field">A column of .inter, .item or .user.</param>
+/// <param name="Intervals">Null if the value was not written as one.</param>
+/// <param name="Tokens">Null if the value was not written as a list.</param>
+public sealed record ValueFilter(string Field, Intervals? Intervals, IReadOnlyList<string>? Tokens);

@@ -1,0 +1,58 @@
+using Bert4Rec.Configuration;
+
+namespace Bert4Rec.Data;
+
+/// <summary>
+/// Deals each user's samples, in time order, to training, validation and test. The k-th event of a user (k ≥ 1, from 0) is the target of
+/// one sample, whose history is what came before: a user with n events has n − 1 samples.
+/// </summary>
+public static class Splitter
+{
+    public static DatasetSplit Split(InteractionDataset dataset, EvalArgs args)
+    {
+        var train = new List<Sample>();
+        var valid = new List<Sample>();
+        var test = new List<Sample>();
+        for (int user = 1; user < dataset.UserCount; user++)
+        {
+            int next = dataset.UserOffsets[user] + 1;
+            int samples = dataset.UserOffsets[user + 1] - next;
+            if (samples < 1)
+                continue;
+            var (trainCount, validCount, testCount) = Counts(args.Split, samples);
+            Take(train, trainCount);
+            Take(valid, validCount);
+            Take(test, testCount);
+
+            void Take(List<Sample> part, int count)
+            {
+                for (int i = 0; i < count; i++)
+                    part.Add(new Sample(user, next++));
+            }
+        }
+        return new DatasetSplit([.. train], [.. valid], [.. test]);
+    }
+
+    /// <summary>How many of a user's samples go where; RecBole's leave_one_out and split_by_ratio.</summary>
+    private static (int Train, int Valid, int Test) Counts(SplitRule rule, int samples)
+    {
+        if (rule is LeaveOneOut leave)
+        {
+            int test = leave.Test && samples > 1 ? 1 : 0;
+            int valid = leave.Valid && samples - test > 1 ? 1 : 0;
+            return (samples - valid - test, valid, test);
+        }
+        var ratio = (RatioSplit)rule;
+        int validCount = (int)(ratio.Valid * samples);
+        int testCount = (int)(ratio.Test * samples);
+        int trainCount = samples - validCount - testCount;
+        // A share of less than one sample becomes one, test first, as long as training keeps one.
+        if (trainCount > 1 && RoundsUp(ratio.Test))
+            (trainCount, testCount) = (trainCount - 1, testCount + 1);
+        if (trainCount > 1 && RoundsUp(ratio.Valid))
+            (trainCount, validCount) = (trainCount - 1, validCount + 1);
+        return (trainCount, validCount, testCount);
+
+        bool RoundsUp(double share) => share * samples is > 0 and < 1;
+    }
+}

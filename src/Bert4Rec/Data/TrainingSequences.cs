@@ -1,0 +1,101 @@
+using Bert4Rec.Kernels;
+
+namespace Bert4Rec.Data;
+
+/// <summary>A stretch of one user's events: <see cref="InteractionDataset.EventItems"/> from Start on.</summary>
+public readonly record struct SequenceSpan(int Start, int Length);
+
+/// <summary>What an epoch trains on. After the first epoch, filling a list allocates nothing.</summary>
+public abstract class TrainingSequences
+{
+    /// <summary>No epoch has more sequences than this.</summary>
+    public abstract int MaximumCount { get; }
+
+    /// <summary>RecBole's way: the history of every training sample, its target left out. The same in every epoch.</summary>
+    public static TrainingSequences Prefixes(InteractionDataset dataset, DatasetSplit split, int maximumLength)
+    {
+        var spans = new SequenceSpan[split.Train.Length];
+        for (int i = 0; i < spans.Length; i++)
+        {
+            var sample = split.Train[i];
+            int length = dataset.History(sample, maximumLength).Length;
+            spans[i] = new SequenceSpan(sample.Event - length, length);
+        }
+        return new PrefixSequences(spans);
+    }
+
+    /// <summary>
+    /// Our way: a user's training events, the target of the last training sample included, cut into windows of
+    /// <paramref name="maximumLength"/>. Where a user has more events than that, the first cut is drawn anew for each epoch, so that over
+    /// the epochs events meet different neighbours. A window of a single event teaches nothing and is left out.
+    /// </summary>
+    public static TrainingSequences Windows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
+        new WindowSequences(dataset, split, maximumLength, (ulong)seed);
+
+    /// <summary>Replaces what the list has by an epoch's sequences, user by user in time order.</summary>
+    public void Fill(int epoch, List<SequenceSpan> sequences)
+    {
+        sequences.Clear();
+        sequences.EnsureCapacity(MaximumCount);
+        Append(epoch, sequences);
+    }
+
+    private protected abstract void Append(int epoch, List<SequenceSpan> sequences);
+
+    private sealed class PrefixSequences(SequenceSpan[] spans) : TrainingSequences
+    {
+        public override int MaximumCount => spans.Length;
+
+        private protected override void Append(int epoch, List<SequenceSpan> sequences) => sequences.AddRange(spans);
+    }
+
+    private sealed class WindowSequences : TrainingSequences
+    {
+        // Keeps these draws apart from those of masks and dropout, whose streams count from 0.
+        private const uint Stream = 0x57494E44;
+
+        private readonly List<(int User, SequenceSpan Events)> _users = [];
+        private readonly int _maximumLength;
+        private readonly ulong _seed;
+
+        public WindowSequences(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed)
+        {
+            _maximumLength = maximumLength;
+            _seed = seed;
+            for (int i = 0; i < split.Train.Length; i++)
+            {
+                var (user, last) = split.Train[i];
+                if (i + 1 < split.Train.Length && split.Train[i + 1].User == user)
+                    continue;
+                int start = dataset.UserOffsets[user];
+                int length = last + 1 - start;
+                _users.Add((user, new SequenceSpan(start, length)));
+                // A cut inside the first window makes one window more.
+                MaximumCount += length <= maximumLength ? 1 : ((length + maximumLength - 2) / maximumLength) + 1;
+            }
+        }
+
+        public override int MaximumCount { get; }
+
+        private protected override void Append(int epoch, List<SequenceSpan> sequences)
+        {
+            foreach (var (user, events) in _users)
+            {
+                int end = events.Start + events.Length;
+                int cut = events.Length <= _maximumLength ? end : events.Start + FirstCut(epoch, user);
+                for (int start = events.Start; start < end; start = cut, cut = Math.Min(cut + _maximumLength, end))
+                {
+                    if (cut - start > 1)
+                        sequences.Add(new SequenceSpan(start, cut - start));
+                }
+            }
+        }
+
+        /// <summary>Even over [0, maximum length): ⌊word · length / 2³²⌋.</summary>
+        private int FirstCut(int epoch, int user)
+        {
+            uint word = Philox.Block((uint)user, (uint)epoch, Stream, 0, _seed).X;
+            return (int)((ulong)word * (ulong)_maximumLength >> 32);
+        }
+    }
+}

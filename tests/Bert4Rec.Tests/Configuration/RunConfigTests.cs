@@ -1,0 +1,344 @@
+using System.Reflection;
+using System.Text.Json;
+using Bert4Rec.Configuration;
+
+namespace Bert4Rec.Tests.Configuration;
+
+public sealed class RunConfigTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    // The experiment's file, word for word as REFERENCE.md lists its keys.
+    private const string Experiment = """
+        data_path: dataset/
+        dataset: ecommerce
+        USER_ID_FIELD: user_id
+        ITEM_ID_FIELD: product_id
+        RATING_FIELD: event_type
+        TIME_FIELD: event_time
+        load_col:
+          inter: [user_id, product_id, event_time, event_type]
+          user: [user_id, user_session]
+          item: [product_id, category_id, category_code, brand, price]
+        ITEM_LIST_LENGTH_FIELD: item_length
+        LIST_SUFFIX: _list
+        MAX_ITEM_LIST_LENGTH: 50
+        embedding_size: 64
+        hidden_size: 128
+        inner_size: 256
+        n_layers: 2
+        dropout_prob: 0.3
+        loss_type: 'CE'
+        mask_ratio: 0.2
+        hidden_act: 'gelu'
+        epochs: 50
+        train_batch_size: 4096
+        learner: adam
+        learning_rate: 0.001
+        train_neg_sample_args: ~
+        eval_steps: 1
+        eval_args:
+          group_by: user
+          order: TO
+          split: {'RS': [7,1,2]}
+          mode: full
+        metrics: ["Recall", "MRR", "NDCG", "Hit", "Precision", "GAUC", "ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy", "TailPercentage"]
+        topk: [1,5,10,15]
+        valid_metric: MRR@10
+        metric_decimal_place: 4
+        eval_batch_size: 4096
+
+        """;
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Defaults_of_the_compatible_mode_are_RecBoles()
+    {
+        var config = RunConfig.Load([], ["recbole_compatible=true"]);
+        Assert.Equal(("user_id", "item_id", "rating", "timestamp"), (config.UserIdField, config.ItemIdField, config.RatingField, config.TimeField));
+        Assert.Equal(('\t', ' ', 50), (config.FieldSeparator, config.SequenceSeparator, config.MaximumItemListLength));
+        Assert.Equal((64, 256, 2, 2), (config.HiddenSize, config.InnerSize, config.Layers, config.Heads));
+        Assert.Equal((0.2, 0.2, 1e-12, 0.02), (config.HiddenDropoutProbability, config.AttentionDropoutProbability, config.LayerNormEpsilon, config.InitializerRange));
+        Assert.Equal((0.2, 0.5), (config.MaskRatio, config.FineTuningRatio));
+        Assert.Equal((300, 2048, 1e-3, 0.0), (config.Epochs, config.TrainBatchSize, config.LearningRate, config.WeightDecay));
+        Assert.Equal((4096, 1, 10, 2020, 4), (config.EvalBatchSize, config.EvalStep, config.StoppingStep, config.Seed, config.MetricDecimalPlace));
+        Assert.Equal(["Recall", "MRR", "NDCG", "Hit", "Precision"], config.Metrics);
+        Assert.Equal([10], config.TopK);
+        Assert.Equal(("MRR@10", "MRR", 10, true), (config.ValidMetric, config.ValidMetricName, config.ValidMetricCutoff, config.ValidMetricBigger));
+        Assert.Equal(new EvalArgs(new LeaveOneOut(true, true), EvalMode.Full, EvalMode.Full), config.EvalArgs);
+        Assert.Null(config.ClipGradNorm);
+        Assert.Null(config.LoadColumns);
+        Assert.Null(config.Dataset);
+        Assert.Empty(config.Warnings);
+    }
+
+    [Fact]
+    public void The_experiments_file_loads_as_it_is_and_names_the_keys_that_were_meant()
+    {
+        string file = _folder.Write("experiment.yaml", Experiment);
+        var config = RunConfig.Load([file], []);
+        Assert.Equal(("ecommerce", "product_id", "event_time"), (config.Dataset, config.ItemIdField, config.TimeField));
+        Assert.Equal((128, 50, 4096), (config.HiddenSize, config.Epochs, config.TrainBatchSize));
+        Assert.Equal(new RatioSplit(0.7, 0.1, 0.2), config.EvalArgs.Split);
+        Assert.Equal(11, config.Metrics.Count);
+        Assert.Equal([1, 5, 10, 15], config.TopK);
+        Assert.Equal(["product_id", "category_id", "category_code", "brand", "price"], config.LoadColumns!["item"]);
+        Assert.Equal(
+            [
+                $"{file}:14: embedding_size has no effect on BERT4Rec; the key meant is hidden_size",
+                $"{file}:18: dropout_prob has no effect on BERT4Rec; the key meant is hidden_dropout_prob and attn_dropout_prob",
+                $"{file}:27: eval_steps has no effect on BERT4Rec; the key meant is eval_step",
+            ],
+            config.Warnings);
+    }
+
+    [Theory]
+    [InlineData("ecommerce")]
+    [InlineData("ml-100k")]
+    [InlineData("sample")]
+    public void Our_configs_load_without_a_warning(string name)
+    {
+        var config = RunConfig.Load([Path.Combine(TestFiles.RepositoryRoot, "configs", name + ".yaml")], []);
+        Assert.Equal(name, config.Dataset);
+        Assert.Empty(config.Warnings);
+    }
+
+    [Fact]
+    public void Later_files_and_overrides_win_and_mappings_merge()
+    {
+        string first = _folder.Write("first.yaml", "epochs: 5\nhidden_size: 32\neval_args: {split: {RS: [8, 1, 1]}, mode: uni100}\nval_interval: {rating: '[3,inf)'}\n");
+        string second = _folder.Write("second.yaml", "hidden_size: 16\neval_args:\n  split: {LS: test_only}\nval_interval: {year: '(1990,2000]'}\n");
+        var config = RunConfig.Load([first, second], ["topk=[5,10]", "eval_args.mode={valid: full, test: pop50}", "epochs=7", "learning_rate=1e-3"]);
+        Assert.Equal((7, 16, 1e-3), (config.Epochs, config.HiddenSize, config.LearningRate));
+        Assert.Equal([5, 10], config.TopK);
+        Assert.Equal(new EvalArgs(new LeaveOneOut(false, true), EvalMode.Full, new EvalMode(Candidates.Popularity, 50)), config.EvalArgs);
+        Assert.Equal(["rating", "year"], config.ValueFilters.Select(filter => filter.Field));
+    }
+
+    [Fact]
+    public void Null_is_the_default_again()
+    {
+        string file = _folder.Write("a.yaml", "clip_grad_norm: 5\nepochs: 3\n");
+        var config = RunConfig.Load([file], ["clip_grad_norm=~", "epochs="]);
+        Assert.Null(config.ClipGradNorm);
+        Assert.Equal(RunConfig.Load([], []).Epochs, config.Epochs);
+    }
+
+    [Theory]
+    [InlineData("learning_rate=1e-3", 1e-3)]
+    [InlineData("learning_rate=1E-3", 1e-3)]
+    [InlineData("learning_rate=.5", 0.5)]
+    [InlineData("learning_rate=1", 1.0)]
+    public void Numbers_may_be_written_with_an_exponent(string setting, double expected) => Assert.Equal(expected, RunConfig.Load([], [setting]).LearningRate);
+
+    [Theory]
+    [InlineData("clip_grad_norm=5", 5)]
+    [InlineData("clip_grad_norm={max_norm: 2.5, norm_type: 2}", 2.5)]
+    [InlineData("clip_grad_norm={max_norm: 1}", 1)]
+    public void Clipping_is_a_number_or_RecBoles_mapping(string setting, double expected) => Assert.Equal(expected, RunConfig.Load([], [setting]).ClipGradNorm);
+
+    [Theory]
+    [InlineData("field_separator=\"\\t\"", '\t')]
+    [InlineData("field_separator='\\t'", '\t')]
+    [InlineData("field_separator=','", ',')]
+    public void Separators(string setting, char expected) => Assert.Equal(expected, RunConfig.Load([], [setting]).FieldSeparator);
+
+    [Fact]
+    public void An_interval_needs_no_quotes_on_the_command_line()
+    {
+        var config = RunConfig.Load([], ["item_inter_num_interval=[10,inf)", "val_interval.rating=(3,inf)", "user_inter_num_interval=[2,4]"]);
+        Assert.False(config.ItemInteractionInterval!.Contains(9));
+        Assert.True(config.ItemInteractionInterval.Contains(10));
+        Assert.False(config.ValueFilters[0].Intervals!.Contains(3));
+        Assert.True(config.UserInteractionInterval!.Contains(4));
+        Assert.False(config.UserInteractionInterval.Contains(5));
+    }
+
+    [Fact]
+    public void Metrics_are_read_without_regard_to_case()
+    {
+        var config = RunConfig.Load([], ["metrics=[recall, ndcg, GINIINDEX]", "valid_metric=giniindex@5", "topk=5"]);
+        Assert.Equal(["Recall", "NDCG", "GiniIndex"], config.Metrics);
+        Assert.Equal(("GiniIndex@5", false), (config.ValidMetric, config.ValidMetricBigger));
+        Assert.Equal(["MAP"], RunConfig.Load([], ["metrics=map"]).Metrics);
+        Assert.Equal(("GAUC", 0), (RunConfig.Load([], ["valid_metric=gauc"]).ValidMetric, 0));
+    }
+
+    [Theory]
+    [InlineData("hiden_size: 3", "1: unknown key 'hiden_size' has no effect; the nearest known key is hidden_size")]
+    [InlineData("user_id_field: u", "1: unknown key 'user_id_field' has no effect; the nearest known key is USER_ID_FIELD")]
+    [InlineData("train_neg_sample_args: {distribution: uniform}", "1: train_neg_sample_args has no effect here: the CE loss has no negative samples")]
+    [InlineData("model: SASRec", "1: model has no effect: the model is BERT4Rec")]
+    [InlineData("load_col: {inter: '*', kg: [head]}", "1: load_col.kg has no effect: only .inter, .user and .item files are read")]
+    public void Keys_without_effect_warn(string text, string warning)
+    {
+        string file = _folder.Write("a.yaml", text);
+        Assert.Equal([$"{file}:{warning}"], RunConfig.Load([file], []).Warnings);
+    }
+
+    [Theory]
+    [InlineData("train_neg_sample_args: ~")]
+    [InlineData("rm_dup_inter: ~")]
+    [InlineData("gpu_id: '0'\nuse_gpu: True\nstate: INFO\nworker: 0\nreproducibility: True\ncheckpoint_dir: saved\nshow_progress: True")]
+    [InlineData("model: BERT4Rec")]
+    [InlineData("")]
+    [InlineData("# nothing but a comment\n")]
+    public void Keys_without_consequence_are_silent(string text) => Assert.Empty(RunConfig.Load([_folder.Write("a.yaml", text)], []).Warnings);
+
+    [Theory]
+    [InlineData("hidden_size: x", "1: hidden_size must be a whole number from 1 to 65536, not 'x'")]
+    [InlineData("\nhidden_size: 0", "2: hidden_size must be a whole number from 1 to 65536, not '0'")]
+    [InlineData("hidden_size: 64.5", "1: hidden_size must be a whole number")]
+    [InlineData("hidden_size: [64]", "1: hidden_size must be a whole number from 1 to 65536, not a list")]
+    [InlineData("n_heads: 3", "hidden_size 64 is not divisible by n_heads 3")]
+    [InlineData("hidden_size: 65", "1: hidden_size 65 is not divisible by n_heads 2 (default); try 66")]
+    [InlineData("hidden_dropout_prob: 1", "1: hidden_dropout_prob must be a probability of at least 0 and below 1, not '1'")]
+    [InlineData("mask_ratio: 0", "1: mask_ratio must be a number above 0 and at most 1")]
+    [InlineData("mask_ratio: .nan", "1: mask_ratio must be")]
+    [InlineData("recbole_compatible: true\nmask_ratio: 0.01", "2: mask_ratio 0.01 of MAX_ITEM_LIST_LENGTH 50 is less than one event")]
+    [InlineData("ft_ratio: 2", "1: ft_ratio must be a probability from 0 to 1")]
+    [InlineData("learning_rate: 1e-60", "1: learning_rate must be a number above 0")]
+    [InlineData("recbole_compatible: maybe", "1: recbole_compatible must be true or false, not 'maybe'")]
+    [InlineData("hidden_act: relu", "1: hidden_act must be gelu (the only activation there is), not 'relu'")]
+    [InlineData("loss_type: BPR", "1: loss_type must be CE (cross entropy, the only loss there is), not 'BPR'")]
+    [InlineData("learner: sgd", "1: learner must be adam (the only optimiser there is), not 'sgd'")]
+    [InlineData("metrics:\n- Recall\n- Recal", "3: metrics must be Recall, MRR, NDCG,")]
+    [InlineData("metrics: []", "1: metrics must not be an empty list")]
+    [InlineData("topk: [0]", "1: topk must be a whole number of at least 1, not '0'")]
+    [InlineData("valid_metric: MRR", "1: valid_metric must be")]
+    [InlineData("valid_metric: GAUC@5", "1: valid_metric must be")]
+    [InlineData("valid_metric: Foo@10", "1: valid_metric must be")]
+    [InlineData("eval_args: full", "1: eval_args must be a mapping of split, group_by, order and mode, not 'full'")]
+    [InlineData("eval_args:\n  splt: {LS: test_only}", "2: a key of eval_args must be split or group_by or order or mode, not 'splt'")]
+    [InlineData("eval_args:\n  order: RO", "2: eval_args.order must be TO")]
+    [InlineData("eval_args:\n  group_by: none", "2: eval_args.group_by must be user, not 'none'")]
+    [InlineData("eval_args:\n  split: {LS: last}", "2: eval_args.split.LS must be valid_and_test or valid_only or test_only, not 'last'")]
+    [InlineData("eval_args:\n  split: {RS: [1, 2]}", "2: eval_args.split.RS must be three shares")]
+    [InlineData("eval_args:\n  split: {RS: [0, 1, 1]}", "2: eval_args.split.RS must be three shares")]
+    [InlineData("eval_args:\n  split: {RS: [1, -1, 1]}", "2: eval_args.split.RS must be three shares")]
+    [InlineData("eval_args:\n  split: {RS: [8,1,1], LS: test_only}", "2: eval_args.split must be one of")]
+    [InlineData("eval_args:\n  mode: uni", "2: eval_args.mode must be full, uniN or popN")]
+    [InlineData("eval_args:\n  mode: {valid: labeled}", "2: eval_args.mode must be full, uniN or popN")]
+    [InlineData("user_inter_num_interval: 5", "1: user_inter_num_interval must be an interval like \"[10,inf)\"")]
+    [InlineData("user_inter_num_interval: '[5,1]'", "1: user_inter_num_interval must be an interval")]
+    [InlineData("val_interval: '[3,inf)'", "1: val_interval must be a mapping")]
+    [InlineData("val_interval:\n  rating: high", "2: val_interval.rating must be an interval like")]
+    [InlineData("load_col: {item: [item_id]}", "1: load_col must list the columns of inter")]
+    [InlineData("clip_grad_norm: {max_norm: 1, norm_type: 1}", "1: clip_grad_norm.norm_type must be 2")]
+    [InlineData("clip_grad_norm: {norm_type: 2}", "1: clip_grad_norm must be a number above 0 or {max_norm: 5, norm_type: 2}, not a mapping")]
+    [InlineData("clip_grad_norm: 0", "1: clip_grad_norm must be a number above 0")]
+    [InlineData("field_separator: abc", "1: field_separator must be one ASCII character, not 'abc'")]
+    [InlineData("seq_separator: \"\\t\"", "1: seq_separator and field_separator must differ")]
+    [InlineData("ITEM_ID_FIELD: user_id", "1: ITEM_ID_FIELD and USER_ID_FIELD are both 'user_id'")]
+    [InlineData("TIME_FIELD: item_id", "1: TIME_FIELD 'item_id' is the column of the ids")]
+    [InlineData("a: 1\nb: [", "3: not YAML:")]
+    [InlineData("epochs: 1\nepochs: 2", "2: not YAML: Duplicate key")]
+    [InlineData("- epochs", "1: a config is a mapping of 'key: value' lines")]
+    [InlineData("[a, b]: 1", "1: a key must be a plain word")]
+    [InlineData("a: 1\n---\nb: 2", "3: not YAML: a second document begins here")]
+    [InlineData("a: &x {b: *x}", "not YAML")]
+    public void Errors_name_file_and_line(string text, string message)
+    {
+        string file = _folder.Write("a.yaml", text);
+        var error = Assert.Throws<InputException>(() => RunConfig.Load([file], []));
+        Assert.Contains(message, error.Message);
+        Assert.DoesNotContain('\n', error.Message);
+        if (char.IsDigit(message[0]))
+            Assert.StartsWith($"{file}:{message}", error.Message);
+    }
+
+    [Theory]
+    [InlineData("epochs", "'epochs': a setting is key=value")]
+    [InlineData("=5", "'=5': a setting is key=value")]
+    [InlineData("eval_args..mode=full", "'eval_args..mode=full': a setting is key=value")]
+    [InlineData("topk=[5,10", "--set topk=[5,10: topk must be a whole number of at least 1, not '[5,10'")]
+    [InlineData("epochs.x=5", "--set epochs.x=5: epochs must be a whole number of at least 1, not a mapping")]
+    public void Errors_in_overrides_name_the_override(string setting, string message) =>
+        Assert.StartsWith(message, Assert.Throws<InputException>(() => RunConfig.Load([], [setting])).Message);
+
+    [Fact]
+    public void A_missing_file_is_named() =>
+        Assert.StartsWith("/nowhere/a.yaml: the config cannot be read", Assert.Throws<InputException>(() => RunConfig.Load(["/nowhere/a.yaml"], [])).Message);
+
+    [Theory]
+    [InlineData()]
+    [InlineData("recbole_compatible=true")]
+    [InlineData("topk=[5,10]", "eval_args={split: {RS: [7,1,2]}, mode: {valid: full, test: uni100}}", "clip_grad_norm={max_norm: 5}", "field_separator=','")]
+    [InlineData("val_interval={rating: '[3,inf)', kind: [a, b]}", "item_inter_num_interval=[10,inf)", "load_col={inter: '*', item: [item_id]}")]
+    [InlineData("dataset='null'", "data_path='a: b'", "USER_ID_FIELD='~'", "seq_separator='#'", "TIME_FIELD='1e3'", "hiden_size=5")]
+    public void ToYaml_loads_as_the_same_config(params string[] overrides)
+    {
+        var config = RunConfig.Load([], overrides);
+        string yaml = config.ToYaml();
+        var again = RunConfig.Load([_folder.Write("a.yaml", yaml)], []);
+        Assert.Equal(yaml, again.ToYaml());
+        Assert.Equal(Values(config), Values(again));
+        Assert.Empty(again.Warnings);
+    }
+
+    [Fact]
+    public void ToYaml_of_the_experiment_loads_as_the_same_config()
+    {
+        var config = RunConfig.Load([_folder.Write("a.yaml", Experiment)], []);
+        Assert.Equal(Values(config), Values(RunConfig.Load([_folder.Write("b.yaml", config.ToYaml())], [])));
+    }
+
+    [Fact]
+    public void ToYaml_has_every_key()
+    {
+        string yaml = RunConfig.Load([], []).ToYaml();
+        Assert.All(ConfigKeys.All, key => Assert.Contains($"\n{key.Name}:", "\n" + yaml));
+    }
+
+    [Theory]
+    [InlineData("", "abc", 3)]
+    [InlineData("kitten", "sitting", 3)]
+    [InlineData("flaw", "lawn", 2)]
+    [InlineData("same", "same", 0)]
+    public void Edit_distance(string a, string b, int expected) => Assert.Equal(expected, ConfigKeys.EditDistance(a, b));
+
+    [Theory]
+    [InlineData("[1,3]", new[] { 1.0, 2, 3 }, new[] { 0.9, 3.1 })]
+    [InlineData("(1,3)", new[] { 2.0 }, new[] { 1.0, 3 })]
+    [InlineData("[1,3);[5,inf)", new[] { 1.0, 5, 1e300 }, new[] { 3.0, 4 })]
+    [InlineData("(-inf,0]", new[] { -1e9, 0 }, new[] { 0.5 })]
+    public void Intervals_hold_what_they_say(string text, double[] inside, double[] outside)
+    {
+        Assert.True(Intervals.TryParse(text, out var intervals));
+        Assert.All(inside, value => Assert.True(intervals.Contains(value)));
+        Assert.All(outside, value => Assert.False(intervals.Contains(value)));
+    }
+
+    [Fact]
+    public void Mutated_configs_end_in_an_InputException_or_load()
+    {
+        var random = new Random(1);
+        string extra = Experiment + "clip_grad_norm: {max_norm: 5, norm_type: 2}\nval_interval: {rating: '[3,inf)'}\nuser_inter_num_interval: '[2,5]'\n";
+        int loaded = 0;
+        for (int i = 0; i < 500; i++)
+        {
+            char[] text = extra.ToCharArray();
+            for (int change = random.Next(1, 4); change > 0; change--)
+                text[random.Next(text.Length)] = "{}[]:,-'\"~&*#!|>%@ \n\t0a\0"[random.Next(24)];
+            string file = _folder.Write("a.yaml", new string(text));
+            try
+            {
+                Assert.NotEmpty(RunConfig.Load([file], []).ToYaml());
+                loaded++;
+            }
+            catch (InputException e)
+            {
+                Assert.Contains(file, e.Message);
+                Assert.DoesNotContain('\n', e.Message);
+            }
+        }
+        Assert.InRange(loaded, 30, 470);
+    }
+
+    /// <summary>Every public property's value, as text.</summary>
+    private static string Values(RunConfig config) => string.Join(
+        "\n",
+        typeof(RunConfig).GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.Name != nameof(RunConfig.Warnings))
+            .Select(property => $"{property.Name} {JsonSerializer.Serialize(property.GetValue(config))}").Append(config.EvalArgs.ToString()));
+}
