@@ -1,0 +1,196 @@
+// What a model must beat to have learned anything: popularity, 'the last item again', and a first-order Markov chain. Each is a short list
+// of preferred items that the history's last item brings, followed by the rest of the catalogue in order of popularity; so a target's rank
+// follows from its place in one sorted catalogue, without sorting for each sample.
+using System.Runtime.InteropServices;
+using Bert4Rec.Data;
+
+namespace Bert4Rec.Evaluation;
+
+/// <summary>Items ranked by (weight, training popularity), both descending; equal in both is a tie, which goes to the lower id.</summary>
+public abstract class BaselineRanker : IRanker
+{
+    private readonly int[] _popularity;
+
+    /// <summary>Items but padding, most popular first.</summary>
+    private readonly int[] _order;
+
+    /// <summary>[items] Where the item's rank stands by popularity alone.</summary>
+    private readonly TargetRank[] _popularityRank;
+
+    private protected BaselineRanker(TrainingStatistics training)
+    {
+        _popularity = training.EventCounts;
+        _order = [.. Enumerable.Range(1, _popularity.Length - 1).OrderByDescending(i => _popularity[i])];
+        _popularityRank = new TargetRank[_popularity.Length];
+        for (int start = 0, end; start < _order.Length; start = end)
+        {
+            for (end = start; end < _order.Length && _popularity[_order[end]] == _popularity[_order[start]]; end++)
+            {
+            }
+            for (int i = start; i < end; i++)
+                _popularityRank[_order[i]] = new(start, end - start - 1, i - start);
+        }
+    }
+
+    public abstract string Name { get; }
+
+    public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+    {
+        for (int i = 0; i < samples.Length; i++)
+        {
+            var preferred = Preferred(dataset, samples[i]);
+            ranks[i] = RankOf(dataset.Target(samples[i]), preferred);
+            FillList(preferred, topItems.Slice(i * k, k));
+        }
+    }
+
+    /// <summary>A score is minus the number of items that rank higher: exact in a float for any order, with the same ties.</summary>
+    public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+    {
+        int width = candidates.Length / samples.Length;
+        for (int i = 0; i < samples.Length; i++)
+        {
+            var preferred = Preferred(dataset, samples[i]);
+            for (int c = i * width; c < (i + 1) * width; c++)
+                scores[c] = -RankOf(candidates[c], preferred).Greater;
+        }
+    }
+
+    /// <summary>The items that come before all others, with weights above 0, best first; none after an empty history.</summary>
+    private protected abstract ReadOnlySpan<WeightedItem> PreferredAfter(int lastItem);
+
+    private ReadOnlySpan<WeightedItem> Preferred(InteractionDataset dataset, Sample sample)
+    {
+        var last = dataset.History(sample, 1);
+        return last.IsEmpty ? [] : PreferredAfter(last[0]);
+    }
+
+    /// <summary>The order of a preferred list.</summary>
+    private protected int Compare(WeightedItem x, WeightedItem y)
+    {
+        int order = y.Weight.CompareTo(x.Weight);
+        if (order == 0)
+            order = _popularity[y.Item].CompareTo(_popularity[x.Item]);
+        return order != 0 ? order : x.Item.CompareTo(y.Item);
+    }
+
+    private TargetRank RankOf(int item, ReadOnlySpan<WeightedItem> preferred)
+    {
+        int weight = 0;
+        foreach (var other in preferred)
+        {
+            if (other.Item == item)
+                weight = other.Weight;
+        }
+
+        // Within a weight the order is by popularity; the preferred items no longer stand where popularity alone put them.
+        var (greater, equal, equalWithLowerId) = weight > 0 ? default : _popularityRank[item];
+        foreach (var other in preferred)
+        {
+            if (other.Item == item)
+                continue;
+            int byPopularity = _popularity[other.Item].CompareTo(_popularity[item]);
+            if (weight == 0)
+            {
+                greater += byPopularity > 0 ? 0 : 1;
+                equal -= byPopularity == 0 ? 1 : 0;
+                equalWithLowerId -= byPopularity == 0 && other.Item < item ? 1 : 0;
+            }
+            else if (other.Weight > weight || (other.Weight == weight && byPopularity > 0))
+            {
+                greater++;
+            }
+            else if (other.Weight == weight && byPopularity == 0)
+            {
+                equal++;
+                equalWithLowerId += other.Item < item ? 1 : 0;
+            }
+        }
+        return new(greater, equal, equalWithLowerId);
+    }
+
+    private void FillList(ReadOnlySpan<WeightedItem> preferred, Span<int> list)
+    {
+        list.Clear();
+        int count = Math.Min(preferred.Length, list.Length);
+        for (int i = 0; i < count; i++)
+            list[i] = preferred[i].Item;
+        int head = count;
+        for (int i = 0; i < _order.Length && count < list.Length; i++)
+        {
+            if (!list[..head].Contains(_order[i]))
+                list[count++] = _order[i];
+        }
+    }
+
+    private protected readonly record struct WeightedItem(int Item, int Weight);
+}
+
+/// <summary>The most popular items of the training part, for everybody.</summary>
+public sealed class PopularityRanker(TrainingStatistics training) : BaselineRanker(training)
+{
+    public override string Name => "popularity";
+
+    private protected override ReadOnlySpan<WeightedItem> PreferredAfter(int lastItem) => [];
+}
+
+/// <summary>The last item of the history again, then the most popular ones.</summary>
+public sealed class LastItemRanker : BaselineRanker
+{
+    /// <summary>[items] Each item on its own.</summary>
+    private readonly WeightedItem[] _items;
+
+    public LastItemRanker(TrainingStatistics training)
+        : base(training)
+    {
+        _items = [.. Enumerable.Range(0, training.EventCounts.Length).Select(i => new WeightedItem(i, 1))];
+    }
+
+    public override string Name => "last item again";
+
+    private protected override ReadOnlySpan<WeightedItem> PreferredAfter(int lastItem) => _items.AsSpan(lastItem, 1);
+}
+
+/// <summary>
+/// First-order Markov chain: the items that followed the history's last item in the training part, most often first (ties by popularity),
+/// then the most popular ones.
+/// </summary>
+public sealed class MarkovRanker : BaselineRanker
+{
+    /// <summary>[items + 1] The items after item i are <c>_following[_offsets[i].._offsets[i + 1]]</c>.</summary>
+    private readonly int[] _offsets;
+    private readonly WeightedItem[] _following;
+
+    /// <param name="dataset">The events that the samples point into.</param>
+    /// <param name="train">The training samples: each is one step of the chain.</param>
+    /// <param name="training">Their counts.</param>
+    public MarkovRanker(InteractionDataset dataset, ReadOnlySpan<Sample> train, TrainingStatistics training)
+        : base(training)
+    {
+        var steps = new long[train.Length];
+        for (int i = 0; i < steps.Length; i++)
+            steps[i] = ((long)dataset.EventItems[train[i].Event - 1] << 32) | (uint)dataset.Target(train[i]);
+        Array.Sort(steps);
+        _offsets = new int[dataset.ItemCount + 1];
+        var following = new List<WeightedItem>();
+        for (int start = 0, end; start < steps.Length; start = end)
+        {
+            for (end = start; end < steps.Length && steps[end] == steps[start]; end++)
+            {
+            }
+            following.Add(new((int)steps[start], end - start));
+            _offsets[(int)(steps[start] >> 32) + 1] = following.Count;
+        }
+        for (int i = 1; i < _offsets.Length; i++)
+        {
+            _offsets[i] = Math.Max(_offsets[i], _offsets[i - 1]);
+            CollectionsMarshal.AsSpan(following)[_offsets[i - 1].._offsets[i]].Sort(Compare);
+        }
+        _following = [.. following];
+    }
+
+    public override string Name => "first-order Markov chain";
+
+    private protected override ReadOnlySpan<WeightedItem> PreferredAfter(int lastItem) =>
+        _following.AsSpan(_offsets[lastItem].._offsets[lastItem + 1]);
+}

@@ -1,0 +1,92 @@
+using Bert4Rec.Data;
+
+namespace Bert4Rec.Evaluation;
+
+/// <summary>Ranks the catalogue, or some of it, for every sample and reports the metrics: streaming, a batch of samples at a time.</summary>
+/// <remarks>
+/// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of one
+/// user in one list there; with leave-one-out, one sample a user, that is the same.)
+/// </remarks>
+public static class Evaluator
+{
+    /// <param name="ranker">What to evaluate.</param>
+    /// <param name="dataset">The events that the samples point into.</param>
+    /// <param name="training">Counts of the training part.</param>
+    /// <param name="samples">The samples.</param>
+    /// <param name="settings">How to evaluate.</param>
+    /// <param name="progress">Told after each batch.</param>
+    /// <returns>Values by RecBole's names ("recall@10"), in the order of the settings.</returns>
+    /// <exception cref="InputException">There are no samples.</exception>
+    public static IReadOnlyDictionary<string, double> Evaluate(
+        IRanker ranker,
+        InteractionDataset dataset,
+        TrainingStatistics training,
+        ReadOnlyMemory<Sample> samples,
+        EvaluationSettings settings,
+        IProgress<ProgressUpdate>? progress = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(settings.BatchSize, 1);
+        if (samples.IsEmpty)
+        {
+            throw new InputException(
+                "no samples to evaluate: the split leaves none in this part (leave-one-out needs users of three or more events)");
+        }
+        var metrics = new MetricAccumulator(settings.Metrics, settings.TopK, training.ItemCounts);
+        int k = settings.TopK.Max();
+        int batchSize = Math.Min(settings.BatchSize, samples.Length);
+        var topItems = new int[batchSize * k];
+        var ranks = new TargetRank[batchSize];
+        var sampled = settings.Mode.Source == CandidateSource.Full ? null : new SampledRanking(ranker, dataset, training, settings, batchSize);
+        for (int start = 0; start < samples.Length; start += batchSize)
+        {
+            var batch = samples.Span.Slice(start, Math.Min(batchSize, samples.Length - start));
+            if (sampled is null)
+                ranker.Rank(dataset, batch, k, topItems.AsSpan(0, batch.Length * k), ranks.AsSpan(0, batch.Length));
+            else
+                sampled.Rank(batch, k, topItems, ranks);
+            for (int i = 0; i < batch.Length; i++)
+                metrics.Add(topItems.AsSpan(i * k, k), ranks[i], sampled?.CandidateCounts[i] ?? dataset.ItemCount - 1);
+            progress?.Report(new($"evaluating {ranker.Name}", start + batch.Length, samples.Length, "samples"));
+        }
+        return metrics.Result();
+    }
+
+    /// <summary>Ranks each target against its drawn candidates.</summary>
+    private sealed class SampledRanking(
+        IRanker ranker, InteractionDataset dataset, TrainingStatistics training, EvaluationSettings settings, int batchSize)
+    {
+        private readonly CandidateSampler _sampler = new(settings.Mode, settings.Seed, training.ItemCounts);
+        private readonly int[] _candidates = new int[batchSize * (settings.Mode.Draws + 1)];
+        private readonly float[] _scores = new float[batchSize * (settings.Mode.Draws + 1)];
+
+        /// <summary>[batch] Distinct candidates of each sample.</summary>
+        public int[] CandidateCounts { get; } = new int[batchSize];
+
+        public void Rank(ReadOnlySpan<Sample> batch, int k, Span<int> topItems, Span<TargetRank> ranks)
+        {
+            int width = settings.Mode.Draws + 1;
+            for (int i = 0; i < batch.Length; i++)
+                _sampler.Draw(batch[i].Event, dataset.Target(batch[i]), _candidates.AsSpan(i * width, width));
+            ranker.Score(dataset, batch, _candidates.AsSpan(0, batch.Length * width), _scores.AsSpan(0, batch.Length * width));
+            for (int i = 0; i < batch.Length; i++)
+            {
+                int target = _candidates[i * width];
+                float targetScore = _scores[i * width];
+                (int Item, float Score)[] ranking =
+                [
+                    .. _candidates.Skip(i * width).Take(width).Zip(_scores.Skip(i * width))
+                        .DistinctBy(c => c.First).OrderByDescending(c => c.Second).ThenBy(c => c.First),
+                ];
+                ranks[i] = new(
+                    ranking.Count(c => c.Score > targetScore),
+                    ranking.Count(c => c.Score == targetScore) - 1,
+                    ranking.Count(c => c.Score == targetScore && c.Item < target));
+                CandidateCounts[i] = ranking.Length;
+                var list = topItems.Slice(i * k, k);
+                list.Clear();
+                for (int j = 0; j < Math.Min(k, ranking.Length); j++)
+                    list[j] = ranking[j].Item;
+            }
+        }
+    }
+}

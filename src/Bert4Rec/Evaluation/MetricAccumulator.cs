@@ -1,0 +1,161 @@
+namespace Bert4Rec.Evaluation;
+
+/// <summary>
+/// The metrics of RecBole 1.2.1, gathered sample by sample: memory is one counter an item and list length, never a users × items matrix.
+/// </summary>
+/// <remarks>
+/// <para>With one target a sample, at position p (from 0) of its list, and 1[·] = 1 where true; the mean over samples of:
+/// Recall@k = Hit@k = 1[p &lt; k]; Precision@k = 1[p &lt; k] / k; MRR@k = MAP@k = 1[p &lt; k] / (p + 1); NDCG@k = 1[p &lt; k] / log₂(p + 2);
+/// AveragePopularity@k = mean training count of the list's items; TailPercentage@k = share of the list's items among the least popular
+/// 10% of those that occur in training (⌊10%⌋ of them, at least one; ties by id).</para>
+/// <para>GAUC = mean of (n − r) / (n − 1), r the target's rank from 1 (the mean rank where scores tie) among n candidates; samples with one
+/// candidate are left out, and the value is NaN where none is left.</para>
+/// <para>Over all lists together, with c_i the number of lists that item i is in, N = Σ c_i, I the number of items <em>with</em> padding
+/// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending, j from
+/// 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
+/// </remarks>
+public sealed class MetricAccumulator
+{
+    private const double TailShare = 0.1;
+
+    private readonly Metric[] _metrics;
+    private readonly int[] _topK;
+    private readonly int[] _trainCounts;
+    private readonly bool[] _isTail;
+    private readonly double[] _hits;
+    private readonly double[] _reciprocalRanks;
+    private readonly double[] _gains;
+    private readonly double[] _popularity;
+    private readonly double[] _tail;
+
+    /// <summary>[list lengths][items] How many lists an item is in.</summary>
+    private readonly int[][] _recommended;
+
+    private double _areas;
+    private long _areaSamples;
+
+    /// <param name="metrics">What to report, in this order.</param>
+    /// <param name="topK">The list lengths k to report.</param>
+    /// <param name="trainItemCounts">[items] <see cref="TrainingStatistics.ItemCounts"/>; entry 0 is padding.</param>
+    /// <exception cref="ArgumentException">No list length, or one below 1.</exception>
+    public MetricAccumulator(IEnumerable<Metric> metrics, IEnumerable<int> topK, int[] trainItemCounts)
+    {
+        _metrics = [.. metrics];
+        _topK = [.. topK];
+        if (_topK.Length == 0 || _topK.Min() < 1)
+            throw new ArgumentException("every list length must be at least 1", nameof(topK));
+        _trainCounts = trainItemCounts;
+        _isTail = FindTail(trainItemCounts);
+        _hits = new double[_topK.Length];
+        _reciprocalRanks = new double[_topK.Length];
+        _gains = new double[_topK.Length];
+        _popularity = new double[_topK.Length];
+        _tail = new double[_topK.Length];
+        _recommended = [.. _topK.Select(_ => new int[trainItemCounts.Length])];
+    }
+
+    /// <summary>Samples added so far.</summary>
+    public long Count { get; private set; }
+
+    /// <summary>Adds a sample.</summary>
+    /// <param name="topItems">The list, best first, of at least the greatest k places; 0 from where the candidates ran out.</param>
+    /// <param name="rank">Where the target stands among the candidates.</param>
+    /// <param name="candidates">Number of items that were ranked, the target included.</param>
+    public void Add(ReadOnlySpan<int> topItems, TargetRank rank, int candidates)
+    {
+        Count++;
+        int position = rank.Position;
+        for (int i = 0; i < _topK.Length; i++)
+        {
+            var list = topItems[.._topK[i]];
+            int length = list.IndexOf(0);
+            if (length >= 0)
+                list = list[..length];
+            if (position < _topK[i])
+            {
+                _hits[i]++;
+                _reciprocalRanks[i] += 1.0 / (position + 1);
+                _gains[i] += 1 / Math.Log2(position + 2);
+            }
+            if (list.Length == 0)
+                continue;
+            long popularity = 0, tail = 0;
+            foreach (int item in list)
+            {
+                _recommended[i][item]++;
+                popularity += _trainCounts[item];
+                tail += _isTail[item] ? 1 : 0;
+            }
+            _popularity[i] += (double)popularity / list.Length;
+            _tail[i] += (double)tail / list.Length;
+        }
+        if (candidates > 1)
+        {
+            _areas += (candidates - 1 - rank.Greater - (0.5 * rank.Equal)) / (candidates - 1);
+            _areaSamples++;
+        }
+    }
+
+    /// <summary>The values so far, by RecBole's names ("recall@10", "gauc"), in the order asked for.</summary>
+    /// <exception cref="InvalidOperationException">No sample was added.</exception>
+    public OrderedDictionary<string, double> Result()
+    {
+        if (Count == 0)
+            throw new InvalidOperationException("metrics of no samples");
+        var result = new OrderedDictionary<string, double>();
+        foreach (var metric in _metrics)
+        {
+            string name = metric.ToString().ToLowerInvariant();
+            if (metric == Metric.GAUC)
+            {
+                result[name] = _areaSamples == 0 ? double.NaN : _areas / _areaSamples;
+                continue;
+            }
+            for (int i = 0; i < _topK.Length; i++)
+                result[$"{name}@{_topK[i]}"] = Value(metric, i);
+        }
+        return result;
+    }
+
+    private double Value(Metric metric, int i) => metric switch
+    {
+        Metric.Recall or Metric.Hit => _hits[i] / Count,
+        Metric.Precision => _hits[i] / _topK[i] / Count,
+        Metric.MRR or Metric.MAP => _reciprocalRanks[i] / Count,
+        Metric.NDCG => _gains[i] / Count,
+        Metric.AveragePopularity => _popularity[i] / Count,
+        Metric.TailPercentage => _tail[i] / Count,
+        Metric.ItemCoverage => (double)_recommended[i].Count(c => c > 0) / _trainCounts.Length,
+        Metric.GiniIndex => GiniIndex(_recommended[i]),
+        Metric.ShannonEntropy => ShannonEntropy(_recommended[i]),
+        _ => throw new ArgumentOutOfRangeException(nameof(metric), metric, "unknown metric"),
+    };
+
+    private static double GiniIndex(int[] counts)
+    {
+        int[] ascending = [.. counts.Order()];
+        double sum = 0, total = 0;
+        for (int j = 0; j < ascending.Length; j++)
+        {
+            sum += (2.0 * (j + 1) - ascending.Length - 1) * ascending[j];
+            total += ascending[j];
+        }
+        return sum / total / ascending.Length;
+    }
+
+    private static double ShannonEntropy(int[] counts)
+    {
+        double total = counts.Sum(c => (double)c);
+        var shares = counts.Where(c => c > 0).Select(c => c / total).ToArray();
+        return -shares.Sum(p => p * Math.Log(p)) / shares.Length;
+    }
+
+    private static bool[] FindTail(int[] trainCounts)
+    {
+        var seen = Enumerable.Range(0, trainCounts.Length).Where(i => trainCounts[i] > 0).OrderBy(i => trainCounts[i]).ToArray();
+        var isTail = new bool[trainCounts.Length];
+        foreach (int item in seen.Take(Math.Max((int)(seen.Length * TailShare), 1)))
+            isTail[item] = true;
+        return isTail;
+    }
+}

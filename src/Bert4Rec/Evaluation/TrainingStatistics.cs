@@ -1,0 +1,38 @@
+using Bert4Rec.Data;
+
+namespace Bert4Rec.Evaluation;
+
+/// <summary>How often each item occurs in the training part, counted in the two ways that are wanted.</summary>
+public sealed class TrainingStatistics
+{
+    private TrainingStatistics(int[] itemCounts, int[] eventCounts)
+    {
+        ItemCounts = itemCounts;
+        EventCounts = eventCounts;
+    }
+
+    /// <summary>
+    /// [items] RecBole's <c>data.count_items</c>: how often an item is the target of a training sample. A user's first event is never a
+    /// target, so it is not counted. The metrics and popularity sampling use this one.
+    /// </summary>
+    public int[] ItemCounts { get; }
+
+    /// <summary>[items] How often an item occurs among the training events: the targets and the events before them. The baselines use
+    /// this one, for with short histories the first events are much of what is known.</summary>
+    public int[] EventCounts { get; }
+
+    /// <param name="dataset">The events that the samples point into.</param>
+    /// <param name="train">The training samples, user by user in time order.</param>
+    public static TrainingStatistics Count(InteractionDataset dataset, ReadOnlySpan<Sample> train)
+    {
+        int[] itemCounts = new int[dataset.ItemCount], eventCounts = new int[dataset.ItemCount];
+        int counted = 0;
+        foreach (var sample in train)
+        {
+            itemCounts[dataset.Target(sample)]++;
+            for (counted = Math.Max(counted, dataset.UserOffsets[sample.User]); counted <= sample.Event; counted++)
+                eventCounts[dataset.EventItems[counted]]++;
+        }
+        return new(itemCounts, eventCounts);
+    }
+}

@@ -1,0 +1,141 @@
+using System.Globalization;
+using System.Text.Json;
+using Bert4Rec.Evaluation;
+
+namespace Bert4Rec.Tests.Evaluation;
+
+/// <summary>The metrics against RecBole's own values, and against the textbook's formulas written out.</summary>
+public class MetricAccumulatorTests
+{
+    public static TheoryData<string> Fixtures => [.. TestFiles.Fixtures("recbole-metrics*.safetensors")];
+
+    [Theory]
+    [MemberData(nameof(Fixtures))]
+    public void Every_metric_is_RecBoles(string path)
+    {
+        var (metadata, tensors) = ReadSafeTensors(path);
+        var scores = tensors["scores"].Select(BitConverter.Int32BitsToSingle).ToArray();
+        int[] positive = tensors["positive_item"], counts = tensors["train_item_count"];
+        int[] topK = JsonSerializer.Deserialize<int[]>(metadata["topk"])!;
+        var accumulator = new MetricAccumulator(Enum.GetValues<Metric>(), topK, counts);
+        for (int u = 0; u < positive.Length; u++)
+        {
+            float[] row = scores[(u * counts.Length)..((u + 1) * counts.Length)];
+            accumulator.Add(TopItems(row, topK.Max()), RankOf(row, positive[u]), counts.Length - 1);
+        }
+
+        var result = accumulator.Result();
+        var expected = metadata.Where(entry => double.TryParse(entry.Value, CultureInfo.InvariantCulture, out _))
+            .ToDictionary(entry => entry.Key, entry => double.Parse(entry.Value, CultureInfo.InvariantCulture));
+        Assert.Equal(expected.Keys.Order(), result.Keys.Order());
+        foreach (var (name, value) in expected)
+            Assert.True(Math.Abs(result[name] - value) <= 1e-6, $"{name}: {result[name]} where RecBole has {value}");
+    }
+
+    [Theory]
+    [InlineData(1, 12, 40, 4)]
+    [InlineData(2, 30, 7, 3)]
+    [InlineData(3, 5, 3, 2)]
+    [InlineData(4, 60, 101, 1000)]
+    public void Every_metric_is_its_formula(int seed, int users, int itemCount, int scoreLevels)
+    {
+        var random = new Random(seed);
+        var scores = Enumerable.Range(0, users)
+            .Select(_ => Enumerable.Range(0, itemCount).Select(_ => (float)random.Next(scoreLevels)).ToArray()).ToArray();
+        var targets = scores.Select(_ => random.Next(1, itemCount)).ToArray();
+        int[] counts = [0, .. Enumerable.Range(1, itemCount - 1).Select(_ => random.Next(5))];
+        int[] topK = [1, 2, 5, 10];
+        var accumulator = new MetricAccumulator(Enum.GetValues<Metric>(), topK, counts);
+        for (int u = 0; u < users; u++)
+            accumulator.Add(TopItems(scores[u], 10), RankOf(scores[u], targets[u]), itemCount - 1);
+
+        var result = accumulator.Result();
+        foreach (int k in topK)
+        {
+            var lists = scores.Select(row => TopItems(row, k).Where(item => item != 0).ToArray()).ToArray();
+            foreach (var (name, value) in ByFormula(lists, targets, counts, k))
+                Assert.Equal(value, result[$"{name}@{k}"], 1e-12);
+        }
+        Assert.Equal(AreaByPairs(scores, targets), result["gauc"], 1e-12);
+    }
+
+    [Fact]
+    public void Names_follow_the_order_asked_for()
+    {
+        var accumulator = new MetricAccumulator([Metric.NDCG, Metric.GAUC, Metric.Hit], [5, 1], [0, 3, 2]);
+        accumulator.Add([1, 2, 0, 0, 0], new(0, 0, 0), 2);
+        Assert.Equal(["ndcg@5", "ndcg@1", "gauc", "hit@5", "hit@1"], accumulator.Result().Keys);
+    }
+
+    [Fact]
+    public void No_samples_have_no_metrics() =>
+        Assert.Throws<InvalidOperationException>(() => new MetricAccumulator([Metric.Hit], [10], [0, 1]).Result());
+
+    [Fact]
+    public void A_list_has_at_least_one_place() =>
+        Assert.Throws<ArgumentException>(() => new MetricAccumulator([Metric.Hit], [10, 0], [0, 1]));
+
+    /// <summary>RecBole's definitions over whole lists of which each user has one target.</summary>
+    private static IEnumerable<(string Name, double Value)> ByFormula(int[][] lists, int[] targets, int[] counts, int k)
+    {
+        var places = lists.Zip(targets, (list, target) => Array.IndexOf(list, target)).ToArray();
+        double Mean(Func<int, double> gain) => places.Average(place => place < 0 ? 0 : gain(place + 1));
+        yield return ("recall", Mean(_ => 1));
+        yield return ("hit", Mean(_ => 1));
+        yield return ("precision", Mean(_ => 1.0 / k));
+        yield return ("mrr", Mean(rank => 1.0 / rank));
+        yield return ("map", Mean(rank => 1.0 / rank));
+        yield return ("ndcg", Mean(rank => Math.Log(2) / Math.Log(rank + 1)));
+
+        var seen = Enumerable.Range(1, counts.Length - 1).Where(item => counts[item] > 0).OrderBy(item => (counts[item], item)).ToList();
+        var tail = seen.Take(Math.Max(1, seen.Count / 10)).ToHashSet();
+        yield return ("averagepopularity", lists.Average(list => list.Average(item => counts[item])));
+        yield return ("tailpercentage", lists.Average(list => list.Average(item => tail.Contains(item) ? 1.0 : 0)));
+
+        var frequencies = lists.SelectMany(list => list).CountBy(item => item).ToDictionary();
+        yield return ("itemcoverage", (double)frequencies.Count / counts.Length);
+        double total = frequencies.Values.Sum();
+        yield return ("shannonentropy", frequencies.Values.Sum(c => c / total * Math.Log(total / c)) / frequencies.Count);
+
+        // Half the relative mean absolute difference: Gini's own definition.
+        var all = Enumerable.Range(0, counts.Length).Select(item => (double)frequencies.GetValueOrDefault(item)).ToArray();
+        yield return ("giniindex", all.Sum(x => all.Sum(y => Math.Abs(x - y))) / (2 * all.Length * total));
+    }
+
+    /// <summary>The share of (target, other item) pairs in the right order; a tie is half right.</summary>
+    private static double AreaByPairs(float[][] scores, int[] targets) => scores.Zip(targets, (row, target) =>
+        Enumerable.Range(1, row.Length - 1).Where(item => item != target)
+            .Average(item => row[item] < row[target] ? 1 : row[item] == row[target] ? 0.5 : 0)).Average();
+
+    private static int[] TopItems(float[] row, int k) =>
+        [.. Enumerable.Range(1, row.Length - 1).OrderBy(item => (-row[item], item)).Concat(Enumerable.Repeat(0, k)).Take(k)];
+
+    private static TargetRank RankOf(float[] row, int target)
+    {
+        var others = Enumerable.Range(1, row.Length - 1).Where(item => item != target).ToArray();
+        return new(
+            others.Count(item => row[item] > row[target]),
+            others.Count(item => row[item] == row[target]),
+            others.Count(item => item < target && row[item] == row[target]));
+    }
+
+    private static (Dictionary<string, string> Metadata, Dictionary<string, int[]> Tensors) ReadSafeTensors(string path)
+    {
+        byte[] bytes = File.ReadAllBytes(path);
+        int start = 8 + (int)BitConverter.ToInt64(bytes);
+        var metadata = new Dictionary<string, string>();
+        var tensors = new Dictionary<string, int[]>();
+        foreach (var entry in JsonDocument.Parse(bytes.AsMemory(8, start - 8)).RootElement.EnumerateObject())
+        {
+            if (entry.Name == "__metadata__")
+            {
+                metadata = entry.Value.Deserialize<Dictionary<string, string>>()!;
+                continue;
+            }
+            int[] range = entry.Value.GetProperty("data_offsets").Deserialize<int[]>()!;
+            tensors[entry.Name] = new int[(range[1] - range[0]) / 4];
+            Buffer.BlockCopy(bytes, start + range[0], tensors[entry.Name], 0, range[1] - range[0]);
+        }
+        return (metadata, tensors);
+    }
+}

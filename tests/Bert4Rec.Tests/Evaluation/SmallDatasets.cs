@@ -1,0 +1,79 @@
+using Bert4Rec.Data;
+
+namespace Bert4Rec.Tests.Evaluation;
+
+/// <summary>Datasets made in a test.</summary>
+internal static class SmallDatasets
+{
+    /// <summary>A dataset of users 1, 2, … with these item ids, all below <paramref name="itemCount"/>.</summary>
+    public static InteractionDataset Of(int itemCount, params int[][] sequences)
+    {
+        Vocabulary users = new(), items = new();
+        for (int item = 1; item < itemCount; item++)
+            items.GetOrAdd($"i{item}");
+        var offsets = new List<int> { 0, 0 };
+        foreach (int[] sequence in sequences)
+        {
+            users.GetOrAdd($"u{users.Count}");
+            offsets.Add(offsets[^1] + sequence.Length);
+        }
+        return new(users, items, [.. offsets], [.. sequences.SelectMany(s => s)]);
+    }
+
+    /// <summary>Random sequences of 1 to <paramref name="longest"/> events; low ids are more popular, the highest never occurs.</summary>
+    public static InteractionDataset Random(int seed, int users, int itemCount, int longest)
+    {
+        var random = new Random(seed);
+        int highest = Math.Max(itemCount - 2, 1);
+        int Item() => 1 + (random.Next(highest) * random.Next(1, highest + 1) / highest);
+        return Of(itemCount, [.. Enumerable.Range(0, users).Select(_ => Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => Item()).ToArray())]);
+    }
+
+    /// <summary>A user's last event to test, the one before it to valid, of users that have as many samples to spare.</summary>
+    public static DatasetSplit LeaveOneOut(InteractionDataset dataset)
+    {
+        List<Sample> train = [], valid = [], test = [];
+        for (int user = 1; user < dataset.UserCount; user++)
+        {
+            int first = dataset.UserOffsets[user] + 1, end = dataset.UserOffsets[user + 1];
+            for (int e = first; e < end; e++)
+            {
+                var part = e == end - 1 && end - first >= 2 ? test : e == end - 2 && end - first >= 3 ? valid : train;
+                part.Add(new(user, e));
+            }
+        }
+        return new([.. train], [.. valid], [.. test]);
+    }
+}
+
+/// <summary>Ranks by a score that a function gives, in the most obvious way.</summary>
+internal sealed class FunctionRanker(Func<InteractionDataset, Sample, int, float> score) : Bert4Rec.Evaluation.IRanker
+{
+    public string Name => "function";
+
+    public void Rank(
+        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<Bert4Rec.Evaluation.TargetRank> ranks)
+    {
+        for (int i = 0; i < samples.Length; i++)
+        {
+            var sample = samples[i];
+            int target = dataset.Target(sample);
+            var scores = Enumerable.Range(0, dataset.ItemCount).Select(item => score(dataset, sample, item)).ToArray();
+            var others = Enumerable.Range(1, dataset.ItemCount - 1).Where(item => item != target).ToArray();
+            ranks[i] = new(
+                others.Count(item => scores[item] > scores[target]),
+                others.Count(item => scores[item] == scores[target]),
+                others.Count(item => scores[item] == scores[target] && item < target));
+            var order = Enumerable.Range(1, dataset.ItemCount - 1).OrderByDescending(item => scores[item]).ToArray();
+            for (int j = 0; j < k; j++)
+                topItems[(i * k) + j] = j < order.Length ? order[j] : 0;
+        }
+    }
+
+    public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+    {
+        int width = candidates.Length / samples.Length;
+        for (int i = 0; i < candidates.Length; i++)
+            scores[i] = score(dataset, samples[i / width], candidates[i]);
+    }
+}

@@ -1,0 +1,31 @@
+namespace Bert4Rec.Tests;
+
+/// <summary>Where tests find their files: the repository's own fixtures, and data that may not be in the repository.</summary>
+internal static class TestFiles
+{
+    /// <summary>The folder with Bert4Rec.sln.</summary>
+    public static string RepositoryRoot { get; } = FindRoot();
+
+    /// <summary>All files of a pattern in tests/fixtures and in $BERT4REC_FIXTURES.</summary>
+    public static IReadOnlyList<string> Fixtures(string pattern)
+    {
+        string?[] folders = [Path.Combine(RepositoryRoot, "tests", "fixtures"), Environment.GetEnvironmentVariable("BERT4REC_FIXTURES")];
+        return [.. folders.Where(Directory.Exists).SelectMany(folder => Directory.GetFiles(folder!, pattern).Order(StringComparer.Ordinal))];
+    }
+
+    /// <summary>A file or folder of $BERT4REC_DATA or ../shared/data, or null where it is not there: skip the test then.</summary>
+    public static string? SharedData(string relative)
+    {
+        string?[] folders = [Environment.GetEnvironmentVariable("BERT4REC_DATA"), Path.Combine(RepositoryRoot, "..", "shared", "data")];
+        return folders.Where(folder => !string.IsNullOrEmpty(folder)).Select(folder => Path.GetFullPath(Path.Combine(folder!, relative)))
+            .FirstOrDefault(Path.Exists);
+    }
+
+    private static string FindRoot()
+    {
+        string? folder = AppContext.BaseDirectory;
+        while (folder is not null && !File.Exists(Path.Combine(folder, "Bert4Rec.sln")))
+            folder = Path.GetDirectoryName(folder);
+        return folder ?? throw new InvalidOperationException($"no Bert4Rec.sln above {AppContext.BaseDirectory}");
+    }
+}
