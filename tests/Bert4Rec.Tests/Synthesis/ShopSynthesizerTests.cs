@@ -1,0 +1,130 @@
+using System.Globalization;
+using System.Text.Json;
+using Bert4Rec.Data;
+using Bert4Rec.Data.Synthesis;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Tests.Evaluation;
+
+namespace Bert4Rec.Tests.Synthesis;
+
+/// <summary>The files of a synthetic shop: that they are what they promise, and that the bound they come with holds.</summary>
+public sealed class ShopSynthesizerTests : IDisposable
+{
+    private static readonly ShopParameters Small = new() { Users = 1_500, Items = 200, Interactions = 9_000, Seed = 7 };
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("bert4rec-shop-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void The_bundled_sample_is_what_the_defaults_give()
+    {
+        ShopSynthesizer.Write(new(), _folder, "sample");
+        string sample = Path.Combine(TestFiles.RepositoryRoot, "data", "sample");
+        string[] files = ["sample.inter", "sample.item", "sample.user", "oracle.json"];
+        Assert.Equal(files.Order(), Directory.GetFiles(_folder).Select(Path.GetFileName).Order());
+        Assert.All(files, file => Assert.Equal(File.ReadAllBytes(Path.Combine(sample, file)), File.ReadAllBytes(Path.Combine(_folder, file))));
+        Assert.True(Directory.GetFiles(sample).Sum(file => new FileInfo(file).Length) < 2_000_000);
+    }
+
+    [Fact]
+    public void Another_seed_is_another_shop()
+    {
+        ShopSynthesizer.Write(Small, _folder, "a");
+        ShopSynthesizer.Write(Small with { Seed = 8 }, _folder, "b");
+        foreach (string suffix in new[] { "inter", "item" })
+            Assert.NotEqual(Lines($"a.{suffix}"), Lines($"b.{suffix}"));
+    }
+
+    [Fact]
+    public void Files_are_atomic_files_that_fit_together()
+    {
+        ShopSynthesizer.Write(Small, _folder, "shop");
+        string[][] inter = Lines("shop.inter"), item = Lines("shop.item"), user = Lines("shop.user");
+        Assert.Equal(["user_id:token", "item_id:token", "timestamp:float", "event_type:float"], inter[0]);
+        Assert.Equal(["item_id:token", "category:token_seq", "brand:token", "price:float"], item[0]);
+        Assert.Equal(["user_id:token"], user[0]);
+        Assert.Equal(Small.Interactions, inter.Length - 1);
+        Assert.Equal(Small.Items, item.Skip(1).Select(row => row[0]).Distinct().Count());
+        Assert.Equal(Small.Items, item.Length - 1);
+        Assert.Equal(Small.Users, user.Skip(1).Select(row => row[0]).Distinct().Count());
+        Assert.All(item.Skip(1), row => Assert.True(decimal.Parse(row[3], CultureInfo.InvariantCulture) > 0));
+        Assert.All(item.Skip(1), row => Assert.True(row.Length == 4 && row.All(field => field.Length > 0 && field.Trim() == field)));
+
+        Assert.Equal(user.Skip(1).Select(row => row[0]).Order(), inter.Skip(1).Select(row => row[0]).Distinct().Order());
+        Assert.Subset(item.Select(row => row[0]).ToHashSet(), inter.Skip(1).Select(row => row[1]).ToHashSet());
+        foreach (var purchases in inter.Skip(1).GroupBy(row => row[0]))
+        {
+            var times = purchases.Select(row => double.Parse(row[2], CultureInfo.InvariantCulture)).ToArray();
+            Assert.Equal(times.Distinct().Order(), times);
+        }
+    }
+
+    [Fact]
+    public void Few_items_are_most_of_the_sales_and_customers_come_back_to_theirs()
+    {
+        ShopSynthesizer.Write(Small, _folder, "shop");
+        var rows = Lines("shop.inter").Skip(1).ToArray();
+        var counts = rows.CountBy(row => row[1]).Select(c => c.Value).OrderDescending().ToArray();
+        Assert.True(counts.Take(Small.Items / 5).Sum() > 0.5 * rows.Length, "a fifth of the items should be half of the sales");
+        Assert.True(counts[Small.Items / 2] < 0.25 * counts[0], "a middling item should sell far less than the best");
+
+        int again = rows.GroupBy(row => row[0]).Sum(purchases => purchases.Count() - purchases.Select(row => row[1]).Distinct().Count());
+        int notFirst = rows.Length - Small.Users;
+        Assert.InRange((double)again / notFirst, Small.RepeatShare, 2 * Small.RepeatShare);
+    }
+
+    [Fact]
+    public void The_bound_is_what_the_true_probabilities_reach_and_the_baselines_do_not()
+    {
+        var written = ShopSynthesizer.Write(Small, _folder, "shop");
+        using var json = JsonDocument.Parse(File.ReadAllText(Path.Combine(_folder, "oracle.json")));
+        double Read(string part, string metric) => json.RootElement.GetProperty(part).GetProperty(metric).GetDouble();
+        Assert.Equal(written.Expected, new(Read("expected", "recall@10"), Read("expected", "ndcg@10")));
+        Assert.Equal(written.Realised, new(Read("realised", "recall@10"), Read("realised", "ndcg@10")));
+        Assert.Equal((int)Small.Seed, json.RootElement.GetProperty("parameters").GetProperty("seed").GetInt32());
+
+        // Ids as the item file numbers them, so that item id − 1 is the shop's item.
+        Vocabulary users = new(), items = new();
+        foreach (var row in Lines("shop.item").Skip(1))
+            items.GetOrAdd(row[0]);
+        var sequences = Lines("shop.inter").Skip(1).GroupBy(row => row[0])
+            .Select(rows => rows.Select(row => items.TryGetId(row[1], out int id) ? id : 0).ToArray()).ToArray();
+        var dataset = SmallDatasets.Of(items.Count, sequences);
+        var split = SmallDatasets.LeaveOneOut(dataset);
+        var training = TrainingStatistics.Count(dataset, split.Train);
+        Assert.Equal(split.Test.Length, written.Samples);
+
+        var shop = new Shop(Small);
+        var probabilities = new Dictionary<Sample, double[]>();
+        var best = Evaluate(new FunctionRanker((_, sample, item) =>
+        {
+            if (!probabilities.TryGetValue(sample, out double[]? p))
+            {
+                probabilities[sample] = p = new double[shop.ItemCount];
+                shop.Probabilities([.. dataset.History(sample, int.MaxValue).ToArray().Select(id => id - 1)], p);
+            }
+            return item == 0 ? 0 : (float)p[item - 1];
+        }));
+        Assert.Equal(best.Recall, written.Realised.Recall, 2e-3);
+        Assert.Equal(best.Ndcg, written.Realised.Ndcg, 2e-3);
+        Assert.Equal(probabilities.Values.Average(p => p.OrderDescending().Take(10).Sum()), written.Expected.Recall, 1e-6);
+
+        // The two differ by the luck of the draw: five standard errors.
+        Assert.Equal(written.Expected.Recall, written.Realised.Recall, 5 * Math.Sqrt(0.25 / written.Samples));
+        IRanker[] baselines = [new PopularityRanker(training), new LastItemRanker(training), new MarkovRanker(dataset, split.Train, training)];
+        foreach (var (recall, ndcg) in baselines.Select(Evaluate))
+        {
+            Assert.True(recall < 0.75 * written.Realised.Recall, $"recall {recall}");
+            Assert.True(ndcg < 0.75 * written.Realised.Ndcg, $"ndcg {ndcg}");
+        }
+
+        (double Recall, double Ndcg) Evaluate(IRanker ranker)
+        {
+            var result = Evaluator.Evaluate(ranker, dataset, training, split.Test, new() { Metrics = [Metric.Recall, Metric.NDCG] });
+            return (result["recall@10"], result["ndcg@10"]);
+        }
+    }
+
+    private string[][] Lines(string file) => [.. File.ReadLines(Path.Combine(_folder, file)).Select(line => line.Split('\t'))];
+}
