@@ -206,7 +206,7 @@ public interface IKernels : IDisposable
 /// <param name="LastOnlyShare">Probability of a sequence.</param>
 /// <param name="MaskToken">Id of <c>[mask]</c>.</param>
 /// <param name="CountedLimit">Of a sequence's masked events, the loss counts the last so many; the others are masked all the same.</param>
-/// <param name="SkipFirst">RecBole's: an event masked at position 0 is masked, but not counted.</param>
+/// <param name="SkipFirst">RecBole's: an event masked at position 0 is masked and takes its place in CountedLimit, but is not counted.</param>
 /// <param name="AtLeastOne">A sequence that drew no mask gets its last event masked.</param>
 public readonly record struct ClozeMasking(RandomKey Key, float MaskRatio, float LastOnlyShare, int MaskToken, int CountedLimit, bool SkipFirst, bool AtLeastOne);
 

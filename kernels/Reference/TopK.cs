@@ -1,0 +1,25 @@
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Kernels.Reference;
+
+// Recommending: order the catalogue by score. Padding, item 0, is never recommended; equal scores rank by lower id.
+
+/// <summary>The best items of one row of scores, and the rank of a given one. Scores are <see cref="Linear.Forward"/>(h, items, bias).</summary>
+public static class TopK
+{
+    /// <param name="scores">[V]</param>
+    /// <param name="k">How many are wanted; fewer come where there are fewer.</param>
+    /// <param name="excluded">Items that must not come.</param>
+    /// <returns>The items, best first.</returns>
+    public static int[] Best(Vector<double> scores, int k, IEnumerable<int> excluded) =>
+        [.. Enumerable.Range(1, scores.Count - 1).Except(excluded).OrderByDescending(item => scores[item]).ThenBy(item => item).Take(k)];
+
+    /// <summary>How many items score higher than the target, how many equally, and how many of these have a lower id.</summary>
+    public static (int Higher, int Equal, int EqualWithLowerId) Rank(Vector<double> scores, int target)
+    {
+        int[] others = [.. Enumerable.Range(1, scores.Count - 1).Where(item => item != target)];
+        return (others.Count(item => scores[item] > scores[target]),
+            others.Count(item => scores[item] == scores[target]),
+            others.Count(item => scores[item] == scores[target] && item < target));
+    }
+}

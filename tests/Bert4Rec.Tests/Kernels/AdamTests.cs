@@ -1,0 +1,80 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Reference;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Tests.Kernels;
+
+public class AdamTests : LayerTests
+{
+    private const int Steps = 5;
+
+    /// <summary>Number of parameters, weight decay, gradient scale.</summary>
+    public static TheoryData<string, int, float, float> Cases => Backends.Times(
+        (1, 0f, 1f), (5, 0.01f, 1f), (37, 0f, 0.25f), (130, 0.1f, 0.5f), (5003, 0.01f, 0.5f));
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Several_steps_follow_the_formula(string backend, int length, float weightDecay, float gradientScale)
+    {
+        var results = Train(backend, length, weightDecay, gradientScale);
+        double[] start = Start(length);
+        double[] parameters = [.. start], first = new double[length], second = new double[length];
+        for (int t = 1; t <= Steps; t++)
+        {
+            float[] gradients = Gradients(length, t);
+            for (int i = 0; i < length; i++)
+                (parameters[i], first[i], second[i]) = Adam.Step(
+                    parameters[i], gradients[i], first[i], second[i], Step(t, weightDecay, gradientScale));
+        }
+
+        // Where a parameter ends up is known to float's rounding of the parameter; how it got there, to 10⁻⁵ of the way.
+        double moved = Math.Sqrt(parameters.Zip(start, (end, begin) => (end - begin) * (end - begin)).Sum());
+        double rounding = Math.Sqrt(Steps * parameters.Sum(value => value * value)) * 6e-8;
+        Numbers.Close("parameters", Column(parameters), results["parameters"], 1, (1e-5 * moved) + rounding);
+        Numbers.Close("first moments", Column(first), results["first"], 1e-6);
+        Numbers.Close("second moments", Column(second), results["second"], 1e-6);
+        Assert.All(results["gradients"], value => Assert.Equal(0f, value));
+    }
+
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void A_parameter_without_gradient_stays(string backend)
+    {
+        float[] parameters = Bench.On(backend, bench =>
+        {
+            Tensor values = bench.Tensor([.. Enumerable.Repeat(0.3f, 37)], 37), gradients = bench.Tensor(new float[37], 37);
+            bench.Kernels.Adam(values, gradients, bench.Tensor(new float[37], 37), bench.Tensor(new float[37], 37), Step(1, 0, 1));
+            return values.ToArray();
+        });
+        Assert.All(parameters, value => Assert.Equal(0.3f, value));
+    }
+
+    protected override IReadOnlyDictionary<string, float[]> Run(string backend) => Train(backend, 1003, 0.01f, 0.5f);
+
+    private static Dictionary<string, float[]> Train(string backend, int length, float weightDecay, float gradientScale) => Bench.On(backend, bench =>
+    {
+        var parameters = bench.Tensor([.. Start(length).Select(value => (float)value)], length);
+        Tensor first = bench.Tensor(new float[length], length), second = bench.Tensor(new float[length], length);
+        var gradients = bench.Garbage(1, length);
+        for (int t = 1; t <= Steps; t++)
+        {
+            gradients.Upload(Gradients(length, t));
+            bench.Kernels.Adam(parameters, gradients, first, second, Step(t, weightDecay, gradientScale));
+        }
+        return Results.Of(("parameters", parameters), ("first", first), ("second", second), ("gradients", gradients));
+    });
+
+    private static AdamStep Step(int t, float weightDecay, float gradientScale) =>
+        new(t, LearningRate: 1e-2f, WeightDecay: weightDecay, GradientScale: gradientScale);
+
+    private static double[] Start(int length) => new Random(length).Normal(length, 1).ToColumnMajorArray();
+
+    /// <summary>Gradients of very different sizes, as those of embeddings and of biases are.</summary>
+    private static float[] Gradients(int length, int t)
+    {
+        var random = new Random((1000 * t) + length);
+        return [.. random.Normal(length, 1).ToFloats().Select(value => value * MathF.Pow(10, -random.Next(5)))];
+    }
+
+    private static Matrix<double> Column(double[] values) => Matrix<double>.Build.Dense(values.Length, 1, values);
+}

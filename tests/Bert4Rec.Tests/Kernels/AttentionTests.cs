@@ -1,0 +1,129 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Reference;
+using MathNet.Numerics.LinearAlgebra;
+using Dropout = Bert4Rec.Kernels.Dropout;
+
+namespace Bert4Rec.Tests.Kernels;
+
+public class AttentionTests : LayerTests
+{
+    /// <summary>Hidden size, heads, dropout probability.</summary>
+    public static TheoryData<string, int, int, float> Heads => Backends.Times(
+        (8, 1, 0f), (8, 2, 0.3f), (8, 4, 0f), (20, 1, 0.3f), (20, 4, 0f), (32, 2, 0.5f), (64, 2, 0.2f), (64, 4, 0f), (128, 2, 0f), (128, 4, 0.2f));
+
+    /// <summary>Keys and queries of each sequence.</summary>
+    private static readonly (int[] Keys, int[] Queries)[] Batches =
+    [
+        ([1], [1]),
+        ([5], [5]),
+        ([3, 1, 2, 6], [3, 1, 2, 6]),
+        ([3, 1, 4, 7], [1, 0, 2, 0]),
+        ([1, 50, 17, 1, 37], [1, 11, 17, 0, 1]),
+        ([130], [130]),
+    ];
+
+    [Theory]
+    [MemberData(nameof(Heads))]
+    public void Forward_matches_the_formula(string backend, int hidden, int heads, float dropout)
+    {
+        foreach (var (keys, queries) in Batches)
+        {
+            var c = new Case(hidden, heads, dropout, keys, queries);
+            var results = c.Run(backend);
+            var (output, logSumExp) = c.Forward(c.Q, c.Kv);
+            Numbers.Close($"output of {c}", output, results["output"], 2e-6);
+            Numbers.Close($"logSumExp of {c}", logSumExp, results["logSumExp"], 1e-6, logSumExp.Norm() + Math.Sqrt(results["logSumExp"].Length));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Heads))]
+    public void Backward_matches_central_differences(string backend, int hidden, int heads, float dropout)
+    {
+        foreach (var (keys, queries) in Batches)
+        {
+            var c = new Case(hidden, heads, dropout, keys, queries);
+            var results = c.Run(backend);
+
+            // The score of a one-event sequence has no say: its dq is zero but for the rounding of terms as large as dOutput.
+            Numbers.CheckGradient($"dq of {c}", q => c.Forward(q, c.Kv).Output.Dot(c.DOutput), c.Q, results["dq"], 3e-6, c.DOutput.Norm());
+            Numbers.CheckGradient($"dkv of {c}", kv => c.Forward(c.Q, kv).Output.Dot(c.DOutput), c.Kv, results["dkv"], 3e-6);
+        }
+    }
+
+    /// <summary>Scores of several hundred: exp must be taken from below its overflow, and the largest probability is 1.</summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void Extreme_scores_do_not_overflow(string backend)
+    {
+        var c = new Case(32, 2, 0, [5, 50], [5, 20], scale: 15);
+        var results = c.Run(backend);
+        Assert.True(c.Forward(c.Q, c.Kv).LogSumExp.Enumerate().Max() > 500);
+        Numbers.Close("output", c.Forward(c.Q, c.Kv).Output, results["output"], 3e-5);
+        Numbers.Close("logSumExp", c.Forward(c.Q, c.Kv).LogSumExp, results["logSumExp"], 1e-6);
+        Assert.All(results["dq"], value => Assert.True(float.IsFinite(value)));
+        Assert.All(results["dkv"], value => Assert.True(float.IsFinite(value)));
+    }
+
+    /// <summary>Where nobody asks, gradients of keys and values are zero, not what the memory held before.</summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void Keys_without_a_query_get_zero_gradient(string backend)
+    {
+        var dkv = Bench.On(backend, bench =>
+        {
+            Tensor q = bench.Garbage(0, 8), kv = bench.Tensor(new Random(1).Normal(5, 16)), logSumExp = bench.Garbage(0, 2);
+            Indices queryOffsets = bench.Indices(0, 0, 0), keyOffsets = bench.Indices(0, 3, 5);
+            var gradient = bench.Garbage(5, 16);
+            bench.Kernels.AttentionForward(q, kv, queryOffsets, keyOffsets, 2, 3, default, q, logSumExp);
+            bench.Kernels.AttentionBackward(q, q, kv, q, logSumExp, queryOffsets, keyOffsets, 2, 3, default, q, gradient);
+            return gradient.ToArray();
+        });
+        Assert.All(dkv, value => Assert.Equal(0f, value));
+    }
+
+    protected override IReadOnlyDictionary<string, float[]> Run(string backend) =>
+        new Case(20, 4, 0.3f, [1, 50, 17, 1, 37], [1, 11, 17, 0, 1]).Run(backend);
+
+    private sealed class Case
+    {
+        public readonly Matrix<double> Q;
+        public readonly Matrix<double> Kv;
+        public readonly Matrix<double> DOutput;
+        private readonly int[] _keyOffsets;
+        private readonly int[] _queryOffsets;
+        private readonly int _heads;
+        private readonly Dropout _dropout;
+
+        public Case(int hidden, int heads, float dropout, int[] keys, int[] queries, double scale = 1)
+        {
+            var random = new Random(hidden + heads + keys.Sum());
+            _heads = heads;
+            _dropout = dropout == 0 ? default : new Dropout(dropout, new RandomKey(42, 3, 2000, 77));
+            _keyOffsets = Numbers.Offsets(keys);
+            _queryOffsets = Numbers.Offsets(queries);
+            Q = random.Normal(_queryOffsets[^1], hidden, scale);
+            Kv = random.Normal(_keyOffsets[^1], 2 * hidden, scale);
+            DOutput = random.Normal(_queryOffsets[^1], hidden);
+        }
+
+        public (Matrix<double> Output, Matrix<double> LogSumExp) Forward(Matrix<double> q, Matrix<double> kv) =>
+            Attention.Forward(q, kv, _queryOffsets, _keyOffsets, _heads, _dropout);
+
+        public Dictionary<string, float[]> Run(string backend) => Bench.On(backend, bench =>
+        {
+            int queries = Q.RowCount, hidden = Q.ColumnCount;
+            int maximumLength = _keyOffsets.Zip(_keyOffsets.Skip(1), (start, end) => end - start).Max();
+            Tensor q = bench.Tensor(Q), kv = bench.Tensor(Kv);
+            Indices queryOffsets = bench.Indices(_queryOffsets), keyOffsets = bench.Indices(_keyOffsets);
+            Tensor output = bench.Garbage(queries, hidden), logSumExp = bench.Garbage(queries, _heads);
+            Tensor dq = bench.Garbage(queries, hidden), dkv = bench.Garbage(Kv.RowCount, 2 * hidden);
+            bench.Kernels.AttentionForward(q, kv, queryOffsets, keyOffsets, _heads, maximumLength, _dropout, output, logSumExp);
+            bench.Kernels.AttentionBackward(
+                bench.Tensor(DOutput), q, kv, output, logSumExp, queryOffsets, keyOffsets, _heads, maximumLength, _dropout, dq, dkv);
+            return Results.Of(("output", output), ("logSumExp", logSumExp), ("dq", dq), ("dkv", dkv));
+        });
+
+        public override string ToString() => $"keys [{string.Join(' ', _keyOffsets)}], queries [{string.Join(' ', _queryOffsets)}]";
+    }
+}

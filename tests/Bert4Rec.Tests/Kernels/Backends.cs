@@ -1,0 +1,44 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Cpu;
+
+namespace Bert4Rec.Tests.Kernels;
+
+/// <summary>The kernel sets that this machine can run: every test of a layer runs on all of them.</summary>
+public static class Backends
+{
+    private static readonly Dictionary<string, Func<IKernels>> Factories = new()
+    {
+        ["cpu-512"] = () => CpuKernels.Create(512),
+        ["cpu-256"] = () => CpuKernels.Create(256),
+        ["cpu-128"] = () => CpuKernels.Create(128),
+    };
+
+    public static TheoryData<string> All => [.. Factories.Keys];
+
+    /// <summary>The backend whose results the <see cref="Others"/> are held against.</summary>
+    public static string First => Factories.Keys.First();
+
+    public static TheoryData<string> Others => [.. Factories.Keys.Skip(1)];
+
+    public static IKernels Create(string name) => Factories[name]();
+
+    /// <summary>Every backend with every case.</summary>
+    public static TheoryData<string, T1, T2> Times<T1, T2>(params (T1, T2)[] cases)
+    {
+        var data = new TheoryData<string, T1, T2>();
+        foreach (string name in Factories.Keys)
+            foreach (var (first, second) in cases)
+                data.Add(name, first, second);
+        return data;
+    }
+
+    /// <inheritdoc cref="Times{T1, T2}"/>
+    public static TheoryData<string, T1, T2, T3> Times<T1, T2, T3>(params (T1, T2, T3)[] cases)
+    {
+        var data = new TheoryData<string, T1, T2, T3>();
+        foreach (string name in Factories.Keys)
+            foreach (var (first, second, third) in cases)
+                data.Add(name, first, second, third);
+        return data;
+    }
+}

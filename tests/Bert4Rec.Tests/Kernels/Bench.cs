@@ -1,0 +1,93 @@
+using Bert4Rec.Kernels;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Tests.Kernels;
+
+/// <summary>
+/// One backend and the memory of one test. Every tensor lies at an odd offset of its buffer between guard values, which
+/// <see cref="On{T}"/> checks afterwards: a kernel that ignores the offset or writes past the end is found out.
+/// </summary>
+internal sealed class Bench : IDisposable
+{
+    private const int Before = 7;
+    private const int After = 64;
+    private const float FloatGuard = -1234.5f;
+    private const int IntGuard = -12345;
+
+    private readonly List<DeviceBuffer<float>> _floats = [];
+    private readonly List<DeviceBuffer<int>> _ints = [];
+
+    private Bench(IKernels kernels) => Kernels = kernels;
+
+    public IKernels Kernels { get; }
+
+    /// <summary>Runs <paramref name="body"/> on a backend, then checks that nothing was written outside its tensors.</summary>
+    public static T On<T>(string backend, Func<Bench, T> body)
+    {
+        using var bench = new Bench(Backends.Create(backend));
+        var result = body(bench);
+        bench.CheckGuards();
+        return result;
+    }
+
+    public Tensor Tensor(float[] values, int columns) => Tensor(values, values.Length / columns, columns);
+
+    public Tensor Tensor(float[] values, int rows, int columns)
+    {
+        var buffer = Kernels.AllocateFloats(Before + values.Length + After);
+        _floats.Add(buffer);
+        buffer.Upload(Enumerable.Repeat(FloatGuard, (int)buffer.Length).ToArray());
+        var tensor = new Tensor(buffer, Before, rows, columns);
+        tensor.Upload(values);
+        return tensor;
+    }
+
+    public Tensor Tensor(Matrix<double> values) => Tensor(values.ToFloats(), values.RowCount, values.ColumnCount);
+
+    /// <summary>Memory as a kernel finds it that must set every element: NaN.</summary>
+    public Tensor Garbage(int rows, int columns) => Tensor(Enumerable.Repeat(float.NaN, rows * columns).ToArray(), rows, columns);
+
+    public Indices Indices(params int[] values)
+    {
+        var buffer = Kernels.AllocateInts(Before + values.Length + After);
+        _ints.Add(buffer);
+        buffer.Upload(Enumerable.Repeat(IntGuard, (int)buffer.Length).ToArray());
+        var indices = new Indices(buffer, Before, values.Length);
+        indices.Upload(values);
+        return indices;
+    }
+
+    /// <summary>Indices that a kernel must set.</summary>
+    public Indices GarbageIndices(int length) => Indices(Enumerable.Repeat(int.MinValue, length).ToArray());
+
+    public void Dispose()
+    {
+        _floats.ForEach(buffer => buffer.Dispose());
+        _ints.ForEach(buffer => buffer.Dispose());
+        Kernels.Dispose();
+    }
+
+    private void CheckGuards()
+    {
+        foreach (var buffer in _floats)
+            Check(buffer, FloatGuard);
+        foreach (var buffer in _ints)
+            Check(buffer, IntGuard);
+    }
+
+    private static void Check<T>(DeviceBuffer<T> buffer, T guard)
+        where T : unmanaged
+    {
+        var values = new T[buffer.Length];
+        buffer.Download(values);
+        Assert.All(values[..Before], value => Assert.Equal(guard, value));
+        Assert.All(values[^After..], value => Assert.Equal(guard, value));
+    }
+}
+
+/// <summary>What a kernel left in its tensors, by name.</summary>
+internal static class Results
+{
+    public static Dictionary<string, float[]> Of(params (string Name, Tensor Tensor)[] tensors) =>
+        tensors.ToDictionary(result => result.Name, result => result.Tensor.ToArray());
+}

@@ -1,0 +1,105 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Reference;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Tests.Kernels;
+
+/// <summary>The operations that no layer owns: Fill, Add, AddSum, SumOfSquares, GatherRows.</summary>
+public class ElementwiseTests : LayerTests
+{
+    public static TheoryData<string, int, int> Shapes => Backends.Times((1, 1), (1, 5), (5, 20), (37, 61), (130, 128));
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Sums_fills_and_additions(string backend, int rows, int columns)
+    {
+        var random = new Random(rows);
+        var (x, y) = (random.Normal(rows, columns), random.Normal(rows, columns));
+        var results = RunOn(backend, x, y);
+        Assert.All(results["fill"], value => Assert.Equal(0.7f, value));
+        Assert.Equal([.. x.ToFloats().Zip(y.ToFloats(), (left, right) => left + right)], results["add"]);
+        double size = x.Enumerate().Sum(Math.Abs);
+        Assert.InRange(results["sum"][0], 3 + x.Enumerate().Sum() - (1e-6 * (size + 3)), 3 + x.Enumerate().Sum() + (1e-6 * (size + 3)));
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Sum_of_squares_is_in_double_precision(string backend, int rows, int columns)
+    {
+        var x = new Random(rows).Normal(rows, columns);
+        double actual = Bench.On(backend, bench => bench.Kernels.SumOfSquares(bench.Tensor(x)));
+        double expected = x.Enumerate().Sum(value => value * value);
+        Assert.InRange(actual, expected * (1 - 1e-12), expected * (1 + 1e-12));
+    }
+
+    /// <summary>Squares of 10³⁰ overflow float, and a million small ones vanish in it.</summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void Sum_of_squares_neither_overflows_nor_loses_small_terms(string backend)
+    {
+        double large = Bench.On(backend, bench => bench.Kernels.SumOfSquares(bench.Tensor([1e30f, 1e30f, 1e30f], 3)));
+        double exact = 3.0 * 1e30f * 1e30f;
+        Assert.InRange(large, exact * (1 - 1e-12), exact * (1 + 1e-12));
+        float[] one = [4096, .. Enumerable.Repeat(1f, 5000)];
+        Assert.Equal((4096.0 * 4096) + 5000, Bench.On(backend, bench => bench.Kernels.SumOfSquares(bench.Tensor(one, one.Length))));
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Gathered_rows_and_their_backward(string backend, int rows, int columns)
+    {
+        var random = new Random(rows);
+        var (x, before) = (random.Normal(rows, columns), random.Normal(rows, columns));
+        foreach (int[] chosen in new int[][] { [], [0], [rows - 1], [.. Enumerable.Range(0, rows).Where(row => row % 3 == 1)] })
+        {
+            var dy = random.Normal(chosen.Length, columns);
+            var results = Bench.On(backend, bench =>
+            {
+                Tensor y = bench.Garbage(chosen.Length, columns), dx = bench.Tensor(before);
+                var indices = bench.Indices(chosen);
+                bench.Kernels.GatherRows(bench.Tensor(x), indices, y);
+                bench.Kernels.GatherRowsBackward(bench.Tensor(dy), indices, dx);
+                return Results.Of(("y", y), ("dx", dx));
+            });
+            Assert.Equal(Embedding.GatherRows(x, chosen).ToFloats(), results["y"]);
+            var expected = before.Clone();
+            for (int m = 0; m < chosen.Length; m++)
+                expected.SetRow(chosen[m], expected.Row(chosen[m]) + dy.Row(m));
+            Assert.Equal(expected.ToFloats(), results["dx"]);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void New_memory_is_zero_and_keeps_what_is_uploaded(string backend)
+    {
+        using var kernels = Backends.Create(backend);
+        using var floats = kernels.AllocateFloats(1000);
+        using var ints = kernels.AllocateInts(1000);
+        Assert.All(Tensor.Of(floats).ToArray(), value => Assert.Equal(0f, value));
+        Assert.All(Indices.Of(ints).ToArray(), value => Assert.Equal(0, value));
+        floats.Upload([1, 2, 3], 10);
+        float[] read = new float[5];
+        floats.Download(read, 9);
+        Assert.Equal([0, 1, 2, 3, 0], read);
+        Assert.Throws<ArgumentOutOfRangeException>(() => floats.Upload([1, 2], 999));
+        Assert.Throws<ArgumentOutOfRangeException>(() => floats.Download(new float[1], -1));
+        Assert.NotEmpty(kernels.Name);
+    }
+
+    protected override IReadOnlyDictionary<string, float[]> Run(string backend)
+    {
+        var random = new Random(1);
+        return RunOn(backend, random.Normal(37, 61), random.Normal(37, 61));
+    }
+
+    private static Dictionary<string, float[]> RunOn(
+        string backend, Matrix<double> x, Matrix<double> y) => Bench.On(backend, bench =>
+    {
+        Tensor fill = bench.Garbage(x.RowCount, x.ColumnCount), add = bench.Tensor(x), sum = bench.Tensor([3], 1);
+        bench.Kernels.Fill(fill, 0.7f);
+        bench.Kernels.Add(add, bench.Tensor(y));
+        bench.Kernels.AddSum(bench.Tensor(x), sum);
+        return Results.Of(("fill", fill), ("add", add), ("sum", sum));
+    });
+}

@@ -1,0 +1,124 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Reference;
+using MathNet.Numerics.LinearAlgebra;
+using Dropout = Bert4Rec.Kernels.Dropout;
+
+namespace Bert4Rec.Tests.Kernels;
+
+public class LayerNormTests : LayerTests
+{
+    private const float Epsilon = 1e-12f;
+
+    /// <summary>T, H, and the dropout probability of a layer norm with a residual, or −1 for one without either.</summary>
+    public static TheoryData<string, int, int, float> Cases => Backends.Times(
+        (1, 8, -1f), (5, 20, -1f), (130, 64, -1f), (37, 128, -1f), (1, 20, 0f), (5, 8, 0f), (37, 32, 0f), (5, 20, 0.3f), (130, 128, 0.2f), (37, 64, 0.5f));
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Forward_matches_the_formula(string backend, int rows, int hidden, float dropout)
+    {
+        var c = new Case(rows, hidden, dropout);
+        var results = c.Run(backend);
+        var sum = c.Sum(c.X, c.Residual);
+        Numbers.Close("sum", sum, results["sum"], 2e-7);
+        Numbers.Close("y", c.Output(c.X), results["y"], 3e-6);
+        var statistics = sum.EnumerateRows().Select(row => LayerNorm.Statistics(row, Epsilon)).ToArray();
+        Numbers.Close("mean", Column(statistics.Select(row => row.Mean)), Every(results["statistics"], 0), 1e-6, sum.Norm() / Math.Sqrt(hidden));
+        Numbers.Close("1/σ", Column(statistics.Select(row => row.InverseDeviation)), Every(results["statistics"], 1), 3e-6);
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Backward_matches_central_differences(string backend, int rows, int hidden, float dropout)
+    {
+        var c = new Case(rows, hidden, dropout);
+        var results = c.Run(backend);
+        Numbers.CheckGradient("dInput", x => c.Output(x).Dot(c.Dy), c.X, results["dInput"], 5e-6);
+        if (c.Residual is not null)
+            Numbers.CheckGradient("dSum", residual => c.Output(c.X, residual).Dot(c.Dy), c.Residual, results["dSum"], 5e-6);
+        Numbers.CheckAdded("dGain", gain => c.Output(c.X, gain: gain).Dot(c.Dy), c.Gain, c.DGain, results["dGain"], 3e-6);
+        Numbers.CheckAdded("dBias", bias => c.Output(c.X, bias: bias).Dot(c.Dy), c.Bias, c.DBias, results["dBias"], 1e-6);
+        Assert.Equal(results["dSum"], results["dSumInPlace"]);
+    }
+
+    /// <summary>The mean of squares minus the square of the mean would lose the variance here.</summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void Rows_far_from_zero_keep_their_variance(string backend)
+    {
+        var c = new Case(5, 64, -1, mean: 300);
+        Numbers.Close("y", c.Output(c.X), c.Run(backend)["y"], 5e-5);
+    }
+
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void No_rows_change_nothing(string backend)
+    {
+        float[] gradients = Bench.On(backend, bench =>
+        {
+            Tensor x = bench.Garbage(0, 20), gain = bench.Tensor(new Random(1).Normal(1, 20)), statistics = bench.Garbage(0, 2);
+            var gradient = bench.Tensor([.. Enumerable.Repeat(2.5f, 20)], 20);
+            bench.Kernels.LayerNormForward(x, default, default, gain, gain, Epsilon, x, statistics);
+            bench.Kernels.LayerNormBackward(x, x, gain, statistics, default, x, default, gradient, gradient);
+            return gradient.ToArray();
+        });
+        Assert.All(gradients, value => Assert.Equal(2.5f, value));
+    }
+
+    protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Case(37, 20, 0.3f).Run(backend);
+
+    private static Matrix<double> Column(IEnumerable<double> values) => Vector<double>.Build.DenseOfEnumerable(values).ToColumnMatrix();
+
+    private static float[] Every(float[] pairs, int which) => [.. pairs.Where((_, i) => i % 2 == which)];
+
+    private sealed class Case
+    {
+        public readonly Dropout Dropout;
+        public readonly Matrix<double> X;
+        public readonly Matrix<double>? Residual;
+        public readonly Matrix<double> Gain;
+        public readonly Matrix<double> Bias;
+        public readonly Matrix<double> Dy;
+        public readonly Matrix<double> DGain;
+        public readonly Matrix<double> DBias;
+        private readonly Matrix<double> _mask;
+
+        public Case(int rows, int hidden, float dropout, double mean = 0.5)
+        {
+            var random = new Random(rows + hidden);
+            Dropout = dropout > 0 ? new Dropout(dropout, new RandomKey(42, 3, 2001, 1000)) : default;
+            _mask = DropoutMask.Draw(rows, hidden, Dropout);
+            X = random.Normal(rows, hidden, 1, mean);
+            Residual = dropout >= 0 ? random.Normal(rows, hidden) : null;
+            Gain = random.Normal(1, hidden, 0.5, 1);
+            Bias = random.Normal(1, hidden);
+            Dy = random.Normal(rows, hidden);
+            DGain = random.Normal(1, hidden);
+            DBias = random.Normal(1, hidden);
+        }
+
+        public Matrix<double> Sum(Matrix<double> x, Matrix<double>? residual) =>
+            residual is null ? x : residual + x.PointwiseMultiply(_mask);
+
+        public Matrix<double> Output(Matrix<double> x, Matrix<double>? residual = null, Matrix<double>? gain = null, Matrix<double>? bias = null) =>
+            LayerNorm.Forward(Sum(x, residual ?? Residual), (gain ?? Gain).Row(0), (bias ?? Bias).Row(0), Epsilon);
+
+        public Dictionary<string, float[]> Run(string backend) => Bench.On(backend, bench =>
+        {
+            int rows = X.RowCount, hidden = X.ColumnCount;
+            Tensor sum = bench.Tensor(X), gain = bench.Tensor(Gain), dy = bench.Tensor(Dy), dySpare = bench.Tensor(Dy);
+            Tensor y = bench.Garbage(rows, hidden), statistics = bench.Garbage(rows, 2);
+            Tensor dSum = bench.Garbage(rows, hidden), dInput = bench.Garbage(rows, hidden);
+            Tensor dGain = bench.Tensor(DGain), dBias = bench.Tensor(DBias);
+            bench.Kernels.LayerNormForward(
+                sum, Residual is null ? default : bench.Tensor(Residual), Dropout, gain, bench.Tensor(Bias), Epsilon, y, statistics);
+            bench.Kernels.LayerNormBackward(
+                dy, sum, gain, statistics, Dropout, dSum, Residual is null ? default : dInput, dGain, dBias);
+            bench.Kernels.LayerNormBackward(
+                dySpare, sum, gain, statistics, Dropout, dySpare, Residual is null ? default : bench.Garbage(rows, hidden), bench.Tensor(DGain), bench.Tensor(DBias));
+            return Results.Of(
+                ("sum", sum), ("y", y), ("statistics", statistics), ("dSum", dSum), ("dSumInPlace", dySpare),
+                ("dInput", Residual is null ? dSum : dInput), ("dGain", dGain), ("dBias", dBias));
+        });
+    }
+}

@@ -1,0 +1,127 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Reference;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Tests.Kernels;
+
+public class MatMulTests : LayerTests
+{
+    /// <summary>T, K, N.</summary>
+    public static TheoryData<string, int, int, int> Shapes => Backends.Times(
+        (1, 1, 1), (1, 8, 8), (5, 20, 40), (37, 32, 64), (130, 64, 128), (37, 128, 256), (130, 20, 3), (5, 61, 20), (64, 64, 64));
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Linear_forward(string backend, int rows, int inputs, int outputs)
+    {
+        var c = new Case(rows, inputs, outputs);
+        Numbers.Close("y", Linear.Forward(c.X, c.Weight, c.Bias.Row(0)), c.Run(backend)["y"], 1e-6);
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Linear_gelu_forward(string backend, int rows, int inputs, int outputs)
+    {
+        var c = new Case(rows, inputs, outputs);
+        var results = c.Run(backend);
+        var u = Linear.Forward(c.X, c.Weight, c.Bias.Row(0));
+        Numbers.Close("gelu", Gelu.Forward(u), results["gelu"], 1e-6);
+        Numbers.Close("slope", u.Map(Gelu.Slope), results["slope"], 1e-6);
+        Assert.Equal(results["gelu"], results["geluInInference"]);
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Backward_of_the_input(string backend, int rows, int inputs, int outputs)
+    {
+        var c = new Case(rows, inputs, outputs);
+        var results = c.Run(backend);
+        double Of(Matrix<double> x) => Linear.Forward(x, c.Weight, c.Bias.Row(0)).Dot(c.Dy);
+        Numbers.CheckGradient("dx", Of, c.X, results["dx"], 1e-6);
+        Numbers.CheckAdded("dx, added", Of, c.X, c.Before, results["dxAdded"], 1e-6);
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Backward_of_the_input_through_gelu(string backend, int rows, int inputs, int outputs)
+    {
+        var c = new Case(rows, inputs, outputs);
+        double Of(Matrix<double> u) => Linear.Forward(Gelu.Forward(u), c.Weight, c.Bias.Row(0)).Dot(c.Dy);
+        Numbers.CheckGradient("du", Of, c.X, c.Run(backend)["du"], 1e-6);
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Backward_of_weight_and_bias(string backend, int rows, int inputs, int outputs)
+    {
+        var c = new Case(rows, inputs, outputs);
+        var results = c.Run(backend);
+        Numbers.CheckAdded(
+            "dWeight", weight => Linear.Forward(c.X, weight, c.Bias.Row(0)).Dot(c.Dy), c.Weight, c.DWeight, results["dWeight"], 1e-6);
+        Numbers.CheckAdded("dBias", bias => Linear.Forward(c.X, c.Weight, bias.Row(0)).Dot(c.Dy), c.Bias, c.DBias, results["dBias"], 1e-6);
+    }
+
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void No_rows_change_nothing(string backend)
+    {
+        var weight = new Random(1).Normal(20, 8);
+        var bias = new Random(2).Normal(1, 20);
+        var results = Bench.On(backend, bench =>
+        {
+            Tensor x = bench.Garbage(0, 8), y = bench.Garbage(0, 20), w = bench.Tensor(weight), b = bench.Tensor(bias);
+            bench.Kernels.LinearForward(x, w, b, y);
+            bench.Kernels.LinearGeluForward(x, w, b, y, bench.Garbage(0, 20));
+            bench.Kernels.LinearBackwardInput(y, w, default, x, accumulate: false);
+            bench.Kernels.LinearBackwardWeight(y, x, w, b);
+            return Results.Of(("weight", w), ("bias", b));
+        });
+        Assert.Equal(weight.ToFloats(), results["weight"]);
+        Assert.Equal(bias.ToFloats(), results["bias"]);
+    }
+
+    protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Case(130, 64, 37).Run(backend);
+
+    private sealed class Case
+    {
+        public readonly Matrix<double> X;
+        public readonly Matrix<double> Weight;
+        public readonly Matrix<double> Bias;
+        public readonly Matrix<double> Dy;
+        public readonly Matrix<double> Before;
+        public readonly Matrix<double> DWeight;
+        public readonly Matrix<double> DBias;
+
+        public Case(int rows, int inputs, int outputs)
+        {
+            var random = new Random(rows + inputs + outputs);
+            X = random.Normal(rows, inputs);
+            Weight = random.Normal(outputs, inputs, 1 / Math.Sqrt(inputs));
+            Bias = random.Normal(1, outputs);
+            Dy = random.Normal(rows, outputs);
+            Before = random.Normal(rows, inputs);
+            DWeight = random.Normal(outputs, inputs);
+            DBias = random.Normal(1, outputs);
+        }
+
+        public Dictionary<string, float[]> Run(string backend) => Bench.On(backend, bench =>
+        {
+            int rows = X.RowCount, inputs = X.ColumnCount, outputs = Dy.ColumnCount;
+            Tensor x = bench.Tensor(X), weight = bench.Tensor(Weight), bias = bench.Tensor(Bias), dy = bench.Tensor(Dy);
+            Tensor y = bench.Garbage(rows, outputs), gelu = bench.Garbage(rows, outputs), slope = bench.Garbage(rows, outputs);
+            Tensor geluInInference = bench.Garbage(rows, outputs);
+            Tensor dx = bench.Garbage(rows, inputs), dxAdded = bench.Tensor(Before), du = bench.Garbage(rows, inputs);
+            Tensor dWeight = bench.Tensor(DWeight), dBias = bench.Tensor(DBias);
+            bench.Kernels.LinearForward(x, weight, bias, y);
+            bench.Kernels.LinearGeluForward(x, weight, bias, gelu, slope);
+            bench.Kernels.LinearGeluForward(x, weight, bias, geluInInference, default);
+            bench.Kernels.LinearBackwardInput(dy, weight, default, dx, accumulate: false);
+            bench.Kernels.LinearBackwardInput(dy, weight, default, dxAdded, accumulate: true);
+            bench.Kernels.LinearBackwardInput(dy, weight, bench.Tensor(X.Map(Gelu.Slope)), du, accumulate: false);
+            bench.Kernels.LinearBackwardWeight(dy, x, dWeight, dBias);
+            return Results.Of(
+                ("y", y), ("gelu", gelu), ("slope", slope), ("geluInInference", geluInInference),
+                ("dx", dx), ("dxAdded", dxAdded), ("du", du), ("dWeight", dWeight), ("dBias", dBias));
+        });
+    }
+}

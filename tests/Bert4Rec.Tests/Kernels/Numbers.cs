@@ -1,0 +1,104 @@
+using MathNet.Numerics;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Tests.Kernels;
+
+/// <summary>Test numbers, their conversions, and the two comparisons that every layer is held to: values, and gradients.</summary>
+internal static class Numbers
+{
+    /// <summary>The matrices are small: handing their products to the thread pool costs more than the products.</summary>
+    static Numbers() => Control.UseSingleThread();
+
+    /// <summary>Normal numbers that float32 holds exactly, so that kernel and reference start from the same ones.</summary>
+    public static Matrix<double> Normal(this Random random, int rows, int columns, double deviation = 1, double mean = 0) =>
+        Matrix<double>.Build.Dense(rows, columns, (_, _) => (float)MathNet.Numerics.Distributions.Normal.Sample(random, mean, deviation));
+
+    public static int[] Integers(this Random random, int count, int minimum, int end) =>
+        [.. Enumerable.Range(0, count).Select(_ => random.Next(minimum, end))];
+
+    public static float[] ToFloats(this Matrix<double> matrix) => [.. matrix.ToRowMajorArray().Select(value => (float)value)];
+
+    public static Matrix<double> ToMatrix(this float[] values, int columns) =>
+        Matrix<double>.Build.Dense(values.Length / columns, columns, (row, column) => values[(row * columns) + column]);
+
+    public static int[] Offsets(params int[] lengths)
+    {
+        int[] offsets = new int[lengths.Length + 1];
+        for (int i = 0; i < lengths.Length; i++)
+            offsets[i + 1] = offsets[i] + lengths[i];
+        return offsets;
+    }
+
+    /// <summary>‖actual − expected‖ ≤ tolerance · ‖expected‖.</summary>
+    public static void Close(string what, Matrix<double> expected, float[] actual, double tolerance) =>
+        Close(what, expected, actual, tolerance, expected.Norm());
+
+    /// <summary>‖actual − expected‖ ≤ tolerance · scale.</summary>
+    public static void Close(string what, Matrix<double> expected, float[] actual, double tolerance, double scale)
+    {
+        Assert.Equal(expected.RowCount * expected.ColumnCount, actual.Length);
+        double error = (actual.ToMatrix(expected.ColumnCount) - expected).Norm();
+        Assert.True(error <= tolerance * scale, $"{what}: error {error:g3} of {scale:g3} is {error / scale:g3}, allowed {tolerance:g3}");
+    }
+
+    /// <summary>
+    /// Holds a gradient against central differences of <paramref name="f"/> at <paramref name="x"/>: element by element where there are few,
+    /// and along random directions, which see every element at once.
+    /// </summary>
+    /// <param name="what">Named in the failure.</param>
+    /// <param name="f">The double-precision reference, as a function of one operand.</param>
+    /// <param name="x">Where.</param>
+    /// <param name="gradient">What the kernel computed, of x's shape.</param>
+    /// <param name="tolerance">Relative to the gradient's norm.</param>
+    /// <param name="floor">Rounding is relative to this norm where the gradient's is smaller: terms that cancel.</param>
+    public static void CheckGradient(
+        string what, Func<Matrix<double>, double> f, Matrix<double> x, float[] gradient, double tolerance, double floor = 0)
+    {
+        var values = gradient.ToMatrix(x.ColumnCount);
+        Check(what, f, x, values, tolerance * Math.Max(floor, values.Norm()));
+    }
+
+    /// <summary>As <see cref="CheckGradient"/>, for a kernel that adds the gradient to what was there <paramref name="before"/>.</summary>
+    public static void CheckAdded(
+        string what, Func<Matrix<double>, double> f, Matrix<double> x, Matrix<double> before, float[] after, double tolerance)
+    {
+        var gradient = after.ToMatrix(x.ColumnCount) - before;
+        Check(what, f, x, gradient, tolerance * (gradient.Norm() + before.Norm()));
+    }
+
+    private static void Check(string what, Func<Matrix<double>, double> f, Matrix<double> x, Matrix<double> gradient, double allowed)
+    {
+        var random = new Random(17);
+        for (int i = 0; i < 2; i++)
+        {
+            var direction = random.Normal(x.RowCount, x.ColumnCount);
+            double expected = Derivative(f, x, direction), actual = gradient.Dot(direction);
+            Assert.True(Math.Abs(actual - expected) <= 3 * allowed,
+                $"{what}: {actual:g9} along a random direction, {expected:g9} by central differences, allowed ±{3 * allowed:g3}");
+        }
+
+        if (x.RowCount * x.ColumnCount > 200)
+            return;
+        var differences = Matrix<double>.Build.Dense(x.RowCount, x.ColumnCount, (row, column) =>
+        {
+            var unit = Matrix<double>.Build.Dense(x.RowCount, x.ColumnCount);
+            unit[row, column] = 1;
+            return Derivative(f, x, unit);
+        });
+        double error = (gradient - differences).Norm();
+        Assert.True(error <= allowed, $"{what}: error {error:g3}, allowed {allowed:g3}");
+    }
+
+    /// <summary>The derivative of f along a direction, by central differences of fourth order.</summary>
+    public static double Derivative(Func<Matrix<double>, double> f, Matrix<double> x, Matrix<double> direction, double step = 1e-3)
+    {
+        double At(double steps) => f(x + (direction * (steps * step)));
+        return ((8 * (At(1) - At(-1))) - (At(2) - At(-2))) / (12 * step);
+    }
+
+    /// <summary>√(Σ x²): Math.NET's Frobenius norm by way of x xᵀ would be quadratic in the rows.</summary>
+    public static double Norm(this Matrix<double> x) => Math.Sqrt(x.Dot(x));
+
+    /// <summary>Σ x ∘ y.</summary>
+    public static double Dot(this Matrix<double> x, Matrix<double> y) => x.PointwiseMultiply(y).ColumnSums().Sum();
+}
