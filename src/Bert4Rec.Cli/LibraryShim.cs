@@ -72,12 +72,21 @@ namespace Bert4Rec.Inference
 
 namespace Bert4Rec.Data.Synthesis
 {
-    public sealed record SynthesisResult(int Users, int Items, int Interactions, double BestRecallAt10, double BestNdcgAt10);
+    public sealed record ShopParameters
+    {
+        public int Users { get; init; } = 8_000;
+        public int Items { get; init; } = 600;
+        public int Interactions { get; init; } = 50_000;
+        public ulong Seed { get; init; } = 2020;
+    }
+
+    public sealed record ShopOracle(int Samples, OracleValues Expected, OracleValues Realised, ShopParameters Parameters);
+    public sealed record OracleValues(double Recall, double Ndcg);
 
     public static class ShopSynthesizer
     {
-        public static SynthesisResult Write(
-            string directory, string name, int users, int items, int interactions, int seed, IProgress<ProgressUpdate>? progress) =>
+        public static ShopOracle Write(
+            ShopParameters parameters, string directory, string name, IProgress<ProgressUpdate>? progress = null) =>
             throw new InputException("shim");
     }
 }
