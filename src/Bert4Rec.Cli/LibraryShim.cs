@@ -4,7 +4,8 @@ namespace Bert4Rec.Configuration
 {
     public sealed class RunConfig
     {
-        public static RunConfig Load(IReadOnlyList<string> files, IReadOnlyList<string> overrides) => new();
+        public static RunConfig Load(IReadOnlyList<string> files, IReadOnlyList<string> overrides) =>
+            files.FirstOrDefault(file => !File.Exists(file)) is string missing ? throw new InputException($"{missing}: no such file") : new();
         public IReadOnlyList<string> Warnings => [];
         public string? Dataset => null;
         public string ValidMetric => "MRR@10";
@@ -58,7 +59,7 @@ namespace Bert4Rec.Inference
 
     public sealed class Recommender : IDisposable
     {
-        public static Recommender Load(string directory, string device, int threads) => throw new InputException("shim");
+        public static Recommender Load(string directory, string device, int threads) => throw new InputException($"{directory}: no model");
         public IReadOnlyList<string> HistoryOf(string userToken) => throw new InputException("shim");
         public IReadOnlyList<Recommendation> Recommend(
             IReadOnlyList<string> historyTokens, int k, bool excludeSeen, out IReadOnlyList<string> unknownTokens) =>
