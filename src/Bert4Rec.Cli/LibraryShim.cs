@@ -4,7 +4,8 @@ namespace Bert4Rec.Configuration
 {
     public sealed class RunConfig
     {
-        public static RunConfig Load(IReadOnlyList<string> files, IReadOnlyList<string> overrides) => new();
+        public static RunConfig Load(IReadOnlyList<string> files, IReadOnlyList<string> overrides) =>
+            files.FirstOrDefault(file => !File.Exists(file)) is string missing ? throw new InputException($"{missing}: no such file") : new();
         public IReadOnlyList<string> Warnings => [];
         public string? Dataset => null;
         public string ValidMetric => "MRR@10";
@@ -58,7 +59,7 @@ namespace Bert4Rec.Inference
 
     public sealed class Recommender : IDisposable
     {
-        public static Recommender Load(string directory, string device, int threads) => throw new InputException("shim");
+        public static Recommender Load(string directory, string device, int threads) => throw new InputException($"{directory}: no model");
         public IReadOnlyList<string> HistoryOf(string userToken) => throw new InputException("shim");
         public IReadOnlyList<Recommendation> Recommend(
             IReadOnlyList<string> historyTokens, int k, bool excludeSeen, out IReadOnlyList<string> unknownTokens) =>
@@ -72,12 +73,21 @@ namespace Bert4Rec.Inference
 
 namespace Bert4Rec.Data.Synthesis
 {
-    public sealed record SynthesisResult(int Users, int Items, int Interactions, double BestRecallAt10, double BestNdcgAt10);
+    public sealed record ShopParameters
+    {
+        public int Users { get; init; } = 8_000;
+        public int Items { get; init; } = 600;
+        public int Interactions { get; init; } = 50_000;
+        public ulong Seed { get; init; } = 2020;
+    }
+
+    public sealed record ShopOracle(int Samples, OracleValues Expected, OracleValues Realised, ShopParameters Parameters);
+    public sealed record OracleValues(double Recall, double Ndcg);
 
     public static class ShopSynthesizer
     {
-        public static SynthesisResult Write(
-            string directory, string name, int users, int items, int interactions, int seed, IProgress<ProgressUpdate>? progress) =>
+        public static ShopOracle Write(
+            ShopParameters parameters, string directory, string name, IProgress<ProgressUpdate>? progress = null) =>
             throw new InputException("shim");
     }
 }

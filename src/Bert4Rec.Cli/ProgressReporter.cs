@@ -14,6 +14,7 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
     private static readonly TimeSpan LineDelay = TimeSpan.FromSeconds(2);
 
     private readonly Lock _lock = new();
+    private readonly Terminal _terminal;
     private readonly IAnsiConsole _console;
     private readonly bool _live;
     private readonly TimeProvider _time;
@@ -25,6 +26,7 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
 
     public ProgressReporter(Terminal terminal, TimeProvider? time = null)
     {
+        _terminal = terminal;
         _console = Terminal.Draw(terminal.Error, terminal.ErrorIsTerminal);
         _live = terminal.ErrorIsTerminal && _console.Profile.Capabilities.Ansi;
         _time = time ?? TimeProvider.System;
@@ -50,7 +52,7 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
             if (_live)
                 Redraw(line);
             else
-                _console.WriteLine(line);
+                _terminal.Error.WriteLine(line);
         }
     }
 
@@ -100,13 +102,17 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
         return scaled.ToString(format, CultureInfo.InvariantCulture) + suffix;
     }
 
-    internal static string Duration(double seconds) => seconds switch
+    internal static string Duration(double seconds)
     {
-        < 59.5 => $"{seconds:F0} s",
-        < 3600 => $"{TimeSpan.FromSeconds(seconds):m\\:ss} min",
-        < 100 * 3600 => $"{Math.Floor(seconds / 3600):F0}:{TimeSpan.FromSeconds(seconds):mm} h",
-        _ => "over 4 days",
-    };
+        double whole = Math.Round(seconds);
+        return whole switch
+        {
+            < 60 => $"{whole:F0} s",
+            < 3600 => $"{TimeSpan.FromSeconds(whole):m\\:ss} min",
+            < 100 * 3600 => $"{Math.Floor(whole / 3600):F0}:{TimeSpan.FromSeconds(whole):mm} h",
+            _ => "over 4 days",
+        };
+    }
 
     private void Redraw(string line)
     {

@@ -8,24 +8,25 @@ internal static class SynthesizeCommand
 {
     public static Command Create(Terminal terminal)
     {
-        Option<int> users = Count("--users", "Customers.");
-        Option<int> items = Count("--items", "Items in the catalogue.");
-        Option<int> interactions = Count("--interactions", "Purchases in all.");
-        var seed = new Option<int>("--seed")
+        var defaults = new ShopParameters();
+        Option<int> users = Count("--users", "Customers.", defaults.Users);
+        Option<int> items = Count("--items", "Items in the catalogue.", defaults.Items);
+        Option<int> interactions = Count("--interactions", "Purchases in all.", defaults.Interactions);
+        var seed = new Option<ulong>("--seed")
         {
-            Description = "Seed of the shop; the same seed gives the same files.",
+            Description = "The same seed gives the same files.",
             HelpName = "N",
-            DefaultValueFactory = _ => 1,
+            DefaultValueFactory = _ => defaults.Seed,
         };
         var output = new Option<string>("--output", "-o")
         {
-            Description = "Folder of datasets: the files go to DIR/NAME.",
+            Description = "Folder for the files.",
             HelpName = "DIR",
             Required = true,
         };
         var name = new Option<string>("--name")
         {
-            Description = "Name of the dataset.",
+            Description = "Name of the dataset: its files are NAME.inter and so on.",
             HelpName = "NAME",
             DefaultValueFactory = _ => "shop",
         };
@@ -37,14 +38,20 @@ internal static class SynthesizeCommand
         };
         command.SetAction(parsed =>
         {
+            var parameters = new ShopParameters
+            {
+                Users = parsed.GetValue(users),
+                Items = parsed.GetValue(items),
+                Interactions = parsed.GetValue(interactions),
+                Seed = parsed.GetValue(seed),
+            };
+            string directory = parsed.GetRequiredValue(output);
+            string dataset = parsed.GetRequiredValue(name);
             var progress = new ProgressReporter(terminal);
-            string directory = Path.Combine(parsed.GetRequiredValue(output), parsed.GetRequiredValue(name));
-            SynthesisResult result;
+            ShopOracle oracle;
             try
             {
-                result = ShopSynthesizer.Write(
-                    directory, parsed.GetRequiredValue(name), parsed.GetValue(users), parsed.GetValue(items),
-                    parsed.GetValue(interactions), parsed.GetValue(seed), progress);
+                oracle = ShopSynthesizer.Write(parameters, directory, dataset, progress);
             }
             finally
             {
@@ -52,21 +59,23 @@ internal static class SynthesizeCommand
             }
             if (parsed.GetValue(json))
             {
-                Report.WriteJson(terminal.Out, new { output = directory, result });
+                Report.WriteJson(terminal.Out, new { output = directory, dataset, oracle });
                 return Application.Success;
             }
-            terminal.Out.WriteLine($"{directory}: {result.Users:N0} users, {result.Items:N0} items, {result.Interactions:N0} interactions");
             terminal.Out.WriteLine(
-                $"the best possible, knowing the shop's probabilities: Recall@10 {result.BestRecallAt10:F4}, NDCG@10 {result.BestNdcgAt10:F4}");
+                $"{Path.Combine(directory, dataset)}.inter: {parameters.Users:N0} users, {parameters.Items:N0} items, "
+                + $"{parameters.Interactions:N0} interactions");
+            terminal.Out.WriteLine(
+                $"the best possible, knowing the shop's probabilities: Recall@10 {oracle.Expected.Recall:F4}, NDCG@10 {oracle.Expected.Ndcg:F4}");
             return Application.Success;
         });
         return command;
     }
 
-    private static Option<int> Count(string name, string description) => CommonOptions.Positive(new(name)
+    private static Option<int> Count(string name, string description, int defaultValue) => CommonOptions.Positive(new(name)
     {
         Description = description,
         HelpName = "N",
-        Required = true,
+        DefaultValueFactory = _ => defaultValue,
     });
 }

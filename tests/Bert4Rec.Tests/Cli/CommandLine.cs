@@ -1,0 +1,23 @@
+using Bert4Rec.Cli;
+
+namespace Bert4Rec.Tests.Cli;
+
+/// <summary>Runs the command in this process, its output caught.</summary>
+internal static class CommandLine
+{
+    public sealed record Outcome(int ExitCode, string Out, string Error)
+    {
+        public string[] Lines => Out.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+    }
+
+    public static Outcome Run(params string[] args) => RunWithInput("", args);
+
+    public static Outcome RunWithInput(string input, params string[] args)
+    {
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        var terminal = new Terminal(output, error, new StringReader(input), OutIsTerminal: false, ErrorIsTerminal: false);
+        int exitCode = Application.Run(args, terminal);
+        return new Outcome(exitCode, output.ToString(), error.ToString());
+    }
+}

@@ -1,0 +1,94 @@
+using System.Runtime.Intrinsics;
+using System.Text.Json;
+
+namespace Bert4Rec.Tests.Cli;
+
+public class UsageTests
+{
+    [Theory]
+    [InlineData("", "Required command was not provided")]
+    [InlineData("trian", "'trian' was not matched. Did you mean")]
+    [InlineData("train", "give a --config FILE")]
+    [InlineData("train --config a.yaml --device gpu", "'gpu' is not a device")]
+    [InlineData("train --config a.yaml --threads 0", "--threads must be at least 1, not 0")]
+    [InlineData("train --config a.yaml --seed x", "'x'")]
+    [InlineData("train --config a.yaml --set epochs", "'epochs' after --set is not of the form key=value")]
+    [InlineData("train --config a.yaml --set =3", "'=3' after --set is not of the form key=value")]
+    [InlineData("train --config a.yaml --epochs 3", "'--epochs'")]
+    [InlineData("train --resume a --config a.yaml", "leave --config and --output out")]
+    [InlineData("train --resume a --output b", "leave --config and --output out")]
+    [InlineData("evaluate", "MODEL_DIR")]
+    [InlineData("evaluate a --split train", "'train'")]
+    [InlineData("recommend --history x", "'--model' is required")]
+    [InlineData("recommend --model a", "Give one of --history, --user and --histories")]
+    [InlineData("recommend --model a --user u --history x", "Give one of --history, --user and --histories")]
+    [InlineData("recommend --model a --user u -k 0", "must be at least 1, not 0")]
+    [InlineData("synthesize", "'--output' is required")]
+    [InlineData("synthesize --output a --users -1", "--users must be at least 1, not -1")]
+    [InlineData("synthesize --output a --name a/b", "not allowed in a file name")]
+    public void Wrong_usage_says_what_is_wrong_and_exits_with_2(string args, string expected)
+    {
+        CommandLine.Outcome outcome = CommandLine.Run(args.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+
+        Assert.Equal(2, outcome.ExitCode);
+        Assert.Contains(expected, outcome.Error);
+        Assert.Empty(outcome.Out);
+    }
+
+    [Theory]
+    [InlineData("cuda")]
+    [InlineData("cuda:1")]
+    [InlineData("opencl:0")]
+    [InlineData("ilgpu-cpu")]
+    public void A_device_that_this_build_lacks_is_one_line_and_1(string device)
+    {
+        CommandLine.Outcome outcome = CommandLine.Run("train", "--config", "a.yaml", "--device", device);
+
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.Equal($"error: the device {device} is not available in this build; use --device cpu\n", outcome.Error);
+        Assert.Empty(outcome.Out);
+    }
+
+    [Theory]
+    [InlineData("train", "--config", "no-such.yaml")]
+    [InlineData("evaluate", "no-such-model")]
+    [InlineData("recommend", "--model", "no-such-model", "--history", "a b")]
+    [InlineData("train", "--resume", "no-such-run")]
+    public void A_missing_file_is_one_line_and_1(params string[] args)
+    {
+        CommandLine.Outcome outcome = CommandLine.Run(args);
+
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.Matches("^error: .*no-such.*\n$", outcome.Error);
+        Assert.Empty(outcome.Out);
+    }
+
+    [Theory]
+    [InlineData("--help")]
+    [InlineData("train", "--help")]
+    [InlineData("recommend", "-h")]
+    [InlineData("--version")]
+    public void Help_and_version_go_to_standard_output(params string[] args)
+    {
+        CommandLine.Outcome outcome = CommandLine.Run(args);
+
+        Assert.Equal(0, outcome.ExitCode);
+        Assert.NotEmpty(outcome.Out);
+        Assert.Empty(outcome.Error);
+    }
+
+    [Fact]
+    public void Devices_lists_the_cpu()
+    {
+        int bits = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+
+        string table = CommandLine.Run("devices").Out;
+        JsonElement cpu = JsonDocument.Parse(CommandLine.Run("devices", "--json").Out).RootElement[0];
+
+        Assert.Matches($"cpu +.+ {bits} bits +{Environment.ProcessorCount}", table);
+        Assert.Equal("cpu", cpu.GetProperty("device").GetString());
+        Assert.Equal(bits, cpu.GetProperty("vector_bits").GetInt32());
+        Assert.Equal(Environment.ProcessorCount, cpu.GetProperty("threads").GetInt32());
+        Assert.NotEmpty(cpu.GetProperty("name").GetString()!);
+    }
+}
