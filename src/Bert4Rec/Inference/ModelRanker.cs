@@ -1,0 +1,116 @@
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Kernels;
+using Bert4Rec.Model;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Inference;
+
+/// <summary>The model as a ranker of samples: a contiguous share of them for each kernel set.</summary>
+internal sealed class ModelRanker : IRanker, IDisposable
+{
+    private readonly Predictor[] _predictors;
+    private readonly Workers _workers;
+    private readonly int _maximumLength;
+
+    public ModelRanker(
+        IReadOnlyList<IKernels> kernels, Workers workers, ParameterLayout layout, DeviceBuffer<float> parameters, bool recboleCompatible)
+    {
+        _workers = workers;
+        _maximumLength = layout.Shape.MaximumLength;
+        int capacity = Trainer.TokenCapacity(layout.Shape);
+        _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
+    }
+
+    public string Name => "BERT4Rec";
+
+    public unsafe void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+    {
+        fixed (Sample* samplesAt = samples)
+        fixed (int* topItemsAt = topItems)
+        fixed (TargetRank* ranksAt = ranks)
+        {
+            // The workers end before the pins do.
+            var (s, t, r, n) = ((nint)samplesAt, (nint)topItemsAt, (nint)ranksAt, samples.Length);
+            _workers.Run(worker =>
+            {
+                int first = Start(worker, n), end = Start(worker + 1, n);
+                RankShare(
+                    _predictors[worker],
+                    dataset,
+                    new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
+                    k,
+                    new Span<int>((int*)t + ((long)first * k), (end - first) * k),
+                    new Span<TargetRank>((TargetRank*)r + first, end - first));
+            });
+        }
+    }
+
+    public unsafe void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+    {
+        fixed (Sample* samplesAt = samples)
+        fixed (int* candidatesAt = candidates)
+        fixed (float* scoresAt = scores)
+        {
+            var (s, c, o, n) = ((nint)samplesAt, (nint)candidatesAt, (nint)scoresAt, samples.Length);
+            int width = candidates.Length / Math.Max(1, n);
+            _workers.Run(worker =>
+            {
+                int first = Start(worker, n), end = Start(worker + 1, n);
+                ScoreShare(
+                    _predictors[worker],
+                    dataset,
+                    new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
+                    new ReadOnlySpan<int>((int*)c + ((long)first * width), (end - first) * width),
+                    new Span<float>((float*)o + ((long)first * width), (end - first) * width));
+            });
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (var predictor in _predictors)
+            predictor.Dispose();
+    }
+
+    private int Start(int worker, int samples) => (int)((long)samples * worker / _predictors.Length);
+
+    private void RankShare(
+        Predictor predictor, InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+    {
+        int[] targets = new int[samples.Length], counts = new int[3 * samples.Length];
+        var scores = new float[samples.Length * k];
+        for (int first = 0; first < samples.Length; first += predictor.Count)
+        {
+            Fill(predictor, dataset, samples[first..]);
+            int count = predictor.Count;
+            for (int i = 0; i < count; i++)
+                targets[i] = dataset.Target(samples[first + i]);
+            predictor.TopK(k, targets.AsSpan(0, count), [], [], topItems.Slice(first * k, count * k), scores, counts);
+            for (int i = 0; i < count; i++)
+                ranks[first + i] = new(counts[3 * i], counts[(3 * i) + 1], counts[(3 * i) + 2]);
+        }
+    }
+
+    private void ScoreShare(
+        Predictor predictor, InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+    {
+        int width = candidates.Length / Math.Max(1, samples.Length);
+        for (int first = 0; first < samples.Length; first += predictor.Count)
+        {
+            Fill(predictor, dataset, samples[first..]);
+            predictor.Score(candidates.Slice(first * width, predictor.Count * width), scores.Slice(first * width, predictor.Count * width));
+        }
+    }
+
+    /// <summary>As many of the samples' histories as fit.</summary>
+    private void Fill(Predictor predictor, InteractionDataset dataset, ReadOnlySpan<Sample> samples)
+    {
+        predictor.Clear();
+        foreach (var sample in samples)
+        {
+            if (!predictor.TryAdd(dataset.History(sample, _maximumLength)))
+                break;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Model;
+
+namespace Bert4Rec.Inference;
+
+/// <summary>
+/// Ranks the catalogue behind histories, micro-batch by micro-batch, on one kernel set: <c>[mask]</c> is put where the next event would be,
+/// and the model asked what it hides.
+/// </summary>
+internal sealed class Predictor : IDisposable
+{
+    private readonly Bert4RecModel _model;
+    private readonly SequenceBatch _batch;
+    private readonly ModelShape _shape;
+    private readonly bool _alwaysDropsOldest;
+    private readonly DeviceBuffer<int> _lastRows;
+    private readonly DeviceBuffer<int> _eachOne;
+    private readonly IKernels _kernels;
+    private readonly int[] _hostRows;
+    private DeviceBuffer<int>? _ints;
+    private DeviceBuffer<float>? _floats;
+
+    /// <param name="kernels">The device.</param>
+    /// <param name="layout">The layout of the parameters.</param>
+    /// <param name="parameters">Read only, may be shared.</param>
+    /// <param name="tokenCapacity">Tokens of a micro-batch.</param>
+    /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
+    public Predictor(IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, bool alwaysDropsOldest)
+    {
+        _kernels = kernels;
+        _shape = layout.Shape;
+        _alwaysDropsOldest = alwaysDropsOldest;
+        _model = new Bert4RecModel(kernels, layout, parameters, null, tokenCapacity);
+        _batch = new SequenceBatch(kernels, tokenCapacity, tokenCapacity);
+        _lastRows = kernels.AllocateInts(tokenCapacity);
+        _eachOne = kernels.AllocateInts(tokenCapacity + 1);
+        _eachOne.Upload([.. Enumerable.Range(0, tokenCapacity + 1)]);
+        _hostRows = new int[tokenCapacity];
+    }
+
+    /// <summary>Histories in the micro-batch.</summary>
+    public int Count => _batch.SequenceCount;
+
+    public void Clear() => _batch.Clear();
+
+    /// <summary>Adds a history, oldest event first; only its newest events count where it is longer than the model's sequences.</summary>
+    /// <returns>False where the micro-batch is full.</returns>
+    public bool TryAdd(ReadOnlySpan<int> history)
+    {
+        int length = Math.Min(history.Length, _shape.MaximumLength);
+        int kept = _alwaysDropsOldest ? Math.Max(0, length - 1) : Math.Min(length, _shape.MaximumLength - 1);
+        if (!_batch.HasRoomFor(kept + 1))
+            return false;
+        _batch.Add(history[^kept..], _shape.MaskToken);
+        return true;
+    }
+
+    /// <summary>The k best items for each history of the micro-batch.</summary>
+    /// <param name="k">Length of the lists.</param>
+    /// <param name="targets">[Count] items whose rank is wanted, or empty.</param>
+    /// <param name="excludedOffsets">[Count+1] or empty.</param>
+    /// <param name="excludedItems">Items not to recommend, ascending within a history.</param>
+    /// <param name="topItems">[Count · k]</param>
+    /// <param name="topScores">[Count · k]</param>
+    /// <param name="ranks">[Count · 3] where there are targets; see <see cref="IKernels.TopK"/>.</param>
+    public void TopK(
+        int k, ReadOnlySpan<int> targets, ReadOnlySpan<int> excludedOffsets, ReadOnlySpan<int> excludedItems, Span<int> topItems, Span<float> topScores, Span<int> ranks)
+    {
+        var h = Predict();
+        int room = (Count * k) + (4 * targets.Length) + excludedOffsets.Length + excludedItems.Length;
+        var ints = new Room(_kernels, ref _ints, room);
+        Tensor scores = new(Floats(Count * k), 0, Count, k);
+        Indices items = ints.Take(Count * k), wanted = ints.Put(targets), wantedRanks = ints.Take(3 * targets.Length);
+        _model.TopK(h, wanted, ints.Put(excludedOffsets), excludedOffsets.IsEmpty ? default : ints.Put(excludedItems), items, scores, wantedRanks);
+        items.Buffer.Download(topItems[..(Count * k)], items.Offset);
+        scores.Buffer.Download(topScores[..(Count * k)], scores.Offset);
+        if (!targets.IsEmpty)
+            wantedRanks.Buffer.Download(ranks[..(3 * Count)], wantedRanks.Offset);
+    }
+
+    /// <summary>Scores of given items: candidates and scores are [Count · C].</summary>
+    public void Score(ReadOnlySpan<int> candidates, Span<float> scores)
+    {
+        var h = Predict();
+        var ints = new Room(_kernels, ref _ints, candidates.Length);
+        Tensor result = new(Floats(candidates.Length), 0, Count, candidates.Length / Count);
+        _model.ScoreItems(h, ints.Put(candidates), result);
+        result.Buffer.Download(scores[..candidates.Length], 0);
+    }
+
+    public void Dispose()
+    {
+        _model.Dispose();
+        _batch.Dispose();
+        _lastRows.Dispose();
+        _eachOne.Dispose();
+        _ints?.Dispose();
+        _floats?.Dispose();
+    }
+
+    private Tensor Predict()
+    {
+        _batch.Upload();
+        for (int b = 0; b < Count; b++)
+            _hostRows[b] = _batch.LastRow(b);
+        _lastRows.Upload(_hostRows.AsSpan(0, Count));
+        return _model.Predict(
+            new(_batch.Tokens, _batch.Positions, _batch.Offsets, Indices.Of(_lastRows).Top(Count), Indices.Of(_eachOne).Top(Count + 1)));
+    }
+
+    private DeviceBuffer<float> Floats(int length)
+    {
+        if (_floats is null || _floats.Length < length)
+        {
+            _floats?.Dispose();
+            _floats = _kernels.AllocateFloats(length);
+        }
+        return _floats;
+    }
+
+    /// <summary>A buffer dealt out piece by piece.</summary>
+    private ref struct Room
+    {
+        private readonly DeviceBuffer<int> _buffer;
+        private int _next;
+
+        public Room(IKernels kernels, ref DeviceBuffer<int>? buffer, int length)
+        {
+            if (buffer is null || buffer.Length < length)
+            {
+                buffer?.Dispose();
+                buffer = kernels.AllocateInts(length);
+            }
+            _buffer = buffer;
+        }
+
+        /// <summary>None for a length of 0.</summary>
+        public Indices Take(int length)
+        {
+            if (length == 0)
+                return default;
+            var indices = new Indices(_buffer, _next, length);
+            _next += length;
+            return indices;
+        }
+
+        public Indices Put(ReadOnlySpan<int> values)
+        {
+            var indices = Take(values.Length);
+            if (!indices.IsNone)
+                indices.Upload(values);
+            return indices;
+        }
+    }
+}

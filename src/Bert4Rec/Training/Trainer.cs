@@ -1,0 +1,241 @@
+using System.Runtime.InteropServices;
+using Bert4Rec.Data;
+using Bert4Rec.Kernels;
+using Bert4Rec.Model;
+
+namespace Bert4Rec.Training;
+
+/// <summary>
+/// Optimises a model epoch by epoch. A batch is dealt to the replicas in contiguous shares of about as many tokens; their gradients are added
+/// in a fixed order, and each replica then steps its own stretch of the flat parameters. Nothing depends on which thread was faster.
+/// </summary>
+internal sealed class Trainer : IDisposable
+{
+    private const uint ShuffleStream = 0x53485546;
+
+    private readonly TrainerSettings _settings;
+    private readonly InteractionDataset _dataset;
+    private readonly TrainingSequences _sequences;
+    private readonly List<SequenceSpan> _epochSequences = [];
+    private readonly Replica[] _replicas;
+    private readonly Workers _workers;
+    private readonly int[] _shareStarts;
+    private readonly uint[] _shareRows;
+    private readonly uint[] _shareMasked;
+    private readonly double[] _losses;
+    private readonly double[] _squares;
+    private readonly Action<int> _prepare;
+    private readonly Action<int> _forwardAndBackward;
+    private readonly Action<int> _reduce;
+    private readonly Action<int> _update;
+    private int _first;
+    private ClozeMasking _masking;
+    private float _gradientScale;
+
+    public Trainer(TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<IKernels> kernels, Workers workers)
+    {
+        _settings = settings;
+        _dataset = dataset;
+        _sequences = sequences;
+        _workers = workers;
+        Layout = new ParameterLayout(settings.Shape);
+        Parameters = kernels[0].AllocateFloats(Layout.Length);
+        FirstMoments = kernels[0].AllocateFloats(Layout.Length);
+        SecondMoments = kernels[0].AllocateFloats(Layout.Length);
+        Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed));
+        int capacity = TokenCapacity(settings.Shape);
+        _replicas = [.. kernels.Select(k => new Replica(k, Layout, Parameters, capacity))];
+        int replicas = _replicas.Length;
+        _shareStarts = new int[replicas + 1];
+        _shareRows = new uint[replicas];
+        _shareMasked = new uint[replicas];
+        _losses = new double[replicas];
+        _squares = new double[replicas];
+        _prepare = Prepare;
+        _forwardAndBackward = ForwardAndBackward;
+        _reduce = Reduce;
+        _update = Update;
+    }
+
+    public ParameterLayout Layout { get; }
+
+    public DeviceBuffer<float> Parameters { get; }
+
+    public DeviceBuffer<float> FirstMoments { get; }
+
+    public DeviceBuffer<float> SecondMoments { get; }
+
+    /// <summary>Optimiser steps so far.</summary>
+    public int Step { get; set; }
+
+    /// <summary>
+    /// Tokens of a micro-batch: as many as let a layer's activations share the second-level cache with its weights, and at least a whole
+    /// sequence.
+    /// </summary>
+    public static int TokenCapacity(ModelShape shape) => Math.Max(Math.Clamp(65536 / shape.HiddenSize, 128, 1024), shape.MaximumLength);
+
+    /// <summary>Trains on everything once.</summary>
+    /// <param name="epoch">From 1; decides the order, the windows and, with the step, the masks.</param>
+    /// <param name="progress">Told after each step.</param>
+    /// <param name="cancellation">Looked at between steps.</param>
+    /// <returns>The mean of the batches' mean losses, as RecBole counts, and the tokens trained on.</returns>
+    /// <exception cref="InputException">The loss is no longer a number.</exception>
+    /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
+    public (double Loss, long Tokens) TrainEpoch(int epoch, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+    {
+        BeginEpoch(epoch);
+        string activity = $"epoch {epoch}";
+        long total = 0, done = 0;
+        foreach (var sequence in _epochSequences)
+            total += sequence.Length;
+        double loss = 0;
+        int batches = 0;
+        for (int first = 0; first < _epochSequences.Count; first += _settings.BatchSize)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            int count = Math.Min(_settings.BatchSize, _epochSequences.Count - first);
+            double batchLoss = TrainStep(first, count);
+            if (!double.IsNaN(batchLoss))
+            {
+                loss += batchLoss;
+                batches++;
+            }
+            for (int i = first; i < first + count; i++)
+                done += _epochSequences[i].Length;
+            progress?.Report(new(activity, done, total, "tokens"));
+        }
+        return (loss / Math.Max(1, batches), total);
+    }
+
+    /// <summary>Lays out an epoch: its sequences in random order.</summary>
+    internal void BeginEpoch(int epoch)
+    {
+        _sequences.Fill(epoch, _epochSequences);
+        new PhiloxSequence(_settings.Seed, ShuffleStream, (uint)epoch).Shuffle(CollectionsMarshal.AsSpan(_epochSequences));
+    }
+
+    /// <summary>One optimiser step on a stretch of the epoch's sequences.</summary>
+    /// <returns>The mean loss of the masked rows; NaN where nothing was masked, and so nothing done.</returns>
+    internal double TrainStep(int first, int count)
+    {
+        Deal(first, count);
+        Step++;
+        bool compatible = _settings.RecboleCompatible;
+        var key = new RandomKey(_settings.Seed, (uint)Step, DropoutStreams.ClozeMask, 0);
+        _masking = new ClozeMasking(
+            key,
+            _settings.MaskRatio,
+            compatible ? BatchLastOnlyShare(key) : _settings.LastOnlyShare,
+            _settings.Shape.MaskToken,
+            compatible ? (int)(_settings.MaskRatio * _settings.Shape.MaximumLength) : int.MaxValue,
+            SkipFirst: compatible,
+            AtLeastOne: !compatible);
+        _workers.Run(_prepare);
+
+        uint masked = 0;
+        for (int r = 0; r < _replicas.Length; r++)
+        {
+            _shareMasked[r] = masked;
+            masked += (uint)_replicas[r].MaskedCount;
+        }
+        if (masked == 0)
+        {
+            Step--;
+            return double.NaN;
+        }
+        _gradientScale = 1f / masked;
+        _workers.Run(_forwardAndBackward);
+        double loss = _losses.Sum() / masked;
+        if (!double.IsFinite(loss))
+        {
+            throw new InputException(
+                $"step {Step}: the loss is {loss} at learning_rate {_settings.LearningRate}; try a tenth of it, or clip_grad_norm: 5");
+        }
+
+        _workers.Run(_reduce);
+        if (_settings.ClipGradNorm is float limit)
+        {
+            double norm = Math.Sqrt(_squares.Sum());
+            _gradientScale = norm > limit ? (float)(limit / (norm + 1e-6)) : 1;
+        }
+        else
+        {
+            _gradientScale = 1;
+        }
+        _workers.Run(_update);
+        return loss;
+    }
+
+    public void Dispose()
+    {
+        foreach (var replica in _replicas)
+            replica.Dispose();
+        Parameters.Dispose();
+        FirstMoments.Dispose();
+        SecondMoments.Dispose();
+    }
+
+    /// <summary>Contiguous shares of about as many tokens each.</summary>
+    private void Deal(int first, int count)
+    {
+        _first = first;
+        long tokens = 0;
+        for (int i = 0; i < count; i++)
+            tokens += _epochSequences[first + i].Length;
+        int sequence = 0;
+        long dealt = 0;
+        for (int r = 0; r < _replicas.Length; r++)
+        {
+            _shareStarts[r] = sequence;
+            _shareRows[r] = (uint)dealt;
+            long until = tokens * (r + 1) / _replicas.Length;
+            while (sequence < count && (dealt < until || r == _replicas.Length - 1))
+                dealt += _epochSequences[first + sequence++].Length;
+        }
+        _shareStarts[_replicas.Length] = count;
+    }
+
+    /// <summary>RecBole draws once a batch whether all its sequences mask only their last event.</summary>
+    private float BatchLastOnlyShare(RandomKey key) =>
+        Philox.ToUnit(Philox.Cell(key.Seed, key.Step, key.Stream + 2, 0, 0)) < _settings.LastOnlyShare ? 1 : 0;
+
+    private void Prepare(int r)
+    {
+        var share = CollectionsMarshal.AsSpan(_epochSequences)[(_first + _shareStarts[r])..(_first + _shareStarts[r + 1])];
+        _replicas[r].Prepare(
+            _dataset.EventItems, share, _shareRows[r], _masking with { Key = _masking.Key with { FirstRow = (uint)_shareStarts[r] } });
+    }
+
+    private void ForwardAndBackward(int r) => _losses[r] = _replicas[r].ForwardAndBackward(_masking.Key, _shareMasked[r], _gradientScale);
+
+    /// <summary>Adds all replicas' gradients of a stretch to the first replica's.</summary>
+    private void Reduce(int r)
+    {
+        var kernels = _replicas[r].Kernels;
+        var sum = Stretch(_replicas[0].Gradients, r);
+        for (int other = 1; other < _replicas.Length; other++)
+        {
+            var gradients = Stretch(_replicas[other].Gradients, r);
+            kernels.Add(sum, gradients);
+            kernels.Fill(gradients, 0);
+        }
+        if (_settings.ClipGradNorm is not null)
+            _squares[r] = kernels.SumOfSquares(sum);
+    }
+
+    private void Update(int r) => _replicas[r].Kernels.Adam(
+        Stretch(Parameters, r),
+        Stretch(_replicas[0].Gradients, r),
+        Stretch(FirstMoments, r),
+        Stretch(SecondMoments, r),
+        new AdamStep(Step, _settings.LearningRate, WeightDecay: _settings.WeightDecay, GradientScale: _gradientScale));
+
+    /// <summary>The part of a flat buffer that replica r steps, on boundaries of cache lines.</summary>
+    private Tensor Stretch(DeviceBuffer<float> buffer, int r)
+    {
+        long start = Boundary(r), end = r == _replicas.Length - 1 ? buffer.Length : Boundary(r + 1);
+        return new(buffer, start, 1, checked((int)(end - start)));
+
+        long Boundary(int i) => buffer.Length * i / _replicas.Length / 16 * 16;
+    }
+}
