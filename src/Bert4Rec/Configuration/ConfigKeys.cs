@@ -104,7 +104,8 @@ internal static class ConfigKeys
     };
 
     /// <summary>The key of <see cref="All"/> that is fewest edits away, without regard to case.</summary>
-    public static string Nearest(string key) => All.MinBy(known => EditDistance(known.Name.ToLowerInvariant(), key.ToLowerInvariant()))!.Name;
+    public static string Nearest(string key) =>
+        All.MinBy(known => EditDistance(known.Name.ToLowerInvariant(), key.ToLowerInvariant()))!.Name;
 
     /// <summary>Levenshtein's distance.</summary>
     internal static int EditDistance(string a, string b)

@@ -4,34 +4,27 @@ using YamlDotNet.RepresentationModel;
 
 namespace Bert4Rec.Configuration;
 
-/// <summary>Reads typed values out of resolved settings; a value of the wrong type or out of range is an error that names its line.</summary>
+/// <summary>Reads typed values out of resolved settings; a value of the wrong type or range is an error that names its line.</summary>
 internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 {
-    /// <summary>Keys asked for so far.</summary>
-    public HashSet<string> Read { get; } = [];
-
-    public YamlNode this[string key]
-    {
-        get
-        {
-            Read.Add(key);
-            return settings[key];
-        }
-    }
+    public YamlNode this[string key] => settings[key];
 
     public bool IsSet(string key) => !ConfigTree.IsNull(this[key]);
 
     public InputException Error(string key, string message) => tree.Error(this[key], message);
 
     /// <summary>"hidden_size must be a whole number, not 'x'".</summary>
-    public InputException WrongValue(YamlNode node, string key, string wanted) => tree.Error(node, $"{key} must be {wanted}, not {Describe(node)}");
+    public InputException WrongValue(YamlNode node, string key, string wanted) =>
+        tree.Error(node, $"{key} must be {wanted}, not {Describe(node)}");
 
     public string Text(string key) => Text(this[key], key);
 
     public string? OptionalText(string key) => IsSet(key) ? Text(key) : null;
 
     public string Text(YamlNode node, string key) =>
-        node is YamlScalarNode { Value.Length: > 0 } scalar && !ConfigTree.IsNull(node) ? scalar.Value! : throw WrongValue(node, key, "text");
+        node is YamlScalarNode { Value.Length: > 0 } scalar && !ConfigTree.IsNull(node)
+            ? scalar.Value!
+            : throw WrongValue(node, key, "text");
 
     /// <summary>One of a few words, without regard to case.</summary>
     public string OneOf(YamlNode node, string key, params string[] words) =>
@@ -53,10 +46,13 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 
     public int Whole(string key, int minimum, int maximum = int.MaxValue) => Whole(this[key], key, minimum, maximum);
 
-    public int Whole(YamlNode node, string key, int minimum, int maximum = int.MaxValue) =>
-        Number<int>(node) is { } value && value >= minimum && value <= maximum
-            ? value
-            : throw WrongValue(node, key, maximum == int.MaxValue ? $"a whole number of at least {minimum}" : $"a whole number from {minimum} to {maximum}");
+    public int Whole(YamlNode node, string key, int minimum, int maximum = int.MaxValue)
+    {
+        if (Number<int>(node) is { } value && value >= minimum && value <= maximum)
+            return value;
+        string range = maximum == int.MaxValue ? $"of at least {minimum}" : $"from {minimum} to {maximum}";
+        throw WrongValue(node, key, $"a whole number {range}");
+    }
 
     public double Real(string key, string wanted, Func<double, bool> accepts) => Real(this[key], key, wanted, accepts);
 
@@ -65,7 +61,8 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 
     public double Probability(string key) => Real(key, "a probability from 0 to 1", value => value is >= 0 and <= 1);
 
-    public double DropoutProbability(string key) => Real(key, "a probability of at least 0 and below 1", value => value >= 0 && (float)value < 1);
+    public double DropoutProbability(string key) =>
+        Real(key, "a probability of at least 0 and below 1", value => value >= 0 && (float)value < 1);
 
     /// <summary>Number above zero that is still one as a float.</summary>
     public double Positive(string key) => Real(key, "a number above 0", value => (float)value > 0 && float.IsFinite((float)value));
@@ -88,11 +85,14 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
         return values.Length > 0 ? values : throw tree.Error(node, $"{key} must not be an empty list");
     }
 
-    public YamlMappingNode Mapping(YamlNode node, string key, string wanted) => node as YamlMappingNode ?? throw WrongValue(node, key, wanted);
+    public YamlMappingNode Mapping(YamlNode node, string key, string wanted) =>
+        node as YamlMappingNode ?? throw WrongValue(node, key, wanted);
 
     /// <summary>"[3,inf)", or a YAML list of two numbers, which is how [3, 5] reads.</summary>
     public Intervals Intervals(YamlNode node, string key) =>
         TryReadIntervals(node) ?? throw WrongValue(node, key, "an interval like \"[10,inf)\" or \"(0,5];[7,9]\", in quotes");
+
+    public Intervals? OptionalIntervals(string key) => IsSet(key) ? Intervals(this[key], key) : null;
 
     public static Intervals? TryReadIntervals(YamlNode node)
     {

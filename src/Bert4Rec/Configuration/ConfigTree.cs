@@ -93,7 +93,8 @@ internal sealed class ConfigTree
     public InputException Error(YamlNode node, string message) => new($"{Where(node)}: {message}");
 
     public static bool IsNull(YamlNode node) =>
-        node is YamlScalarNode { Value: null } or YamlScalarNode { Style: ScalarStyle.Plain or ScalarStyle.Any, Value: "" or "~" or "null" or "Null" or "NULL" };
+        node is YamlScalarNode { Value: null }
+            or YamlScalarNode { Style: ScalarStyle.Plain or ScalarStyle.Any, Value: "" or "~" or "null" or "Null" or "NULL" };
 
     public static string OneLine(string text) => text.ReplaceLineEndings(" ");
 

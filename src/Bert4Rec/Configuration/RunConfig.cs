@@ -1,9 +1,10 @@
+using Bert4Rec.Evaluation;
 using YamlDotNet.RepresentationModel;
 
 namespace Bert4Rec.Configuration;
 
 /// <summary>
-/// The settings of a run: RecBole's YAML keys under C# names, checked once, immutable afterwards. Defaults are those of <see cref="ConfigKeys"/>.
+/// The settings of a run: RecBole's YAML keys under C# names, checked, then immutable. <see cref="ConfigKeys"/> has the defaults.
 /// </summary>
 public sealed class RunConfig
 {
@@ -29,8 +30,8 @@ public sealed class RunConfig
         LoadColumns = ReadLoadColumns(read);
         ValueFilters = ReadValueFilters(read);
         FilterByUserOrItem = read.Flag("filter_inter_by_user_or_item");
-        UserInteractionInterval = read.IsSet("user_inter_num_interval") ? read.Intervals(read["user_inter_num_interval"], "user_inter_num_interval") : null;
-        ItemInteractionInterval = read.IsSet("item_inter_num_interval") ? read.Intervals(read["item_inter_num_interval"], "item_inter_num_interval") : null;
+        UserInteractionInterval = read.OptionalIntervals("user_inter_num_interval");
+        ItemInteractionInterval = read.OptionalIntervals("item_inter_num_interval");
         ItemListLengthField = read.Text("ITEM_LIST_LENGTH_FIELD");
         ListSuffix = read.Text("LIST_SUFFIX");
         MaximumItemListLength = read.Whole("MAX_ITEM_LIST_LENGTH", 2, ushort.MaxValue);
@@ -61,14 +62,19 @@ public sealed class RunConfig
         EvalArgs = ReadEvalArgs(read);
         EvalBatchSize = read.Whole("eval_batch_size", 1);
         Metrics = read.List(read["metrics"], "metrics", (node, key) =>
-            MetricName.Find(read.Text(node, key)) ?? throw read.WrongValue(node, key, string.Join(", ", MetricName.All)));
+            MetricNames.TryParse(read.Text(node, key), out var metric)
+                ? metric
+                : throw read.WrongValue(node, key, string.Join(", ", Enum.GetNames<Metric>())));
         TopK = read.List(read["topk"], "topk", (node, key) => read.Whole(node, key, 1));
-        if (!MetricName.TryParse(read.Text("valid_metric"), out string validMetric, out int cutoff))
-            throw read.WrongValue(read["valid_metric"], "valid_metric", $"GAUC or one of {string.Join(", ", MetricName.All.Where(MetricName.HasCutoff))} with @k");
-        ValidMetric = cutoff > 0 ? $"{validMetric}@{cutoff}" : validMetric;
-        ValidMetricName = validMetric;
+        if (!MetricNames.TryParse(read.Text("valid_metric"), out var validMetric, out int cutoff))
+        {
+            string names = string.Join(", ", Enum.GetValues<Metric>().Where(MetricNames.HasCutoff));
+            throw read.WrongValue(read["valid_metric"], "valid_metric", $"GAUC, or with @k one of {names}");
+        }
+        ValidMetric = cutoff > 0 ? $"{validMetric}@{cutoff}" : $"{validMetric}";
+        ValidMetricKind = validMetric;
         ValidMetricCutoff = cutoff;
-        ValidMetricBigger = read.IsSet("valid_metric_bigger") ? read.Flag("valid_metric_bigger") : MetricName.BiggerIsBetter(validMetric);
+        ValidMetricBigger = read.IsSet("valid_metric_bigger") ? read.Flag("valid_metric_bigger") : validMetric.BiggerIsBetter();
         MetricDecimalPlace = read.Whole("metric_decimal_place", 0, 15);
 
         CheckContradictions(read);
@@ -95,7 +101,9 @@ public sealed class RunConfig
 
     public string TimeField { get; }
 
-    /// <summary>Columns to load by file suffix (inter, user, item), null for all of a file's; a file not listed is not read. Null: all files.</summary>
+    /// <summary>
+    /// Columns to load by file suffix (inter, user, item), null for all of a file's; a file not listed is not read. Null: all files.
+    /// </summary>
     public IReadOnlyDictionary<string, IReadOnlyList<string>?>? LoadColumns { get; }
 
     /// <summary>val_interval: which values of a field keep a row.</summary>
@@ -168,15 +176,14 @@ public sealed class RunConfig
 
     public int EvalBatchSize { get; }
 
-    /// <summary>Names as in <see cref="MetricName.All"/>.</summary>
-    public IReadOnlyList<string> Metrics { get; }
+    public IReadOnlyList<Metric> Metrics { get; }
 
     public IReadOnlyList<int> TopK { get; }
 
     /// <summary>"MRR@10": the metric that chooses the best model.</summary>
     public string ValidMetric { get; }
 
-    public string ValidMetricName { get; }
+    public Metric ValidMetricKind { get; }
 
     /// <summary>k of the valid metric, 0 for GAUC.</summary>
     public int ValidMetricCutoff { get; }
@@ -189,7 +196,7 @@ public sealed class RunConfig
     public IReadOnlyList<string> Warnings => _warnings;
 
     /// <summary>Reads YAML files and "key=value" overrides, later ones over earlier ones.</summary>
-    /// <exception cref="InputException">A file cannot be read, a value has the wrong type or range, or values contradict each other.</exception>
+    /// <exception cref="InputException">A file cannot be read, a value is wrong, or values contradict each other.</exception>
     public static RunConfig Load(IReadOnlyList<string> files, IReadOnlyList<string> overrides)
     {
         var tree = new ConfigTree();
@@ -270,7 +277,7 @@ public sealed class RunConfig
         foreach (var name in args.Children.Keys)
             read.OneOf(name, $"a key of {Key}", "split", "group_by", "order", "mode");
         read.OneOf(args["group_by"], $"{Key}.group_by", "user");
-        if (!"TO".Equals((args["order"] as YamlScalarNode)?.Value, StringComparison.OrdinalIgnoreCase))
+        if (!HasWord(args["order"], "TO"))
             throw read.WrongValue(args["order"], $"{Key}.order", "TO (by time: what comes next has no meaning in another order)");
         var (valid, test) = ReadModes(read, args["mode"]);
         return new EvalArgs(ReadSplit(read, args["split"]), valid, test);
@@ -299,19 +306,19 @@ public sealed class RunConfig
         return new RatioSplit(shares[0] / sum, shares[1] / sum, shares[2] / sum);
     }
 
-    private static (EvalMode Valid, EvalMode Test) ReadModes(ConfigReader read, YamlNode node)
+    private static (EvaluationMode Valid, EvaluationMode Test) ReadModes(ConfigReader read, YamlNode node)
     {
         const string Key = "eval_args.mode";
         if (node is not YamlMappingNode modes)
             return (Mode(node), Mode(node));
         foreach (var name in modes.Children.Keys)
             read.OneOf(name, $"a key of {Key}", "valid", "test");
-        EvalMode? valid = modes.Children.TryGetValue("valid", out var forValid) ? Mode(forValid) : null;
-        EvalMode? test = modes.Children.TryGetValue("test", out var forTest) ? Mode(forTest) : null;
-        return (valid ?? test ?? EvalMode.Full, test ?? valid ?? EvalMode.Full);
+        EvaluationMode? valid = modes.Children.TryGetValue("valid", out var forValid) ? Mode(forValid) : null;
+        EvaluationMode? test = modes.Children.TryGetValue("test", out var forTest) ? Mode(forTest) : null;
+        return (valid ?? test ?? default(EvaluationMode), test ?? valid ?? default(EvaluationMode));
 
-        EvalMode Mode(YamlNode value) =>
-            EvalMode.TryParse((value as YamlScalarNode)?.Value ?? "", out var mode)
+        EvaluationMode Mode(YamlNode value) =>
+            EvaluationMode.TryParse((value as YamlScalarNode)?.Value ?? "", out var mode)
                 ? mode
                 : throw read.WrongValue(value, Key, "full, uniN or popN (N sampled items, for example uni100)");
     }
@@ -328,25 +335,35 @@ public sealed class RunConfig
             if (suffix is not ("inter" or "user" or "item"))
                 _warnings.Add($"{_tree.Where(name)}: {Key}.{suffix} has no effect: only .inter, .user and .item files are read");
             else
-                columns[suffix] = ConfigTree.IsNull(value) || value is YamlScalarNode { Value: "*" } ? null : read.List(value, $"{Key}.{suffix}", read.Text);
+                columns[suffix] = IsAll(value) ? null : read.List(value, $"{Key}.{suffix}", read.Text);
         }
         if (!columns.ContainsKey("inter"))
             throw read.Error(Key, $"{Key} must list the columns of inter; '*' stands for all of them");
         return columns;
+
+        static bool IsAll(YamlNode value) => ConfigTree.IsNull(value) || value is YamlScalarNode { Value: "*" };
     }
 
     private void CheckContradictions(ConfigReader read)
     {
         if (HiddenSize % Heads != 0)
-            throw read.Error("hidden_size", $"hidden_size {HiddenSize} is not divisible by n_heads {Heads} ({Where("n_heads")}); try {HiddenSize / Heads * Heads + Heads}");
+        {
+            int next = ((HiddenSize / Heads) + 1) * Heads;
+            string heads = $"n_heads {Heads} ({Where("n_heads")})";
+            throw read.Error("hidden_size", $"hidden_size {HiddenSize} is not divisible by {heads}; try {next}");
+        }
         if (UserIdField == ItemIdField)
-            throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}': users and items need a column each");
+            throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}'; name a column for each");
         if (TimeField == UserIdField || TimeField == ItemIdField)
             throw read.Error("TIME_FIELD", $"TIME_FIELD '{TimeField}' is the column of the ids; name the column of the time");
         if (FieldSeparator == SequenceSeparator)
             throw read.Error("seq_separator", "seq_separator and field_separator must differ");
         if (RecboleCompatible && (int)(MaskRatio * MaximumItemListLength) < 1)
-            throw read.Error("mask_ratio", $"mask_ratio {MaskRatio} of MAX_ITEM_LIST_LENGTH {MaximumItemListLength} is less than one event: RecBole would learn nothing; raise it");
+        {
+            throw read.Error(
+                "mask_ratio",
+                $"mask_ratio {MaskRatio} of MAX_ITEM_LIST_LENGTH {MaximumItemListLength} is less than one event; raise it");
+        }
     }
 
     private void WarnOfKeysWithoutEffect()
@@ -360,13 +377,16 @@ public sealed class RunConfig
             if (ConfigKeys.Misnamed.TryGetValue(key, out string? meant))
                 _warnings.Add($"{where}: {key} has no effect on BERT4Rec; the key meant is {meant}");
             else if (ConfigKeys.Unsupported.TryGetValue(key, out string? instead))
-                WarnUnless(ConfigTree.IsNull(value) || value is YamlScalarNode { Value: "False" or "false" }, $"{where}: {key} has no effect here: {instead}");
+                WarnUnless(ConfigTree.IsNull(value) || HasWord(value, "false"), $"{where}: {key} has no effect here: {instead}");
             else if (key == "model")
-                WarnUnless("BERT4Rec".Equals((value as YamlScalarNode)?.Value, StringComparison.OrdinalIgnoreCase), $"{where}: model has no effect: the model is BERT4Rec");
+                WarnUnless(HasWord(value, "BERT4Rec"), $"{where}: model has no effect: the model is BERT4Rec");
             else
                 _warnings.Add($"{where}: unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}");
         }
     }
+
+    private static bool HasWord(YamlNode node, string word) =>
+        node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase);
 
     private void WarnUnless(bool harmless, string warning)
     {

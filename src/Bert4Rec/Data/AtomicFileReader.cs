@@ -130,9 +130,15 @@ public sealed class AtomicFileReader : IDisposable
     {
         int column = IndexOf(name);
         if (column < 0)
-            throw Error(1, $"there is no column '{name}' ({setting}) among {string.Join(", ", _fields.Select(field => field.Name))}; rename the column or change {setting}");
+        {
+            string names = string.Join(", ", _fields.Select(field => field.Name));
+            throw Error(1, $"there is no column '{name}' ({setting}) among {names}; rename the column or change {setting}");
+        }
         if (type is { } wanted && _fields[column].Type != wanted)
-            throw Error(1, $"column '{name}' ({setting}) has the type {_fields[column].Type.Keyword()}; write it as {name}:{wanted.Keyword()}");
+        {
+            string found = _fields[column].Type.Keyword();
+            throw Error(1, $"column '{name}' ({setting}) has the type {found}; write it as {name}:{wanted.Keyword()}");
+        }
         return column;
     }
 

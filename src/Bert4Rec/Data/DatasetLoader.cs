@@ -100,7 +100,8 @@ public sealed class DatasetLoader
         int item = reader.Require(_config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
         int[] columns = [.. LoadedColumns(reader, "item").Where(column => column != item)];
         var filters = FiltersOf(reader);
-        var rows = new SideRows(reader.Path, [.. columns.Select(column => reader.Fields[column].Name)], filters.Exists(filter => filter.Column != item));
+        string[] names = [.. columns.Select(column => reader.Fields[column].Name)];
+        var rows = new SideRows(reader.Path, names, filters.Exists(filter => filter.Column != item));
         while (Next(reader))
         {
             CheckGivenValues(reader, columns);
@@ -172,7 +173,11 @@ public sealed class DatasetLoader
             else if (type == AtomicType.Token && filter.Tokens is { } tokens)
                 filters.Add(new ColumnFilter(column, null, new HashSet<string>(tokens).GetAlternateLookup<ReadOnlySpan<char>>()));
             else
-                throw new InputException($"{_config.Where("val_interval")}: val_interval.{filter.Field} does not fit the column's type {type.Keyword()} in {reader.Path}; an interval filters float, a list of tokens filters token");
+            {
+                throw new InputException(
+                    $"{_config.Where("val_interval")}: val_interval.{filter.Field} does not fit the column's type {type.Keyword()} "
+                    + $"in {reader.Path}; an interval filters float, a list of tokens filters token");
+            }
         }
         return filters;
     }
@@ -192,14 +197,21 @@ public sealed class DatasetLoader
     private void Filter(SideRows? users, SideRows? items, int interactionItems)
     {
         if (_unusedFilters.Count > 0)
-            throw new InputException($"{_config.Where("val_interval")}: val_interval names the field '{_unusedFilters.First().Field}', which no loaded file has");
+        {
+            string field = _unusedFilters.First().Field;
+            throw new InputException($"{_config.Where("val_interval")}: val_interval names the field '{field}', which no loaded file has");
+        }
         bool[] keepUsers = KeepListed(users, _users.Count, "user");
         bool[] keepItems = KeepListed(items, interactionItems, "item");
         if (keepUsers.Contains(false) || keepItems.Contains(false))
             Compact(keepUsers, keepItems);
         FilterByCounts(keepUsers, keepItems, items);
         if (_eventItems.Count == 0)
-            throw new InputException($"{_interactionFile}: the filters of the config leave no interaction; loosen val_interval, user_inter_num_interval or item_inter_num_interval");
+        {
+            throw new InputException(
+                $"{_interactionFile}: the filters of the config leave no interaction; "
+                + "loosen val_interval, user_inter_num_interval or item_inter_num_interval");
+        }
     }
 
     /// <summary>Which ids of .inter may stay for all that .user or .item says.</summary>
@@ -219,8 +231,11 @@ public sealed class DatasetLoader
         }
         if (missing > 0 && !rows.Filtered)
         {
-            string fate = _config.FilterByUserOrItem ? "their interactions are dropped" : "they are kept (filter_inter_by_user_or_item: true drops them)";
-            _warnings.Add($"{rows.Path}: {missing} {what}s of {Path.GetFileName(_interactionFile)} have no row here; {fate}");
+            string fate = _config.FilterByUserOrItem
+                ? "their interactions are dropped"
+                : "their interactions stay (filter_inter_by_user_or_item: true drops them)";
+            string those = missing == 1 ? $"1 {what}" : $"{missing} {what}s";
+            _warnings.Add($"{rows.Path}: no row for {those} of {Path.GetFileName(_interactionFile)}; {fate}");
         }
         return keep;
     }
@@ -231,7 +246,7 @@ public sealed class DatasetLoader
     /// </summary>
     private void FilterByCounts(bool[] keepUsers, bool[] keepItems, SideRows? items)
     {
-        if (_config.UserInteractionInterval is null && _config.ItemInteractionInterval is null)
+        if (_config is { UserInteractionInterval: null, ItemInteractionInterval: null })
             return;
         int[] userCounts = new int[keepUsers.Length];
         int[] itemCounts = new int[keepItems.Length];
@@ -240,14 +255,19 @@ public sealed class DatasetLoader
         {
             Count(_eventUsers, userCounts);
             Count(_eventItems, itemCounts);
-            dropped = Drop(userCounts, _config.UserInteractionInterval, keepUsers) | Drop(itemCounts, _config.ItemInteractionInterval, keepItems);
+            dropped = Drop(userCounts, _config.UserInteractionInterval, keepUsers)
+                | Drop(itemCounts, _config.ItemInteractionInterval, keepItems);
             if (dropped)
                 Compact(keepUsers, keepItems);
         }
         while (dropped);
 
         if (_config.ItemInteractionInterval is { } interval)
-            items?.Keep(id => id < keepItems.Length && itemCounts[id] > 0 || (interval.FirstLowerEnd <= 0 && (id >= keepItems.Length || keepItems[id])));
+        {
+            items?.Keep(id => id < keepItems.Length && itemCounts[id] > 0
+                ? keepItems[id]
+                : interval.FirstLowerEnd <= 0 && (id >= keepItems.Length || keepItems[id]));
+        }
 
         static void Count(List<int> ids, int[] counts)
         {
@@ -307,7 +327,11 @@ public sealed class DatasetLoader
             eventTimes[place] = _eventTimes[i];
         }
         SortByTime(offsets, eventItems, eventTimes);
-        return new InteractionDataset(users, items, offsets, eventItems) { ItemFields = itemRows?.ToTable(items.Count, newItems), Warnings = _warnings };
+        return new InteractionDataset(users, items, offsets, eventItems)
+        {
+            ItemFields = itemRows?.ToTable(items.Count, newItems),
+            Warnings = _warnings,
+        };
     }
 
     /// <summary>New ids in order of first appearance, first in the events, then in <paramref name="more"/>.</summary>

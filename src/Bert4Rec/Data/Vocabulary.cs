@@ -1,6 +1,6 @@
 namespace Bert4Rec.Data;
 
-/// <summary>Tokens and their internal ids. Id 0 is padding and has the token "[PAD]"; the others follow in order of first appearance.</summary>
+/// <summary>Tokens and their internal ids. Id 0 is padding, "[PAD]"; the others follow in order of first appearance.</summary>
 public sealed class Vocabulary
 {
     public const string Padding = "[PAD]";

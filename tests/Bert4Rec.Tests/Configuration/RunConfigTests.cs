@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text.Json;
 using Bert4Rec.Configuration;
+using Bert4Rec.Evaluation;
 
 namespace Bert4Rec.Tests.Configuration;
 
@@ -42,7 +43,8 @@ public sealed class RunConfigTests : IDisposable
           order: TO
           split: {'RS': [7,1,2]}
           mode: full
-        metrics: ["Recall", "MRR", "NDCG", "Hit", "Precision", "GAUC", "ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy", "TailPercentage"]
+        metrics: ["Recall", "MRR", "NDCG", "Hit", "Precision", "GAUC",
+          "ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy", "TailPercentage"]
         topk: [1,5,10,15]
         valid_metric: MRR@10
         metric_decimal_place: 4
@@ -56,17 +58,25 @@ public sealed class RunConfigTests : IDisposable
     public void Defaults_of_the_compatible_mode_are_RecBoles()
     {
         var config = RunConfig.Load([], ["recbole_compatible=true"]);
-        Assert.Equal(("user_id", "item_id", "rating", "timestamp"), (config.UserIdField, config.ItemIdField, config.RatingField, config.TimeField));
+        Assert.Equal(
+            ("user_id", "item_id", "rating", "timestamp"),
+            (config.UserIdField, config.ItemIdField, config.RatingField, config.TimeField));
         Assert.Equal(('\t', ' ', 50), (config.FieldSeparator, config.SequenceSeparator, config.MaximumItemListLength));
         Assert.Equal((64, 256, 2, 2), (config.HiddenSize, config.InnerSize, config.Layers, config.Heads));
-        Assert.Equal((0.2, 0.2, 1e-12, 0.02), (config.HiddenDropoutProbability, config.AttentionDropoutProbability, config.LayerNormEpsilon, config.InitializerRange));
+        Assert.Equal(
+            (0.2, 0.2, 1e-12, 0.02),
+            (config.HiddenDropoutProbability, config.AttentionDropoutProbability, config.LayerNormEpsilon, config.InitializerRange));
         Assert.Equal((0.2, 0.5), (config.MaskRatio, config.FineTuningRatio));
         Assert.Equal((300, 2048, 1e-3, 0.0), (config.Epochs, config.TrainBatchSize, config.LearningRate, config.WeightDecay));
-        Assert.Equal((4096, 1, 10, 2020, 4), (config.EvalBatchSize, config.EvalStep, config.StoppingStep, config.Seed, config.MetricDecimalPlace));
-        Assert.Equal(["Recall", "MRR", "NDCG", "Hit", "Precision"], config.Metrics);
+        Assert.Equal(
+            (4096, 1, 10, 2020, 4),
+            (config.EvalBatchSize, config.EvalStep, config.StoppingStep, config.Seed, config.MetricDecimalPlace));
+        Assert.Equal([Metric.Recall, Metric.MRR, Metric.NDCG, Metric.Hit, Metric.Precision], config.Metrics);
         Assert.Equal([10], config.TopK);
-        Assert.Equal(("MRR@10", "MRR", 10, true), (config.ValidMetric, config.ValidMetricName, config.ValidMetricCutoff, config.ValidMetricBigger));
-        Assert.Equal(new EvalArgs(new LeaveOneOut(true, true), EvalMode.Full, EvalMode.Full), config.EvalArgs);
+        Assert.Equal(
+            ("MRR@10", Metric.MRR, 10, true),
+            (config.ValidMetric, config.ValidMetricKind, config.ValidMetricCutoff, config.ValidMetricBigger));
+        Assert.Equal(new EvalArgs(new LeaveOneOut(true, true), default, default), config.EvalArgs);
         Assert.Null(config.ClipGradNorm);
         Assert.Null(config.LoadColumns);
         Assert.Null(config.Dataset);
@@ -107,12 +117,16 @@ public sealed class RunConfigTests : IDisposable
     [Fact]
     public void Later_files_and_overrides_win_and_mappings_merge()
     {
-        string first = _folder.Write("first.yaml", "epochs: 5\nhidden_size: 32\neval_args: {split: {RS: [8, 1, 1]}, mode: uni100}\nval_interval: {rating: '[3,inf)'}\n");
-        string second = _folder.Write("second.yaml", "hidden_size: 16\neval_args:\n  split: {LS: test_only}\nval_interval: {year: '(1990,2000]'}\n");
-        var config = RunConfig.Load([first, second], ["topk=[5,10]", "eval_args.mode={valid: full, test: pop50}", "epochs=7", "learning_rate=1e-3"]);
+        string first = _folder.Write("first.yaml", "epochs: 5\nhidden_size: 32\neval_args: {split: {RS: [8, 1, 1]}, mode: uni100}\n"
+            + "val_interval: {rating: '[3,inf)'}\n");
+        string second = _folder.Write("second.yaml", "hidden_size: 16\neval_args:\n  split: {LS: test_only}\n"
+            + "val_interval: {year: '(1990,2000]'}\n");
+        var config = RunConfig.Load([first, second], ["topk=[5,10]", "eval_args.mode={valid: full, test: pop50}", "epochs=7",
+            "learning_rate=1e-3"]);
         Assert.Equal((7, 16, 1e-3), (config.Epochs, config.HiddenSize, config.LearningRate));
         Assert.Equal([5, 10], config.TopK);
-        Assert.Equal(new EvalArgs(new LeaveOneOut(false, true), EvalMode.Full, new EvalMode(Candidates.Popularity, 50)), config.EvalArgs);
+        var popular = new EvaluationMode(CandidateSource.Popularity, 50);
+        Assert.Equal(new EvalArgs(new LeaveOneOut(false, true), default, popular), config.EvalArgs);
         Assert.Equal(["rating", "year"], config.ValueFilters.Select(filter => filter.Field));
     }
 
@@ -130,24 +144,28 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("learning_rate=1E-3", 1e-3)]
     [InlineData("learning_rate=.5", 0.5)]
     [InlineData("learning_rate=1", 1.0)]
-    public void Numbers_may_be_written_with_an_exponent(string setting, double expected) => Assert.Equal(expected, RunConfig.Load([], [setting]).LearningRate);
+    public void Numbers_may_be_written_with_an_exponent(string setting, double expected) =>
+        Assert.Equal(expected, RunConfig.Load([], [setting]).LearningRate);
 
     [Theory]
     [InlineData("clip_grad_norm=5", 5)]
     [InlineData("clip_grad_norm={max_norm: 2.5, norm_type: 2}", 2.5)]
     [InlineData("clip_grad_norm={max_norm: 1}", 1)]
-    public void Clipping_is_a_number_or_RecBoles_mapping(string setting, double expected) => Assert.Equal(expected, RunConfig.Load([], [setting]).ClipGradNorm);
+    public void Clipping_is_a_number_or_RecBoles_mapping(string setting, double expected) =>
+        Assert.Equal(expected, RunConfig.Load([], [setting]).ClipGradNorm);
 
     [Theory]
     [InlineData("field_separator=\"\\t\"", '\t')]
     [InlineData("field_separator='\\t'", '\t')]
     [InlineData("field_separator=','", ',')]
-    public void Separators(string setting, char expected) => Assert.Equal(expected, RunConfig.Load([], [setting]).FieldSeparator);
+    public void Separators(string setting, char expected) =>
+        Assert.Equal(expected, RunConfig.Load([], [setting]).FieldSeparator);
 
     [Fact]
     public void An_interval_needs_no_quotes_on_the_command_line()
     {
-        var config = RunConfig.Load([], ["item_inter_num_interval=[10,inf)", "val_interval.rating=(3,inf)", "user_inter_num_interval=[2,4]"]);
+        string[] overrides = ["item_inter_num_interval=[10,inf)", "val_interval.rating=(3,inf)", "user_inter_num_interval=[2,4]"];
+        var config = RunConfig.Load([], overrides);
         Assert.False(config.ItemInteractionInterval!.Contains(9));
         Assert.True(config.ItemInteractionInterval.Contains(10));
         Assert.False(config.ValueFilters[0].Intervals!.Contains(3));
@@ -159,16 +177,17 @@ public sealed class RunConfigTests : IDisposable
     public void Metrics_are_read_without_regard_to_case()
     {
         var config = RunConfig.Load([], ["metrics=[recall, ndcg, GINIINDEX]", "valid_metric=giniindex@5", "topk=5"]);
-        Assert.Equal(["Recall", "NDCG", "GiniIndex"], config.Metrics);
+        Assert.Equal([Metric.Recall, Metric.NDCG, Metric.GiniIndex], config.Metrics);
         Assert.Equal(("GiniIndex@5", false), (config.ValidMetric, config.ValidMetricBigger));
-        Assert.Equal(["MAP"], RunConfig.Load([], ["metrics=map"]).Metrics);
-        Assert.Equal(("GAUC", 0), (RunConfig.Load([], ["valid_metric=gauc"]).ValidMetric, 0));
+        Assert.Equal([Metric.MAP], RunConfig.Load([], ["metrics=map"]).Metrics);
+        Assert.Equal("GAUC", RunConfig.Load([], ["valid_metric=gauc"]).ValidMetric);
     }
 
     [Theory]
     [InlineData("hiden_size: 3", "1: unknown key 'hiden_size' has no effect; the nearest known key is hidden_size")]
     [InlineData("user_id_field: u", "1: unknown key 'user_id_field' has no effect; the nearest known key is USER_ID_FIELD")]
-    [InlineData("train_neg_sample_args: {distribution: uniform}", "1: train_neg_sample_args has no effect here: the CE loss has no negative samples")]
+    [InlineData("train_neg_sample_args: {distribution: uniform}",
+        "1: train_neg_sample_args has no effect here: the CE loss has no negative samples")]
     [InlineData("model: SASRec", "1: model has no effect: the model is BERT4Rec")]
     [InlineData("load_col: {inter: '*', kg: [head]}", "1: load_col.kg has no effect: only .inter, .user and .item files are read")]
     public void Keys_without_effect_warn(string text, string warning)
@@ -184,7 +203,8 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("model: BERT4Rec")]
     [InlineData("")]
     [InlineData("# nothing but a comment\n")]
-    public void Keys_without_consequence_are_silent(string text) => Assert.Empty(RunConfig.Load([_folder.Write("a.yaml", text)], []).Warnings);
+    public void Keys_without_consequence_are_silent(string text) =>
+        Assert.Empty(RunConfig.Load([_folder.Write("a.yaml", text)], []).Warnings);
 
     [Theory]
     [InlineData("hidden_size: x", "1: hidden_size must be a whole number from 1 to 65536, not 'x'")]
@@ -226,7 +246,8 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("val_interval:\n  rating: high", "2: val_interval.rating must be an interval like")]
     [InlineData("load_col: {item: [item_id]}", "1: load_col must list the columns of inter")]
     [InlineData("clip_grad_norm: {max_norm: 1, norm_type: 1}", "1: clip_grad_norm.norm_type must be 2")]
-    [InlineData("clip_grad_norm: {norm_type: 2}", "1: clip_grad_norm must be a number above 0 or {max_norm: 5, norm_type: 2}, not a mapping")]
+    [InlineData("clip_grad_norm: {norm_type: 2}",
+        "1: clip_grad_norm must be a number above 0 or {max_norm: 5, norm_type: 2}, not a mapping")]
     [InlineData("clip_grad_norm: 0", "1: clip_grad_norm must be a number above 0")]
     [InlineData("field_separator: abc", "1: field_separator must be one ASCII character, not 'abc'")]
     [InlineData("seq_separator: \"\\t\"", "1: seq_separator and field_separator must differ")]
@@ -259,13 +280,17 @@ public sealed class RunConfigTests : IDisposable
 
     [Fact]
     public void A_missing_file_is_named() =>
-        Assert.StartsWith("/nowhere/a.yaml: the config cannot be read", Assert.Throws<InputException>(() => RunConfig.Load(["/nowhere/a.yaml"], [])).Message);
+        Assert.StartsWith(
+            "/nowhere/a.yaml: the config cannot be read",
+            Assert.Throws<InputException>(() => RunConfig.Load(["/nowhere/a.yaml"], [])).Message);
 
     [Theory]
     [InlineData()]
     [InlineData("recbole_compatible=true")]
-    [InlineData("topk=[5,10]", "eval_args={split: {RS: [7,1,2]}, mode: {valid: full, test: uni100}}", "clip_grad_norm={max_norm: 5}", "field_separator=','")]
-    [InlineData("val_interval={rating: '[3,inf)', kind: [a, b]}", "item_inter_num_interval=[10,inf)", "load_col={inter: '*', item: [item_id]}")]
+    [InlineData("topk=[5,10]", "eval_args={split: {RS: [7,1,2]}, mode: {valid: full, test: uni100}}",
+        "clip_grad_norm={max_norm: 5}", "field_separator=','")]
+    [InlineData("val_interval={rating: '[3,inf)', kind: [a, b]}",
+        "item_inter_num_interval=[10,inf)", "load_col={inter: '*', item: [item_id]}")]
     [InlineData("dataset='null'", "data_path='a: b'", "USER_ID_FIELD='~'", "seq_separator='#'", "TIME_FIELD='1e3'", "hiden_size=5")]
     public void ToYaml_loads_as_the_same_config(params string[] overrides)
     {
@@ -314,7 +339,8 @@ public sealed class RunConfigTests : IDisposable
     public void Mutated_configs_end_in_an_InputException_or_load()
     {
         var random = new Random(1);
-        string extra = Experiment + "clip_grad_norm: {max_norm: 5, norm_type: 2}\nval_interval: {rating: '[3,inf)'}\nuser_inter_num_interval: '[2,5]'\n";
+        string extra = Experiment + "clip_grad_norm: {max_norm: 5, norm_type: 2}\n"
+            + "val_interval: {rating: '[3,inf)'}\nuser_inter_num_interval: '[2,5]'\n";
         int loaded = 0;
         for (int i = 0; i < 500; i++)
         {
@@ -339,6 +365,8 @@ public sealed class RunConfigTests : IDisposable
     /// <summary>Every public property's value, as text.</summary>
     private static string Values(RunConfig config) => string.Join(
         "\n",
-        typeof(RunConfig).GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.Name != nameof(RunConfig.Warnings))
-            .Select(property => $"{property.Name} {JsonSerializer.Serialize(property.GetValue(config))}").Append(config.EvalArgs.ToString()));
+        typeof(RunConfig).GetProperties(BindingFlags.Public | BindingFlags.Instance)
+            .Where(property => property.Name != nameof(RunConfig.Warnings))
+            .Select(property => $"{property.Name} {JsonSerializer.Serialize(property.GetValue(config))}")
+            .Append(config.EvalArgs.ToString()));
 }

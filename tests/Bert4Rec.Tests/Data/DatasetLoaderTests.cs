@@ -57,7 +57,8 @@ public sealed class DatasetLoaderTests : IDisposable
     [Fact]
     public void All_four_types_and_any_column_order()
     {
-        _folder.Write("d.inter", "rating:float\tvector:float_seq\ttimestamp:float\twords:token_seq\titem_id:token\tuser_id:token\n1e-3\t1 2.5 -3\t2\ta b\tx\tu\n4\t\t1\t\ty\tu\n");
+        _folder.Write("d.inter", "rating:float\tvector:float_seq\ttimestamp:float\twords:token_seq\titem_id:token\tuser_id:token\n"
+            + "1e-3\t1 2.5 -3\t2\ta b\tx\tu\n4\t\t1\t\ty\tu\n");
         Assert.Equal(["u: y x"], Histories(Load()));
     }
 
@@ -74,7 +75,8 @@ public sealed class DatasetLoaderTests : IDisposable
     public void Other_separators_and_names()
     {
         _folder.Write("d.inter", "who:token,what:token,when:float\nu,a,2\nu,b,1\n");
-        Assert.Equal(["u: b a"], Histories(LoadFolder("field_separator=','", "USER_ID_FIELD=who", "ITEM_ID_FIELD=what", "TIME_FIELD=when")));
+        var dataset = LoadFolder("field_separator=','", "USER_ID_FIELD=who", "ITEM_ID_FIELD=what", "TIME_FIELD=when");
+        Assert.Equal(["u: b a"], Histories(dataset));
     }
 
     [Fact]
@@ -104,7 +106,9 @@ public sealed class DatasetLoaderTests : IDisposable
         string path = _folder.Write("d.item", "item_id:token\nb\n");
         var dataset = Load();
         Assert.Equal(["u: a b"], Histories(dataset));
-        Assert.Equal([$"{path}: 1 items of d.inter have no row here; they are kept (filter_inter_by_user_or_item: true drops them)"], dataset.Warnings);
+        Assert.Equal(
+            [$"{path}: no row for 1 item of d.inter; their interactions stay (filter_inter_by_user_or_item: true drops them)"],
+            dataset.Warnings);
         Assert.Equal(["u: b"], Histories(LoadFolder("filter_inter_by_user_or_item=true")));
     }
 
@@ -119,7 +123,8 @@ public sealed class DatasetLoaderTests : IDisposable
     [Fact]
     public void Values_filter_rows_of_every_file()
     {
-        _folder.Write("d.inter", "user_id:token\titem_id:token\ttimestamp:float\trating:float\tkind:token\nu\ta\t1\t3\tbuy\nu\tb\t2\t4\tbuy\nu\tc\t3\t5\tview\nv\tb\t4\t5\tbuy\n");
+        _folder.Write("d.inter", "user_id:token\titem_id:token\ttimestamp:float\trating:float\tkind:token\n"
+            + "u\ta\t1\t3\tbuy\nu\tb\t2\t4\tbuy\nu\tc\t3\t5\tview\nv\tb\t4\t5\tbuy\n");
         _folder.Write("d.item", "item_id:token\tprice:float\na\t10\nb\t20\nc\t\nz\t30\ny\t5\n");
         _folder.Write("d.user", "user_id:token\tage:float\nu\t30\nv\t60\n");
         Assert.Equal(["u: b c", "v: b"], Histories(LoadFolder("val_interval.rating=(3,inf)")));
@@ -137,7 +142,8 @@ public sealed class DatasetLoaderTests : IDisposable
     {
         // c has one event; without it v has one; without v's, b has one; without that u has two, of a.
         string rows = "v\tb\t9\nu\ta\t1\nu\tb\t2\nv\tc\t3\nu\ta\t4\nw\ta\t5\nw\ta\t6\n";
-        Assert.Equal(["u: a a", "w: a a"], Histories(Load(Header + rows, "user_inter_num_interval=[2,inf)", "item_inter_num_interval=[2,inf)")));
+        Assert.Equal(["u: a a", "w: a a"], Histories(Load(
+            Header + rows, "user_inter_num_interval=[2,inf)", "item_inter_num_interval=[2,inf)")));
         Assert.Equal(["v: c b", "u: b"], Histories(Load(Header + rows, "item_inter_num_interval=[1,2]")));
     }
 
@@ -175,12 +181,17 @@ public sealed class DatasetLoaderTests : IDisposable
     [InlineData(Header, "1: the file has a header but no rows")]
     [InlineData("user_id\titem_id\n", "1: the header has 'user_id' where name:type is wanted")]
     [InlineData("u\ta\t1\n", "1: the header has 'u' where name:type is wanted")]
-    [InlineData("user_id:token\titem_id:int\ttimestamp:float\n", "1: column 'item_id' has the type 'int'; the types are token, token_seq, float, float_seq")]
+    [InlineData("user_id:token\titem_id:int\ttimestamp:float\n",
+        "1: column 'item_id' has the type 'int'; the types are token, token_seq, float, float_seq")]
     [InlineData("user_id:token\tuser_id:float\n", "1: there are two columns 'user_id'; rename one")]
-    [InlineData("user:token\titem_id:token\ttimestamp:float\nu\ta\t1\n", "1: there is no column 'user_id' (USER_ID_FIELD) among user, item_id, timestamp; rename the column or change USER_ID_FIELD")]
-    [InlineData("user_id:token\titem_id:token\nu\ta\n", "1: there is no column 'timestamp' (TIME_FIELD) among user_id, item_id; rename the column or change TIME_FIELD")]
-    [InlineData("user_id:token\titem_id:token\ttimestamp:token\nu\ta\t1\n", "1: column 'timestamp' (TIME_FIELD) has the type token; write it as timestamp:float")]
-    [InlineData("user_id:token\titem_id:float\ttimestamp:float\nu\t1\t1\n", "1: column 'item_id' (ITEM_ID_FIELD) has the type float; write it as item_id:token")]
+    [InlineData("user:token\titem_id:token\ttimestamp:float\nu\ta\t1\n",
+        "1: there is no column 'user_id' (USER_ID_FIELD) among user, item_id, timestamp; rename the column or change USER_ID_FIELD")]
+    [InlineData("user_id:token\titem_id:token\nu\ta\n",
+        "1: there is no column 'timestamp' (TIME_FIELD) among user_id, item_id; rename the column or change TIME_FIELD")]
+    [InlineData("user_id:token\titem_id:token\ttimestamp:token\nu\ta\t1\n",
+        "1: column 'timestamp' (TIME_FIELD) has the type token; write it as timestamp:float")]
+    [InlineData("user_id:token\titem_id:float\ttimestamp:float\nu\t1\t1\n",
+        "1: column 'item_id' (ITEM_ID_FIELD) has the type float; write it as item_id:token")]
     [InlineData(Header + "u\ta\t1\nu\ta\n", "3: 2 values where the header has 3 columns (separated by a TAB): 'u a'")]
     [InlineData(Header + "u\ta\t1\t\n", "2: 4 values where the header has 3 columns (separated by a TAB): 'u a 1 '")]
     [InlineData(Header + "u a 1\n", "2: 1 value where the header has 3 columns (separated by a TAB): 'u a 1'")]
@@ -229,7 +240,8 @@ public sealed class DatasetLoaderTests : IDisposable
     [Fact]
     public void A_damaged_gzip_file_is_an_error()
     {
-        byte[] whole = Gzip(Encoding.UTF8.GetBytes(Header + string.Concat(Enumerable.Range(0, 5000).Select(i => $"u{i * 7919}\ti{i}\t{i}\n"))));
+        string rows = string.Concat(Enumerable.Range(0, 5000).Select(i => $"u{i * 7919}\ti{i}\t{i}\n"));
+        byte[] whole = Gzip(Encoding.UTF8.GetBytes(Header + rows));
         string path = _folder.Write("d.inter.gz", whole[..(whole.Length / 2)]);
         Assert.StartsWith(path, Assert.Throws<InputException>(() => Load()).Message);
         whole[whole.Length / 2] ^= 0xFF;
@@ -241,29 +253,36 @@ public sealed class DatasetLoaderTests : IDisposable
     public void A_missing_file_or_dataset_is_named()
     {
         string message = Assert.Throws<InputException>(() => Load()).Message;
-        Assert.StartsWith($"{_folder.Path}/d/d.inter: there is no such file (nor {_folder.Path}/d/d.inter.gz, nor {_folder.Path}/d.inter)", message);
+        string nested = $"{_folder.Path}/d/d.inter";
+        Assert.StartsWith($"{nested}: there is no such file (nor {nested}.gz, nor {_folder.Path}/d.inter)", message);
         Assert.Contains("dataset: NAME", Assert.Throws<InputException>(() => DatasetLoader.Load(RunConfig.Load([], []))).Message);
         string file = Path.Combine(_folder.Path, "none.inter");
         Assert.Equal($"{file}: there is no such file", Assert.Throws<InputException>(() => new AtomicFileReader(file)).Message);
     }
 
     [Theory]
-    [InlineData("val_interval.rating=[3,inf)", "--set val_interval.rating=[3,inf): val_interval names the field 'rating', which no loaded file has")]
-    [InlineData("val_interval={timestamp: [a, b]}", "--set val_interval={timestamp: [a, b]}: val_interval.timestamp does not fit the column's type float")]
-    [InlineData("val_interval.item_id=[3,inf)", "--set val_interval.item_id=[3,inf): val_interval.item_id does not fit the column's type token")]
-    [InlineData("load_col={inter: [user_id, item_id, stars]}", "{0}:1: there is no column 'stars' (load_col.inter, --set load_col={inter: [user_id, item_id, stars]}) among user_id")]
+    [InlineData("val_interval.rating=[3,inf)",
+        "--set val_interval.rating=[3,inf): val_interval names the field 'rating', which no loaded file has")]
+    [InlineData("val_interval={timestamp: [a, b]}",
+        "--set val_interval={timestamp: [a, b]}: val_interval.timestamp does not fit the column's type float")]
+    [InlineData("val_interval.item_id=[3,inf)",
+        "--set val_interval.item_id=[3,inf): val_interval.item_id does not fit the column's type token")]
+    [InlineData("load_col={inter: [user_id, item_id, stars]}",
+        "{0}:1: there is no column 'stars' (load_col.inter, --set load_col={inter: [user_id, item_id, stars]}) among user_id")]
     [InlineData("item_inter_num_interval=[5,inf)", "{0}: the filters of the config leave no interaction; loosen")]
     public void Settings_that_do_not_fit_the_files_are_errors(string setting, string message)
     {
         string path = _folder.Write("d.inter", Header + "u\ta\t1\n");
-        Assert.StartsWith(message.Replace("{0}", path, StringComparison.Ordinal), Assert.Throws<InputException>(() => LoadFolder(setting)).Message);
+        string found = Assert.Throws<InputException>(() => LoadFolder(setting)).Message;
+        Assert.StartsWith(message.Replace("{0}", path, StringComparison.Ordinal), found);
     }
 
     [Fact]
     public void Mutated_files_end_in_an_InputException_or_load()
     {
         var random = new Random(5);
-        byte[] inter = Encoding.UTF8.GetBytes("user_id:token\titem_id:token\ttimestamp:float\tv:float_seq\r\nu1\tÄpfel\t1.5\t1 2\r\nu2\tb\t-2e3\t3\nu1\tb\t7\t\n");
+        byte[] inter = Encoding.UTF8.GetBytes("user_id:token\titem_id:token\ttimestamp:float\tv:float_seq\r\n"
+            + "u1\tÄpfel\t1.5\t1 2\r\nu2\tb\t-2e3\t3\nu1\tb\t7\t\n");
         byte[] item = Encoding.UTF8.GetBytes("item_id:token\tprice:float\twords:token_seq\nb\t2.5\tx y\nÄpfel\t\tz\n");
         byte[] special = [.. "\t\n\r :.,-e0N\"\0"u8, 0xFF, 0xC3, 0xEF, 0x1F, 0x8B];
         var config = RunConfig.Load([], [$"data_path={_folder.Path}", "dataset=d", "item_inter_num_interval=[1,inf)"]);
@@ -318,7 +337,7 @@ public sealed class DatasetLoaderTests : IDisposable
     public void Rows_of_any_length_cross_the_readers_buffer()
     {
         // 64 KB is the buffer: tokens around that size, and many rows that end at different places in it.
-        string[] tokens = [.. Enumerable.Range(0, 60).Select(i => new string((char)('a' + (i % 26)), i % 7 == 0 ? 65_500 + i : 3_000 + (i * 37)) + i)];
+        string[] tokens = [.. Enumerable.Range(0, 60).Select(i => new string('a', i % 7 == 0 ? 65_500 + i : 3_000 + (i * 37)) + i)];
         var dataset = Load(Header + string.Concat(tokens.Select((token, i) => $"u\t{token}\t{i}\n")));
         Assert.Equal(tokens, dataset.History(new Sample(1, tokens.Length), 1000).ToArray().Select(item => dataset.Items[item]));
     }
@@ -331,7 +350,8 @@ public sealed class DatasetLoaderTests : IDisposable
 
     private InteractionDataset Load() => LoadFolder();
 
-    private InteractionDataset LoadFolder(params string[] overrides) => DatasetLoader.Load(RunConfig.Load([], [$"data_path={_folder.Path}", "dataset=d", .. overrides]));
+    private InteractionDataset LoadFolder(params string[] overrides) =>
+        DatasetLoader.Load(RunConfig.Load([], [$"data_path={_folder.Path}", "dataset=d", .. overrides]));
 
     private static string[] Histories(InteractionDataset dataset) =>
     [

@@ -19,13 +19,15 @@ public sealed class SplitterTests
     [InlineData(2, 1, 0, 0)]
     [InlineData(3, 1, 1, 0)]
     [InlineData(6, 4, 1, 0)]
-    public void Leave_one_out_may_only_validate(int events, int train, int valid, int test) => Check(events, new LeaveOneOut(true, false), train, valid, test);
+    public void Leave_one_out_may_only_validate(int events, int train, int valid, int test) =>
+        Check(events, new LeaveOneOut(true, false), train, valid, test);
 
     [Theory]
     [InlineData(2, 1, 0, 0)]
     [InlineData(3, 1, 0, 1)]
     [InlineData(6, 4, 0, 1)]
-    public void Leave_one_out_may_only_test(int events, int train, int valid, int test) => Check(events, new LeaveOneOut(false, true), train, valid, test);
+    public void Leave_one_out_may_only_test(int events, int train, int valid, int test) =>
+        Check(events, new LeaveOneOut(false, true), train, valid, test);
 
     // By hand from the rule: parts are rounded down; then, test before valid, a part of less than one sample takes one of training's,
     // while training has more than one.
@@ -37,12 +39,14 @@ public sealed class SplitterTests
     [InlineData(6, 3, 1, 1)] // 5: 0.2 · 5 = 1 is no rounding case, 0.1 · 5 is.
     [InlineData(11, 7, 1, 2)] // 10: even.
     [InlineData(20, 15, 1, 3)] // 19: ⌊1.9⌋, ⌊3.8⌋.
-    public void Ratio_7_1_2(int events, int train, int valid, int test) => Check(events, new RatioSplit(0.7, 0.1, 0.2), train, valid, test);
+    public void Ratio_7_1_2(int events, int train, int valid, int test) =>
+        Check(events, new RatioSplit(0.7, 0.1, 0.2), train, valid, test);
 
     [Theory]
     [InlineData(6, 5, 0, 0)]
     [InlineData(2, 1, 0, 0)]
-    public void A_share_of_nothing_takes_nothing(int events, int train, int valid, int test) => Check(events, new RatioSplit(1, 0, 0), train, valid, test);
+    public void A_share_of_nothing_takes_nothing(int events, int train, int valid, int test) =>
+        Check(events, new RatioSplit(1, 0, 0), train, valid, test);
 
     private static void Check(int events, SplitRule rule, int train, int valid, int test)
     {
@@ -54,7 +58,8 @@ public sealed class SplitterTests
         var items = new Vocabulary();
         items.GetOrAdd("x");
         int[] eventItems = [.. Enumerable.Repeat(1, offsets[^1])];
-        var split = Splitter.Split(new InteractionDataset(users, items, offsets, eventItems), new EvalArgs(rule, EvalMode.Full, EvalMode.Full));
+        var dataset = new InteractionDataset(users, items, offsets, eventItems);
+        var split = Splitter.Split(dataset, new EvalArgs(rule, default, default));
 
         Sample[] Mine(Sample[] samples) => [.. samples.Where(sample => sample.User == 2)];
         Assert.Equal((train, valid, test), (Mine(split.Train).Length, Mine(split.Valid).Length, Mine(split.Test).Length));

@@ -13,7 +13,10 @@ public sealed class TrainingSequencesTests
         var spans = Fill(TrainingSequences.Prefixes(dataset, split, 4), 0);
         Assert.Equal(split.Train.Length, spans.Count);
         for (int i = 0; i < spans.Count; i++)
-            Assert.Equal(dataset.History(split.Train[i], 4).ToArray(), dataset.EventItems.AsSpan(spans[i].Start, spans[i].Length).ToArray());
+        {
+            var events = dataset.EventItems.AsSpan(spans[i].Start, spans[i].Length);
+            Assert.Equal(dataset.History(split.Train[i], 4).ToArray(), events.ToArray());
+        }
     }
 
     [Fact]
