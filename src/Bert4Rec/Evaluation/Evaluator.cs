@@ -2,10 +2,10 @@ using Bert4Rec.Data;
 
 namespace Bert4Rec.Evaluation;
 
-/// <summary>Ranks the catalogue, or some of it, for every sample and reports the metrics: streaming, a batch of samples at a time.</summary>
+/// <summary>Ranks the catalogue, or some of it, for every sample and reports the metrics, a batch of samples at a time.</summary>
 /// <remarks>
-/// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of one
-/// user in one list there; with leave-one-out, one sample a user, that is the same.)
+/// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of
+/// one user in one list there; with leave-one-out, one sample a user, that is the same.)
 /// </remarks>
 public static class Evaluator
 {
@@ -36,7 +36,9 @@ public static class Evaluator
         int batchSize = Math.Min(settings.BatchSize, samples.Length);
         var topItems = new int[batchSize * k];
         var ranks = new TargetRank[batchSize];
-        var sampled = settings.Mode.Source == CandidateSource.Full ? null : new SampledRanking(ranker, dataset, training, settings, batchSize);
+        var sampled = settings.Mode.Source == CandidateSource.Full
+            ? null
+            : new SampledRanking(ranker, dataset, training, settings, batchSize);
         for (int start = 0; start < samples.Length; start += batchSize)
         {
             var batch = samples.Span.Slice(start, Math.Min(batchSize, samples.Length - start));

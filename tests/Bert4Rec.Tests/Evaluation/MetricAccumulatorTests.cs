@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Bert4Rec.Evaluation;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Tests.Evaluation;
 
@@ -13,10 +14,10 @@ public class MetricAccumulatorTests
     [MemberData(nameof(Fixtures))]
     public void Every_metric_is_RecBoles(string path)
     {
-        var (metadata, tensors) = ReadSafeTensors(path);
-        var scores = tensors["scores"].Select(BitConverter.Int32BitsToSingle).ToArray();
-        int[] positive = tensors["positive_item"], counts = tensors["train_item_count"];
-        int[] topK = JsonSerializer.Deserialize<int[]>(metadata["topk"])!;
+        using var file = SafeTensors.Read(path);
+        float[] scores = file.ReadFloats("scores");
+        int[] positive = file.ReadInts("positive_item"), counts = file.ReadInts("train_item_count");
+        int[] topK = JsonSerializer.Deserialize<int[]>(file.Metadata["topk"])!;
         var accumulator = new MetricAccumulator(Enum.GetValues<Metric>(), topK, counts);
         for (int u = 0; u < positive.Length; u++)
         {
@@ -25,7 +26,7 @@ public class MetricAccumulatorTests
         }
 
         var result = accumulator.Result();
-        var expected = metadata.Where(entry => double.TryParse(entry.Value, CultureInfo.InvariantCulture, out _))
+        var expected = file.Metadata.Where(entry => double.TryParse(entry.Value, CultureInfo.InvariantCulture, out _))
             .ToDictionary(entry => entry.Key, entry => double.Parse(entry.Value, CultureInfo.InvariantCulture));
         Assert.Equal(expected.Keys.Order(), result.Keys.Order());
         foreach (var (name, value) in expected)
@@ -117,25 +118,5 @@ public class MetricAccumulatorTests
             others.Count(item => row[item] > row[target]),
             others.Count(item => row[item] == row[target]),
             others.Count(item => item < target && row[item] == row[target]));
-    }
-
-    private static (Dictionary<string, string> Metadata, Dictionary<string, int[]> Tensors) ReadSafeTensors(string path)
-    {
-        byte[] bytes = File.ReadAllBytes(path);
-        int start = 8 + (int)BitConverter.ToInt64(bytes);
-        var metadata = new Dictionary<string, string>();
-        var tensors = new Dictionary<string, int[]>();
-        foreach (var entry in JsonDocument.Parse(bytes.AsMemory(8, start - 8)).RootElement.EnumerateObject())
-        {
-            if (entry.Name == "__metadata__")
-            {
-                metadata = entry.Value.Deserialize<Dictionary<string, string>>()!;
-                continue;
-            }
-            int[] range = entry.Value.GetProperty("data_offsets").Deserialize<int[]>()!;
-            tensors[entry.Name] = new int[(range[1] - range[0]) / 4];
-            Buffer.BlockCopy(bytes, start + range[0], tensors[entry.Name], 0, range[1] - range[0]);
-        }
-        return (metadata, tensors);
     }
 }
