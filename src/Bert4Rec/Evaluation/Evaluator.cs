@@ -1,3 +1,4 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 
 namespace Bert4Rec.Evaluation;
@@ -36,7 +37,7 @@ public static class Evaluator
         int batchSize = Math.Min(settings.BatchSize, samples.Length);
         var topItems = new int[batchSize * k];
         var ranks = new TargetRank[batchSize];
-        var sampled = settings.Mode.Source == CandidateSource.Full
+        var sampled = settings.Mode.Candidates == Candidates.Full
             ? null
             : new SampledRanking(ranker, dataset, training, settings, batchSize);
         for (int start = 0; start < samples.Length; start += batchSize)
@@ -58,15 +59,15 @@ public static class Evaluator
         IRanker ranker, InteractionDataset dataset, TrainingStatistics training, EvaluationSettings settings, int batchSize)
     {
         private readonly CandidateSampler _sampler = new(settings.Mode, settings.Seed, training.ItemCounts);
-        private readonly int[] _candidates = new int[batchSize * (settings.Mode.Draws + 1)];
-        private readonly float[] _scores = new float[batchSize * (settings.Mode.Draws + 1)];
+        private readonly int[] _candidates = new int[batchSize * (settings.Mode.Count + 1)];
+        private readonly float[] _scores = new float[batchSize * (settings.Mode.Count + 1)];
 
         /// <summary>[batch] Distinct candidates of each sample.</summary>
         public int[] CandidateCounts { get; } = new int[batchSize];
 
         public void Rank(ReadOnlySpan<Sample> batch, int k, Span<int> topItems, Span<TargetRank> ranks)
         {
-            int width = settings.Mode.Draws + 1;
+            int width = settings.Mode.Count + 1;
             for (int i = 0; i < batch.Length; i++)
                 _sampler.Draw(batch[i].Event, dataset.Target(batch[i]), _candidates.AsSpan(i * width, width));
             ranker.Score(dataset, batch, _candidates.AsSpan(0, batch.Length * width), _scores.AsSpan(0, batch.Length * width));
