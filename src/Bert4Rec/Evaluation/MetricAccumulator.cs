@@ -13,8 +13,8 @@ namespace Bert4Rec.Evaluation;
 /// <para>GAUC = mean of (n − r) / (n − 1), r the target's rank from 1 (the mean rank where scores tie) among n candidates; samples with
 /// one candidate are left out, and the value is NaN where none is left.</para>
 /// <para>Over all lists together, with c_i the number of lists that item i is in, N = Σ c_i, I the number of items <em>with</em> padding
-/// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending, j from
-/// 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
+/// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending, j
+/// from 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
 /// </remarks>
 public sealed class MetricAccumulator
 {
