@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Data.Synthesis;
 using Bert4Rec.Evaluation;
@@ -12,26 +13,43 @@ public sealed class ShopSynthesizerTests : IDisposable
 {
     private static readonly ShopParameters Small = new() { Users = 1_500, Items = 200, Interactions = 9_000, Seed = 7 };
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("bert4rec-shop-").FullName;
+    private readonly TemporaryFolder _temporary = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    private string Folder => _temporary.Path;
+
+    public void Dispose() => _temporary.Dispose();
 
     [Fact]
     public void The_bundled_sample_is_what_the_defaults_give()
     {
-        ShopSynthesizer.Write(new(), _folder, "sample");
+        ShopSynthesizer.Write(new(), Folder, "sample");
         string sample = Path.Combine(TestFiles.RepositoryRoot, "data", "sample");
         string[] files = ["sample.inter", "sample.item", "sample.user", "oracle.json"];
-        Assert.Equal(files.Order(), Directory.GetFiles(_folder).Select(Path.GetFileName).Order());
-        Assert.All(files, file => Assert.Equal(File.ReadAllBytes(Path.Combine(sample, file)), File.ReadAllBytes(Path.Combine(_folder, file))));
+        Assert.Equal(files.Order(), Directory.GetFiles(Folder).Select(Path.GetFileName).Order());
+        foreach (string file in files)
+            Assert.Equal(File.ReadAllBytes(Path.Combine(sample, file)), File.ReadAllBytes(Path.Combine(Folder, file)));
         Assert.True(Directory.GetFiles(sample).Sum(file => new FileInfo(file).Length) < 2_000_000);
+    }
+
+    [Fact]
+    public void The_bundled_sample_loads_with_its_config()
+    {
+        string root = TestFiles.RepositoryRoot;
+        var config = RunConfig.Load([Path.Combine(root, "configs", "sample.yaml")], [$"data_path={Path.Combine(root, "data")}"]);
+        var dataset = DatasetLoader.Load(config);
+        var parameters = new ShopParameters();
+        Assert.Equal(parameters.Users + 1, dataset.UserCount);
+        Assert.Equal(parameters.Items + 1, dataset.ItemCount);
+        Assert.Equal(parameters.Interactions, dataset.EventItems.Length);
+        Assert.NotNull(dataset.ItemFields);
+        Assert.Empty(dataset.Warnings);
     }
 
     [Fact]
     public void Another_seed_is_another_shop()
     {
-        ShopSynthesizer.Write(Small, _folder, "a");
-        ShopSynthesizer.Write(Small with { Seed = 8 }, _folder, "b");
+        ShopSynthesizer.Write(Small, Folder, "a");
+        ShopSynthesizer.Write(Small with { Seed = 8 }, Folder, "b");
         foreach (string suffix in new[] { "inter", "item" })
             Assert.NotEqual(Lines($"a.{suffix}"), Lines($"b.{suffix}"));
     }
@@ -39,7 +57,7 @@ public sealed class ShopSynthesizerTests : IDisposable
     [Fact]
     public void Files_are_atomic_files_that_fit_together()
     {
-        ShopSynthesizer.Write(Small, _folder, "shop");
+        ShopSynthesizer.Write(Small, Folder, "shop");
         string[][] inter = Lines("shop.inter"), item = Lines("shop.item"), user = Lines("shop.user");
         Assert.Equal(["user_id:token", "item_id:token", "timestamp:float", "event_type:float"], inter[0]);
         Assert.Equal(["item_id:token", "category:token_seq", "brand:token", "price:float"], item[0]);
@@ -63,7 +81,7 @@ public sealed class ShopSynthesizerTests : IDisposable
     [Fact]
     public void Few_items_are_most_of_the_sales_and_customers_come_back_to_theirs()
     {
-        ShopSynthesizer.Write(Small, _folder, "shop");
+        ShopSynthesizer.Write(Small, Folder, "shop");
         var rows = Lines("shop.inter").Skip(1).ToArray();
         var counts = rows.CountBy(row => row[1]).Select(c => c.Value).OrderDescending().ToArray();
         Assert.True(counts.Take(Small.Items / 5).Sum() > 0.5 * rows.Length, "a fifth of the items should be half of the sales");
@@ -71,14 +89,14 @@ public sealed class ShopSynthesizerTests : IDisposable
 
         int again = rows.GroupBy(row => row[0]).Sum(purchases => purchases.Count() - purchases.Select(row => row[1]).Distinct().Count());
         int notFirst = rows.Length - Small.Users;
-        Assert.InRange((double)again / notFirst, Small.RepeatShare, 2 * Small.RepeatShare);
+        Assert.InRange((double)again / notFirst, Small.RepeatShare, 0.5);
     }
 
     [Fact]
     public void The_bound_is_what_the_true_probabilities_reach_and_the_baselines_do_not()
     {
-        var written = ShopSynthesizer.Write(Small, _folder, "shop");
-        using var json = JsonDocument.Parse(File.ReadAllText(Path.Combine(_folder, "oracle.json")));
+        var written = ShopSynthesizer.Write(Small, Folder, "shop");
+        using var json = JsonDocument.Parse(File.ReadAllText(Path.Combine(Folder, "oracle.json")));
         double Read(string part, string metric) => json.RootElement.GetProperty(part).GetProperty(metric).GetDouble();
         Assert.Equal(written.Expected, new(Read("expected", "recall@10"), Read("expected", "ndcg@10")));
         Assert.Equal(written.Realised, new(Read("realised", "recall@10"), Read("realised", "ndcg@10")));
@@ -112,7 +130,8 @@ public sealed class ShopSynthesizerTests : IDisposable
 
         // The two differ by the luck of the draw: five standard errors.
         Assert.Equal(written.Expected.Recall, written.Realised.Recall, 5 * Math.Sqrt(0.25 / written.Samples));
-        IRanker[] baselines = [new PopularityRanker(training), new LastItemRanker(training), new MarkovRanker(dataset, split.Train, training)];
+        IRanker[] baselines =
+            [new PopularityRanker(training), new LastItemRanker(training), new MarkovRanker(dataset, split.Train, training)];
         foreach (var (recall, ndcg) in baselines.Select(Evaluate))
         {
             Assert.True(recall < 0.75 * written.Realised.Recall, $"recall {recall}");
@@ -121,10 +140,10 @@ public sealed class ShopSynthesizerTests : IDisposable
 
         (double Recall, double Ndcg) Evaluate(IRanker ranker)
         {
-            var result = Evaluator.Evaluate(ranker, dataset, training, split.Test, new() { Metrics = [Metric.Recall, Metric.NDCG] });
+            var result = Evaluator.Evaluate(ranker, dataset, training, split.Test, new() { Metrics = ["Recall", "NDCG"] });
             return (result["recall@10"], result["ndcg@10"]);
         }
     }
 
-    private string[][] Lines(string file) => [.. File.ReadLines(Path.Combine(_folder, file)).Select(line => line.Split('\t'))];
+    private string[][] Lines(string file) => [.. File.ReadLines(Path.Combine(Folder, file)).Select(line => line.Split('\t'))];
 }

@@ -167,7 +167,8 @@ internal sealed class Shop
         double Complements(int cause)
         {
             var (first, second) = _complements[CategoryOf(cause)];
-            return (first == category ? _parameters.FirstComplementShare : 0) + (second == category ? 1 - _parameters.FirstComplementShare : 0);
+            double share = _parameters.FirstComplementShare;
+            return (first == category ? share : 0) + (second == category ? 1 - share : 0);
         }
     }
 

@@ -2,7 +2,8 @@ namespace Bert4Rec.Data.Synthesis;
 
 /// <summary>The best that anyone could reach on a synthetic shop's test samples, by ranking with the true probabilities.</summary>
 /// <param name="Samples">Test samples of the leave-one-out split that were measured.</param>
-/// <param name="Expected">Mean over the samples of what is to be expected of the best list: no recommender has a higher expectation.</param>
+/// <param name="Expected">Mean over the samples of what the best list is to be expected to get: no recommender has a higher expectation.
+/// </param>
 /// <param name="Realised">What the best list gets on the purchases that were in fact made; luck included.</param>
 /// <param name="Parameters">The shop.</param>
 public sealed record ShopOracle(int Samples, OracleValues Expected, OracleValues Realised, ShopParameters Parameters);

@@ -2,19 +2,21 @@ using System.Text.Json.Serialization;
 
 namespace Bert4Rec.Data.Synthesis;
 
-/// <summary>Size and character of a synthetic shop: everything that can be tuned, in one place. <see cref="Shop"/> says what each share does.</summary>
+/// <summary>
+/// Size and character of a synthetic shop: everything that can be tuned, in one place. <see cref="Shop"/> says what each share does.
+/// </summary>
 public sealed record ShopParameters
 {
-    public int Users { get; init; } = 8_000;
+    public int Users { get; init; } = 9_600;
 
-    public int Items { get; init; } = 600;
+    public int Items { get; init; } = 500;
 
-    public int Interactions { get; init; } = 50_000;
+    public int Interactions { get; init; } = 60_000;
 
     public ulong Seed { get; init; } = 2020;
 
     /// <summary>Share of purchases that repeat an earlier one.</summary>
-    public double RepeatShare { get; init; } = 0.15;
+    public double RepeatShare { get; init; } = 0.1;
 
     /// <summary>Of the other purchases, the share that complements the last one, …</summary>
     public double LastShare { get; init; } = 0.45;
@@ -23,18 +25,20 @@ public sealed record ShopParameters
     public double SecondLastShare { get; init; } = 0.45;
 
     /// <summary>A category has two complements; this is the share of the first.</summary>
-    public double FirstComplementShare { get; init; } = 0.8;
+    public double FirstComplementShare { get; init; } = 0.9;
 
     /// <summary>Readiness to try another brand: as strong as so many purchases of the customer's own.</summary>
-    public double BrandOpenness { get; init; } = 0.5;
+    public double BrandOpenness { get; init; } = 0.3;
 
     public int ItemsPerCategory { get; init; } = 50;
 
     /// <summary>Brands that a category sells.</summary>
-    public int BrandsPerCategory { get; init; } = 5;
+    public int BrandsPerCategory { get; init; } = 4;
 
-    /// <summary>Within a category and brand, item r (from 0) is bought in proportion to 1 / (r + this); the same for brands in a category.</summary>
-    public double PopularityOffset { get; init; } = 1;
+    /// <summary>
+    /// Within a category and brand, item r (from 0) is bought in proportion to 1 / (r + this); the same for brands within a category.
+    /// </summary>
+    public double PopularityOffset { get; init; } = 0.5;
 
     [JsonIgnore]
     public int CategoryCount => Math.Max(1, Items / ItemsPerCategory);

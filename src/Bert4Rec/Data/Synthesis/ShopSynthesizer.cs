@@ -23,7 +23,12 @@ public static class ShopSynthesizer
     /// <summary>The event type of a purchase.</summary>
     private const int Purchase = 5;
 
-    private static readonly JsonSerializerOptions OracleFormat = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+    private static readonly JsonSerializerOptions OracleFormat = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+    };
 
     /// <summary>Writes NAME.inter, NAME.item, NAME.user and oracle.json.</summary>
     /// <param name="parameters">The shop.</param>
@@ -38,7 +43,8 @@ public static class ShopSynthesizer
         var shop = new Shop(parameters);
         var oracle = new OracleMeasure(shop);
         int[] lengths = HistoryLengths.Draw(parameters.Users, parameters.Interactions, parameters.Seed);
-        WriteLines($"{name}.item", "item_id:token\tcategory:token_seq\tbrand:token\tprice:float", writer => WriteItems(shop, parameters, writer));
+        WriteLines($"{name}.item", "item_id:token\tcategory:token_seq\tbrand:token\tprice:float", writer =>
+            WriteItems(shop, parameters, writer));
         WriteLines($"{name}.user", "user_id:token", writer =>
         {
             for (int user = 1; user <= parameters.Users; user++)
@@ -47,7 +53,7 @@ public static class ShopSynthesizer
         WriteLines($"{name}.inter", "user_id:token\titem_id:token\ttimestamp:float\tevent_type:float", writer =>
             WriteInteractions(shop, parameters, lengths, oracle, writer, progress));
         var result = oracle.Result(parameters);
-        OutputFile.WriteText(Path.Combine(directory, "oracle.json"), JsonSerializer.Serialize(result, OracleFormat).ReplaceLineEndings("\n") + "\n");
+        OutputFile.WriteText(Path.Combine(directory, "oracle.json"), JsonSerializer.Serialize(result, OracleFormat) + "\n");
         return result;
 
         void WriteLines(string file, string header, Action<StreamWriter> write) => OutputFile.Write(Path.Combine(directory, file), stream =>
