@@ -2,8 +2,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// BERT4Rec as a whole, from item ids to the loss: the layers of this folder in the order in which the model calls them. The parameters carry
-// RecBole's state names, so this file also says what each of them does.
+// BERT4Rec as a whole, from item ids to the loss: the layers of this folder in the order in which the model calls them. The parameters
+// carry RecBole's state names, so this file also says what each of them does.
 
 /// <summary>Packed sequences and the rows that are read from them.</summary>
 /// <param name="Tokens">[T] item ids, <c>[mask]</c> where masked.</param>
@@ -37,7 +37,8 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     private readonly int _layers = parameters.Keys.Count(name => name.EndsWith("feed_forward.dense_1.weight", StringComparison.Ordinal));
 
     /// <summary>Mean cross entropy of the targets at the batch's rows.</summary>
-    public double Loss(ReferenceBatch batch, int[] targets, ReferenceDropout dropout = default) => Losses(batch, targets, dropout).Average();
+    public double Loss(ReferenceBatch batch, int[] targets, ReferenceDropout dropout = default) =>
+        Losses(batch, targets, dropout).Average();
 
     /// <summary>The loss of each row, [M].</summary>
     public Vector<double> Losses(ReferenceBatch batch, int[] targets, ReferenceDropout dropout = default) =>

@@ -6,8 +6,8 @@ using MathNet.Numerics.LinearAlgebra;
 namespace Bert4Rec.Tests.Kernels;
 
 /// <summary>
-/// A recbole-step*.safetensors file: RecBole's parameters, one masked batch, and what RecBole made of them. RecBole pads on the right; here the
-/// sequences are packed.
+/// A recbole-step*.safetensors file: RecBole's parameters, one masked batch, and what RecBole made of them. RecBole pads on the right;
+/// here the sequences are packed.
 /// </summary>
 internal sealed class RecBoleStep : IDisposable
 {
@@ -40,15 +40,16 @@ internal sealed class RecBoleStep : IDisposable
     public Matrix<double> Matrix(string name) => _file.ReadFloats(name).ToMatrix(_file.Shape(name)[^1]);
 
     /// <summary>The tensors of a prefix (param, grad, after1, after5) by state name.</summary>
-    public Dictionary<string, Matrix<double>> State(string prefix) => ParameterNames.ToDictionary(name => name, name => Matrix($"{prefix}.{name}"));
+    public Dictionary<string, Matrix<double>> State(string prefix) =>
+        ParameterNames.ToDictionary(name => name, name => Matrix($"{prefix}.{name}"));
 
     /// <summary>The masked batch and its targets. A masked_index of 0 is filling.</summary>
     public (ReferenceBatch Batch, int[] Targets) Training()
     {
         int[][] sequences = Sequences("input.masked_item_seq");
-        var (indices, items) = (Rows("input.masked_index"), Rows("input.pos_items"));
+        int[][] indices = Rows("input.masked_index"), items = Rows("input.pos_items");
         int[][] positions = [.. indices.Select(row => row.Where(index => index > 0).ToArray())];
-        int[] targets = [.. indices.Zip(items, (row, targets) => row.Zip(targets).Where(pair => pair.First > 0).Select(pair => pair.Second)).SelectMany(row => row)];
+        int[] targets = [.. items.SelectMany((row, b) => row.Where((_, m) => indices[b][m] > 0))];
         return (Pack(sequences, positions), targets);
     }
 
@@ -61,8 +62,8 @@ internal sealed class RecBoleStep : IDisposable
     }
 
     /// <summary>
-    /// [mask] after each history, whose oldest event makes room for it, as RecBole's reconstruct_test_data has it: in every history, full or not.
-    /// The masks' rows are wanted.
+    /// [mask] after each history, whose oldest event makes room for it, as RecBole's reconstruct_test_data has it: in every history, full
+    /// or not. The masks' rows are wanted.
     /// </summary>
     public ReferenceBatch Evaluation()
     {
