@@ -15,7 +15,7 @@ public static class DropoutStreams
     private const uint FirstLayer = 2000;
     private const uint StreamsOfLayer = 3;
 
-    /// <summary>Rows are tokens of the batch; in the last layer, where only masked rows ask, numbers of masked rows. So too below.</summary>
+    /// <summary>Rows are tokens of the batch; in the last layer, where only masked rows ask, their numbers. So too below.</summary>
     public static uint AttentionProbabilities(int layer) => FirstLayer + ((uint)layer * StreamsOfLayer);
 
     public static uint AttentionOutput(int layer) => AttentionProbabilities(layer) + 1;

@@ -1,7 +1,7 @@
 namespace Bert4Rec.Kernels.Reference;
 
-// The cloze objective (Taylor's "cloze procedure", Sun et al., "BERT4Rec", CIKM 2019): hide some events of a sequence behind [mask]; the model
-// guesses them from what stands on both sides.
+// The cloze objective (Taylor's "cloze procedure", Sun et al., "BERT4Rec", CIKM 2019): hide some events of a sequence behind [mask]; the
+// model guesses them from what stands on both sides.
 
 /// <summary>Draws which events are hidden; see <see cref="ClozeMasking"/>.</summary>
 public static class ClozeMask

@@ -2,8 +2,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// Inverted dropout (Srivastava et al., 2014): a share p of the cells becomes 0 and the others 1 / (1 − p) of what they were, which keeps the
-// mean. Which cells is a function of seed, step, stream, row and column alone, so every backend drops the same ones.
+// Inverted dropout (Srivastava et al., 2014): a share p of the cells becomes 0 and the others 1 / (1 − p) of what they were, which keeps
+// the mean. Which cells is a function of seed, step, stream, row and column alone, so every backend drops the same ones.
 
 /// <summary>The factor of each cell: 0 or 1 / (1 − p).</summary>
 public static class DropoutMask

@@ -2,7 +2,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// The first layer: what an event is plus where it stands. A lookup is a product with one-hot rows, so its gradient is the same rows added up.
+// The first layer: what an event is plus where it stands. A lookup is a product with one-hot rows, so its gradient is the same rows
+// added up.
 
 /// <summary>Lookups in the item and position tables.</summary>
 public static class Embedding

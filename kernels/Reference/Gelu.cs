@@ -3,8 +3,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// The Gaussian error linear unit (Hendrycks & Gimpel, 2016) in its exact form, by erf: u is kept in proportion to how many normal numbers lie
-// below it.
+// The Gaussian error linear unit (Hendrycks & Gimpel, 2016) in its exact form, by erf: u is kept in proportion to how many normal numbers
+// lie below it.
 
 /// <summary>gelu(u) = u Φ(u), with Φ the distribution function and φ the density of the normal distribution.</summary>
 public static class Gelu

@@ -22,8 +22,9 @@ public static class LayerNorm
     /// <summary>The mean of a row and 1 / √(variance + ε); the variance divides by H.</summary>
     public static (double Mean, double InverseDeviation) Statistics(Vector<double> row, double epsilon)
     {
-        double mean = row.Average();
-        double variance = row.Average(value => (value - mean) * (value - mean));
+        double mean = row.Sum() / row.Count;
+        var centred = row - mean;
+        double variance = centred.DotProduct(centred) / row.Count;
         return (mean, 1 / Math.Sqrt(variance + epsilon));
     }
 }

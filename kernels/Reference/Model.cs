@@ -2,8 +2,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// BERT4Rec as a whole, from item ids to the loss: the layers of this folder in the order in which the model calls them. The parameters carry
-// RecBole's state names, so this file also says what each of them does.
+// BERT4Rec as a whole, from item ids to the loss: the layers of this folder in the order in which the model calls them. The parameters
+// carry RecBole's state names, so this file also says what each of them does.
 
 /// <summary>Packed sequences and the rows that are read from them.</summary>
 /// <param name="Tokens">[T] item ids, <c>[mask]</c> where masked.</param>
@@ -37,17 +37,22 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     private readonly int _layers = parameters.Keys.Count(name => name.EndsWith("feed_forward.dense_1.weight", StringComparison.Ordinal));
 
     /// <summary>Mean cross entropy of the targets at the batch's rows.</summary>
-    public double Loss(ReferenceBatch batch, int[] targets, ReferenceDropout dropout = default) => Losses(batch, targets, dropout).Average();
+    public double Loss(ReferenceBatch batch, int[] targets, ReferenceDropout dropout = default) =>
+        Losses(batch, targets, dropout).Average();
 
     /// <summary>The loss of each row, [M].</summary>
     public Vector<double> Losses(ReferenceBatch batch, int[] targets, ReferenceDropout dropout = default) =>
-        SoftmaxCrossEntropy.Forward(Head(Encode(batch, dropout)), Items, OutputBias, targets).Losses;
+        SoftmaxCrossEntropy.Forward(Predict(batch, dropout), Items, OutputBias, targets).Losses;
 
     /// <summary>The score of every item, padding included, at the batch's rows, [M, V].</summary>
-    public Matrix<double> Scores(ReferenceBatch batch) => Linear.Forward(Head(Encode(batch)), Items, OutputBias);
+    public Matrix<double> Scores(ReferenceBatch batch) => Linear.Forward(Predict(batch), Items, OutputBias);
+
+    /// <summary>What the items are compared with at the batch's rows, h [M, H]: the output of RecBole's <c>forward</c>.</summary>
+    public Matrix<double> Predict(ReferenceBatch batch, ReferenceDropout dropout = default) =>
+        Norm(Gelu.Forward(Dense(Encode(batch, dropout), "output_ffn")), "output_ln");
 
     /// <summary>The encoder's output at the batch's rows, [M, H].</summary>
-    public Matrix<double> Encode(ReferenceBatch batch, ReferenceDropout dropout = default)
+    private Matrix<double> Encode(ReferenceBatch batch, ReferenceDropout dropout)
     {
         var embeddings = Embedding.Forward(
             batch.Tokens, batch.Positions, parameters["item_embedding.weight"], parameters["position_embedding.weight"]);
@@ -78,8 +83,6 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         return Norm(
             y + DropoutMask.Apply(f, dropout.OnHidden(DropoutStreams.FeedForwardOutput(layer), firstRow)), $"{feedForward}.LayerNorm");
     }
-
-    private Matrix<double> Head(Matrix<double> x) => Norm(Gelu.Forward(Dense(x, "output_ffn")), "output_ln");
 
     /// <summary>The tied table without <c>[mask]</c>, [V, H].</summary>
     private Matrix<double> Items =>

@@ -22,9 +22,10 @@ public static class SoftmaxCrossEntropy
     }
 
     /// <summary>log Σ exp of each row, around the row's maximum so that exp cannot overflow.</summary>
-    public static Vector<double> LogSumExp(Matrix<double> scores) => Vector<double>.Build.DenseOfEnumerable(scores.EnumerateRows().Select(row =>
-    {
-        double maximum = row.Maximum();
-        return maximum + Math.Log(row.Sum(score => Math.Exp(score - maximum)));
-    }));
+    public static Vector<double> LogSumExp(Matrix<double> scores) =>
+        Vector<double>.Build.DenseOfEnumerable(scores.EnumerateRows().Select(row =>
+        {
+            double maximum = row.Maximum();
+            return maximum + Math.Log(row.Sum(score => Math.Exp(score - maximum)));
+        }));
 }

@@ -4,7 +4,7 @@ namespace Bert4Rec.Kernels.Reference;
 
 // Recommending: order the catalogue by score. Padding, item 0, is never recommended; equal scores rank by lower id.
 
-/// <summary>The best items of one row of scores, and the rank of a given one. Scores are <see cref="Linear.Forward"/>(h, items, bias).</summary>
+/// <summary>The best items of one row of scores, <see cref="Linear.Forward"/>(h, items, bias), and the rank of a given one.</summary>
 public static class TopK
 {
     /// <param name="scores">[V]</param>

@@ -51,7 +51,7 @@ public class AdamTests : LayerTests
 
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => Train(backend, 1003, 0.01f, 0.5f);
 
-    private static Dictionary<string, float[]> Train(string backend, int length, float weightDecay, float gradientScale) => Bench.On(backend, bench =>
+    private static Dictionary<string, float[]> Train(string backend, int length, float decay, float scale) => Bench.On(backend, bench =>
     {
         var parameters = bench.Tensor([.. Start(length).Select(value => (float)value)], length);
         Tensor first = bench.Tensor(new float[length], length), second = bench.Tensor(new float[length], length);
@@ -59,7 +59,7 @@ public class AdamTests : LayerTests
         for (int t = 1; t <= Steps; t++)
         {
             gradients.Upload(Gradients(length, t));
-            bench.Kernels.Adam(parameters, gradients, first, second, Step(t, weightDecay, gradientScale));
+            bench.Kernels.Adam(parameters, gradients, first, second, Step(t, decay, scale));
         }
         return Results.Of(("parameters", parameters), ("first", first), ("second", second), ("gradients", gradients));
     });

@@ -9,7 +9,8 @@ public class AttentionTests : LayerTests
 {
     /// <summary>Hidden size, heads, dropout probability.</summary>
     public static TheoryData<string, int, int, float> Heads => Backends.Times(
-        (8, 1, 0f), (8, 2, 0.3f), (8, 4, 0f), (20, 1, 0.3f), (20, 4, 0f), (32, 2, 0.5f), (64, 2, 0.2f), (64, 4, 0f), (128, 2, 0f), (128, 4, 0.2f));
+        (8, 1, 0f), (8, 2, 0.3f), (8, 4, 0f), (20, 1, 0.3f), (20, 4, 0f), (32, 2, 0.5f),
+        (64, 2, 0.2f), (64, 4, 0f), (128, 2, 0f), (128, 4, 0.2f));
 
     /// <summary>Keys and queries of each sequence.</summary>
     private static readonly (int[] Keys, int[] Queries)[] Batches =
@@ -32,7 +33,8 @@ public class AttentionTests : LayerTests
             var results = c.Run(backend);
             var (output, logSumExp) = c.Forward(c.Q, c.Kv);
             Numbers.Close($"output of {c}", output, results["output"], 2e-6);
-            Numbers.Close($"logSumExp of {c}", logSumExp, results["logSumExp"], 1e-6, logSumExp.Norm() + Math.Sqrt(results["logSumExp"].Length));
+            double scale = logSumExp.Norm() + Math.Sqrt(results["logSumExp"].Length);
+            Numbers.Close($"logSumExp of {c}", logSumExp, results["logSumExp"], 1e-6, scale);
         }
     }
 
@@ -124,6 +126,8 @@ public class AttentionTests : LayerTests
             return Results.Of(("output", output), ("logSumExp", logSumExp), ("dq", dq), ("dkv", dkv));
         });
 
-        public override string ToString() => $"keys [{string.Join(' ', _keyOffsets)}], queries [{string.Join(' ', _queryOffsets)}]";
+        public override string ToString() =>
+            $"[{Q.ColumnCount}, {_heads}, {_dropout.Probability}], " +
+            $"keys {string.Join(' ', _keyOffsets)}, queries {string.Join(' ', _queryOffsets)}";
     }
 }

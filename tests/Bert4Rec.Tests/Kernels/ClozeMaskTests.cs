@@ -7,6 +7,9 @@ public class ClozeMaskTests
 {
     private const int MaskToken = 62;
 
+    private static readonly (int Limit, bool SkipFirst, bool AtLeastOne)[] Rules =
+        [(int.MaxValue, false, true), (2, true, false), (0, true, false), (3, false, true)];
+
     public static TheoryData<string, float, float> Shares => Backends.Times(
         (0.2f, 0f), (0.2f, 0.5f), (0.6f, 0.2f), (0f, 0f), (0f, 1f), (1f, 0f), (0.05f, 0f));
 
@@ -15,7 +18,7 @@ public class ClozeMaskTests
     public void The_mask_is_the_reference_mask(string backend, float maskRatio, float lastOnlyShare)
     {
         foreach (int[] lengths in new int[][] { [1], [5], [130], [1, 1, 2, 50, 37, 1, 50] })
-            foreach (var (limit, skipFirst, atLeastOne) in new[] { (int.MaxValue, false, true), (2, true, false), (0, true, false), (3, false, true) })
+            foreach (var (limit, skipFirst, atLeastOne) in Rules)
             {
                 int[] offsets = Numbers.Offsets(lengths);
                 int[] tokens = new Random(lengths.Length).Integers(offsets[^1], 1, MaskToken);
@@ -71,8 +74,8 @@ public class ClozeMaskTests
         Assert.Empty(ClozeMask.Draw([5, 6, 7, 8], [0, 3, 4], Masking(0, 0)).MaskedRows);
     }
 
-    private static ClozeMasking Masking(float maskRatio, float lastOnlyShare) =>
-        new(new RandomKey(1, 1, DropoutStreams.ClozeMask, 0), maskRatio, lastOnlyShare, MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: false);
+    private static ClozeMasking Masking(float maskRatio, float lastOnlyShare) => new(
+        new RandomKey(1, 1, DropoutStreams.ClozeMask, 0), maskRatio, lastOnlyShare, MaskToken, CountedLimit: int.MaxValue, false, false);
 
     private static (int Count, int[] MaskedTokens, int[] MaskedRows, int[] Targets, int[] MaskedOffsets) Draw(
         string backend, int[] tokens, int[] offsets, ClozeMasking masking) => Bench.On(backend, bench =>

@@ -34,10 +34,10 @@ public class EmbeddingTests : LayerTests
             moved.SetRow(0, c.ItemTable.Row(0));
             return Embedding.Forward(c.Tokens, c.Positions, moved, c.PositionTable).Dot(c.Dx);
         }
-        Numbers.CheckAdded("dItems", OfItems, c.ItemTable, c.DItems, results["dItems"], 1e-6);
+        Numbers.CheckAdded($"dItems [{tokens}, {hidden}]", OfItems, c.ItemTable, c.DItems, results["dItems"], 1e-6);
 
         double OfPositions(Matrix<double> positions) => Embedding.Forward(c.Tokens, c.Positions, c.ItemTable, positions).Dot(c.Dx);
-        Numbers.CheckAdded("dPositions", OfPositions, c.PositionTable, c.DPositions, results["dPositions"], 1e-6);
+        Numbers.CheckAdded($"dPositions [{tokens}, {hidden}]", OfPositions, c.PositionTable, c.DPositions, results["dPositions"], 1e-6);
     }
 
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Case(130, 20).Run(backend);

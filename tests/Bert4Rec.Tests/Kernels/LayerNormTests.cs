@@ -11,7 +11,8 @@ public class LayerNormTests : LayerTests
 
     /// <summary>T, H, and the dropout probability of a layer norm with a residual, or −1 for one without either.</summary>
     public static TheoryData<string, int, int, float> Cases => Backends.Times(
-        (1, 8, -1f), (5, 20, -1f), (130, 64, -1f), (37, 128, -1f), (1, 20, 0f), (5, 8, 0f), (37, 32, 0f), (5, 20, 0.3f), (130, 128, 0.2f), (37, 64, 0.5f));
+        (1, 8, -1f), (5, 20, -1f), (130, 64, -1f), (37, 128, -1f), (1, 20, 0f), (5, 8, 0f),
+        (37, 32, 0f), (5, 20, 0.3f), (130, 128, 0.2f), (37, 64, 0.5f));
 
     [Theory]
     [MemberData(nameof(Cases))]
@@ -23,8 +24,10 @@ public class LayerNormTests : LayerTests
         Numbers.Close("sum", sum, results["sum"], 2e-7);
         Numbers.Close("y", c.Output(c.X), results["y"], 3e-6);
         var statistics = sum.EnumerateRows().Select(row => LayerNorm.Statistics(row, Epsilon)).ToArray();
-        Numbers.Close("mean", Column(statistics.Select(row => row.Mean)), Every(results["statistics"], 0), 1e-6, sum.Norm() / Math.Sqrt(hidden));
-        Numbers.Close("1/σ", Column(statistics.Select(row => row.InverseDeviation)), Every(results["statistics"], 1), 3e-6);
+        var means = Column(statistics.Select(row => row.Mean));
+        var inverses = Column(statistics.Select(row => row.InverseDeviation));
+        Numbers.Close("mean", means, Every(results["statistics"], 0), 1e-6, sum.Norm() / Math.Sqrt(hidden));
+        Numbers.Close("1/σ", inverses, Every(results["statistics"], 1), 3e-6);
     }
 
     [Theory]
@@ -33,11 +36,11 @@ public class LayerNormTests : LayerTests
     {
         var c = new Case(rows, hidden, dropout);
         var results = c.Run(backend);
-        Numbers.CheckGradient("dInput", x => c.Output(x).Dot(c.Dy), c.X, results["dInput"], 5e-6);
+        Numbers.CheckGradient($"dInput of {c}", x => c.Output(x).Dot(c.Dy), c.X, results["dInput"], 5e-6);
         if (c.Residual is not null)
-            Numbers.CheckGradient("dSum", residual => c.Output(c.X, residual).Dot(c.Dy), c.Residual, results["dSum"], 5e-6);
-        Numbers.CheckAdded("dGain", gain => c.Output(c.X, gain: gain).Dot(c.Dy), c.Gain, c.DGain, results["dGain"], 3e-6);
-        Numbers.CheckAdded("dBias", bias => c.Output(c.X, bias: bias).Dot(c.Dy), c.Bias, c.DBias, results["dBias"], 1e-6);
+            Numbers.CheckGradient($"dSum of {c}", residual => c.Output(c.X, residual).Dot(c.Dy), c.Residual, results["dSum"], 5e-6);
+        Numbers.CheckAdded($"dGain of {c}", gain => c.Output(c.X, gain: gain).Dot(c.Dy), c.Gain, c.DGain, results["dGain"], 3e-6);
+        Numbers.CheckAdded($"dBias of {c}", bias => c.Output(c.X, bias: bias).Dot(c.Dy), c.Bias, c.DBias, results["dBias"], 1e-6);
         Assert.Equal(results["dSum"], results["dSumInPlace"]);
     }
 
@@ -97,25 +100,29 @@ public class LayerNormTests : LayerTests
             DBias = random.Normal(1, hidden);
         }
 
+        public override string ToString() => $"[{X.RowCount}, {X.ColumnCount}, {Dropout.Probability}, {Residual is null}]";
+
         public Matrix<double> Sum(Matrix<double> x, Matrix<double>? residual) =>
             residual is null ? x : residual + x.PointwiseMultiply(_mask);
 
-        public Matrix<double> Output(Matrix<double> x, Matrix<double>? residual = null, Matrix<double>? gain = null, Matrix<double>? bias = null) =>
+        public Matrix<double> Output(
+            Matrix<double> x, Matrix<double>? residual = null, Matrix<double>? gain = null, Matrix<double>? bias = null) =>
             LayerNorm.Forward(Sum(x, residual ?? Residual), (gain ?? Gain).Row(0), (bias ?? Bias).Row(0), Epsilon);
 
         public Dictionary<string, float[]> Run(string backend) => Bench.On(backend, bench =>
         {
             int rows = X.RowCount, hidden = X.ColumnCount;
+            Tensor Branch() => Residual is null ? default : bench.Garbage(rows, hidden);
             Tensor sum = bench.Tensor(X), gain = bench.Tensor(Gain), dy = bench.Tensor(Dy), dySpare = bench.Tensor(Dy);
             Tensor y = bench.Garbage(rows, hidden), statistics = bench.Garbage(rows, 2);
-            Tensor dSum = bench.Garbage(rows, hidden), dInput = bench.Garbage(rows, hidden);
+            Tensor dSum = bench.Garbage(rows, hidden), dInput = Branch();
             Tensor dGain = bench.Tensor(DGain), dBias = bench.Tensor(DBias);
             bench.Kernels.LayerNormForward(
                 sum, Residual is null ? default : bench.Tensor(Residual), Dropout, gain, bench.Tensor(Bias), Epsilon, y, statistics);
             bench.Kernels.LayerNormBackward(
-                dy, sum, gain, statistics, Dropout, dSum, Residual is null ? default : dInput, dGain, dBias);
+                dy, sum, gain, statistics, Dropout, dSum, dInput, dGain, dBias);
             bench.Kernels.LayerNormBackward(
-                dySpare, sum, gain, statistics, Dropout, dySpare, Residual is null ? default : bench.Garbage(rows, hidden), bench.Tensor(DGain), bench.Tensor(DBias));
+                dySpare, sum, gain, statistics, Dropout, dySpare, Branch(), bench.Tensor(DGain), bench.Tensor(DBias));
             return Results.Of(
                 ("sum", sum), ("y", y), ("statistics", statistics), ("dSum", dSum), ("dSumInPlace", dySpare),
                 ("dInput", Residual is null ? dSum : dInput), ("dGain", dGain), ("dBias", dBias));

@@ -37,8 +37,8 @@ public class MatMulTests : LayerTests
         var c = new Case(rows, inputs, outputs);
         var results = c.Run(backend);
         double Of(Matrix<double> x) => Linear.Forward(x, c.Weight, c.Bias.Row(0)).Dot(c.Dy);
-        Numbers.CheckGradient("dx", Of, c.X, results["dx"], 1e-6);
-        Numbers.CheckAdded("dx, added", Of, c.X, c.Before, results["dxAdded"], 1e-6);
+        Numbers.CheckGradient($"dx of {c}", Of, c.X, results["dx"], 1e-6);
+        Numbers.CheckAdded($"dx, added of {c}", Of, c.X, c.Before, results["dxAdded"], 1e-6);
     }
 
     [Theory]
@@ -47,7 +47,7 @@ public class MatMulTests : LayerTests
     {
         var c = new Case(rows, inputs, outputs);
         double Of(Matrix<double> u) => Linear.Forward(Gelu.Forward(u), c.Weight, c.Bias.Row(0)).Dot(c.Dy);
-        Numbers.CheckGradient("du", Of, c.X, c.Run(backend)["du"], 1e-6);
+        Numbers.CheckGradient($"du of {c}", Of, c.X, c.Run(backend)["du"], 1e-6);
     }
 
     [Theory]
@@ -56,9 +56,11 @@ public class MatMulTests : LayerTests
     {
         var c = new Case(rows, inputs, outputs);
         var results = c.Run(backend);
-        Numbers.CheckAdded(
-            "dWeight", weight => Linear.Forward(c.X, weight, c.Bias.Row(0)).Dot(c.Dy), c.Weight, c.DWeight, results["dWeight"], 1e-6);
-        Numbers.CheckAdded("dBias", bias => Linear.Forward(c.X, c.Weight, bias.Row(0)).Dot(c.Dy), c.Bias, c.DBias, results["dBias"], 1e-6);
+        double OfWeight(Matrix<double> weight) => Linear.Forward(c.X, weight, c.Bias.Row(0)).Dot(c.Dy);
+        Numbers.CheckAdded($"dWeight of {c}", OfWeight, c.Weight, c.DWeight, results["dWeight"], 1e-6);
+
+        double OfBias(Matrix<double> bias) => Linear.Forward(c.X, c.Weight, bias.Row(0)).Dot(c.Dy);
+        Numbers.CheckAdded($"dBias of {c}", OfBias, c.Bias, c.DBias, results["dBias"], 1e-6);
     }
 
     [Theory]
@@ -103,6 +105,8 @@ public class MatMulTests : LayerTests
             DWeight = random.Normal(outputs, inputs);
             DBias = random.Normal(1, outputs);
         }
+
+        public override string ToString() => $"[{X.RowCount}, {X.ColumnCount}, {Dy.ColumnCount}]";
 
         public Dictionary<string, float[]> Run(string backend) => Bench.On(backend, bench =>
         {

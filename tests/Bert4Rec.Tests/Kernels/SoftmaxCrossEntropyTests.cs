@@ -30,14 +30,14 @@ public class SoftmaxCrossEntropyTests : LayerTests
     {
         var c = new Case(rows, hidden, items);
         var results = c.Run(backend);
-        Numbers.CheckGradient("dh", h => c.Loss(h, c.Items, c.Bias), c.H, results["dh"], 3e-6);
-        Numbers.CheckAdded("dItems", table => c.Loss(c.H, table, c.Bias), c.Items, c.DItems, results["dItems"], 2e-6);
-        Numbers.CheckAdded("dBias", bias => c.Loss(c.H, c.Items, bias), c.Bias, c.DBias, results["dBias"], 2e-6);
+        Numbers.CheckGradient($"dh of {c}", h => c.Loss(h, c.Items, c.Bias), c.H, results["dh"], 3e-6);
+        Numbers.CheckAdded($"dItems of {c}", table => c.Loss(c.H, table, c.Bias), c.Items, c.DItems, results["dItems"], 2e-6);
+        Numbers.CheckAdded($"dBias of {c}", bias => c.Loss(c.H, c.Items, bias), c.Bias, c.DBias, results["dBias"], 2e-6);
     }
 
     /// <summary>
-    /// Two items with scores 0 and s: logSumExp is log(1 + exp s), the loss of either target its softplus. Exposes exp over its whole range, and
-    /// scores of ±10,000 do not overflow.
+    /// Two items with scores 0 and s: logSumExp is log(1 + exp s), the loss of either target its softplus. Exposes exp over its whole
+    /// range, and scores of ±10,000 do not overflow.
     /// </summary>
     [Theory]
     [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
@@ -56,9 +56,10 @@ public class SoftmaxCrossEntropyTests : LayerTests
         {
             double expected = Math.Max(scores[i], 0) + Math.Log(1 + Math.Exp(-Math.Abs((double)scores[i])));
             double allowed = 3e-7 * Math.Max(1, Math.Abs(scores[i]));
-            Assert.True(Math.Abs(results["logSumExp"][i] - expected) <= allowed, $"log(1 + exp({scores[i]})) = {results["logSumExp"][i]:g9}");
-            double loss = expected - (targets[i] * scores[i]);
-            Assert.True(Math.Abs(results["losses"][i] - loss) <= allowed, $"loss of item {targets[i]} at {scores[i]} = {results["losses"][i]:g9}");
+            float logSumExp = results["logSumExp"][i], loss = results["losses"][i];
+            Assert.True(Math.Abs(logSumExp - expected) <= allowed, $"log(1 + exp({scores[i]})) = {logSumExp:g9}");
+            double expectedLoss = expected - (targets[i] * scores[i]);
+            Assert.True(Math.Abs(loss - expectedLoss) <= allowed, $"loss of item {targets[i]} at {scores[i]} = {loss:g9}");
         }
     }
 
@@ -102,6 +103,8 @@ public class SoftmaxCrossEntropyTests : LayerTests
             DItems = random.Normal(items, hidden, 0.1);
             DBias = random.Normal(1, items, 0.1);
         }
+
+        public override string ToString() => $"[{H.RowCount}, {H.ColumnCount}, {Items.RowCount}]";
 
         /// <summary>The function whose gradient the backward adds.</summary>
         public double Loss(Matrix<double> h, Matrix<double> items, Matrix<double> bias) =>

@@ -1,0 +1,85 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Reference;
+using Bert4Rec.Model;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Tests.Kernels;
+
+/// <summary>
+/// The model's loss and the gradient of every element of every parameter against the double-precision model and its central differences:
+/// the layers in the right order, dropout included.
+/// </summary>
+public class WholeModelTests
+{
+    private const int Items = 11;
+    private const int Heads = 2;
+    private const float Scale = 0.3f;
+    private const ulong Seed = 5;
+    private const uint Step = 9;
+    private static readonly int[] Lengths = [1, 4, 2, 6];
+    private static readonly int[][] Masked = [[0], [1, 3], [], [0, 2, 5]];
+
+    public static TheoryData<string, int, float> Cases => Backends.Times((1, 0f), (1, 0.3f), (2, 0f), (2, 0.3f), (3, 0.2f));
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Every_gradient_matches_central_differences(string backend, int layers, float dropout)
+    {
+        var shape = new ModelShape(
+            Items, MaximumLength: 7, HiddenSize: 8, InnerSize: 12, layers, Heads, LayerNormEpsilon: 1e-12f, dropout, dropout);
+        var layout = new ParameterLayout(shape);
+        var parameters = Parameters(layout);
+        var (batch, targets) = Batch();
+        var randomness = new ReferenceDropout(dropout, dropout, Seed, Step);
+        double Loss(string name, Matrix<double> x) =>
+            Scale * new ReferenceModel(new Dictionary<string, Matrix<double>>(parameters) { [name] = x }, Heads, shape.LayerNormEpsilon)
+                .Losses(batch, targets, randomness).Sum();
+        var (loss, gradients) = Run(backend, layout, parameters, batch, targets);
+        double expectedLoss = Loss("output_bias", parameters["output_bias"]) / Scale;
+        Assert.InRange(loss / expectedLoss, 1 - 1e-6, 1 + 1e-6);
+        foreach (var (name, value) in parameters)
+            Numbers.CheckGradient($"{name} [{layers}, {dropout}]", x => Loss(name, x), value, gradients[name], 1e-5, floor: 0.01);
+    }
+
+    private static (double Loss, Dictionary<string, float[]> Gradients) Run(
+        string backend, ParameterLayout layout, Dictionary<string, Matrix<double>> parameters, ReferenceBatch batch, int[] targets) =>
+        Bench.On(backend, bench =>
+        {
+            using var parameterBuffer = bench.Kernels.AllocateFloats(layout.Length);
+            using var gradientBuffer = bench.Kernels.AllocateFloats(layout.Length);
+            using var model = new Bert4RecModel(bench.Kernels, layout, parameterBuffer, gradientBuffer, batch.Tokens.Length);
+            foreach (var (name, value) in parameters)
+                layout.View(parameterBuffer, name).Upload(value.ToFloats());
+            var input = new ModelInput(
+                bench.Indices(batch.Tokens), bench.Indices(batch.Positions), bench.Indices(batch.Offsets),
+                bench.Indices(batch.Rows), bench.Indices(batch.RowOffsets), batch.FirstToken, batch.FirstRow);
+            var loss = bench.Tensor([0], 1);
+
+            model.Forward(input, new RandomKey(Seed, Step, 0, 0));
+            model.LossAndBackward(bench.Indices(targets), Scale, loss);
+            return (loss.ToArray()[0], parameters.Keys.ToDictionary(name => name, name => layout.View(gradientBuffer, name).ToArray()));
+        });
+
+    /// <summary>Large enough for every nonlinearity to matter; gains around 1.</summary>
+    private static Dictionary<string, Matrix<double>> Parameters(ParameterLayout layout)
+    {
+        var random = new Random(6);
+        return layout.Entries.ToDictionary(entry => entry.Name, entry => entry.Shape.Length == 2
+            ? random.Normal(entry.Shape[0], entry.Shape[1], 0.4)
+            : random.Normal(1, entry.Shape[0], 0.3, entry.Name.EndsWith("LayerNorm.weight", StringComparison.Ordinal) ? 1 : 0));
+    }
+
+    private static (ReferenceBatch Batch, int[] Targets) Batch()
+    {
+        var random = new Random(7);
+        int[] offsets = Numbers.Offsets(Lengths);
+        int[] tokens = random.Integers(offsets[^1], 1, Items);
+        int[] rows = [.. Masked.SelectMany((positions, b) => positions.Select(position => offsets[b] + position))];
+        int[] targets = [.. rows.Select(row => tokens[row])];
+        foreach (int row in rows)
+            tokens[row] = Items;
+        return (new ReferenceBatch(
+            tokens, [.. Lengths.SelectMany(length => Enumerable.Range(0, length))], offsets, rows,
+            Numbers.Offsets([.. Masked.Select(positions => positions.Length)]), FirstToken: 40, FirstRow: 13), targets);
+    }
+}
