@@ -1,19 +1,5 @@
 // Stands in for library types that this branch was written before; delete it where the library has them.
 #pragma warning disable
-namespace Bert4Rec.Configuration
-{
-    public sealed class RunConfig
-    {
-        public static RunConfig Load(IReadOnlyList<string> files, IReadOnlyList<string> overrides) =>
-            files.FirstOrDefault(file => !File.Exists(file)) is string missing ? throw new InputException($"{missing}: no such file") : new();
-        public IReadOnlyList<string> Warnings => [];
-        public string? Dataset => null;
-        public string ValidMetric => "MRR@10";
-        public int MetricDecimalPlace => 4;
-        public string ToYaml() => "";
-    }
-}
-
 namespace Bert4Rec.Training
 {
     using Bert4Rec.Configuration;
@@ -71,23 +57,3 @@ namespace Bert4Rec.Inference
     }
 }
 
-namespace Bert4Rec.Data.Synthesis
-{
-    public sealed record ShopParameters
-    {
-        public int Users { get; init; } = 8_000;
-        public int Items { get; init; } = 600;
-        public int Interactions { get; init; } = 50_000;
-        public ulong Seed { get; init; } = 2020;
-    }
-
-    public sealed record ShopOracle(int Samples, OracleValues Expected, OracleValues Realised, ShopParameters Parameters);
-    public sealed record OracleValues(double Recall, double Ndcg);
-
-    public static class ShopSynthesizer
-    {
-        public static ShopOracle Write(
-            ShopParameters parameters, string directory, string name, IProgress<ProgressUpdate>? progress = null) =>
-            throw new InputException("shim");
-    }
-}
