@@ -12,6 +12,8 @@ internal static class Application
     public const int Failed = 1;
     public const int WrongUsage = 2;
 
+    private const string TraceVariable = "BERT4REC_TRACE";
+
     public static int Run(string[] args, Terminal terminal)
     {
         // Not a RootCommand: that one would go by the file's name, Bert4Rec.Cli.
@@ -45,17 +47,29 @@ internal static class Application
                 ProcessTerminationTimeout = null,
             });
         }
-        catch (Exception e) when (e is InputException or IOException or UnauthorizedAccessException)
+        catch (Exception e)
         {
-            terminal.Error.WriteLine($"error: {Terminal.OneLine(e.Message)}");
-            return Failed;
-        }
-        catch (OutOfMemoryException)
-        {
-            terminal.Error.WriteLine("error: out of memory; try a smaller train_batch_size, or fewer --threads");
-            return Failed;
+            return Explain(Unwrap(e), terminal);
         }
     }
+
+    /// <summary>What went wrong, as one line: what the user can act on as it is, anything else with its type, to be reported.</summary>
+    private static int Explain(Exception e, Terminal terminal)
+    {
+        string message = e switch
+        {
+            InputException or IOException or UnauthorizedAccessException => e.Message,
+            OutOfMemoryException => "out of memory; try a smaller train_batch_size, or fewer --threads",
+            _ => $"this should not happen: {e.GetType().Name}: {e.Message} ({TraceVariable}=1 shows where)",
+        };
+        terminal.Error.WriteLine($"error: {Terminal.OneLine(message)}");
+        if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
+            terminal.Error.WriteLine(e.StackTrace);
+        return Failed;
+    }
+
+    /// <summary>The first of the exceptions that came out of several threads.</summary>
+    private static Exception Unwrap(Exception e) => e is AggregateException aggregate ? aggregate.Flatten().InnerExceptions[0] : e;
 
     private static string CommandPath(ParseResult parsed) => parsed.CommandResult.Command == parsed.RootCommandResult.Command
         ? "bert4rec"
