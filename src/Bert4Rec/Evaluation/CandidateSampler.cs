@@ -1,5 +1,3 @@
-using Bert4Rec.Configuration;
-
 namespace Bert4Rec.Evaluation;
 
 /// <summary>
@@ -15,14 +13,14 @@ internal sealed class CandidateSampler
     // Streams of the evaluation; training's are the small numbers.
     private const uint Stream = 0xE7A10000;
 
-    private readonly EvalMode _mode;
+    private readonly EvaluationMode _mode;
     private readonly ulong _seed;
     private readonly int _itemCount;
 
     /// <summary>[items] Σ of the training counts up to and with an item.</summary>
     private readonly long[] _cumulative;
 
-    public CandidateSampler(EvalMode mode, ulong seed, int[] trainItemCounts)
+    public CandidateSampler(EvaluationMode mode, ulong seed, int[] trainItemCounts)
     {
         _mode = mode;
         _seed = seed;
@@ -32,16 +30,14 @@ internal sealed class CandidateSampler
             _cumulative[i] = _cumulative[i - 1] + trainItemCounts[i];
     }
 
-    /// <summary>
-    /// Fills <paramref name="candidates"/> with the target and the items drawn; where there is no other item, with the target alone.
-    /// </summary>
+    /// <summary>Fills <paramref name="candidates"/> with the target and the items drawn; where there is no other item, with the target alone.</summary>
     /// <param name="sampleEvent">The sample's event, which is its random numbers' row.</param>
     public void Draw(int sampleEvent, int target, Span<int> candidates)
     {
         candidates.Fill(target);
-        var random = new PhiloxSequence(_seed, Stream + (uint)_mode.Candidates, (uint)sampleEvent);
+        var random = new PhiloxSequence(_seed, Stream + (uint)_mode.Source, (uint)sampleEvent);
         foreach (ref int candidate in candidates[1..])
-            candidate = _mode.Candidates == Candidates.Uniform ? DrawUniform(ref random, target) : DrawByPopularity(ref random, target);
+            candidate = _mode.Source == CandidateSource.Uniform ? DrawUniform(ref random, target) : DrawByPopularity(ref random, target);
     }
 
     private int DrawUniform(ref PhiloxSequence random, int target)

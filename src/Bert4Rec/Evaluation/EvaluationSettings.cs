@@ -1,15 +1,56 @@
-using Bert4Rec.Configuration;
+using System.Globalization;
 
 namespace Bert4Rec.Evaluation;
+
+/// <summary>Which items compete with a sample's target.</summary>
+public enum CandidateSource
+{
+    /// <summary>Every item but padding; items of the history too.</summary>
+    Full,
+
+    /// <summary>Items drawn uniformly.</summary>
+    Uniform,
+
+    /// <summary>Items drawn in proportion to their training count.</summary>
+    Popularity,
+}
+
+/// <summary>Against what the target is ranked: RecBole's <c>mode</c>.</summary>
+/// <param name="Source">Where the competitors come from.</param>
+/// <param name="Draws">How many are drawn; 0 for <see cref="CandidateSource.Full"/>.</param>
+public readonly record struct EvaluationMode(CandidateSource Source, int Draws)
+{
+    /// <summary>Reads "full", "uni100", "pop100".</summary>
+    /// <returns>False where it is none of these, or the number is below 1.</returns>
+    public static bool TryParse(string text, out EvaluationMode mode)
+    {
+        mode = default;
+        if (text == "full")
+            return true;
+        bool uniform = text.StartsWith("uni", StringComparison.Ordinal);
+        if (!uniform && !text.StartsWith("pop", StringComparison.Ordinal))
+            return false;
+        if (!int.TryParse(text.AsSpan(3), NumberStyles.None, CultureInfo.InvariantCulture, out int draws) || draws < 1)
+            return false;
+        mode = new(uniform ? CandidateSource.Uniform : CandidateSource.Popularity, draws);
+        return true;
+    }
+
+    public override string ToString() => Source switch
+    {
+        CandidateSource.Full => "full",
+        CandidateSource.Uniform => $"uni{Draws}",
+        _ => $"pop{Draws}",
+    };
+}
 
 /// <summary>How to evaluate.</summary>
 public sealed record EvaluationSettings
 {
-    /// <summary>Against what a target is ranked.</summary>
-    public EvalMode Mode { get; init; } = EvalMode.Full;
+    public EvaluationMode Mode { get; init; }
 
-    /// <summary>What to report, in this order: names of <see cref="MetricName.All"/>.</summary>
-    public IReadOnlyList<string> Metrics { get; init; } = MetricName.All;
+    /// <summary>What to report, in this order.</summary>
+    public IReadOnlyList<Metric> Metrics { get; init; } = Enum.GetValues<Metric>();
 
     /// <summary>List lengths.</summary>
     public IReadOnlyList<int> TopK { get; init; } = [10];

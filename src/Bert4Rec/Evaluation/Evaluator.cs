@@ -1,12 +1,11 @@
-using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 
 namespace Bert4Rec.Evaluation;
 
-/// <summary>Ranks the catalogue, or some of it, for every sample and reports the metrics, a batch of samples at a time.</summary>
+/// <summary>Ranks the catalogue, or some of it, for every sample and reports the metrics: streaming, a batch of samples at a time.</summary>
 /// <remarks>
-/// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of
-/// one user in one list there; with leave-one-out, one sample a user, that is the same.)
+/// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of one
+/// user in one list there; with leave-one-out, one sample a user, that is the same.)
 /// </remarks>
 public static class Evaluator
 {
@@ -37,9 +36,7 @@ public static class Evaluator
         int batchSize = Math.Min(settings.BatchSize, samples.Length);
         var topItems = new int[batchSize * k];
         var ranks = new TargetRank[batchSize];
-        var sampled = settings.Mode.Candidates == Candidates.Full
-            ? null
-            : new SampledRanking(ranker, dataset, training, settings, batchSize);
+        var sampled = settings.Mode.Source == CandidateSource.Full ? null : new SampledRanking(ranker, dataset, training, settings, batchSize);
         for (int start = 0; start < samples.Length; start += batchSize)
         {
             var batch = samples.Span.Slice(start, Math.Min(batchSize, samples.Length - start));
@@ -59,15 +56,15 @@ public static class Evaluator
         IRanker ranker, InteractionDataset dataset, TrainingStatistics training, EvaluationSettings settings, int batchSize)
     {
         private readonly CandidateSampler _sampler = new(settings.Mode, settings.Seed, training.ItemCounts);
-        private readonly int[] _candidates = new int[batchSize * (settings.Mode.Count + 1)];
-        private readonly float[] _scores = new float[batchSize * (settings.Mode.Count + 1)];
+        private readonly int[] _candidates = new int[batchSize * (settings.Mode.Draws + 1)];
+        private readonly float[] _scores = new float[batchSize * (settings.Mode.Draws + 1)];
 
         /// <summary>[batch] Distinct candidates of each sample.</summary>
         public int[] CandidateCounts { get; } = new int[batchSize];
 
         public void Rank(ReadOnlySpan<Sample> batch, int k, Span<int> topItems, Span<TargetRank> ranks)
         {
-            int width = settings.Mode.Count + 1;
+            int width = settings.Mode.Draws + 1;
             for (int i = 0; i < batch.Length; i++)
                 _sampler.Draw(batch[i].Event, dataset.Target(batch[i]), _candidates.AsSpan(i * width, width));
             ranker.Score(dataset, batch, _candidates.AsSpan(0, batch.Length * width), _scores.AsSpan(0, batch.Length * width));

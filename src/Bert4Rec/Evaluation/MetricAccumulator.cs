@@ -1,5 +1,3 @@
-using Bert4Rec.Configuration;
-
 namespace Bert4Rec.Evaluation;
 
 /// <summary>
@@ -7,20 +5,20 @@ namespace Bert4Rec.Evaluation;
 /// </summary>
 /// <remarks>
 /// <para>With one target a sample, at position p (from 0) of its list, and 1[·] = 1 where true; the mean over samples of:
-/// Recall@k = Hit@k = 1[p &lt; k]; Precision@k = 1[p &lt; k] / k; MRR@k = MAP@k = 1[p &lt; k] / (p + 1);
-/// NDCG@k = 1[p &lt; k] / log₂(p + 2); AveragePopularity@k = mean training count of the list's items; TailPercentage@k = share of the
-/// list's items among the least popular 10% of those that occur in training (⌊10%⌋ of them, at least one; ties by id).</para>
-/// <para>GAUC = mean of (n − r) / (n − 1), r the target's rank from 1 (the mean rank where scores tie) among n candidates; samples with
-/// one candidate are left out, and the value is NaN where none is left.</para>
+/// Recall@k = Hit@k = 1[p &lt; k]; Precision@k = 1[p &lt; k] / k; MRR@k = MAP@k = 1[p &lt; k] / (p + 1); NDCG@k = 1[p &lt; k] / log₂(p + 2);
+/// AveragePopularity@k = mean training count of the list's items; TailPercentage@k = share of the list's items among the least popular
+/// 10% of those that occur in training (⌊10%⌋ of them, at least one; ties by id).</para>
+/// <para>GAUC = mean of (n − r) / (n − 1), r the target's rank from 1 (the mean rank where scores tie) among n candidates; samples with one
+/// candidate are left out, and the value is NaN where none is left.</para>
 /// <para>Over all lists together, with c_i the number of lists that item i is in, N = Σ c_i, I the number of items <em>with</em> padding
-/// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending, j
-/// from 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
+/// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending, j from
+/// 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
 /// </remarks>
 public sealed class MetricAccumulator
 {
     private const double TailShare = 0.1;
 
-    private readonly string[] _metrics;
+    private readonly Metric[] _metrics;
     private readonly int[] _topK;
     private readonly int[] _trainCounts;
     private readonly bool[] _isTail;
@@ -36,16 +34,14 @@ public sealed class MetricAccumulator
     private double _areas;
     private long _areaSamples;
 
-    /// <param name="metrics">What to report, in this order: names of <see cref="MetricName.All"/>.</param>
+    /// <param name="metrics">What to report, in this order.</param>
     /// <param name="topK">The list lengths k to report.</param>
     /// <param name="trainItemCounts">[items] <see cref="TrainingStatistics.ItemCounts"/>; entry 0 is padding.</param>
-    /// <exception cref="ArgumentException">A metric that there is not; no list length, or one below 1.</exception>
-    public MetricAccumulator(IEnumerable<string> metrics, IEnumerable<int> topK, int[] trainItemCounts)
+    /// <exception cref="ArgumentException">No list length, or one below 1.</exception>
+    public MetricAccumulator(IEnumerable<Metric> metrics, IEnumerable<int> topK, int[] trainItemCounts)
     {
         _metrics = [.. metrics];
         _topK = [.. topK];
-        if (_metrics.FirstOrDefault(metric => !MetricName.All.Contains(metric)) is { } unknown)
-            throw new ArgumentException($"unknown metric {unknown}", nameof(metrics));
         if (_topK.Length == 0 || _topK.Min() < 1)
             throw new ArgumentException("every list length must be at least 1", nameof(topK));
         _trainCounts = trainItemCounts;
@@ -107,10 +103,10 @@ public sealed class MetricAccumulator
         if (Count == 0)
             throw new InvalidOperationException("metrics of no samples");
         var result = new OrderedDictionary<string, double>();
-        foreach (string metric in _metrics)
+        foreach (var metric in _metrics)
         {
-            string name = metric.ToLowerInvariant();
-            if (!MetricName.HasCutoff(metric))
+            string name = metric.ToString().ToLowerInvariant();
+            if (metric == Metric.GAUC)
             {
                 result[name] = _areaSamples == 0 ? double.NaN : _areas / _areaSamples;
                 continue;
@@ -121,18 +117,18 @@ public sealed class MetricAccumulator
         return result;
     }
 
-    private double Value(string metric, int i) => metric switch
+    private double Value(Metric metric, int i) => metric switch
     {
-        "Recall" or "Hit" => _hits[i] / Count,
-        "Precision" => _hits[i] / _topK[i] / Count,
-        "MRR" or "MAP" => _reciprocalRanks[i] / Count,
-        "NDCG" => _gains[i] / Count,
-        "AveragePopularity" => _popularity[i] / Count,
-        "TailPercentage" => _tail[i] / Count,
-        "ItemCoverage" => (double)_recommended[i].Count(c => c > 0) / _trainCounts.Length,
-        "GiniIndex" => GiniIndex(_recommended[i]),
-        "ShannonEntropy" => ShannonEntropy(_recommended[i]),
-        _ => throw new ArgumentException($"unknown metric {metric}", nameof(metric)),
+        Metric.Recall or Metric.Hit => _hits[i] / Count,
+        Metric.Precision => _hits[i] / _topK[i] / Count,
+        Metric.MRR or Metric.MAP => _reciprocalRanks[i] / Count,
+        Metric.NDCG => _gains[i] / Count,
+        Metric.AveragePopularity => _popularity[i] / Count,
+        Metric.TailPercentage => _tail[i] / Count,
+        Metric.ItemCoverage => (double)_recommended[i].Count(c => c > 0) / _trainCounts.Length,
+        Metric.GiniIndex => GiniIndex(_recommended[i]),
+        Metric.ShannonEntropy => ShannonEntropy(_recommended[i]),
+        _ => throw new ArgumentOutOfRangeException(nameof(metric), metric, "unknown metric"),
     };
 
     private static double GiniIndex(int[] counts)

@@ -1,4 +1,3 @@
-using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 
@@ -14,7 +13,7 @@ public class EvaluatorTests
     public void Full_mode_ranks_every_item_whatever_the_batch()
     {
         var (dataset, split, training) = Small(1, 25);
-        var metrics = new MetricAccumulator(MetricName.All, [3, 10], training.ItemCounts);
+        var metrics = new MetricAccumulator(Enum.GetValues<Metric>(), [3, 10], training.ItemCounts);
         var topItems = new int[10];
         var rank = new TargetRank[1];
         foreach (var sample in split.Test)
@@ -35,7 +34,8 @@ public class EvaluatorTests
     public void Sampled_mode_ranks_the_distinct_candidates(string text)
     {
         var (dataset, split, training) = Small(2, 25);
-        Assert.True(EvalMode.TryParse(text, out var mode));
+        Assert.True(EvaluationMode.TryParse(text, out var mode));
+        Assert.Equal(text, mode.ToString());
         var drawn = new Dictionary<Sample, int[]>();
         var spy = new SpyRanker(Ranker, drawn);
         var settings = new EvaluationSettings { Mode = mode, TopK = [1, 10, 20] };
@@ -65,9 +65,9 @@ public class EvaluatorTests
     }
 
     [Theory]
-    [InlineData(Candidates.Uniform)]
-    [InlineData(Candidates.Popularity)]
-    public void Candidates_follow_their_distribution(Candidates source)
+    [InlineData(CandidateSource.Uniform)]
+    [InlineData(CandidateSource.Popularity)]
+    public void Candidates_follow_their_distribution(CandidateSource source)
     {
         int[] counts = [0, 5, 0, 1, 10, 4];
         const int target = 3, draws = 200_000;
@@ -76,7 +76,7 @@ public class EvaluatorTests
         double total = counts.Sum() - counts[target];
         for (int item = 1; item < counts.Length; item++)
         {
-            double expected = item == target ? 0 : source == Candidates.Uniform ? 0.25 : counts[item] / total;
+            double expected = item == target ? 0 : source == CandidateSource.Uniform ? 0.25 : counts[item] / total;
             double share = (double)candidates.Skip(1).Count(c => c == item) / draws;
 
             // Five standard deviations.
@@ -92,7 +92,7 @@ public class EvaluatorTests
     {
         var dataset = SmallDatasets.Of(2, [1, 1, 1], [1, 1, 1, 1]);
         var split = SmallDatasets.LeaveOneOut(dataset);
-        Assert.True(EvalMode.TryParse(mode, out var parsed));
+        Assert.True(EvaluationMode.TryParse(mode, out var parsed));
         var training = TrainingStatistics.Count(dataset, split.Train);
         var result = Evaluator.Evaluate(Ranker, dataset, training, split.Test, new() { Mode = parsed, TopK = [10] });
         Assert.Equal(1, result["recall@10"]);
@@ -121,6 +121,15 @@ public class EvaluatorTests
         Assert.Equal(split.Test.Length, reports[^1].Done);
         Assert.All(reports, r => Assert.Equal(split.Test.Length, r.Total));
     }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("uni")]
+    [InlineData("pop0")]
+    [InlineData("uni-5")]
+    [InlineData("full100")]
+    [InlineData("100")]
+    public void Other_modes_are_refused(string text) => Assert.False(EvaluationMode.TryParse(text, out _));
 
     private static float Score(InteractionDataset dataset, Sample sample, int item)
     {

@@ -1,6 +1,4 @@
-using Bert4Rec.Configuration;
 using Bert4Rec.Data;
-using Bert4Rec.Evaluation;
 
 namespace Bert4Rec.Tests.Evaluation;
 
@@ -28,21 +26,33 @@ internal static class SmallDatasets
         var random = new Random(seed);
         int highest = Math.Max(itemCount - 2, 1);
         int Item() => 1 + (random.Next(highest) * random.Next(1, highest + 1) / highest);
-        int[] Sequence() => [.. Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => Item())];
-        return Of(itemCount, [.. Enumerable.Range(0, users).Select(_ => Sequence())]);
+        return Of(itemCount, [.. Enumerable.Range(0, users).Select(_ => Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => Item()).ToArray())]);
     }
 
     /// <summary>A user's last event to test, the one before it to valid, of users that have as many samples to spare.</summary>
-    public static DatasetSplit LeaveOneOut(InteractionDataset dataset) =>
-        Splitter.Split(dataset, new(new LeaveOneOut(Valid: true, Test: true), EvalMode.Full, EvalMode.Full));
+    public static DatasetSplit LeaveOneOut(InteractionDataset dataset)
+    {
+        List<Sample> train = [], valid = [], test = [];
+        for (int user = 1; user < dataset.UserCount; user++)
+        {
+            int first = dataset.UserOffsets[user] + 1, end = dataset.UserOffsets[user + 1];
+            for (int e = first; e < end; e++)
+            {
+                var part = e == end - 1 && end - first >= 2 ? test : e == end - 2 && end - first >= 3 ? valid : train;
+                part.Add(new(user, e));
+            }
+        }
+        return new([.. train], [.. valid], [.. test]);
+    }
 }
 
 /// <summary>Ranks by a score that a function gives, in the most obvious way.</summary>
-internal sealed class FunctionRanker(Func<InteractionDataset, Sample, int, float> score) : IRanker
+internal sealed class FunctionRanker(Func<InteractionDataset, Sample, int, float> score) : Bert4Rec.Evaluation.IRanker
 {
     public string Name => "function";
 
-    public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+    public void Rank(
+        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<Bert4Rec.Evaluation.TargetRank> ranks)
     {
         for (int i = 0; i < samples.Length; i++)
         {
