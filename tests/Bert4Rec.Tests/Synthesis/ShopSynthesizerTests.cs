@@ -140,7 +140,7 @@ public sealed class ShopSynthesizerTests : IDisposable
 
         (double Recall, double Ndcg) Evaluate(IRanker ranker)
         {
-            var result = Evaluator.Evaluate(ranker, dataset, training, split.Test, new() { Metrics = ["Recall", "NDCG"] });
+            var result = Evaluator.Evaluate(ranker, dataset, training, split.Test, new() { Metrics = [Metric.Recall, Metric.NDCG] });
             return (result["recall@10"], result["ndcg@10"]);
         }
     }

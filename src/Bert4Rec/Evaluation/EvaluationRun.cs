@@ -1,0 +1,73 @@
+using System.Diagnostics;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Inference;
+using Bert4Rec.Kernels;
+
+namespace Bert4Rec.Evaluation;
+
+/// <param name="Samples">Samples evaluated.</param>
+/// <param name="Seconds">Time taken.</param>
+/// <param name="Metrics">The model's.</param>
+/// <param name="Baselines">The same of each baseline, by its name.</param>
+public sealed record EvaluationResult(
+    int Samples,
+    double Seconds,
+    IReadOnlyDictionary<string, double> Metrics,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
+
+/// <summary>Evaluates a saved model beside the baselines.</summary>
+public static class EvaluationRun
+{
+    /// <param name="directory">Folder of the model.</param>
+    /// <param name="config">Settings; those of evaluation may differ from the ones the model was trained with.</param>
+    /// <param name="part">valid or test.</param>
+    /// <param name="device">auto or cpu.</param>
+    /// <param name="threads">0 for one a core.</param>
+    /// <param name="progress">Told after each batch.</param>
+    /// <param name="cancellation">Looked at before each ranker.</param>
+    /// <exception cref="InputException">The folder or the settings are wrong, or the part is empty.</exception>
+    public static EvaluationResult Evaluate(
+        string directory, RunConfig config, string part, string device, int threads, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var folder = ModelFolder.Load(directory, config, progress);
+        var split = Splitter.Split(folder.Dataset, config.EvalArgs);
+        var (samples, mode) = part == "valid" ? (split.Valid, config.EvalArgs.ValidMode) : (split.Test, config.EvalArgs.TestMode);
+        using var devices = new DeviceSet(device, threads);
+        using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
+        parameters.Upload(folder.Parameters);
+        using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
+        cancellation.ThrowIfCancellationRequested();
+        var (metrics, baselines) = WithBaselines(
+            ranker, folder.Dataset, split, TrainingStatistics.Count(folder.Dataset, split.Train), samples, Settings(config, mode), progress);
+        return new(samples.Length, clock.Elapsed.TotalSeconds, metrics, baselines);
+    }
+
+    internal static EvaluationSettings Settings(RunConfig config, EvaluationMode mode)
+    {
+        var settings = new EvaluationSettings { Mode = mode, BatchSize = config.EvalBatchSize, Seed = (ulong)config.Seed };
+        // The metric that chooses the model is computed whether it is listed or not.
+        return settings with
+        {
+            Metrics = [.. config.Metrics.Append(config.ValidMetricKind).Distinct()],
+            TopK = [.. config.TopK.Concat(config.ValidMetricCutoff > 0 ? [config.ValidMetricCutoff] : []).Distinct()],
+        };
+    }
+
+    /// <summary>The model's metrics, and those of popularity, 'the last item again' and a Markov chain on the same samples.</summary>
+    internal static (Dictionary<string, double> Model, Dictionary<string, IReadOnlyDictionary<string, double>> Baselines) WithBaselines(
+        IRanker model,
+        InteractionDataset dataset,
+        DatasetSplit split,
+        TrainingStatistics statistics,
+        Sample[] samples,
+        EvaluationSettings settings,
+        IProgress<ProgressUpdate>? progress)
+    {
+        IRanker[] baselines = [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
+        return (
+            Evaluator.Evaluate(model, dataset, statistics, samples, settings, progress).ToDictionary(),
+            baselines.ToDictionary(baseline => baseline.Name, baseline => Evaluator.Evaluate(baseline, dataset, statistics, samples, settings, progress)));
+    }
+}

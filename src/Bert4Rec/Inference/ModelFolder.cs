@@ -1,0 +1,147 @@
+using System.Security.Cryptography;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Model;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Inference;
+
+/// <summary>
+/// A trained model's folder, whole in itself: the parameters under RecBole's names, the config, both vocabularies with the items' fields, and
+/// the events that histories are read from. The model file names the others by checksum, so that none can be swapped or altered unseen.
+/// </summary>
+internal sealed class ModelFolder
+{
+    public const string ModelFileName = "model.safetensors";
+    public const string ConfigFileName = "config.yaml";
+
+    private const string UsersFileName = "users.txt";
+    private const string ItemsFileName = "items.tsv";
+    private const string EventsFileName = "events.safetensors";
+    private static readonly string[] s_companions = [UsersFileName, ItemsFileName, EventsFileName];
+
+    private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters)
+    {
+        Config = config;
+        Dataset = dataset;
+        Layout = layout;
+        Parameters = parameters;
+    }
+
+    public RunConfig Config { get; }
+
+    public InteractionDataset Dataset { get; }
+
+    public ParameterLayout Layout { get; }
+
+    /// <summary>[Layout.Length]</summary>
+    public float[] Parameters { get; }
+
+    /// <summary>Writes everything but the model, before training.</summary>
+    public static void SaveData(string directory, RunConfig config, InteractionDataset dataset)
+    {
+        OutputFile.WriteText(Path.Combine(directory, ConfigFileName), config.ToYaml());
+        OutputFile.WriteText(Path.Combine(directory, UsersFileName), Lines(dataset.UserCount, user => dataset.Users[user]));
+        var fields = dataset.ItemFields;
+        int columns = fields?.Fields.Count ?? 0;
+        string header = string.Join('\t', [config.ItemIdField, .. fields?.Fields ?? []]) + "\n";
+        OutputFile.WriteText(
+            Path.Combine(directory, ItemsFileName),
+            header + Lines(
+                dataset.ItemCount,
+                item => string.Join('\t', [dataset.Items[item], .. Enumerable.Range(0, columns).Select(column => fields![item, column] ?? "")])));
+        SafeTensors.Write(
+            Path.Combine(directory, EventsFileName),
+            [
+                NamedTensor.Of("user_offsets", [dataset.UserOffsets.Length], dataset.UserOffsets),
+                NamedTensor.Of("items", [dataset.EventItems.Length], dataset.EventItems),
+            ]);
+
+        static string Lines(int count, Func<int, string> line) => string.Concat(Enumerable.Range(1, count - 1).Select(id => line(id) + "\n"));
+    }
+
+    /// <summary>Writes the model, to stand beside what <see cref="SaveData"/> wrote.</summary>
+    public static void SaveModel(string directory, RunConfig config, ParameterLayout layout, float[] parameters)
+    {
+        var metadata = s_companions.ToDictionary(name => $"sha256 of {name}", name => Hash(Path.Combine(directory, name)));
+        metadata["config"] = config.ToYaml();
+        SafeTensors.Write(
+            Path.Combine(directory, ModelFileName),
+            layout.Entries.Select(entry => NamedTensor.Of(entry.Name, entry.Shape, parameters.AsMemory((int)entry.Offset, (int)entry.Length))),
+            metadata);
+    }
+
+    /// <summary>
+    /// Loads a folder that training wrote; or one with a state dict of RecBole as model.safetensors, whose items are then those of the
+    /// config's dataset, in RecBole's order.
+    /// </summary>
+    /// <param name="directory">The folder.</param>
+    /// <param name="config">The settings to evaluate with; null for those the model was trained with.</param>
+    /// <exception cref="InputException">A file is missing, damaged or altered, or does not fit the config.</exception>
+    public static ModelFolder Load(string directory, RunConfig? config, IProgress<ProgressUpdate>? progress = null)
+    {
+        string path = Path.Combine(directory, ModelFileName);
+        if (!File.Exists(path))
+            throw new InputException($"{directory}: no {ModelFileName} in it; give the --output folder of a training run");
+        using var file = SafeTensors.Read(path);
+        bool isOurs = file.Metadata.ContainsKey($"sha256 of {EventsFileName}");
+        config ??= RunConfig.Load([Path.Combine(directory, ConfigFileName)], []);
+        if (isOurs)
+            CheckCompanions(directory, path, file);
+        var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);
+        var layout = new ParameterLayout(Training.TrainerSettings.Of(config, dataset.ItemCount).Shape);
+        var parameters = new float[layout.Length];
+        foreach (var entry in layout.Entries)
+        {
+            var shape = file.Shape(entry.Name);
+            if (!shape.SequenceEqual(entry.Shape))
+            {
+                throw new InputException(
+                    $"{path}: {entry.Name} is [{string.Join(", ", shape)}], but the config and its {dataset.ItemCount} items make it "
+                    + $"[{string.Join(", ", entry.Shape)}]");
+            }
+            file.ReadFloats(entry.Name).CopyTo(parameters, entry.Offset);
+        }
+        return new(config, dataset, layout, parameters);
+    }
+
+    private static void CheckCompanions(string directory, string path, SafeTensorsFile file)
+    {
+        foreach (string name in s_companions)
+        {
+            string companion = Path.Combine(directory, name);
+            if (!File.Exists(companion))
+                throw new InputException($"{companion}: missing; it belongs to {path}");
+            if (file.Metadata[$"sha256 of {name}"] != Hash(companion))
+                throw new InputException($"{companion}: not the file that {path} was saved with (its SHA-256 differs); restore it");
+        }
+    }
+
+    private static InteractionDataset LoadData(string directory, RunConfig config)
+    {
+        Vocabulary users = new(), items = new();
+        foreach (string token in File.ReadLines(Path.Combine(directory, UsersFileName)))
+            users.GetOrAdd(token);
+        string[] lines = File.ReadAllLines(Path.Combine(directory, ItemsFileName));
+        string[] fields = lines[0].Split('\t')[1..];
+        var values = fields.Select(_ => new string?[lines.Length]).ToArray();
+        for (int id = 1; id < lines.Length; id++)
+        {
+            string[] cells = lines[id].Split('\t');
+            items.GetOrAdd(cells[0]);
+            for (int field = 0; field < fields.Length; field++)
+                values[field][id] = cells[field + 1].Length == 0 ? null : cells[field + 1];
+        }
+        using var events = SafeTensors.Read(Path.Combine(directory, EventsFileName));
+        return new InteractionDataset(users, items, events.ReadInts("user_offsets"), events.ReadInts("items"))
+        {
+            ItemFields = fields.Length == 0 ? null : new ItemTable(fields, values),
+        };
+    }
+
+    private static string Hash(string path)
+    {
+        using var stream = File.OpenRead(path);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+}

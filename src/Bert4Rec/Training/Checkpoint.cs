@@ -1,0 +1,65 @@
+using System.Text.Json;
+using Bert4Rec.Kernels;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Training;
+
+/// <summary>
+/// The whole state of a run after an epoch. Everything random is a function of (seed, epoch, step), so the numbers below and the progress
+/// are all that a run needs to end with the same bits as one that was never stopped.
+/// </summary>
+internal static class Checkpoint
+{
+    public const string FileName = "checkpoint.safetensors";
+
+    private const string ProgressKey = "progress";
+
+    public static void Save(string directory, Trainer trainer, float[] best, TrainingProgress progress)
+    {
+        int[] shape = [best.Length];
+        SafeTensors.Write(
+            Path.Combine(directory, FileName),
+            [
+                NamedTensor.Of("parameters", shape, Read(trainer.Parameters)),
+                NamedTensor.Of("first_moments", shape, Read(trainer.FirstMoments)),
+                NamedTensor.Of("second_moments", shape, Read(trainer.SecondMoments)),
+                NamedTensor.Of("best_parameters", shape, best),
+            ],
+            new Dictionary<string, string> { [ProgressKey] = JsonSerializer.Serialize(progress) });
+    }
+
+    /// <summary>Sets the trainer and <paramref name="best"/> to the saved state.</summary>
+    /// <returns>Null where there is no checkpoint.</returns>
+    /// <exception cref="InputException">The file is damaged, or of another model.</exception>
+    public static TrainingProgress? TryLoad(string directory, Trainer trainer, float[] best)
+    {
+        string path = Path.Combine(directory, FileName);
+        if (!File.Exists(path))
+            return null;
+        using var file = SafeTensors.Read(path);
+        if (!file.Metadata.TryGetValue(ProgressKey, out string? text))
+            throw new InputException($"{path}: not a checkpoint of bert4rec; remove it to train from the beginning");
+        trainer.Parameters.Upload(Values("parameters"));
+        trainer.FirstMoments.Upload(Values("first_moments"));
+        trainer.SecondMoments.Upload(Values("second_moments"));
+        Values("best_parameters").CopyTo(best, 0);
+        var progress = JsonSerializer.Deserialize<TrainingProgress>(text)!;
+        trainer.Step = progress.Step;
+        return progress;
+
+        float[] Values(string name)
+        {
+            float[] values = file.ReadFloats(name);
+            return values.Length == best.Length
+                ? values
+                : throw new InputException($"{path}: {name} has {values.Length} values, the model of config.yaml {best.Length}");
+        }
+    }
+
+    private static float[] Read(DeviceBuffer<float> buffer)
+    {
+        var values = new float[buffer.Length];
+        buffer.Download(values);
+        return values;
+    }
+}

@@ -1,0 +1,50 @@
+using System.Text.Json.Serialization;
+
+namespace Bert4Rec.Training;
+
+/// <summary>
+/// Remembers the best validation, and says when it has not been reached again for more than <c>stopping_step</c> validations. Equalling the
+/// best counts as reaching it, as in RecBole.
+/// </summary>
+internal sealed class EarlyStopping
+{
+    /// <summary>0 before the first validation.</summary>
+    public int BestEpoch { get; set; }
+
+    public double BestValue { get; set; }
+
+    /// <summary>Validations since the best one.</summary>
+    public int Misses { get; set; }
+
+    public Dictionary<string, double> BestMetrics { get; set; } = [];
+
+    /// <summary>Takes a validation in; true if it is the best so far.</summary>
+    public bool Observe(int epoch, double value, IReadOnlyDictionary<string, double> metrics, bool bigger)
+    {
+        if (BestEpoch > 0 && (bigger ? value < BestValue : value > BestValue))
+        {
+            Misses++;
+            return false;
+        }
+        (BestEpoch, BestValue, Misses) = (epoch, value, 0);
+        BestMetrics = metrics.ToDictionary();
+        return true;
+    }
+
+    public bool ShouldStop(int stoppingStep) => Misses > stoppingStep;
+}
+
+/// <summary>How far a run is: what a checkpoint holds beside the numbers.</summary>
+internal sealed class TrainingProgress
+{
+    public int Epoch { get; set; }
+
+    public int Step { get; set; }
+
+    public bool Finished { get; set; }
+
+    public EarlyStopping Stopping { get; set; } = new();
+
+    [JsonIgnore]
+    public bool HasBest => Stopping.BestEpoch > 0;
+}

@@ -1,0 +1,48 @@
+namespace Bert4Rec.Training;
+
+/// <summary>Where and on what a run trains.</summary>
+/// <param name="OutputDirectory">Gets the model, the logs and the checkpoint.</param>
+/// <param name="Device">auto or cpu.</param>
+/// <param name="Threads">0 for one a core.</param>
+/// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
+public sealed record RunOptions(string OutputDirectory, string Device, int Threads, bool Resume);
+
+/// <summary>What is about to be trained. Users and items without padding.</summary>
+public sealed record TrainingStart(
+    string Dataset,
+    int Users,
+    int Items,
+    long Interactions,
+    int TrainSamples,
+    int ValidSamples,
+    int TestSamples,
+    long Parameters,
+    string Device,
+    int Threads);
+
+/// <summary>A line of metrics.jsonl.</summary>
+/// <param name="Epoch">From 1.</param>
+/// <param name="Loss">Mean of the batches' mean losses.</param>
+/// <param name="Seconds">Of training, without validation.</param>
+/// <param name="TokensPerSecond">Events trained on.</param>
+/// <param name="Valid">Metrics by name, or null where the epoch was not validated.</param>
+/// <param name="IsBest">No validation so far was better.</param>
+public sealed record EpochReport(
+    int Epoch, double Loss, double Seconds, double TokensPerSecond, IReadOnlyDictionary<string, double>? Valid, bool IsBest);
+
+/// <summary>How a run ended.</summary>
+/// <param name="Epochs">Epochs trained.</param>
+/// <param name="BestEpoch">The one whose parameters were kept.</param>
+/// <param name="Seconds">This call took, data and test included.</param>
+/// <param name="Parameters">Trainable ones.</param>
+/// <param name="BestValid">Validation metrics of the best epoch.</param>
+/// <param name="Test">Test metrics of the best parameters.</param>
+/// <param name="Baselines">The baselines' test metrics, by their names.</param>
+public sealed record TrainingResult(
+    int Epochs,
+    int BestEpoch,
+    double Seconds,
+    long Parameters,
+    IReadOnlyDictionary<string, double> BestValid,
+    IReadOnlyDictionary<string, double> Test,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);

@@ -1,0 +1,151 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Training;
+
+/// <summary>A whole run: data, epochs with validation and checkpoints, the test of the best model, and the files that it leaves.</summary>
+public static class TrainingSession
+{
+    public const string ConfigFileName = ModelFolder.ConfigFileName;
+
+    private const string MetricsFileName = "metrics.jsonl";
+    private const string ResultFileName = "result.json";
+
+    private static readonly JsonSerializerOptions Lines = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+    private static readonly JsonSerializerOptions Indented = new(Lines) { WriteIndented = true };
+
+    /// <param name="config">The settings.</param>
+    /// <param name="options">Where and on what.</param>
+    /// <param name="progress">Told of everything that takes time.</param>
+    /// <param name="onStart">Told once the data is there.</param>
+    /// <param name="onEpoch">Told after each epoch, once its checkpoint is written.</param>
+    /// <param name="cancellation">Stops after the current step; the last whole epoch can be resumed.</param>
+    /// <exception cref="InputException">Wrong data or settings, or a loss that is no longer a number.</exception>
+    /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
+    public static TrainingResult Train(
+        RunConfig config,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        Action<TrainingStart>? onStart,
+        Action<EpochReport>? onEpoch,
+        CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var dataset = DatasetLoader.Load(config, progress);
+        var split = Splitter.Split(dataset, config.EvalArgs);
+        if (split.Train.Length == 0)
+            throw new InputException("no training samples: the split leaves none (a user needs two events to teach anything)");
+        var sequences = config.RecboleCompatible
+            ? TrainingSequences.Prefixes(dataset, split, config.MaximumItemListLength)
+            : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
+
+        using var device = new DeviceSet(options.Device, options.Threads);
+        using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
+        using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, trainer.Parameters, config.RecboleCompatible);
+        var statistics = TrainingStatistics.Count(dataset, split.Train);
+        string directory = options.OutputDirectory;
+        var best = new float[trainer.Layout.Length];
+        var state = options.Resume ? Checkpoint.TryLoad(directory, trainer, best) ?? new() : new();
+        if (state.Epoch == 0)
+            ModelFolder.SaveData(directory, config, dataset);
+        onStart?.Invoke(new(
+            config.Dataset ?? config.DataPath,
+            dataset.UserCount - 1,
+            dataset.ItemCount - 1,
+            dataset.EventItems.Length,
+            split.Train.Length,
+            split.Valid.Length,
+            split.Test.Length,
+            trainer.Layout.Length,
+            device.Kernels[0].Name,
+            device.Kernels.Count));
+
+        using (var log = new MetricsLog(directory, state.Epoch))
+        {
+            while (!state.Finished && state.Epoch < config.Epochs)
+            {
+                var epochClock = Stopwatch.StartNew();
+                var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
+                state.Step = trainer.Step;
+                double seconds = epochClock.Elapsed.TotalSeconds;
+                IReadOnlyDictionary<string, double>? valid = null;
+                bool isBest = split.Valid.Length == 0;
+                if (!isBest && state.Epoch % config.EvalStep == 0)
+                {
+                    valid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, EvaluationRun.Settings(config, config.EvalArgs.ValidMode), progress);
+                    double value = Math.Round(valid[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
+                    isBest = state.Stopping.Observe(state.Epoch, value, valid, config.ValidMetricBigger);
+                }
+                if (isBest)
+                {
+                    trainer.Parameters.Download(best);
+                    ModelFolder.SaveModel(directory, config, trainer.Layout, best);
+                }
+                state.Finished = state.Stopping.ShouldStop(config.StoppingStep);
+                var report = new EpochReport(state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
+                log.Write(report);
+                Checkpoint.Save(directory, trainer, best, state);
+                onEpoch?.Invoke(report);
+            }
+        }
+
+        if (!state.HasBest)
+        {
+            // No validation chose: the last parameters are the model.
+            trainer.Parameters.Download(best);
+            ModelFolder.SaveModel(directory, config, trainer.Layout, best);
+        }
+        trainer.Parameters.Upload(best);
+        var (test, baselines) = split.Test.Length == 0
+            ? ([], [])
+            : EvaluationRun.WithBaselines(ranker, dataset, split, statistics, split.Test, EvaluationRun.Settings(config, config.EvalArgs.TestMode), progress);
+        var result = new TrainingResult(
+            state.Epoch,
+            state.HasBest ? state.Stopping.BestEpoch : state.Epoch,
+            clock.Elapsed.TotalSeconds,
+            trainer.Layout.Length,
+            state.Stopping.BestMetrics,
+            test,
+            baselines);
+        // Without the time taken: the same run gives the same file.
+        OutputFile.WriteText(
+            Path.Combine(directory, ResultFileName),
+            JsonSerializer.Serialize(new { result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines }, Indented) + "\n");
+        return result;
+    }
+
+    /// <summary>metrics.jsonl and the TensorBoard events, of epochs that a checkpoint stands behind.</summary>
+    private sealed class MetricsLog : IDisposable
+    {
+        private readonly StreamWriter _lines;
+        private readonly TensorBoardWriter _board;
+
+        public MetricsLog(string directory, int epochsDone)
+        {
+            string path = Path.Combine(directory, MetricsFileName);
+            string[] kept = epochsDone > 0 && File.Exists(path) ? [.. File.ReadLines(path).Take(epochsDone)] : [];
+            OutputFile.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
+            _lines = new StreamWriter(path, append: true) { NewLine = "\n", AutoFlush = true };
+            _board = new TensorBoardWriter(directory, epochsDone > 0 ? epochsDone : null);
+        }
+
+        public void Write(EpochReport report)
+        {
+            _lines.WriteLine(JsonSerializer.Serialize(report, Lines));
+            _board.WriteScalar("train/loss", report.Epoch, report.Loss);
+            foreach (var (name, value) in report.Valid ?? new Dictionary<string, double>())
+                _board.WriteScalar($"valid/{name}", report.Epoch, value);
+        }
+
+        public void Dispose()
+        {
+            _lines.Dispose();
+            _board.Dispose();
+        }
+    }
+}
