@@ -27,7 +27,8 @@ public abstract class TrainingSequences
     /// <summary>
     /// Our way: a user's training events, the target of the last training sample included, cut into windows of
     /// <paramref name="maximumLength"/>. Where a user has more events than that, the first cut is drawn anew for each epoch, so that over
-    /// the epochs events meet different neighbours. A window of a single event teaches nothing and is left out.
+    /// the epochs events meet different neighbours. Where there are fewer, every other epoch or so takes only the first few, so that over the
+    /// epochs each event has been the last one. A window of a single event teaches nothing and is left out.
     /// </summary>
     public static TrainingSequences Windows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
         new WindowSequences(dataset, split, maximumLength, (ulong)seed);
@@ -81,8 +82,15 @@ public abstract class TrainingSequences
         {
             foreach (var (user, events) in _users)
             {
+                var (coin, place) = Draw(epoch, user);
                 int end = events.Start + events.Length;
-                int cut = events.Length <= _maximumLength ? end : events.Start + FirstCut(epoch, user);
+                if (events.Length <= _maximumLength)
+                {
+                    int length = (coin & 1) == 0 ? events.Length : 2 + Scale(place, events.Length - 1);
+                    sequences.Add(events with { Length = length });
+                    continue;
+                }
+                int cut = events.Start + Scale(place, _maximumLength);
                 for (int start = events.Start; start < end; start = cut, cut = Math.Min(cut + _maximumLength, end))
                 {
                     if (cut - start > 1)
@@ -91,11 +99,13 @@ public abstract class TrainingSequences
             }
         }
 
-        /// <summary>Even over [0, maximum length): ⌊word · length / 2³²⌋.</summary>
-        private int FirstCut(int epoch, int user)
+        private (uint Coin, uint Place) Draw(int epoch, int user)
         {
-            uint word = Philox.Block((uint)user, (uint)epoch, Stream, 0, _seed).X;
-            return (int)((ulong)word * (ulong)_maximumLength >> 32);
+            var (place, coin, _, _) = Philox.Block((uint)user, (uint)epoch, Stream, 0, _seed);
+            return (coin, place);
         }
+
+        /// <summary>Even over [0, bound).</summary>
+        private static int Scale(uint word, int bound) => (int)((ulong)word * (ulong)bound >> 32);
     }
 }
