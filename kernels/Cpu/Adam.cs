@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>Adam over flat buffers: one pass that reads four arrays and writes four, and so runs at the speed of memory.</summary>
@@ -28,22 +30,20 @@ internal static unsafe class AdamOptimizer<S, V>
         }
     }
 
-    /// <summary>Σ x²: vectors over a block, the blocks in double precision.</summary>
+    /// <summary>Σ x², each square in double precision: a gradient that explodes must not look infinite before its norm is clipped.</summary>
     public static double SumOfSquares(float* x, long length)
     {
-        const int Block = 1024;
-        double total = 0;
-        for (long start = 0; start < length; start += Block)
+        Vector<double> sum0 = Vector<double>.Zero, sum1 = Vector<double>.Zero;
+        long i = 0;
+        for (; i + Vector<float>.Count <= length; i += Vector<float>.Count)
         {
-            int count = (int)Math.Min(Block, length - start);
-            var sum = S.Broadcast(0);
-            for (int i = 0; i < count; i += S.Width)
-            {
-                var value = Simd<S, V>.LoadFirst(x + start + i, count - i);
-                sum = S.MultiplyAdd(value, value, sum);
-            }
-            total += S.Sum(sum);
+            Vector.Widen(Vector.Load(x + i), out var low, out var high);
+            sum0 += low * low;
+            sum1 += high * high;
         }
+        double total = Vector.Sum(sum0 + sum1);
+        for (; i < length; i++)
+            total += (double)x[i] * x[i];
         return total;
     }
 }

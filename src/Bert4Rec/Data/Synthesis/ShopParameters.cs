@@ -7,11 +7,11 @@ namespace Bert4Rec.Data.Synthesis;
 /// </summary>
 public sealed record ShopParameters
 {
-    public int Users { get; init; } = 9_600;
+    public int Users { get; init; } = 24_000;
 
     public int Items { get; init; } = 500;
 
-    public int Interactions { get; init; } = 60_000;
+    public int Interactions { get; init; } = 150_000;
 
     public ulong Seed { get; init; } = 2020;
 
