@@ -32,9 +32,16 @@ internal static class Application
         if (parsed.Action is ParseErrorAction usage)
         {
             usage.ShowHelp = args.Length == 0;
-            parsed.Invoke(new InvocationConfiguration { Output = terminal.Error, Error = terminal.Error });
-            if (args.Length > 0)
-                terminal.Error.WriteLine($"see: {CommandPath(parsed)} --help");
+            using var text = new StringWriter();
+            parsed.Invoke(new InvocationConfiguration { Output = text, Error = text });
+            if (usage.ShowHelp)
+            {
+                terminal.Error.Write(text);
+                return WrongUsage;
+            }
+            foreach (string line in text.ToString().ReplaceLineEndings("\n").Split('\n').Where(line => line.Length > 0))
+                terminal.Error.WriteLine(line);
+            terminal.Error.WriteLine($"see: {CommandPath(parsed)} --help");
             return WrongUsage;
         }
         try

@@ -1,5 +1,9 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Numerics;
 using Bert4Rec.Configuration;
+using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli;
 
@@ -44,7 +48,7 @@ internal static class CommonOptions
         return option;
     }
 
-    public static Option<int> Threads() => Positive(new("--threads")
+    public static Option<int> Threads() => Whole(minimum: 1, new Option<int>("--threads")
     {
         Description = "Threads to use.",
         HelpName = "N",
@@ -55,6 +59,7 @@ internal static class CommonOptions
     {
         Description = "Seed of every random number; the same seed, device and threads give the same bits.",
         HelpName = "N",
+        CustomParser = argument => ParseWhole(argument, "--seed", minimum: 0),
     };
 
     public static Option<bool> Json() => new("--json")
@@ -69,14 +74,11 @@ internal static class CommonOptions
         Required = true,
     };
 
-    /// <summary>Refuses values below 1.</summary>
-    public static Option<int> Positive(Option<int> option)
+    /// <summary>Takes whole numbers from a minimum on.</summary>
+    public static Option<T> Whole<T>(T minimum, Option<T> option)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
     {
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens.Count > 0 && int.TryParse(result.Tokens[0].Value, out int value) && value < 1)
-                result.AddError($"{option.Name} must be at least 1, not {value}.");
-        });
+        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum);
         return option;
     }
 
@@ -86,6 +88,17 @@ internal static class CommonOptions
         ? throw new InputException($"the device {device} is not available in this build; use --device cpu")
         : "cpu";
 
+    /// <summary>The config that a training run left in its folder.</summary>
+    /// <exception cref="InputException">There is none.</exception>
+    public static string ConfigOfRun(string directory)
+    {
+        string path = Path.Combine(directory, TrainingSession.ConfigFileName);
+        return File.Exists(path)
+            ? path
+            : throw new InputException(
+                $"{directory}: no {TrainingSession.ConfigFileName} in it; give the --output folder of a training run");
+    }
+
     /// <summary>Loads a config and prints its warnings.</summary>
     public static RunConfig LoadConfig(IReadOnlyList<string> files, IReadOnlyList<string> settings, int? seed, Terminal terminal)
     {
@@ -93,6 +106,16 @@ internal static class CommonOptions
         foreach (string warning in config.Warnings)
             terminal.Warn(warning);
         return config;
+    }
+
+    private static T ParseWhole<T>(ArgumentResult argument, string option, T minimum)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
+    {
+        string text = argument.Tokens[0].Value;
+        if (T.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out T value) && value >= minimum)
+            return value;
+        argument.AddError($"{option} must be a whole number from {minimum} to {T.MaxValue}, not '{text}'.");
+        return default;
     }
 
     private static bool IsAccelerator(string device)

@@ -44,7 +44,7 @@ internal static class Report
             table.AddEmptyRow();
         foreach (string metric in model.Keys.Where(name => !IsHeadline(name)))
             AddRow(metric, Style.Plain);
-        Terminal.Draw(writer, isTerminal).Write(table);
+        WriteTable(writer, isTerminal, table);
 
         void AddRow(string metric, Style style)
         {
@@ -53,6 +53,21 @@ internal static class Report
         }
 
         string Format(double value) => value.ToString($"F{decimals}");
+    }
+
+    /// <summary>Draws a table; where nobody watches, without the spaces that fill its lines up.</summary>
+    public static void WriteTable(TextWriter writer, bool isTerminal, Table table)
+    {
+        if (isTerminal)
+        {
+            Terminal.Draw(writer, isTerminal).Write(table);
+            return;
+        }
+        using var text = new StringWriter();
+        Terminal.Draw(text, isTerminal).Write(table);
+        using var lines = new StringReader(text.ToString());
+        while (lines.ReadLine() is string line)
+            writer.WriteLine(line.TrimEnd());
     }
 
     /// <summary>The two figures that papers compare.</summary>

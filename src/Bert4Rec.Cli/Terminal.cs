@@ -30,6 +30,9 @@ internal sealed record Terminal(TextWriter Out, TextWriter Error, TextReader In,
 
     public void Warn(string message) => Error.WriteLine($"warning: {OneLine(message)}");
 
+    /// <summary>A path, fit for a command line that is printed.</summary>
+    public static string Quote(string path) => path.Contains(' ') ? $"\"{path}\"" : path;
+
     /// <summary>What a file contained may stand in a message; it must not break the line.</summary>
     public static string OneLine(string message) => message.ReplaceLineEndings(" ");
 }

@@ -23,7 +23,7 @@ internal static class DevicesCommand
             var table = new Table { Border = TableBorder.Simple };
             table.AddColumns("device", "name", "vectors", "threads");
             table.AddRow(new Text(cpu.device), new Text(cpu.name), new Text($"{cpu.vectorBits} bits"), new Text($"{cpu.threads}"));
-            Terminal.Draw(terminal.Out, terminal.OutIsTerminal).Write(table);
+            Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
             return Application.Success;
         });
         return command;

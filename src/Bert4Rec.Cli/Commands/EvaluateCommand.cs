@@ -1,7 +1,6 @@
 using System.CommandLine;
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
-using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -31,7 +30,7 @@ internal static class EvaluateCommand
             string directory = parsed.GetRequiredValue(model);
             string part = parsed.GetRequiredValue(split);
             string runDevice = CommonOptions.ResolveDevice(parsed.GetRequiredValue(device));
-            string[] files = [Path.Combine(directory, TrainingSession.ConfigFileName), .. parsed.GetValue(config) ?? []];
+            string[] files = [CommonOptions.ConfigOfRun(directory), .. parsed.GetValue(config) ?? []];
             RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
 
             var progress = new ProgressReporter(terminal);

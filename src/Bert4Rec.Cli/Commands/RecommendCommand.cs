@@ -36,7 +36,7 @@ internal static class RecommendCommand
             Description = "A file with a history a line, or '-' for standard input; an id and a TAB may stand before the tokens.",
             HelpName = "FILE",
         };
-        Option<int> k = CommonOptions.Positive(new("-k", "--top")
+        Option<int> k = CommonOptions.Whole(minimum: 1, new Option<int>("-k", "--top")
         {
             Description = "Items to recommend.",
             HelpName = "K",
@@ -75,9 +75,9 @@ internal static class RecommendCommand
                     if (asJson)
                         WriteJson(terminal.Out, batch[i], lists[i], unknown[i], isEmpty);
                     else if (asTable)
-                        WriteTable(terminal, lists[i]);
+                        WriteTable(terminal, lists[i], ScoreFormat(isEmpty));
                     else
-                        WriteTsv(terminal.Out, batch[i], lists[i], withHeader: isFirst);
+                        WriteTsv(terminal.Out, batch[i], lists[i], ScoreFormat(isEmpty), withHeader: isFirst);
                     isFirst = false;
                 }
             }
@@ -125,7 +125,7 @@ internal static class RecommendCommand
             items = list.Select(item => new { item.Token, item.Score, fields = item.Fields.ToDictionary() }),
         });
 
-    private static void WriteTable(Terminal terminal, IReadOnlyList<Recommendation> list)
+    private static void WriteTable(Terminal terminal, IReadOnlyList<Recommendation> list, string scoreFormat)
     {
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("item");
@@ -133,12 +133,16 @@ internal static class RecommendCommand
         foreach (var field in list.Count > 0 ? list[0].Fields : [])
             table.AddColumn(new TableColumn(new Text(field.Key)));
         foreach (Recommendation item in list)
-            table.AddRow([new Text(item.Token), new Text($"{item.Score:F4}"), .. item.Fields.Select(field => new Text(field.Value))]);
-        Terminal.Draw(terminal.Out, isTerminal: true).Write(table);
+            table.AddRow([new Text(item.Token), new Text(item.Score.ToString(scoreFormat)), .. item.Fields.Select(field => new Text(field.Value))]);
+        Report.WriteTable(terminal.Out, isTerminal: true, table);
     }
 
+    /// <summary>The score of a popular item is a count.</summary>
+    private static string ScoreFormat(bool isPopularity) => isPopularity ? "F0" : "F4";
+
     /// <summary>One line an item; with the history's id in front where there can be several.</summary>
-    private static void WriteTsv(TextWriter writer, History history, IReadOnlyList<Recommendation> list, bool withHeader)
+    private static void WriteTsv(
+        TextWriter writer, History history, IReadOnlyList<Recommendation> list, string scoreFormat, bool withHeader)
     {
         string[] id = history.Id is null ? [] : [history.Id];
         if (withHeader)
@@ -147,7 +151,7 @@ internal static class RecommendCommand
             WriteRow([.. idHeader, "item", "score", .. list.Count > 0 ? list[0].Fields.Select(field => field.Key) : []]);
         }
         foreach (Recommendation item in list)
-            WriteRow([.. id, item.Token, $"{item.Score:F4}", .. item.Fields.Select(field => field.Value)]);
+            WriteRow([.. id, item.Token, item.Score.ToString(scoreFormat), .. item.Fields.Select(field => field.Value)]);
 
         void WriteRow(IEnumerable<string> cells) => writer.WriteLine(string.Join('\t', cells));
     }

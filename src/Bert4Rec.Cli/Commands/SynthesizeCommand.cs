@@ -12,12 +12,12 @@ internal static class SynthesizeCommand
         Option<int> users = Count("--users", "Customers.", defaults.Users);
         Option<int> items = Count("--items", "Items in the catalogue.", defaults.Items);
         Option<int> interactions = Count("--interactions", "Purchases in all.", defaults.Interactions);
-        var seed = new Option<ulong>("--seed")
+        Option<ulong> seed = CommonOptions.Whole(minimum: 0UL, new Option<ulong>("--seed")
         {
             Description = "The same seed gives the same files.",
             HelpName = "N",
             DefaultValueFactory = _ => defaults.Seed,
-        };
+        });
         var output = new Option<string>("--output", "-o")
         {
             Description = "Folder for the files.",
@@ -67,12 +67,13 @@ internal static class SynthesizeCommand
                 + $"{parameters.Interactions:N0} interactions");
             terminal.Out.WriteLine(
                 $"the best possible, knowing the shop's probabilities: Recall@10 {oracle.Expected.Recall:F4}, NDCG@10 {oracle.Expected.Ndcg:F4}");
+            terminal.Out.WriteLine($"try: bert4rec train --set data_path={Terminal.Quote(directory)} --set dataset={Terminal.Quote(dataset)}");
             return Application.Success;
         });
         return command;
     }
 
-    private static Option<int> Count(string name, string description, int defaultValue) => CommonOptions.Positive(new(name)
+    private static Option<int> Count(string name, string description, int defaultValue) => CommonOptions.Whole(minimum: 1, new Option<int>(name)
     {
         Description = description,
         HelpName = "N",

@@ -40,7 +40,7 @@ internal static class TrainCommand
         command.SetAction(parsed =>
         {
             string? resumed = parsed.GetValue(resume);
-            string[] files = resumed is null ? parsed.GetValue(config) ?? [] : [Path.Combine(resumed, TrainingSession.ConfigFileName)];
+            string[] files = resumed is null ? parsed.GetValue(config) ?? [] : [CommonOptions.ConfigOfRun(resumed)];
             string runDevice = CommonOptions.ResolveDevice(parsed.GetRequiredValue(device));
             RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
@@ -85,7 +85,7 @@ internal static class TrainCommand
         {
             progress.Clear();
             terminal.Error.WriteLine(canResume
-                ? $"stopped; to go on from the last whole epoch: bert4rec train --resume {Quote(options.OutputDirectory)}"
+                ? $"stopped; to go on from the last whole epoch: bert4rec train --resume {Terminal.Quote(options.OutputDirectory)}"
                 : "stopped before the first epoch was whole; there is nothing to resume");
             return interruption.ExitCode;
         }
@@ -120,14 +120,16 @@ internal static class TrainCommand
     private static void WriteResult(Terminal terminal, TrainingResult result, RunOptions options, RunConfig config)
     {
         terminal.Out.WriteLine();
-        terminal.Out.WriteLine($"best epoch {result.BestEpoch} of {result.Epochs}, {ProgressReporter.Duration(result.Seconds)} in all; on the test part:");
-        Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Test, result.Baselines, config.MetricDecimalPlace);
-        terminal.Out.WriteLine($"model in {options.OutputDirectory}; try: bert4rec recommend --model {Quote(options.OutputDirectory)} --history \"...\"");
+        bool hasTest = result.Test.Count > 0;
+        terminal.Out.WriteLine(
+            $"best epoch {result.BestEpoch} of {result.Epochs}, {ProgressReporter.Duration(result.Seconds)} in all; "
+            + (hasTest ? "on the test part:" : "the split has no test part"));
+        if (hasTest)
+            Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Test, result.Baselines, config.MetricDecimalPlace);
+        terminal.Out.WriteLine($"model in {options.OutputDirectory}; try: bert4rec recommend --model {Terminal.Quote(options.OutputDirectory)} --history \"...\"");
     }
 
     /// <summary>"saved/ml-100k-20261124-053110": runs do not overwrite each other.</summary>
     private static string NewDirectory(RunConfig config) =>
         Path.Combine("saved", $"{config.Dataset ?? "run"}-{DateTime.Now:yyyyMMdd-HHmmss}");
-
-    private static string Quote(string path) => path.Contains(' ') ? $"\"{path}\"" : path;
 }

@@ -18,6 +18,7 @@ public class ReportTests
         using var writer = new StringWriter();
         Report.WriteMetrics(writer, isTerminal: false, Model, Baselines, decimals: 4);
 
+        Assert.DoesNotContain(" \n", writer.ToString());
         string[][] rows =
         [
             .. writer.ToString().Split('\n')

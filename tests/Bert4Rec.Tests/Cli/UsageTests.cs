@@ -10,8 +10,10 @@ public class UsageTests
     [InlineData("trian", "'trian' was not matched. Did you mean")]
     [InlineData("train", "give a --config FILE")]
     [InlineData("train --config a.yaml --device gpu", "'gpu' is not a device")]
-    [InlineData("train --config a.yaml --threads 0", "--threads must be at least 1, not 0")]
-    [InlineData("train --config a.yaml --seed x", "'x'")]
+    [InlineData("train --config a.yaml --threads 0", "--threads must be a whole number from 1 to 2147483647, not '0'")]
+    [InlineData("train --config a.yaml --threads many", "--threads must be a whole number from 1 to 2147483647, not 'many'")]
+    [InlineData("train --config a.yaml --seed x", "--seed must be a whole number from 0 to 2147483647, not 'x'")]
+    [InlineData("train --config a.yaml --threads", "argument missing for option: '--threads'")]
     [InlineData("train --config a.yaml --set epochs", "'epochs' after --set is not of the form key=value")]
     [InlineData("train --config a.yaml --set =3", "'=3' after --set is not of the form key=value")]
     [InlineData("train --config a.yaml --epochs 3", "'--epochs'")]
@@ -22,9 +24,9 @@ public class UsageTests
     [InlineData("recommend --history x", "'--model' is required")]
     [InlineData("recommend --model a", "Give one of --history, --user and --histories")]
     [InlineData("recommend --model a --user u --history x", "Give one of --history, --user and --histories")]
-    [InlineData("recommend --model a --user u -k 0", "must be at least 1, not 0")]
+    [InlineData("recommend --model a --user u -k 0", "-k must be a whole number from 1 to 2147483647, not '0'")]
     [InlineData("synthesize", "'--output' is required")]
-    [InlineData("synthesize --output a --users -1", "--users must be at least 1, not -1")]
+    [InlineData("synthesize --output a --users -1", "--users must be a whole number from 1 to 2147483647, not '-1'")]
     [InlineData("synthesize --output a --name a/b", "not allowed in a file name")]
     public void Wrong_usage_says_what_is_wrong_and_exits_with_2(string args, string expected)
     {
@@ -32,6 +34,7 @@ public class UsageTests
 
         Assert.Equal(2, outcome.ExitCode);
         Assert.Contains(expected, outcome.Error);
+        Assert.True(args.Length == 0 || !outcome.Error.Contains("\n\n"), "blank lines");
         Assert.Empty(outcome.Out);
     }
 
