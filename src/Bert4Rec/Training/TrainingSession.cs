@@ -40,9 +40,7 @@ public static class TrainingSession
         var split = Splitter.Split(dataset, config.EvalArgs);
         if (split.Train.Length == 0)
             throw new InputException("no training samples: the split leaves none (a user needs two events to teach anything)");
-        var sequences = config.RecboleCompatible
-            ? TrainingSequences.Prefixes(dataset, split, config.MaximumItemListLength)
-            : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
+        var sequences = Sequences(config, dataset, split);
 
         using var device = new DeviceSet(options.Device, options.Threads);
         using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
@@ -118,6 +116,11 @@ public static class TrainingSession
             JsonSerializer.Serialize(new { result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines }, Indented) + "\n");
         return result;
     }
+
+    /// <summary>What the config's way of training makes of the training samples.</summary>
+    internal static TrainingSequences Sequences(RunConfig config, InteractionDataset dataset, DatasetSplit split) => config.RecboleCompatible
+        ? TrainingSequences.Prefixes(dataset, split, config.MaximumItemListLength)
+        : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
 
     /// <summary>metrics.jsonl and the TensorBoard events, of epochs that a checkpoint stands behind.</summary>
     private sealed class MetricsLog : IDisposable

@@ -1,0 +1,16 @@
+using System.CommandLine;
+using Bert4Rec;
+using Bert4Rec.Benchmarks;
+using Bert4Rec.Cli;
+
+var terminal = Terminal.OfProcess();
+var root = new RootCommand("Measures where the time of a training goes.") { ProfileCommand.Create(terminal) };
+try
+{
+    return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+}
+catch (InputException e)
+{
+    terminal.Error.WriteLine($"error: {Terminal.OneLine(e.Message)}");
+    return 1;
+}
