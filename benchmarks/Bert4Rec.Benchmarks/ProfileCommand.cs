@@ -20,13 +20,13 @@ internal static class ProfileCommand
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
         Option<int> threads = CommonOptions.Threads();
-        Option<int> steps = CommonOptions.Positive(new("--steps")
+        Option<int> steps = CommonOptions.Whole(1, new Option<int>("--steps")
         {
             Description = "Training steps of a round; the first of the first epoch.",
             HelpName = "N",
             DefaultValueFactory = _ => 4,
         });
-        Option<int> rounds = CommonOptions.Positive(new("--rounds")
+        Option<int> rounds = CommonOptions.Whole(1, new Option<int>("--rounds")
         {
             Description = "Rounds of the same steps, after one to warm up; of each call the fastest counts.",
             HelpName = "N",
