@@ -9,6 +9,7 @@ internal static class ConfigKeys
     public static IReadOnlyList<ConfigKey> All { get; } =
     [
         new("recbole_compatible", "false"),
+        new("average_decay", "0", "0.9"),
         new("data_path", "dataset/"),
         new("dataset", "~"),
         new("field_separator", "\"\\t\""),
@@ -45,7 +46,7 @@ internal static class ConfigKeys
         new("weight_decay", "0.0"),
         new("clip_grad_norm", "~"),
         new("eval_step", "1"),
-        new("stopping_step", "10", "20"),
+        new("stopping_step", "10", "30"),
         new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
         new("eval_batch_size", "4096"),
         new("metrics", "[Recall, MRR, NDCG, Hit, Precision]"),

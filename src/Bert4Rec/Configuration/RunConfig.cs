@@ -58,6 +58,7 @@ public sealed class RunConfig
         ClipGradNorm = ReadClipGradNorm(read);
         EvalStep = read.Whole("eval_step", 1);
         StoppingStep = read.Whole("stopping_step", 0);
+        AverageDecay = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
 
         EvalArgs = ReadEvalArgs(read);
         EvalBatchSize = read.Whole("eval_batch_size", 1);
@@ -171,6 +172,9 @@ public sealed class RunConfig
 
     /// <summary>Validations without a new best after which training stops.</summary>
     public int StoppingStep { get; }
+
+    /// <summary>average_decay (ours): the model is a running mean of the parameters after each epoch, with this weight for the past; 0 for none.</summary>
+    public double AverageDecay { get; }
 
     public EvalArgs EvalArgs { get; }
 

@@ -1,4 +1,4 @@
-// What a model must beat to have learned anything: popularity, 'the last item again', and a first-order Markov chain. Each is a short list
+// What a model must beat to have learned anything: popularity, 'the last item again', and a Markov chain. Each is a short list
 // of preferred items that the history's last item brings, followed by the rest of the catalogue in order of popularity; so a target's rank
 // follows from its place in one sorted catalogue, without sorting for each sample.
 using System.Runtime.InteropServices;
@@ -189,7 +189,7 @@ public sealed class MarkovRanker : BaselineRanker
         _following = [.. following];
     }
 
-    public override string Name => "first-order Markov chain";
+    public override string Name => "Markov chain";
 
     private protected override ReadOnlySpan<WeightedItem> PreferredAfter(int lastItem) =>
         _following.AsSpan(_offsets[lastItem].._offsets[lastItem + 1]);

@@ -14,7 +14,7 @@ internal static class Checkpoint
 
     private const string ProgressKey = "progress";
 
-    public static void Save(string directory, Trainer trainer, float[] best, TrainingProgress progress)
+    public static void Save(string directory, Trainer trainer, ParameterAverage average, float[] best, TrainingProgress progress)
     {
         int[] shape = [best.Length];
         SafeTensors.Write(
@@ -23,15 +23,16 @@ internal static class Checkpoint
                 NamedTensor.Of("parameters", shape, Read(trainer.Parameters)),
                 NamedTensor.Of("first_moments", shape, Read(trainer.FirstMoments)),
                 NamedTensor.Of("second_moments", shape, Read(trainer.SecondMoments)),
+                NamedTensor.Of("average_parameters", shape, average.Values),
                 NamedTensor.Of("best_parameters", shape, best),
             ],
             new Dictionary<string, string> { [ProgressKey] = JsonSerializer.Serialize(progress) });
     }
 
-    /// <summary>Sets the trainer and <paramref name="best"/> to the saved state.</summary>
+    /// <summary>Sets the trainer, the average and <paramref name="best"/> to the saved state.</summary>
     /// <returns>Null where there is no checkpoint.</returns>
     /// <exception cref="InputException">The file is damaged, or of another model.</exception>
-    public static TrainingProgress? TryLoad(string directory, Trainer trainer, float[] best)
+    public static TrainingProgress? TryLoad(string directory, Trainer trainer, ParameterAverage average, float[] best)
     {
         string path = Path.Combine(directory, FileName);
         if (!File.Exists(path))
@@ -42,6 +43,7 @@ internal static class Checkpoint
         trainer.Parameters.Upload(Values("parameters"));
         trainer.FirstMoments.Upload(Values("first_moments"));
         trainer.SecondMoments.Upload(Values("second_moments"));
+        Values("average_parameters").CopyTo(average.Values, 0);
         Values("best_parameters").CopyTo(best, 0);
         var progress = JsonSerializer.Deserialize<TrainingProgress>(text)!;
         trainer.Step = progress.Step;

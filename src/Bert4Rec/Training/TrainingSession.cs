@@ -44,11 +44,13 @@ public static class TrainingSession
 
         using var device = new DeviceSet(options.Device, options.Threads);
         using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
-        using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, trainer.Parameters, config.RecboleCompatible);
+        using var evaluated = device.Kernels[0].AllocateFloats(trainer.Layout.Length);
+        using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, evaluated, config.RecboleCompatible);
         var statistics = TrainingStatistics.Count(dataset, split.Train);
         string directory = options.OutputDirectory;
+        var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         var best = new float[trainer.Layout.Length];
-        var state = options.Resume ? Checkpoint.TryLoad(directory, trainer, best) ?? new() : new();
+        var state = options.Resume ? Checkpoint.TryLoad(directory, trainer, average, best) ?? new() : new();
         if (state.Epoch == 0)
             ModelFolder.SaveData(directory, config, dataset);
         onStart?.Invoke(new(
@@ -71,23 +73,25 @@ public static class TrainingSession
                 var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
                 state.Step = trainer.Step;
                 double seconds = epochClock.Elapsed.TotalSeconds;
+                average.Add(trainer.Parameters, state.Epoch);
                 IReadOnlyDictionary<string, double>? valid = null;
                 bool isBest = split.Valid.Length == 0;
                 if (!isBest && state.Epoch % config.EvalStep == 0)
                 {
+                    evaluated.Upload(average.Values);
                     valid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, EvaluationRun.Settings(config, config.EvalArgs.ValidMode), progress);
                     double value = Math.Round(valid[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
                     isBest = state.Stopping.Observe(state.Epoch, value, valid, config.ValidMetricBigger);
                 }
                 if (isBest)
                 {
-                    trainer.Parameters.Download(best);
+                    average.Values.CopyTo(best, 0);
                     ModelFolder.SaveModel(directory, config, trainer.Layout, best);
                 }
                 state.Finished = state.Stopping.ShouldStop(config.StoppingStep);
                 var report = new EpochReport(state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
                 log.Write(report);
-                Checkpoint.Save(directory, trainer, best, state);
+                Checkpoint.Save(directory, trainer, average, best, state);
                 onEpoch?.Invoke(report);
             }
         }
@@ -95,10 +99,10 @@ public static class TrainingSession
         if (!state.HasBest)
         {
             // No validation chose: the last parameters are the model.
-            trainer.Parameters.Download(best);
+            average.Values.CopyTo(best, 0);
             ModelFolder.SaveModel(directory, config, trainer.Layout, best);
         }
-        trainer.Parameters.Upload(best);
+        evaluated.Upload(best);
         var (test, baselines) = split.Test.Length == 0
             ? ([], [])
             : EvaluationRun.WithBaselines(ranker, dataset, split, statistics, split.Test, EvaluationRun.Settings(config, config.EvalArgs.TestMode), progress);
