@@ -18,7 +18,7 @@ internal sealed class ModelFolder
     private const string UsersFileName = "users.txt";
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
-    private static readonly string[] s_companions = [UsersFileName, ItemsFileName, EventsFileName];
+    private static readonly string[] s_companions = [ConfigFileName, UsersFileName, ItemsFileName, EventsFileName];
 
     private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters)
     {
@@ -85,9 +85,9 @@ internal sealed class ModelFolder
             throw new InputException($"{directory}: no {ModelFileName} in it; give the --output folder of a training run");
         using var file = SafeTensors.Read(path);
         bool isOurs = file.Metadata.ContainsKey($"sha256 of {EventsFileName}");
-        config ??= RunConfig.Load([Path.Combine(directory, ConfigFileName)], []);
         if (isOurs)
             CheckCompanions(directory, path, file);
+        config ??= RunConfig.Load([Path.Combine(directory, ConfigFileName)], []);
         var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);
         var layout = new ParameterLayout(Training.TrainerSettings.Of(config, dataset.ItemCount).Shape);
         var parameters = new float[layout.Length];
@@ -112,7 +112,7 @@ internal sealed class ModelFolder
             string companion = Path.Combine(directory, name);
             if (!File.Exists(companion))
                 throw new InputException($"{companion}: missing; it belongs to {path}");
-            if (file.Metadata[$"sha256 of {name}"] != Hash(companion))
+            if (file.Metadata.GetValueOrDefault($"sha256 of {name}") != Hash(companion))
                 throw new InputException($"{companion}: not the file that {path} was saved with (its SHA-256 differs); restore it");
         }
     }

@@ -41,8 +41,6 @@ internal sealed class TrainingProgress
 
     public int Step { get; set; }
 
-    public bool Finished { get; set; }
-
     public EarlyStopping Stopping { get; set; } = new();
 
     [JsonIgnore]

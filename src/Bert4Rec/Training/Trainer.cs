@@ -65,6 +65,9 @@ internal sealed class Trainer : IDisposable
 
     public DeviceBuffer<float> SecondMoments { get; }
 
+    /// <summary>What <see cref="BeginEpoch"/> laid out.</summary>
+    internal IReadOnlyList<SequenceSpan> EpochSequences => _epochSequences;
+
     /// <summary>Optimiser steps so far.</summary>
     public int Step { get; set; }
 
@@ -124,10 +127,10 @@ internal sealed class Trainer : IDisposable
         var key = new RandomKey(_settings.Seed, (uint)Step, DropoutStreams.ClozeMask, 0);
         _masking = new ClozeMasking(
             key,
-            _settings.MaskRatio,
+            (float)_settings.MaskRatio,
             compatible ? BatchLastOnlyShare(key) : _settings.LastOnlyShare,
             _settings.Shape.MaskToken,
-            compatible ? (int)(_settings.MaskRatio * _settings.Shape.MaximumLength) : int.MaxValue,
+            _settings.CountedLimit,
             SkipFirst: compatible,
             AtLeastOne: !compatible);
         _workers.Run(_prepare);

@@ -22,10 +22,13 @@ internal sealed record TrainerSettings(
     float WeightDecay,
     float? ClipGradNorm,
     double InitializerRange,
-    float MaskRatio,
+    double MaskRatio,
     float LastOnlyShare,
     bool RecboleCompatible)
 {
+    /// <summary>⌊mask_ratio · L⌋, which RecBole computes in double precision: of a sequence's masked events, as many count.</summary>
+    public int CountedLimit => RecboleCompatible ? (int)(MaskRatio * Shape.MaximumLength) : int.MaxValue;
+
     public static TrainerSettings Of(RunConfig config, int itemCount) => new(
         new ModelShape(
             itemCount,
@@ -43,7 +46,7 @@ internal sealed record TrainerSettings(
         (float)config.WeightDecay,
         (float?)config.ClipGradNorm,
         config.InitializerRange,
-        (float)config.MaskRatio,
+        config.MaskRatio,
         (float)config.FineTuningRatio,
         config.RecboleCompatible);
 }

@@ -51,6 +51,12 @@ public static class TrainingSession
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         var best = new float[trainer.Layout.Length];
         var state = options.Resume ? Checkpoint.TryLoad(directory, trainer, average, best) ?? new() : new();
+        if (!options.Resume && Directory.Exists(directory))
+        {
+            // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
+            foreach (string name in (string[])[Checkpoint.FileName, ModelFolder.ModelFileName, ResultFileName])
+                File.Delete(Path.Combine(directory, name));
+        }
         if (state.Epoch == 0)
             ModelFolder.SaveData(directory, config, dataset);
         onStart?.Invoke(new(
@@ -67,7 +73,7 @@ public static class TrainingSession
 
         using (var log = new MetricsLog(directory, state.Epoch))
         {
-            while (!state.Finished && state.Epoch < config.Epochs)
+            while (!state.Stopping.ShouldStop(config.StoppingStep) && state.Epoch < config.Epochs)
             {
                 var epochClock = Stopwatch.StartNew();
                 var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
@@ -88,7 +94,6 @@ public static class TrainingSession
                     average.Values.CopyTo(best, 0);
                     ModelFolder.SaveModel(directory, config, trainer.Layout, best);
                 }
-                state.Finished = state.Stopping.ShouldStop(config.StoppingStep);
                 var report = new EpochReport(state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
                 log.Write(report);
                 Checkpoint.Save(directory, trainer, average, best, state);

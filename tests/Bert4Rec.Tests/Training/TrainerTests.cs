@@ -1,128 +1,325 @@
 using Bert4Rec.Data;
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Cpu;
+using Bert4Rec.Kernels.Reference;
 using Bert4Rec.Model;
+using Bert4Rec.Tests.Evaluation;
+using Bert4Rec.Tests.Kernels;
 using Bert4Rec.Training;
+using MathNet.Numerics.LinearAlgebra;
+using Adam = Bert4Rec.Kernels.Reference.Adam;
 
 namespace Bert4Rec.Tests.Training;
 
+/// <summary>
+/// Optimiser steps: their losses against the double-precision model on the masks that the mode asks for, what clipping and weight decay do to
+/// the gradient, and that threads, replays and memory behave.
+/// </summary>
 public class TrainerTests
 {
-    private static readonly TrainerSettings s_settings = new(
-        new ModelShape(31, 8, 16, 32, 2, 2, 1e-12f, 0.2f, 0.2f), 7, 16, 1e-3f, 0, null, 0.02, 0.3f, 0.5f, RecboleCompatible: false);
+    private static readonly InteractionDataset Dataset = SmallDatasets.Random(seed: 4, users: 40, itemCount: 30, longest: 15);
+    private static readonly DatasetSplit Split = SmallDatasets.LeaveOneOut(Dataset);
+
+    private static readonly TrainerSettings Settings = new(
+        new ModelShape(
+            Dataset.ItemCount, MaximumLength: 8, HiddenSize: 16, InnerSize: 24, Layers: 2, Heads: 2, LayerNormEpsilon: 1e-12f,
+            HiddenDropout: 0.2f, AttentionDropout: 0.1f),
+        Seed: 21,
+        BatchSize: 16,
+        LearningRate: 3e-3f,
+        WeightDecay: 0,
+        ClipGradNorm: null,
+        InitializerRange: 0.1,
+        MaskRatio: 0.3,
+        LastOnlyShare: 0.4f,
+        RecboleCompatible: false);
+
+    /// <summary>A trainer on its own threads.</summary>
+    private sealed class Run : IDisposable
+    {
+        private readonly DeviceSet _device;
+
+        public Run(TrainerSettings settings, int threads)
+        {
+            _device = new DeviceSet("cpu", threads);
+            var sequences = settings.RecboleCompatible
+                ? TrainingSequences.Prefixes(Dataset, Split, settings.Shape.MaximumLength)
+                : TrainingSequences.Windows(Dataset, Split, settings.Shape.MaximumLength, (int)settings.Seed);
+            Trainer = new Trainer(settings, Dataset, sequences, _device.Kernels, _device.Workers);
+            Trainer.BeginEpoch(1);
+        }
+
+        public Trainer Trainer { get; }
+
+        public Workers Workers => _device.Workers;
+
+        public int[][] Sequences(int first, int count) =>
+            [.. Trainer.EpochSequences.Skip(first).Take(count).Select(span => Dataset.EventItems[span.Start..(span.Start + span.Length)])];
+
+        public float[] Parameters => Tensor.Of(Trainer.Parameters).ToArray();
+
+        public float[] FirstMoments => Tensor.Of(Trainer.FirstMoments).ToArray();
+
+        public void Dispose()
+        {
+            Trainer.Dispose();
+            _device.Dispose();
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void The_same_run_gives_the_same_bits(int threads)
+    {
+        var runs = Enumerable.Range(0, 2).Select(_ =>
+        {
+            using var run = new Run(Settings, threads);
+            double[] losses = [run.Trainer.TrainEpoch(1, null, default).Loss, run.Trainer.TrainEpoch(2, null, default).Loss];
+            return (losses, Bits: Array.ConvertAll(run.Parameters, BitConverter.SingleToInt32Bits));
+        }).ToArray();
+
+        Assert.Equal(runs[0].losses, runs[1].losses);
+        Assert.Equal(runs[0].Bits, runs[1].Bits);
+        Assert.All(runs[0].losses, loss => Assert.InRange(loss, 0.1, 10));
+    }
+
+    [Fact]
+    public void Another_seed_is_another_run()
+    {
+        using Run one = new(Settings, 1), other = new(Settings with { Seed = 22 }, 1);
+        Assert.NotEqual(one.Trainer.TrainStep(0, 16), other.Trainer.TrainStep(0, 16), 1e-4);
+    }
+
+    [Theory]
+    [InlineData(2, false)]
+    [InlineData(3, false)]
+    [InlineData(2, true)]
+    public void Replicas_do_not_change_the_losses(int replicas, bool compatible)
+    {
+        var settings = Settings with { RecboleCompatible = compatible };
+        using Run one = new(settings, 1), many = new(settings, replicas);
+        for (int first = 0; first + 16 <= one.Trainer.EpochSequences.Count; first += 16)
+        {
+            double expected = one.Trainer.TrainStep(first, 16), actual = many.Trainer.TrainStep(first, 16);
+            if (double.IsNaN(expected))
+                Assert.True(double.IsNaN(actual));
+            else
+                Assert.InRange(actual / expected, 1 - 1e-5, 1 + 1e-5);
+        }
+    }
+
+    /// <summary>Some replicas then have nothing to do.</summary>
+    [Fact]
+    public void A_batch_may_have_fewer_sequences_than_there_are_replicas()
+    {
+        using Run one = new(Settings, 1), many = new(Settings, 4);
+        for (int first = 0; first < 6; first += 2)
+            Assert.InRange(many.Trainer.TrainStep(first, 2) / one.Trainer.TrainStep(first, 2), 1 - 1e-5, 1 + 1e-5);
+    }
+
+    /// <summary>Counted on the threads themselves: other tests run beside this one.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_step_allocates_nothing(bool compatible)
+    {
+        using var run = new Run(Settings with { RecboleCompatible = compatible, ClipGradNorm = 1 }, 2);
+        long[] before = new long[2], after = new long[2];
+        Action<int> readBefore = worker => before[worker] = GC.GetAllocatedBytesForCurrentThread();
+        Action<int> readAfter = worker => after[worker] = GC.GetAllocatedBytesForCurrentThread();
+        int batches = run.Trainer.EpochSequences.Count / 16;
+        for (int batch = 0; batch < 3 * batches; batch++)
+            run.Trainer.TrainStep(batch % batches * 16, 16);
+        run.Workers.Run(readBefore);
+        run.Workers.Run(readAfter);
+
+        run.Workers.Run(readBefore);
+        for (int batch = 0; batch < 3 * batches; batch++)
+            run.Trainer.TrainStep(batch % batches * 16, 16);
+        run.Workers.Run(readAfter);
+
+        Assert.Equal(before, after);
+        Assert.All(before, bytes => Assert.True(bytes > 0));
+    }
+
+    /// <summary>
+    /// Adam's first moment after one step is (1 − β₁) times the gradient that it was given: (gradient, clipped as PyTorch's clip_grad_norm_
+    /// does) + weight_decay · parameter.
+    /// </summary>
+    [Theory]
+    [InlineData(null, 0f)]
+    [InlineData(0.05f, 0f)]
+    [InlineData(1e6f, 0f)]
+    [InlineData(null, 0.3f)]
+    [InlineData(0.05f, 0.3f)]
+    public void Clipping_and_weight_decay_follow_their_formulas(float? clip, float decay)
+    {
+        using Run plain = new(Settings, 2), run = new(Settings with { ClipGradNorm = clip, WeightDecay = decay }, 2);
+        float[] start = run.Parameters;
+        plain.Trainer.TrainStep(0, 16);
+        run.Trainer.TrainStep(0, 16);
+        double[] gradient = [.. plain.FirstMoments.Select(moment => moment / 0.1)];
+        double norm = Math.Sqrt(gradient.Sum(x => x * x));
+        Assert.True(norm > 0.1, $"norm {norm}: clipping to 0.05 would do nothing");
+
+        double scale = Math.Min(1, (clip ?? double.PositiveInfinity) / (norm + 1e-6));
+        double[] expected = [.. gradient.Select((g, i) => (scale * g) + (decay * start[i]))];
+        Numbers.Close("gradient", Column(expected), [.. run.FirstMoments.Select(moment => moment / 0.1f)], 1e-6);
+        var step = new AdamStep(1, Settings.LearningRate);
+        double[] moved = [.. expected.Select((g, i) => Adam.Step(start[i], g, 0, 0, step).Parameter - start[i])];
+        // Where the gradient is rounding alone, Adam's first step is its sign.
+        int[] certain = [.. Enumerable.Range(0, start.Length).Where(i => Math.Abs(expected[i]) > 1e-6)];
+        Assert.True(certain.Length > start.Length / 2);
+        float[] after = run.Parameters;
+        Numbers.Close("step", Column([.. certain.Select(i => moved[i])]), [.. certain.Select(i => after[i] - start[i])], 1e-3);
+    }
 
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void The_same_seed_and_threads_give_the_same_bits(bool compatible)
+    public void A_loss_that_is_no_number_stops_the_run(bool clipped)
     {
-        var settings = s_settings with { RecboleCompatible = compatible };
-        Assert.Equal(Train(settings, 2, 2).Parameters, Train(settings, 2, 2).Parameters);
-        Assert.NotEqual(Train(settings, 2, 2).Parameters, Train(settings with { Seed = 8 }, 2, 2).Parameters);
-    }
-
-    /// <summary>Dropout and masks belong to rows of the batch, not to replicas or micro-batches, so only rounding may differ.</summary>
-    [Theory]
-    [InlineData(2)]
-    [InlineData(3)]
-    public void How_many_replicas_share_a_batch_changes_only_rounding(int replicas)
-    {
-        var (one, oneLoss) = Train(s_settings, 1, 3);
-        var (several, severalLoss) = Train(s_settings, replicas, 3);
-        Assert.Equal(oneLoss, severalLoss, 1e-5);
-        double moved = one.Zip(ParameterInitializer.Draw(new(s_settings.Shape), 0.02, 7), (a, b) => Math.Abs(a - b)).Max();
-        Assert.All(one.Zip(several), pair => Assert.InRange(Math.Abs(pair.First - pair.Second), 0, 0.05 * moved));
+        using var run = new Run(Settings with { LearningRate = 1e30f, ClipGradNorm = clipped ? 5 : null }, 2);
+        var failure = Assert.Throws<InputException>(() => run.Trainer.TrainEpoch(1, null, default));
+        Assert.StartsWith("step 2: the loss is ", failure.Message);
+        Assert.Contains("learning_rate 1E+30", failure.Message);
+        Assert.Contains("clip_grad_norm", failure.Message);
     }
 
     [Fact]
-    public void A_steady_step_allocates_nothing()
+    public void Every_masked_event_counts_and_each_sequence_has_one()
     {
-        using var workers = new Workers(2);
-        using var trainer = NewTrainer(s_settings with { ClipGradNorm = 5 }, workers);
-        trainer.BeginEpoch(1);
-        for (int i = 0; i < 3; i++)
-            trainer.TrainStep(0, 32);
-        // Other tests allocate meanwhile; this thread's count is the trainer's own, the second replica runs the same code.
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 5; i++)
-            trainer.TrainStep(0, 32);
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
-    }
-
-    [Fact]
-    public void Clipping_bounds_the_step_and_leaves_small_gradients_alone()
-    {
-        var free = Train(s_settings, 2, 1).Parameters;
-        Assert.Equal(free, Train(s_settings with { ClipGradNorm = 1e6f }, 2, 1).Parameters);
-        // Adam's first step hardly feels a gradient's length, but for ε: at this length ε dominates.
-        var clipped = Train(s_settings with { ClipGradNorm = 1e-9f }, 2, 1).Parameters;
-        var start = ParameterInitializer.Draw(new(s_settings.Shape), 0.02, 7);
-        Assert.True(Distance(start, clipped) < 0.2 * Distance(start, free));
-    }
-
-    [Fact]
-    public void Weight_decay_pulls_towards_zero()
-    {
-        double Norm(float[] values) => Distance(values, new float[values.Length]);
-        Assert.True(Norm(Train(s_settings with { WeightDecay = 1 }, 1, 3).Parameters) < Norm(Train(s_settings, 1, 3).Parameters));
-    }
-
-    [Fact]
-    public void A_loss_that_is_no_number_names_the_step_and_the_rate()
-    {
-        var error = Assert.Throws<InputException>(() => Train(s_settings with { LearningRate = 1e30f }, 1, 5));
-        Assert.Contains("step", error.Message);
-        Assert.Contains("learning_rate", error.Message);
-    }
-
-    [Fact]
-    public void Training_learns_a_cycle()
-    {
-        var settings = s_settings with { LearningRate = 3e-3f, Shape = s_settings.Shape with { HiddenDropout = 0, AttentionDropout = 0 } };
-        var (_, first) = Train(settings, 1, 1);
-        var (_, later) = Train(settings, 1, 200);
-        Assert.True(later < 0.5 * first, $"{first} then {later}");
-    }
-
-    private static double Distance(float[] a, float[] b) => Math.Sqrt(a.Zip(b, (x, y) => ((double)x - y) * ((double)x - y)).Sum());
-
-    private static (float[] Parameters, double Loss) Train(TrainerSettings settings, int replicas, int epochs)
-    {
-        using var workers = new Workers(replicas);
-        using var trainer = NewTrainer(settings, workers);
-        double loss = 0;
-        for (int epoch = 1; epoch <= epochs; epoch++)
-            loss = trainer.TrainEpoch(epoch, null, CancellationToken.None).Loss;
-        var parameters = new float[trainer.Layout.Length];
-        trainer.Parameters.Download(parameters);
-        return (parameters, loss);
-    }
-
-    /// <summary>Forty users who walk round a circle of thirty items, 4 to 12 events each.</summary>
-    private static Trainer NewTrainer(TrainerSettings settings, Workers workers)
-    {
-        Vocabulary users = new(), items = new();
-        for (int item = 1; item < settings.Shape.ItemCount; item++)
-            items.GetOrAdd($"i{item}");
-        List<int> offsets = [0, 0], events = [];
-        List<Sample> train = [];
-        for (int user = 1; user <= 40; user++)
+        using var run = new Run(Settings with { MaskRatio = 0.15 }, 2);
+        int rescued = 0;
+        for (int step = 1; step <= 5; step++)
         {
-            users.GetOrAdd($"u{user}");
-            for (int i = 0; i < 4 + (user % 9); i++)
-            {
-                if (i > 0)
-                    train.Add(new Sample(user, events.Count));
-                events.Add(1 + (((user * 7) + i) % 30));
-            }
-            offsets.Add(events.Count);
+            int[][] sequences = run.Sequences(0, 16);
+            var masking = Masking((uint)step, 0.15f, Settings.LastOnlyShare, int.MaxValue, skipFirst: false, atLeastOne: true);
+            int[] offsets = Numbers.Offsets([.. sequences.Select(sequence => sequence.Length)]);
+            int[] counts = MaskedCounts(sequences, masking);
+            Assert.All(counts, count => Assert.True(count >= 1));
+            rescued += MaskedCounts(sequences, masking with { AtLeastOne = false }).Count(count => count == 0);
+
+            double expected = ReferenceLoss(run.Parameters, sequences, masking, (uint)step);
+            Assert.InRange(run.Trainer.TrainStep(0, 16) / expected, 1 - 2e-6, 1 + 2e-6);
         }
-        var dataset = new InteractionDataset(users, items, [.. offsets], [.. events]);
-        var split = new DatasetSplit([.. train], [], []);
-        var sequences = settings.RecboleCompatible
-            ? TrainingSequences.Prefixes(dataset, split, settings.Shape.MaximumLength)
-            : TrainingSequences.Windows(dataset, split, settings.Shape.MaximumLength, (int)settings.Seed);
-        IKernels[] kernels = [.. Enumerable.Range(0, workers.Count).Select(_ => CpuKernels.Create())];
-        return new Trainer(settings, dataset, sequences, kernels, workers);
+        Assert.True(rescued > 0);
     }
+
+    /// <summary>
+    /// A whole batch hides only last events, or none does; of a sequence's masked events the last ⌊mask_ratio · L⌋ count, and the one at
+    /// position 0 never. The batch's draw is seen from outside: the loss is the one of either kind.
+    /// </summary>
+    [Fact]
+    public void Recbole_draws_once_a_batch_and_counts_some()
+    {
+        var settings = Settings with { RecboleCompatible = true, MaskRatio = 0.4, LastOnlyShare = 0.5f };
+        using var run = new Run(settings, 2);
+        const int Limit = 3; // ⌊0.4 · 8⌋
+        int lastOnly = 0, steps = 24, limited = 0, atFirst = 0;
+        for (uint step = 1; step <= steps; step++)
+        {
+            int first = (int)(step - 1) % 6 * 24;
+            int[][] sequences = run.Sequences(first, 24);
+            var scattered = Masking(step, 0.4f, 0, Limit, skipFirst: true, atLeastOne: false);
+            float[] parameters = run.Parameters;
+            double last = ReferenceLoss(parameters, sequences, scattered with { LastOnlyShare = 1 }, step);
+            double others = ReferenceLoss(parameters, sequences, scattered, step);
+            int counted = MaskedCounts(sequences, scattered).Sum();
+            limited += MaskedCounts(sequences, scattered with { CountedLimit = int.MaxValue }).Sum() - counted;
+            atFirst += MaskedCounts(sequences, scattered with { SkipFirst = false }).Sum() - counted;
+
+            double actual = run.Trainer.TrainStep(first, 24);
+            bool isLast = Math.Abs(actual - last) < Math.Abs(actual - others);
+            lastOnly += isLast ? 1 : 0;
+            Assert.InRange(actual / (isLast ? last : others), 1 - 2e-6, 1 + 2e-6);
+        }
+        Assert.InRange(lastOnly, steps / 4, steps * 3 / 4);
+        Assert.True(limited > 0 && atFirst > 0, "the rules that were to be tested never came into play");
+    }
+
+    /// <summary>Python's int(0.57 * 100) is 56; in float it would be 57.</summary>
+    [Theory]
+    [InlineData(0.57, 100, 56)]
+    [InlineData(0.2, 50, 10)]
+    [InlineData(0.29, 100, 28)]
+    public void The_limit_of_counted_events_is_RecBoles(double ratio, int length, int limit)
+    {
+        var settings = Settings with { RecboleCompatible = true, MaskRatio = ratio, Shape = Settings.Shape with { MaximumLength = length } };
+        Assert.Equal(limit, settings.CountedLimit);
+    }
+
+    [Fact]
+    public void A_batch_without_a_masked_event_is_no_step()
+    {
+        // With last events only, a history of one event has its mask at position 0, which RecBole drops.
+        using var run = new Run(Settings with { RecboleCompatible = true, LastOnlyShare = 1 }, 2);
+        int first = run.Trainer.EpochSequences.TakeWhile(span => span.Length > 1).Count();
+        float[] before = run.Parameters;
+        Assert.True(double.IsNaN(run.Trainer.TrainStep(first, 1)));
+        Assert.Equal(0, run.Trainer.Step);
+        Assert.Equal(before, run.Parameters);
+    }
+
+    [Fact]
+    public void Training_learns_a_circle()
+    {
+        var circle = SmallDatasets.Of(31, [.. Enumerable.Range(0, 40).Select(user =>
+            Enumerable.Range(0, 4 + (user % 9)).Select(i => 1 + (((user * 7) + i) % 30)).ToArray())]);
+        var shape = Settings.Shape with { ItemCount = 31, HiddenDropout = 0, AttentionDropout = 0 };
+        using var device = new DeviceSet("cpu", 1);
+        using var trainer = new Trainer(
+            Settings with { Shape = shape },
+            circle,
+            TrainingSequences.Windows(circle, SmallDatasets.LeaveOneOut(circle), shape.MaximumLength, seed: 1),
+            device.Kernels,
+            device.Workers);
+        double first = trainer.TrainEpoch(1, null, default).Loss, last = 0;
+        for (int epoch = 2; epoch <= 150; epoch++)
+            last = trainer.TrainEpoch(epoch, null, default).Loss;
+        Assert.True(last < 0.5 * first, $"{first} then {last}");
+    }
+
+    [Fact]
+    public void An_epoch_trains_on_every_sequence_once_in_an_order_of_its_own()
+    {
+        using var run = new Run(Settings with { RecboleCompatible = true }, 1);
+        SequenceSpan[] first = [.. run.Trainer.EpochSequences];
+        run.Trainer.BeginEpoch(2);
+        SequenceSpan[] second = [.. run.Trainer.EpochSequences];
+        Assert.NotEqual(first, second);
+        Assert.Equal(first.OrderBy(span => (span.Start, span.Length)), second.OrderBy(span => (span.Start, span.Length)));
+        var (_, tokens) = run.Trainer.TrainEpoch(2, null, default);
+        Assert.Equal(first.Sum(span => span.Length), tokens);
+        Assert.Equal((first.Length + 15) / 16, run.Trainer.Step);
+    }
+
+    private static ClozeMasking Masking(uint step, float ratio, float lastOnlyShare, int limit, bool skipFirst, bool atLeastOne) => new(
+        new RandomKey(Settings.Seed, step, DropoutStreams.ClozeMask, 0),
+        ratio, lastOnlyShare, Settings.Shape.MaskToken, limit, skipFirst, atLeastOne);
+
+    private static int[] MaskedCounts(int[][] sequences, ClozeMasking masking)
+    {
+        int[] offsets = Numbers.Offsets([.. sequences.Select(sequence => sequence.Length)]);
+        int[] masked = ClozeMask.Draw([.. sequences.SelectMany(sequence => sequence)], offsets, masking).MaskedOffsets;
+        return [.. masked.Zip(masked.Skip(1), (start, end) => end - start)];
+    }
+
+    /// <summary>The mean loss in double precision, dropout as in the step.</summary>
+    private static double ReferenceLoss(float[] parameters, int[][] sequences, ClozeMasking masking, uint step)
+    {
+        var layout = new ParameterLayout(Settings.Shape);
+        var state = layout.Entries.ToDictionary(
+            entry => entry.Name,
+            entry => parameters[(int)entry.Offset..(int)(entry.Offset + entry.Length)].ToMatrix(entry.Shape[^1]));
+        int[] offsets = Numbers.Offsets([.. sequences.Select(sequence => sequence.Length)]);
+        var (tokens, rows, targets, rowOffsets) = ClozeMask.Draw([.. sequences.SelectMany(sequence => sequence)], offsets, masking);
+        var batch = new ReferenceBatch(
+            tokens, [.. sequences.SelectMany(sequence => Enumerable.Range(0, sequence.Length))], offsets, rows, rowOffsets);
+        var shape = Settings.Shape;
+        return new ReferenceModel(state, shape.Heads, shape.LayerNormEpsilon)
+            .Loss(batch, targets, new ReferenceDropout(shape.HiddenDropout, shape.AttentionDropout, Settings.Seed, step));
+    }
+
+    private static Matrix<double> Column(double[] values) => Matrix<double>.Build.Dense(values.Length, 1, values);
 }

@@ -1,208 +1,270 @@
 using System.Diagnostics;
+using System.Text;
 using System.Text.Json;
+using Bert4Rec.Cli;
 using Bert4Rec.Configuration;
-using Bert4Rec.Data.Synthesis;
-using Bert4Rec.Evaluation;
-using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Training;
 
-/// <summary>Whole runs on a small made-up shop: what they write, how they stop, and how they go on after being killed.</summary>
-public sealed class TrainingSessionTests : IDisposable
+/// <summary>Whole runs: what they write, when they stop, and that one that was stopped ends as if it had not been.</summary>
+public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallShop>
 {
-    private readonly TemporaryFolder _temporary = new();
-    private readonly string[] _settings;
-
-    public TrainingSessionTests()
-    {
-        ShopSynthesizer.Write(new() { Users = 400, Items = 60, Interactions = 2_500 }, Path.Combine(_temporary.Path, "shop"), "shop");
-        _settings =
-        [
-            $"data_path={_temporary.Path}", "dataset=shop", "hidden_size=16", "inner_size=32", "MAX_ITEM_LIST_LENGTH=10", "epochs=6",
-            "train_batch_size=64", "learning_rate=0.003",
-        ];
-    }
-
-    public void Dispose() => _temporary.Dispose();
+    private static readonly string[] Compared =
+        ["model.safetensors", "checkpoint.safetensors", "result.json", "config.yaml", "users.txt", "items.tsv", "events.safetensors"];
 
     [Fact]
-    public void A_run_leaves_its_model_its_metrics_and_its_result()
+    public void A_run_leaves_its_model_its_records_and_no_temporary_files()
     {
-        var result = Train("a");
-        string[] lines = File.ReadAllLines(Output("a", "metrics.jsonl"));
-        Assert.Equal(6, lines.Length);
-        var last = JsonDocument.Parse(lines[5]).RootElement;
-        Assert.Equal(6, last.GetProperty("epoch").GetInt32());
-        Assert.True(last.GetProperty("tokens_per_second").GetDouble() > 0);
-        Assert.True(last.GetProperty("valid").TryGetProperty("mrr@10", out _));
-        var json = JsonDocument.Parse(File.ReadAllText(Output("a", "result.json"))).RootElement;
-        Assert.Equal(result.Test["recall@10"], json.GetProperty("test").GetProperty("recall@10").GetDouble());
-        double best = lines.Max(line => Math.Round(JsonDocument.Parse(line).RootElement.GetProperty("valid").GetProperty("mrr@10").GetDouble(), 4));
-        Assert.Equal(best, Math.Round(json.GetProperty("best_valid").GetProperty("mrr@10").GetDouble(), 4));
-        Assert.Equal(3, result.Baselines.Count);
-        Assert.True(new FileInfo(Output("a", TensorBoardWriter.FileName)).Length > 0);
-    }
+        string directory = shop.NewRun();
+        List<EpochReport> epochs = [];
+        var result = SmallShop.Train(shop.Config(), directory, onEpoch: epochs.Add);
 
-    [Fact]
-    public void The_saved_model_gives_the_same_metrics_again_from_another_place()
-    {
-        var result = Train("a");
-        Directory.Move(Output("a", ""), Output("b", ""));
-        Directory.Delete(Path.Combine(_temporary.Path, "shop"), recursive: true);
-        var config = RunConfig.Load([Output("b", "config.yaml")], []);
-        var again = EvaluationRun.Evaluate(Output("b", ""), config, "test", "cpu", 1, null, CancellationToken.None);
-        Assert.Equal(result.Test.OrderBy(metric => metric.Key), again.Metrics.OrderBy(metric => metric.Key));
-    }
-
-    [Fact]
-    public void Training_stops_when_the_best_is_not_reached_again()
-    {
-        var result = Train("a", "epochs=80", "stopping_step=0", "learning_rate=0.01");
-        Assert.True(result.Epochs < 80);
-        Assert.Equal(result.Epochs - 1, result.BestEpoch);
-    }
-
-    [Fact]
-    public void A_run_stopped_between_epochs_ends_with_the_same_bits()
-    {
-        Train("whole");
-        using var cancellation = new CancellationTokenSource();
-        Assert.Throws<OperationCanceledException>(() => TrainingSession.Train(
-            Config(), new RunOptions(Output("cut", ""), "cpu", 2, false), null, null, epoch => { if (epoch.Epoch == 3) cancellation.Cancel(); }, cancellation.Token));
-        TrainingSession.Train(Config(), new RunOptions(Output("cut", ""), "cpu", 2, true), null, null, null, CancellationToken.None);
-        AssertSameEnd("whole", "cut");
-    }
-
-    [Fact]
-    public void A_run_killed_at_any_point_ends_with_the_same_bits()
-    {
-        Train("whole", "epochs=12");
-        var random = new PhiloxSequence(1, 0, 0);
-        int kills = 0;
-        for (int tries = 0; ; tries++)
-        {
-            using var process = Start("killed", resume: tries > 0 && File.Exists(Output("killed", "config.yaml")));
-            // Anywhere from the start of the process to the end of its work.
-            if (tries < 4 && !process.WaitForExit(400 + (int)random.NextBelow(900)))
-            {
-                process.Kill();
-                kills++;
-            }
-            process.WaitForExit();
-            if (process.ExitCode == 0)
-                break;
-            Assert.True(tries < 10, "the run never ended");
-        }
-        Assert.True(kills > 0);
-        AssertSameEnd("whole", "killed");
         Assert.Equal(
-            Enumerable.Range(1, 12),
-            File.ReadLines(Output("killed", "metrics.jsonl")).Select(line => JsonDocument.Parse(line).RootElement.GetProperty("epoch").GetInt32()));
+            [
+                "checkpoint.safetensors", "config.yaml", "events.out.tfevents.bert4rec", "events.safetensors", "items.tsv", "metrics.jsonl",
+                "model.safetensors", "result.json", "users.txt",
+            ],
+            Directory.GetFileSystemEntries(directory).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal([1, 2, 3, 4], epochs.Select(epoch => epoch.Epoch));
+        Assert.Equal(4, result.Epochs);
+
+        JsonElement[] lines = Lines(directory);
+        Assert.Equal(epochs.Count, lines.Length);
+        foreach (var (line, epoch) in lines.Zip(epochs))
+        {
+            Assert.Equal(epoch.Epoch, line.GetProperty("epoch").GetInt32());
+            Assert.Equal(epoch.Loss, line.GetProperty("loss").GetDouble());
+            Assert.True(line.GetProperty("seconds").GetDouble() > 0);
+            Assert.True(line.GetProperty("tokens_per_second").GetDouble() > 0);
+            Assert.Equal(epoch.Valid!["mrr@10"], line.GetProperty("valid").GetProperty("mrr@10").GetDouble());
+            Assert.Equal(epoch.IsBest, line.GetProperty("is_best").GetBoolean());
+        }
+
+        JsonElement json = JsonDocument.Parse(File.ReadAllText(Path.Combine(directory, "result.json"))).RootElement;
+        Assert.Equal(result.Epochs, json.GetProperty("epochs").GetInt32());
+        Assert.Equal(result.BestEpoch, json.GetProperty("best_epoch").GetInt32());
+        Assert.Equal(result.Parameters, json.GetProperty("parameters").GetInt64());
+        Assert.Equal(result.BestValid["mrr@10"], json.GetProperty("best_valid").GetProperty("mrr@10").GetDouble());
+        Assert.Equal(result.Test["recall@10"], json.GetProperty("test").GetProperty("recall@10").GetDouble());
+        Assert.Equal(result.Baselines.Keys, json.GetProperty("baselines").EnumerateObject().Select(baseline => baseline.Name));
+        Assert.Equal(3, result.Baselines.Count);
+        Assert.Contains("train/loss", Encoding.ASCII.GetString(File.ReadAllBytes(Path.Combine(directory, TensorBoardWriter.FileName))));
+    }
+
+    [Fact]
+    public void The_best_epoch_is_the_last_to_reach_the_best_value_and_its_model_is_kept()
+    {
+        string directory = shop.NewRun(), upToBest = shop.NewRun();
+        List<EpochReport> epochs = [];
+        var result = SmallShop.Train(shop.Config("epochs=8", "learning_rate=0.02"), directory, onEpoch: epochs.Add);
+
+        double[] values = [.. epochs.Select(epoch => Math.Round(epoch.Valid!["mrr@10"], 4))];
+        Assert.Equal(Array.LastIndexOf(values, values.Max()) + 1, result.BestEpoch);
+        Assert.Equal(epochs[result.BestEpoch - 1].Valid, result.BestValid);
+        for (int i = 0; i < values.Length; i++)
+            Assert.Equal(values[i] == values[..(i + 1)].Max(), epochs[i].IsBest);
+
+        SmallShop.Train(shop.Config($"epochs={result.BestEpoch}", "learning_rate=0.02"), upToBest);
+        using SafeTensorsFile kept = SafeTensors.Read(Path.Combine(directory, "model.safetensors")),
+            best = SafeTensors.Read(Path.Combine(upToBest, "model.safetensors"));
+        Assert.NotEmpty(kept.Names);
+        Assert.All(kept.Names, name => Assert.Equal(best.ReadFloats(name), kept.ReadFloats(name)));
+    }
+
+    [Fact]
+    public void It_stops_when_the_best_has_not_been_reached_for_more_than_stopping_step_validations()
+    {
+        // Smaller is better, of a metric that training raises: the first validation stays the best.
+        string directory = shop.NewRun();
+        List<EpochReport> epochs = [];
+        var config = shop.Config(
+            "epochs=60", "eval_step=2", "stopping_step=2", "valid_metric_bigger=false", "learning_rate=0.01", "metric_decimal_place=15");
+        var result = SmallShop.Train(config, directory, onEpoch: epochs.Add);
+
+        Assert.All(epochs, epoch => Assert.Equal(epoch.Epoch % 2 == 0, epoch.Valid is not null));
+        int[] best = [.. epochs.Where(epoch => epoch.IsBest).Select(epoch => epoch.Epoch)];
+        Assert.Equal(best[^1], result.BestEpoch);
+        Assert.Equal(best[^1] + (2 * 3), result.Epochs);
+        Assert.InRange(result.Epochs, 8, 58);
+    }
+
+    [Fact]
+    public void Without_a_validation_part_the_last_parameters_are_the_model()
+    {
+        string directory = shop.NewRun();
+        var result = SmallShop.Train(shop.Config("eval_args={split: {LS: test_only}}", "epochs=2"), directory);
+        Assert.Equal((2, 2), (result.Epochs, result.BestEpoch));
+        Assert.Empty(result.BestValid);
+        Assert.NotEmpty(result.Test);
+        using SafeTensorsFile model = SafeTensors.Read(Path.Combine(directory, "model.safetensors")),
+            checkpoint = SafeTensors.Read(Path.Combine(directory, "checkpoint.safetensors"));
+        float[] last = checkpoint.ReadFloats("parameters"), items = model.ReadFloats("item_embedding.weight");
+        Assert.Equal(last[..items.Length], items);
     }
 
     [Theory]
-    [InlineData("model.safetensors")]
-    [InlineData("items.tsv")]
-    [InlineData("users.txt")]
-    [InlineData("events.safetensors")]
-    public void An_altered_or_missing_file_is_refused_by_name(string name)
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_cancelled_run_ends_with_the_same_bytes_when_resumed(bool compatible)
     {
-        Train("a", "epochs=1");
-        string path = Output("a", name);
+        var config = shop.Config($"recbole_compatible={compatible}", "epochs=5");
+        string whole = shop.NewRun(), cut = shop.NewRun();
+        SmallShop.Train(config, whole);
+        for (int stop = 1; stop <= 4; stop += 2)
+        {
+            using var cancellation = new CancellationTokenSource();
+            Assert.ThrowsAny<OperationCanceledException>(() => SmallShop.Train(config, cut, resume: stop > 1, onEpoch: epoch =>
+            {
+                if (epoch.Epoch == stop)
+                    cancellation.Cancel();
+            }, cancellation.Token));
+            Assert.False(File.Exists(Path.Combine(cut, "result.json")));
+        }
+        SmallShop.Train(config, cut, resume: true);
+
+        AssertSame(whole, cut);
+        Assert.Equal(
+            Lines(whole).Select(line => (line.GetProperty("epoch").GetInt32(), line.GetProperty("loss").GetDouble())),
+            Lines(cut).Select(line => (line.GetProperty("epoch").GetInt32(), line.GetProperty("loss").GetDouble())));
+        Assert.Equal(BoardLength(whole), BoardLength(cut));
+    }
+
+    [Fact]
+    public void A_finished_run_is_not_trained_again()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config("epochs=2");
+        var first = SmallShop.Train(config, directory);
+        List<EpochReport> epochs = [];
+        var second = SmallShop.Train(config, directory, resume: true, onEpoch: epochs.Add);
+        Assert.Empty(epochs);
+        Assert.Equal(first.Test, second.Test);
+        Assert.Equal(first.BestEpoch, second.BestEpoch);
+    }
+
+    [Fact]
+    public void More_epochs_and_more_patience_go_on_from_where_a_run_ended()
+    {
+        string whole = shop.NewRun(), parts = shop.NewRun();
+        string[] eager = ["stopping_step=0", "valid_metric_bigger=false", "metric_decimal_place=15", "learning_rate=0.01"];
+        var stopped = SmallShop.Train(shop.Config([.. eager, "epochs=60"]), parts);
+        Assert.InRange(stopped.Epochs, 2, 59);
+        int epochs = stopped.Epochs + 2;
+        var patient = shop.Config([.. eager, "stopping_step=100", $"epochs={epochs}"]);
+        Assert.Equal(epochs, SmallShop.Train(patient, parts, resume: true).Epochs);
+        SmallShop.Train(patient, whole);
+        Assert.Equal(Result(whole), Result(parts));
+
+        static string Result(string directory) => File.ReadAllText(Path.Combine(directory, "result.json"));
+    }
+
+    [Fact]
+    public void A_damaged_checkpoint_is_refused_by_name()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config("epochs=1");
+        SmallShop.Train(config, directory);
+        string path = Path.Combine(directory, "checkpoint.safetensors");
         byte[] bytes = File.ReadAllBytes(path);
-        foreach (int at in (int[])[0, bytes.Length / 2, bytes.Length - 1])
-        {
-            byte[] altered = [.. bytes];
-            altered[at] ^= 1;
-            Refused(altered);
-        }
-        Refused(bytes[..^1]);
-        File.Delete(path);
-        Assert.Contains(name, Assert.Throws<InputException>(() => Recommender.Load(Output("a", ""), "cpu", 1)).Message);
 
-        void Refused(byte[] content)
-        {
-            File.WriteAllBytes(path, content);
-            Assert.Contains(name, Assert.Throws<InputException>(() => Recommender.Load(Output("a", ""), "cpu", 1)).Message);
-        }
+        bytes[^100] ^= 1;
+        File.WriteAllBytes(path, bytes);
+        Assert.StartsWith(path, Assert.Throws<InputException>(() => SmallShop.Train(config, directory, resume: true)).Message);
+        File.WriteAllBytes(path, bytes[..^100]);
+        Assert.StartsWith(path, Assert.Throws<InputException>(() => SmallShop.Train(config, directory, resume: true)).Message);
     }
 
     [Fact]
-    public void A_state_dict_of_RecBole_loads_as_a_model()
+    public void A_checkpoint_of_another_model_is_refused()
     {
-        var result = Train("a");
-        Directory.CreateDirectory(Output("dict", ""));
-        using (var model = SafeTensors.Read(Output("a", "model.safetensors")))
-        {
-            // The names and values only, as a state dict has them: no config, no vocabularies.
-            SafeTensors.Write(
-                Output("dict", "model.safetensors"),
-                model.Names.Select(name => NamedTensor.Of(name, model.Shape(name), model.ReadFloats(name))).ToList());
-        }
-        var again = EvaluationRun.Evaluate(Output("dict", ""), Config(), "test", "cpu", 2, null, CancellationToken.None);
-        Assert.Equal(result.Test.OrderBy(metric => metric.Key), again.Metrics.OrderBy(metric => metric.Key));
-
-        var wrong = RunConfig.Load([], [.. _settings, "hidden_size=8"]);
-        Assert.Contains("item_embedding.weight", Assert.Throws<InputException>(
-            () => EvaluationRun.Evaluate(Output("dict", ""), wrong, "test", "cpu", 2, null, CancellationToken.None)).Message);
+        string directory = shop.NewRun();
+        SmallShop.Train(shop.Config("epochs=1"), directory);
+        var failure = Assert.Throws<InputException>(() => SmallShop.Train(shop.Config("hidden_size=32"), directory, resume: true));
+        Assert.Contains("checkpoint.safetensors", failure.Message);
     }
 
+    /// <summary>A new run into an old folder does not go on with the old one, nor leave a model that is not its own.</summary>
     [Fact]
-    public void Recommendations_know_their_edges()
+    public void A_run_from_the_beginning_ignores_what_lies_in_its_folder()
     {
-        Train("a", "epochs=2");
-        using var recommender = Recommender.Load(Output("a", ""), "cpu", 1);
-        string user = File.ReadLines(Output("a", "users.txt")).First();
-        var history = recommender.HistoryOf(user);
-
-        var list = recommender.Recommend([.. history, "no such item"], 5, false, out var unknown);
-        Assert.Equal(["no such item"], unknown);
-        Assert.Equal(5, list.Count);
-        Assert.Equal(list.OrderByDescending(item => item.Score).Select(item => item.Token), list.Select(item => item.Token));
-        Assert.Equal(recommender.Recommend(history, 5, false, out _).Select(item => item.Token), list.Select(item => item.Token));
-
-        var unseen = recommender.Recommend(history, 1000, true, out _);
-        Assert.Equal(60 - history.Distinct().Count(), unseen.Count);
-        Assert.DoesNotContain(unseen, item => history.Contains(item.Token));
-
-        var popular = recommender.Recommend((string[])[], 3, false, out _);
-        Assert.Equal(3, popular.Count);
-        Assert.True(popular[0].Score >= popular[1].Score && popular[1].Score >= popular[2].Score);
-
-        IReadOnlyList<string>[] many = [history, [], [history[0]], history];
-        var lists = recommender.Recommend(many, 4, false, out _);
-        for (int i = 0; i < many.Length; i++)
-            Assert.Equal(recommender.Recommend(many[i], 4, false, out _).Select(item => item.Token), lists[i].Select(item => item.Token));
-        Assert.Throws<InputException>(() => recommender.HistoryOf("nobody"));
+        string whole = shop.NewRun(), reused = shop.NewRun();
+        SmallShop.Train(shop.Config("seed=99", "epochs=6"), reused);
+        SmallShop.Train(shop.Config(), reused);
+        SmallShop.Train(shop.Config(), whole);
+        AssertSame(whole, reused);
+        Assert.Equal(4, Lines(reused).Length);
     }
 
-    private RunConfig Config(params string[] more) => RunConfig.Load([], [.. _settings, .. more]);
-
-    private TrainingResult Train(string output, params string[] more) =>
-        TrainingSession.Train(Config(more), new RunOptions(Output(output, ""), "cpu", 2, false), null, null, null, CancellationToken.None);
-
-    private string Output(string run, string file) => Path.Combine(_temporary.Path, "runs", run, file);
-
-    private void AssertSameEnd(string one, string other)
+    /// <summary>SIGKILL at moments of any kind: at the start, in a step, in the middle of a file.</summary>
+    [SkippableFact]
+    public async Task A_killed_run_ends_with_the_same_bytes_when_resumed()
     {
-        foreach (string file in (string[])["model.safetensors", "result.json", "checkpoint.safetensors"])
-            Assert.Equal(File.ReadAllBytes(Output(one, file)), File.ReadAllBytes(Output(other, file)));
+        Skip.If(OperatingSystem.IsWindows(), "the library is promised to survive SIGKILL");
+        const int Kills = 6;
+        string[] settings = shop.Settings("epochs=16");
+        string whole = shop.NewRun(), killed = shop.NewRun();
+        SmallShop.Train(RunConfig.Load([], settings), whole);
+
+        var random = new Random();
+        int kills = 0, exit = -1;
+        while (exit != 0)
+        {
+            bool begun = File.Exists(Path.Combine(killed, "config.yaml"));
+            string[] arguments = begun
+                ? ["--resume", killed]
+                : ["--output", killed, .. settings.SelectMany(setting => new[] { "--set", setting })];
+            var start = new ProcessStartInfo("dotnet", [typeof(Application).Assembly.Location, "train", .. arguments, "--threads", "2"])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            };
+            using var process = Process.Start(start)!;
+            var error = process.StandardError.ReadToEndAsync();
+            try
+            {
+                if (kills < Kills)
+                {
+                    // The first time anywhere from the start of the process on, then within some epoch, its validation and its files.
+                    if (kills == 0)
+                        await Task.Delay(random.Next(1000));
+                    int epochs = 0, until = kills == 0 ? 0 : random.Next(1, 4);
+                    while (epochs < until && await process.StandardOutput.ReadLineAsync() is string line)
+                        epochs += line.Length > 0 && char.IsAsciiDigit(line.TrimStart().FirstOrDefault()) ? 1 : 0;
+                    await Task.Delay(random.Next(12));
+                    process.Kill();
+                    kills++;
+                }
+                await process.StandardOutput.ReadToEndAsync();
+                await process.WaitForExitAsync();
+            }
+            finally
+            {
+                process.Kill();
+            }
+            exit = process.ExitCode;
+            Assert.True(exit is 0 or 137, $"exit code {exit}: {await error}");
+        }
+        Assert.True(kills > 1);
+        AssertSame(whole, killed);
+        Assert.Equal(16, Lines(killed).Length);
+        Assert.Equal(BoardLength(whole), BoardLength(killed));
     }
 
-    private Process Start(string output, bool resume)
+    private static void AssertSame(string expected, string actual)
     {
-        string cli = typeof(global::Bert4Rec.Cli.Application).Assembly.Location;
-        string[] arguments = resume
-            ? ["train", "--resume", Output(output, "")]
-            : ["train", .. _settings.Append("epochs=12").SelectMany(setting => (string[])["--set", setting]), "--output", Output(output, "")];
-        var start = new ProcessStartInfo("dotnet", [cli, .. arguments, "--threads", "2", "--device", "cpu"]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        var process = Process.Start(start)!;
-        process.OutputDataReceived += (_, _) => { };
-        process.ErrorDataReceived += (_, _) => { };
-        process.BeginOutputReadLine();
-        process.BeginErrorReadLine();
-        return process;
+        foreach (string name in Compared)
+        {
+            Assert.True(
+                File.ReadAllBytes(Path.Combine(expected, name)).AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(actual, name))),
+                $"{name} differs");
+        }
     }
+
+    private static JsonElement[] Lines(string directory) =>
+        [.. File.ReadLines(Path.Combine(directory, "metrics.jsonl")).Select(line => JsonDocument.Parse(line).RootElement)];
+
+    /// <summary>Its events have their times, but no other difference.</summary>
+    private static long BoardLength(string directory) => new FileInfo(Path.Combine(directory, TensorBoardWriter.FileName)).Length;
 }

@@ -1,0 +1,156 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using Bert4Rec.Configuration;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
+
+namespace Bert4Rec.Tests.Inference;
+
+/// <summary>A model's folder serves alone and elsewhere, and no file of it can be damaged unseen.</summary>
+public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedShop>
+{
+    public static TheoryData<string> Files => ["model.safetensors", "users.txt", "items.tsv", "events.safetensors", "config.yaml"];
+
+    [Theory]
+    [MemberData(nameof(Files))]
+    public void A_missing_file_is_named(string name)
+    {
+        string folder = shop.Copy();
+        File.Delete(Path.Combine(folder, name));
+        Assert.Contains(name, Refusal(folder));
+    }
+
+    [Theory]
+    [MemberData(nameof(Files))]
+    public void A_truncated_file_is_refused_by_name(string name)
+    {
+        string folder = shop.Copy(), path = Path.Combine(folder, name);
+        byte[] bytes = File.ReadAllBytes(path);
+        foreach (int length in (int[])[0, 5, bytes.Length / 2, bytes.Length - 1])
+        {
+            File.WriteAllBytes(path, bytes[..length]);
+            Assert.Contains(path, Refusal(folder));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Files))]
+    public void An_altered_file_is_refused_by_name(string name)
+    {
+        string folder = shop.Copy(), path = Path.Combine(folder, name);
+        byte[] bytes = File.ReadAllBytes(path);
+        var random = new Random(2);
+        for (int i = 0; i < 10; i++)
+        {
+            byte[] altered = [.. bytes];
+            altered[random.Next(bytes.Length)] ^= (byte)(1 << random.Next(8));
+            File.WriteAllBytes(path, altered);
+            Assert.Contains(path, Refusal(folder));
+        }
+    }
+
+    /// <summary>All of these would load without a complaint, and mean something else.</summary>
+    [Fact]
+    public void The_files_of_another_run_are_refused()
+    {
+        string folder = shop.Copy(), items = Path.Combine(folder, "items.tsv");
+        string[] lines = File.ReadAllLines(items);
+        File.WriteAllLines(items, [lines[0], .. lines[1..].Reverse()]);
+        Assert.Contains(items, Refusal(folder));
+
+        folder = shop.Copy();
+        string config = Path.Combine(folder, "config.yaml");
+        File.WriteAllText(config, File.ReadAllText(config).Replace("n_heads: 2", "n_heads: 4"));
+        Assert.Contains(config, Refusal(folder));
+    }
+
+    [Fact]
+    public void A_config_of_another_shape_is_refused()
+    {
+        var config = RunConfig.Load([Path.Combine(shop.Model, "config.yaml")], ["inner_size=48"]);
+        string message = Assert.Throws<InputException>(
+            () => EvaluationRun.Evaluate(shop.Model, config, "test", "cpu", 1, null, default)).Message;
+        Assert.Contains("dense_1.weight is [24, 16]", message);
+        Assert.Contains("[48, 16]", message);
+    }
+
+    [Fact]
+    public void A_folder_without_a_model_says_so()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Contains($"{folder.Path}: no model.safetensors", Refusal(folder.Path));
+    }
+
+    [Fact]
+    public void The_folder_alone_serves_elsewhere()
+    {
+        string moved = shop.Copy();
+        File.Delete(Path.Combine(moved, "checkpoint.safetensors"));
+        string history = "p1 p2 p3";
+        using Recommender here = TrainedShop.Open(shop.Model), there = TrainedShop.Open(moved);
+        Assert.Equal(Scores(here, history), Scores(there, history));
+
+        // No data where the config says that it is.
+        var config = RunConfig.Load([Path.Combine(moved, "config.yaml")], ["data_path=/nowhere"]);
+        var evaluation = EvaluationRun.Evaluate(moved, config, "test", "cpu", 2, null, default);
+        Assert.Equal(shop.Result.Test, evaluation.Metrics);
+        Assert.Equal(shop.Result.Baselines.Keys, evaluation.Baselines.Keys);
+        Assert.All(evaluation.Baselines, baseline => Assert.Equal(shop.Result.Baselines[baseline.Key], baseline.Value));
+        Assert.Equal(shop.Result.BestValid, EvaluationRun.Evaluate(moved, config, "valid", "cpu", 2, null, default).Metrics);
+    }
+
+    /// <summary>As PyTorch's safetensors would save RecBole's state dict: the names and the values, and nothing of ours.</summary>
+    [Fact]
+    public void A_state_dict_of_RecBole_loads_with_its_config()
+    {
+        var ours = ModelFolder.Load(shop.Model, null);
+        using var folder = new TemporaryFolder();
+        folder.Write("config.yaml", File.ReadAllText(Path.Combine(shop.Model, "config.yaml")));
+        folder.Write("model.safetensors", PlainSafeTensors(ours));
+
+        var theirs = ModelFolder.Load(folder.Path, null);
+        Assert.Equal(ours.Parameters, theirs.Parameters);
+        Assert.Equal(ours.Dataset.EventItems, theirs.Dataset.EventItems);
+        using Recommender one = TrainedShop.Open(shop.Model), other = TrainedShop.Open(folder.Path);
+        Assert.Equal(Scores(one, "p4 p2"), Scores(other, "p4 p2"));
+        Assert.Equal(shop.Result.Test, EvaluationRun.Evaluate(folder.Path, shop.Config, "test", "cpu", 2, null, default).Metrics);
+    }
+
+    [Fact]
+    public void A_state_dict_that_lacks_a_tensor_is_refused()
+    {
+        var ours = ModelFolder.Load(shop.Model, null);
+        using var folder = new TemporaryFolder();
+        folder.Write("config.yaml", File.ReadAllText(Path.Combine(shop.Model, "config.yaml")));
+        string path = folder.Write("model.safetensors", PlainSafeTensors(ours, leftOut: "output_ln.bias"));
+        string message = Refusal(folder.Path);
+        Assert.Contains(path, message);
+        Assert.Contains("output_ln.bias", message);
+    }
+
+    private static byte[] PlainSafeTensors(ModelFolder model, string? leftOut = null)
+    {
+        var header = new Dictionary<string, object>();
+        var data = new List<byte>();
+        foreach (var entry in model.Layout.Entries.Where(entry => entry.Name != leftOut))
+        {
+            int start = data.Count;
+            data.AddRange(MemoryMarshal.AsBytes(model.Parameters.AsSpan((int)entry.Offset, (int)entry.Length)));
+            header[entry.Name] = new { dtype = "F32", shape = entry.Shape, data_offsets = new[] { start, data.Count } };
+        }
+        byte[] json = JsonSerializer.SerializeToUtf8Bytes(header), length = new byte[8];
+        BinaryPrimitives.WriteInt64LittleEndian(length, json.Length);
+        return [.. length, .. json, .. data];
+    }
+
+    private static string Refusal(string folder)
+    {
+        string message = Assert.Throws<InputException>(() => TrainedShop.Open(folder).Dispose()).Message;
+        Assert.DoesNotContain('\n', message);
+        return message;
+    }
+
+    private static IEnumerable<(string, float)> Scores(Recommender recommender, string history) =>
+        recommender.Recommend(history.Split(' '), 10, false, out _).Select(item => (item.Token, item.Score));
+}

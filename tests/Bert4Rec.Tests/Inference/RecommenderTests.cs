@@ -1,0 +1,110 @@
+using Bert4Rec.Inference;
+
+namespace Bert4Rec.Tests.Inference;
+
+public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedShop>
+{
+    private const int Items = 40;
+
+    [Fact]
+    public void Lists_are_best_first_and_without_repetition()
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        var list = recommender.Recommend(["p1", "p2"], 10, excludeSeen: false, out var unknown);
+        Assert.Empty(unknown);
+        Assert.Equal(10, list.Select(item => item.Token).Distinct().Count());
+        Assert.Equal(list.OrderByDescending(item => item.Score).Select(item => item.Token), list.Select(item => item.Token));
+        Assert.All(list, item => Assert.Equal(["category", "brand", "price"], item.Fields.Select(field => field.Key)));
+        Assert.All(list, item => Assert.All(item.Fields, field => Assert.NotEmpty(field.Value)));
+    }
+
+    [Fact]
+    public void Seen_items_are_left_out_and_nothing_else_changes()
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        string[] history = ["p3", "p1", "p3", "p7"];
+        var all = recommender.Recommend(history, Items, excludeSeen: false, out _);
+        var unseen = recommender.Recommend(history, Items, excludeSeen: true, out _);
+        Assert.Equal(Items, all.Count);
+        Assert.Equal(all.Select(Pair).Where(pair => !history.Contains(pair.Token)), unseen.Select(Pair));
+        Assert.Equal(Items - 3, unseen.Count);
+    }
+
+    [Fact]
+    public void More_than_the_catalogue_gives_the_catalogue()
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        var list = recommender.Recommend(["p1"], 1000, excludeSeen: false, out _);
+        Assert.Equal(Enumerable.Range(1, Items).Select(item => $"p{item}").Order(), list.Select(item => item.Token).Order());
+    }
+
+    [Fact]
+    public void Unknown_tokens_are_named_and_left_out()
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        var list = recommender.Recommend(["p1", "nonsense", "p2", "[PAD]", ""], 5, excludeSeen: false, out var unknown);
+        Assert.Equal(["nonsense", "[PAD]", ""], unknown);
+        Assert.Equal(recommender.Recommend(["p1", "p2"], 5, false, out _).Select(Pair), list.Select(Pair));
+    }
+
+    [Fact]
+    public void An_empty_history_gets_the_most_popular_items()
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        var counts = Rows().CountBy(row => row[1]).ToDictionary();
+        foreach (string[] history in (string[][])[[], ["nonsense"]])
+        {
+            var list = recommender.Recommend(history, 7, excludeSeen: true, out _);
+            Assert.Equal(counts.Values.OrderDescending().Take(7), list.Select(item => (int)item.Score));
+            Assert.All(list, item => Assert.Equal(counts[item.Token], (int)item.Score));
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Many_histories_at_once_get_what_each_gets_alone(bool excludeSeen)
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        var random = new Random(5);
+        // More tokens than a micro-batch holds, some longer than the model's sequences, some empty.
+        string[][] histories = [.. Enumerable.Range(0, 400).Select(_ =>
+            Enumerable.Range(0, random.Next(14)).Select(_ => $"p{random.Next(1, Items + 3)}").ToArray())];
+        var together = recommender.Recommend(histories, 6, excludeSeen, out var unknown);
+        Assert.Equal(histories.Length, together.Count);
+        for (int i = 0; i < histories.Length; i++)
+        {
+            var alone = recommender.Recommend(histories[i], 6, excludeSeen, out var unknownAlone);
+            Assert.Equal(unknownAlone, unknown[i]);
+            Assert.Equal(alone.Select(item => item.Token), together[i].Select(item => item.Token));
+            Assert.All(alone.Zip(together[i]), pair => Assert.Equal(pair.First.Score, pair.Second.Score, 1e-4f));
+        }
+    }
+
+    [Fact]
+    public void Only_the_newest_events_of_a_long_history_count()
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        // Eight positions, the last of them the mask's.
+        string[] newest = ["p9", "p8", "p7", "p6", "p5", "p4", "p3"];
+        var expected = recommender.Recommend(newest, 5, false, out _);
+        Assert.Equal(expected.Select(Pair), recommender.Recommend(["p20", "p21", .. newest], 5, false, out _).Select(Pair));
+        Assert.NotEqual(expected.Select(Pair), recommender.Recommend(["p20", .. newest[1..]], 5, false, out _).Select(Pair));
+    }
+
+    [Fact]
+    public void A_user_is_known_by_their_events()
+    {
+        using var recommender = TrainedShop.Open(shop.Model);
+        Assert.Equal(
+            Rows().Where(row => row[0] == "u5").OrderBy(row => long.Parse(row[2])).Select(row => row[1]),
+            recommender.HistoryOf("u5"));
+        Assert.Contains("nobody", Assert.Throws<InputException>(() => recommender.HistoryOf("nobody")).Message);
+    }
+
+    /// <summary>The interactions: user, item, time.</summary>
+    private IEnumerable<string[]> Rows() =>
+        File.ReadLines(Path.Combine(shop.Config.DataPath, "shop", "shop.inter")).Skip(1).Select(line => line.Split('\t'));
+
+    private static (string Token, float Score) Pair(Recommendation item) => (item.Token, item.Score);
+}

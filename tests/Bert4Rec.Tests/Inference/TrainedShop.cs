@@ -1,0 +1,39 @@
+using Bert4Rec.Configuration;
+using Bert4Rec.Inference;
+using Bert4Rec.Tests.Training;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Tests.Inference;
+
+/// <summary>A model of the <see cref="SmallShop"/>, trained once for a class of tests.</summary>
+public sealed class TrainedShop : IDisposable
+{
+    private readonly SmallShop _shop = new();
+
+    public TrainedShop()
+    {
+        Config = _shop.Config("epochs=3", "learning_rate=0.01");
+        Model = _shop.NewRun();
+        Result = SmallShop.Train(Config, Model);
+    }
+
+    public RunConfig Config { get; }
+
+    /// <summary>The model's folder; tests that change files take a <see cref="Copy"/>.</summary>
+    public string Model { get; }
+
+    public TrainingResult Result { get; }
+
+    public string Copy()
+    {
+        string copy = _shop.NewRun();
+        Directory.CreateDirectory(copy);
+        foreach (string file in Directory.GetFiles(Model))
+            File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
+        return copy;
+    }
+
+    public static Recommender Open(string directory) => Recommender.Load(directory, "cpu", 1);
+
+    public void Dispose() => _shop.Dispose();
+}
