@@ -94,7 +94,7 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
     public void Without_a_validation_part_the_last_parameters_are_the_model()
     {
         string directory = shop.NewRun();
-        var result = SmallShop.Train(shop.Config("eval_args={split: {LS: test_only}}", "epochs=2"), directory);
+        var result = SmallShop.Train(shop.Config("eval_args={split: {LS: test_only}}", "epochs=2", "average_decay=0"), directory);
         Assert.Equal((2, 2), (result.Epochs, result.BestEpoch));
         Assert.Empty(result.BestValid);
         Assert.NotEmpty(result.Test);
@@ -102,6 +102,24 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
             checkpoint = SafeTensors.Read(Path.Combine(directory, "checkpoint.safetensors"));
         float[] last = checkpoint.ReadFloats("parameters"), items = model.ReadFloats("item_embedding.weight");
         Assert.Equal(last[..items.Length], items);
+    }
+
+    [Fact]
+    public void The_model_is_the_mean_of_the_epochs_parameters()
+    {
+        float[][] models = [.. ((string[])["1", "2", "3"]).Select(epochs => Parameters("average_decay=0", $"epochs={epochs}"))];
+        // Three epochs at a decay of 0.5: the first two weigh the same, then half against the third.
+        float[] mean = Parameters("average_decay=0.5", "epochs=3");
+        for (int i = 0; i < mean.Length; i++)
+            Assert.Equal((0.25 * models[0][i]) + (0.25 * models[1][i]) + (0.5 * models[2][i]), mean[i], 1e-6);
+
+        float[] Parameters(params string[] settings)
+        {
+            string directory = shop.NewRun();
+            SmallShop.Train(shop.Config(["eval_args={split: {LS: test_only}}", .. settings]), directory);
+            using var model = SafeTensors.Read(Path.Combine(directory, "model.safetensors"));
+            return model.ReadFloats("output_ffn.weight");
+        }
     }
 
     [Theory]
