@@ -15,6 +15,9 @@ public interface IKernels : IDisposable
     /// <summary>The device, for people: "cpu (AVX-512)", "cuda:0 NVIDIA H100".</summary>
     string Name { get; }
 
+    /// <summary>The device's own memory, which bounds a micro-batch; null where the host's caches do.</summary>
+    long? MemoryBytes { get; }
+
     /// <summary>New zeroed memory on this device.</summary>
     DeviceBuffer<float> AllocateFloats(long length);
 
@@ -168,11 +171,17 @@ public interface IKernels : IDisposable
 
     // ---- Adam ----
 
-    /// <summary>Σ x², in double precision.</summary>
-    double SumOfSquares(Tensor x);
+    /// <summary>result[0] = √(Σ x²), finite even where a square is not: a gradient that explodes is to be clipped.</summary>
+    void Norm(Tensor x, Tensor result);
 
     /// <summary>One step of Adam over flat buffers of equal length; see <see cref="AdamStep"/>. Sets the gradients to zero.</summary>
-    void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, in AdamStep step);
+    /// <param name="parameters">[N]</param>
+    /// <param name="gradients">[N]</param>
+    /// <param name="firstMoments">[N]</param>
+    /// <param name="secondMoments">[N]</param>
+    /// <param name="norms">Norms of the parts of the whole gradient; none where nothing is clipped.</param>
+    /// <param name="step">The step.</param>
+    void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step);
 
     // ---- Ranking ----
 
@@ -211,7 +220,7 @@ public interface IKernels : IDisposable
 public readonly record struct ClozeMasking(RandomKey Key, float MaskRatio, float LastOnlyShare, int MaskToken, int CountedLimit, bool SkipFirst, bool AtLeastOne);
 
 /// <summary>
-/// Adam (Kingma &amp; Ba, 2015) as PyTorch computes it: g = gradientScale · gradient + weightDecay · parameter; m = β₁m + (1−β₁)g;
+/// Adam (Kingma &amp; Ba, 2015) as PyTorch computes it: g = clip · gradient + weightDecay · parameter; m = β₁m + (1−β₁)g;
 /// v = β₂v + (1−β₂)g²; parameter −= learningRate · (m / (1−β₁ᵗ)) / (√(v / (1−β₂ᵗ)) + ε).
 /// </summary>
 /// <param name="Step">t, from 1.</param>
@@ -220,5 +229,17 @@ public readonly record struct ClozeMasking(RandomKey Key, float MaskRatio, float
 /// <param name="Beta2">Decay of the second moment.</param>
 /// <param name="Epsilon">Added outside the root.</param>
 /// <param name="WeightDecay">L2 penalty, added to the gradient.</param>
-/// <param name="GradientScale">Factor of every gradient: below 1 when the global norm is clipped.</param>
-public readonly record struct AdamStep(int Step, float LearningRate, float Beta1 = 0.9f, float Beta2 = 0.999f, float Epsilon = 1e-8f, float WeightDecay = 0, float GradientScale = 1);
+/// <param name="MaximumNorm">Where the gradient's global norm is known and larger, clip = MaximumNorm / (norm + 10⁻⁶), else 1.</param>
+public readonly record struct AdamStep(
+    int Step, float LearningRate, float Beta1 = 0.9f, float Beta2 = 0.999f, float Epsilon = 1e-8f, float WeightDecay = 0, float MaximumNorm = float.PositiveInfinity)
+{
+    /// <summary>clip, from the norms of the gradient's parts.</summary>
+    public float ClippingScale(ReadOnlySpan<float> norms)
+    {
+        double sum = 0;
+        foreach (float part in norms)
+            sum += (double)part * part;
+        double norm = Math.Sqrt(sum);
+        return norm > MaximumNorm ? (float)(MaximumNorm / (norm + 1e-6)) : 1;
+    }
+}

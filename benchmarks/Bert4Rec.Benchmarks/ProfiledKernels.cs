@@ -27,6 +27,8 @@ internal sealed class ProfiledKernels(IKernels inner) : IKernels
 
     public string Name => inner.Name;
 
+    public long? MemoryBytes => inner.MemoryBytes;
+
     /// <summary>The calls of a round; those of linear layers name their shape.</summary>
     public IEnumerable<(string Name, Cost Cost)> Calls => _calls.Select(
         call => (call.Outputs == 0 ? call.Operation : $"{call.Operation} {call.Inputs} → {call.Outputs}", call.Cost));
@@ -192,18 +194,17 @@ internal sealed class ProfiledKernels(IKernels inner) : IKernels
             nameof(SoftmaxCrossEntropyBackward), start, Stopwatch.GetTimestamp(), (2 * h.Length) + (3 * items.Length), 3 * 2.0 * h.Length * items.Rows);
     }
 
-    public double SumOfSquares(Tensor x)
+    public void Norm(Tensor x, Tensor result)
     {
         long start = Stopwatch.GetTimestamp();
-        double sum = inner.SumOfSquares(x);
-        Count(nameof(SumOfSquares), start, x.Length);
-        return sum;
+        inner.Norm(x, result);
+        Count(nameof(Norm), start, x.Length);
     }
 
-    public void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, in AdamStep step)
+    public void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
     {
         long start = Stopwatch.GetTimestamp();
-        inner.Adam(parameters, gradients, firstMoments, secondMoments, step);
+        inner.Adam(parameters, gradients, firstMoments, secondMoments, norms, step);
         Count(nameof(Adam), start, 8 * parameters.Length);
     }
 

@@ -7,13 +7,13 @@ internal static unsafe class AdamOptimizer<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    public static void Update(float* parameters, float* gradients, float* firstMoments, float* secondMoments, in AdamStep step, long length)
+    public static void Update(float* parameters, float* gradients, float* firstMoments, float* secondMoments, in AdamStep step, float gradientScale, long length)
     {
         double correction1 = 1 - Math.Pow(step.Beta1, step.Step);
         double correction2 = 1 - Math.Pow(step.Beta2, step.Step);
         var stepSize = S.Broadcast((float)(step.LearningRate / correction1));
         var inverseRoot = S.Broadcast((float)(1 / Math.Sqrt(correction2)));
-        V scale = S.Broadcast(step.GradientScale), decay = S.Broadcast(step.WeightDecay), epsilon = S.Broadcast(step.Epsilon);
+        V scale = S.Broadcast(gradientScale), decay = S.Broadcast(step.WeightDecay), epsilon = S.Broadcast(step.Epsilon);
         V beta1 = S.Broadcast(step.Beta1), beta2 = S.Broadcast(step.Beta2), rest1 = S.Broadcast(1 - step.Beta1), rest2 = S.Broadcast(1 - step.Beta2);
         for (long i = 0; i < length; i += S.Width)
         {

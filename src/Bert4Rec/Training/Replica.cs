@@ -65,7 +65,7 @@ internal sealed class Replica : IDisposable
     /// <returns>Σ loss over the share's masked rows.</returns>
     public double ForwardAndBackward(RandomKey key, uint firstMasked, float scale)
     {
-        _loss.Upload([0]);
+        Kernels.Fill(Tensor.Of(_loss), 0);
         for (int i = 0; i < _used; i++)
         {
             var micro = _pool[i];

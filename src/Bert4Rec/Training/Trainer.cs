@@ -23,7 +23,7 @@ internal sealed class Trainer : IDisposable
     private readonly uint[] _shareRows;
     private readonly uint[] _shareMasked;
     private readonly double[] _losses;
-    private readonly double[] _squares;
+    private readonly DeviceBuffer<float> _norms;
     private readonly Action<int> _prepare;
     private readonly Action<int> _forwardAndBackward;
     private readonly Action<int> _reduce;
@@ -50,7 +50,7 @@ internal sealed class Trainer : IDisposable
         _shareRows = new uint[replicas];
         _shareMasked = new uint[replicas];
         _losses = new double[replicas];
-        _squares = new double[replicas];
+        _norms = kernels[0].AllocateFloats(replicas);
         _prepare = Prepare;
         _forwardAndBackward = ForwardAndBackward;
         _reduce = Reduce;
@@ -156,15 +156,6 @@ internal sealed class Trainer : IDisposable
         }
 
         _workers.Run(_reduce);
-        if (_settings.ClipGradNorm is float limit)
-        {
-            double norm = Math.Sqrt(_squares.Sum());
-            _gradientScale = norm > limit ? (float)(limit / (norm + 1e-6)) : 1;
-        }
-        else
-        {
-            _gradientScale = 1;
-        }
         _workers.Run(_update);
         return loss;
     }
@@ -176,6 +167,7 @@ internal sealed class Trainer : IDisposable
         Parameters.Dispose();
         FirstMoments.Dispose();
         SecondMoments.Dispose();
+        _norms.Dispose();
     }
 
     /// <summary>Contiguous shares of about as many tokens each.</summary>
@@ -223,7 +215,7 @@ internal sealed class Trainer : IDisposable
             kernels.Fill(gradients, 0);
         }
         if (_settings.ClipGradNorm is not null)
-            _squares[r] = kernels.SumOfSquares(sum);
+            kernels.Norm(sum, new(_norms, r, 1, 1));
     }
 
     private void Update(int r) => _replicas[r].Kernels.Adam(
@@ -231,7 +223,9 @@ internal sealed class Trainer : IDisposable
         Stretch(_replicas[0].Gradients, r),
         Stretch(FirstMoments, r),
         Stretch(SecondMoments, r),
-        new AdamStep(Step, _settings.LearningRate, WeightDecay: _settings.WeightDecay, GradientScale: _gradientScale));
+        _settings.ClipGradNorm is null ? default : Tensor.Of(_norms),
+        new AdamStep(
+            Step, _settings.LearningRate, WeightDecay: _settings.WeightDecay, MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity));
 
     /// <summary>The part of a flat buffer that replica r steps, on boundaries of cache lines.</summary>
     private Tensor Stretch(DeviceBuffer<float> buffer, int r)

@@ -24,7 +24,7 @@ public class AdamTests : LayerTests
             float[] gradients = Gradients(length, t);
             for (int i = 0; i < length; i++)
                 (parameters[i], first[i], second[i]) = Adam.Step(
-                    parameters[i], gradients[i], first[i], second[i], Step(t, weightDecay, gradientScale));
+                    parameters[i], gradients[i], first[i], second[i], Step(t, weightDecay), gradientScale);
         }
 
         // Where a parameter ends up is known to float's rounding of the parameter; how it got there, to 10⁻⁵ of the way.
@@ -43,7 +43,7 @@ public class AdamTests : LayerTests
         float[] parameters = Bench.On(backend, bench =>
         {
             Tensor values = bench.Tensor([.. Enumerable.Repeat(0.3f, 37)], 37), gradients = bench.Tensor(new float[37], 37);
-            bench.Kernels.Adam(values, gradients, bench.Tensor(new float[37], 37), bench.Tensor(new float[37], 37), Step(1, 0, 1));
+            bench.Kernels.Adam(values, gradients, bench.Tensor(new float[37], 37), bench.Tensor(new float[37], 37), default, Step(1, 0));
             return values.ToArray();
         });
         Assert.All(parameters, value => Assert.Equal(0.3f, value));
@@ -56,16 +56,18 @@ public class AdamTests : LayerTests
         var parameters = bench.Tensor([.. Start(length).Select(value => (float)value)], length);
         Tensor first = bench.Tensor(new float[length], length), second = bench.Tensor(new float[length], length);
         var gradients = bench.Garbage(1, length);
+        // Two parts of a norm that is clipped to a share of it, or is below the maximum.
+        float part = scale == 1 ? 1 : MathF.Sqrt(2) / scale;
+        var norms = bench.Tensor([part, part], 2);
         for (int t = 1; t <= Steps; t++)
         {
             gradients.Upload(Gradients(length, t));
-            bench.Kernels.Adam(parameters, gradients, first, second, Step(t, decay, scale));
+            bench.Kernels.Adam(parameters, gradients, first, second, norms, Step(t, decay) with { MaximumNorm = 2 });
         }
         return Results.Of(("parameters", parameters), ("first", first), ("second", second), ("gradients", gradients));
     });
 
-    private static AdamStep Step(int t, float weightDecay, float gradientScale) =>
-        new(t, LearningRate: 1e-2f, WeightDecay: weightDecay, GradientScale: gradientScale);
+    private static AdamStep Step(int t, float weightDecay) => new(t, LearningRate: 1e-2f, WeightDecay: weightDecay);
 
     private static double[] Start(int length) => new Random(length).Normal(length, 1).ToColumnMajorArray();
 

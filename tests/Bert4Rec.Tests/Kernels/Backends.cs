@@ -1,5 +1,6 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
+using Bert4Rec.Kernels.Gpu;
 
 namespace Bert4Rec.Tests.Kernels;
 
@@ -11,7 +12,14 @@ public static class Backends
         ["cpu-512"] = () => CpuKernels.Create(512),
         ["cpu-256"] = () => CpuKernels.Create(256),
         ["cpu-128"] = () => CpuKernels.Create(128),
+        [GpuDevices.Simulator] = () => GpuDevices.Create(GpuDevices.Simulator),
     };
+
+    static Backends()
+    {
+        foreach (string id in GpuDevices.List().Where(device => device.Problem is null).Select(device => device.Id))
+            Factories[id] = () => GpuDevices.Create(id);
+    }
 
     public static TheoryData<string> All => [.. Factories.Keys];
 

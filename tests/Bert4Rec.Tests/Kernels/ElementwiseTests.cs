@@ -4,7 +4,7 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Tests.Kernels;
 
-/// <summary>The operations that no layer owns: Fill, Add, AddSum, SumOfSquares, GatherRows.</summary>
+/// <summary>The operations that no layer owns: Fill, Add, AddSum, Norm, GatherRows.</summary>
 public class ElementwiseTests : LayerTests
 {
     public static TheoryData<string, int, int> Shapes => Backends.Times((1, 1), (1, 5), (5, 20), (37, 61), (130, 128));
@@ -24,24 +24,25 @@ public class ElementwiseTests : LayerTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void Sum_of_squares_is_in_double_precision(string backend, int rows, int columns)
+    public void Norms(string backend, int rows, int columns)
     {
         var x = new Random(rows).Normal(rows, columns);
-        double actual = Bench.On(backend, bench => bench.Kernels.SumOfSquares(bench.Tensor(x)));
-        double expected = x.Enumerate().Sum(value => value * value);
-        Assert.InRange(actual, expected * (1 - 1e-12), expected * (1 + 1e-12));
+        double expected = x.Norm();
+        Assert.InRange(Norm(backend, x.ToFloats()), expected * (1 - 1e-6), expected * (1 + 1e-6));
     }
 
     /// <summary>Squares of 10³⁰ overflow float, and a million small ones vanish in it.</summary>
     [Theory]
     [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
-    public void Sum_of_squares_neither_overflows_nor_loses_small_terms(string backend)
+    public void A_norm_neither_overflows_nor_loses_small_terms(string backend)
     {
-        double large = Bench.On(backend, bench => bench.Kernels.SumOfSquares(bench.Tensor([1e30f, 1e30f, 1e30f], 3)));
-        double exact = 3.0 * 1e30f * 1e30f;
-        Assert.InRange(large, exact * (1 - 1e-12), exact * (1 + 1e-12));
-        float[] one = [4096, .. Enumerable.Repeat(1f, 5000)];
-        Assert.Equal((4096.0 * 4096) + 5000, Bench.On(backend, bench => bench.Kernels.SumOfSquares(bench.Tensor(one, one.Length))));
+        double large = Math.Sqrt(3) * 1e30f;
+        Assert.InRange(Norm(backend, [1e30f, 1e30f, 0, 1e30f]), large * (1 - 1e-6), large * (1 + 1e-6));
+        float[] one = [4096, .. Enumerable.Repeat(1f, 1_000_000)];
+        double many = Math.Sqrt((4096.0 * 4096) + 1_000_000);
+        Assert.InRange(Norm(backend, one), many * (1 - 1e-6), many * (1 + 1e-6));
+        Assert.Equal(0f, Norm(backend, new float[100]));
+        Assert.False(float.IsFinite(Norm(backend, [1, float.NaN, 2])));
     }
 
     [Theory]
@@ -86,6 +87,13 @@ public class ElementwiseTests : LayerTests
         Assert.Throws<ArgumentOutOfRangeException>(() => floats.Download(new float[1], -1));
         Assert.NotEmpty(kernels.Name);
     }
+
+    private static float Norm(string backend, float[] x) => Bench.On(backend, bench =>
+    {
+        var result = bench.Garbage(1, 1);
+        bench.Kernels.Norm(bench.Tensor(x, x.Length), result);
+        return result.ToArray()[0];
+    });
 
     protected override IReadOnlyDictionary<string, float[]> Run(string backend)
     {

@@ -114,7 +114,7 @@ public class RecboleStepTests
         }
 
         public void Adam(int step) => _kernels.Adam(
-            Tensor.Of(_parameters), Tensor.Of(_gradients), Tensor.Of(_firstMoments), Tensor.Of(_secondMoments), new AdamStep(step, float.Parse(_file.Metadata["learning_rate"])));
+            Tensor.Of(_parameters), Tensor.Of(_gradients), Tensor.Of(_firstMoments), Tensor.Of(_secondMoments), default, new AdamStep(step, float.Parse(_file.Metadata["learning_rate"])));
 
         public void CheckEncoderOutput(double bound)
         {

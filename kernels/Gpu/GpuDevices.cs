@@ -1,0 +1,109 @@
+using ILGPU;
+using ILGPU.Runtime;
+using ILGPU.Runtime.CPU;
+using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
+
+namespace Bert4Rec.Kernels.Gpu;
+
+/// <summary>A device was asked for that cannot be used here; the message says what was found and what to do.</summary>
+public sealed class DeviceException(string message) : Exception(message);
+
+/// <summary>An accelerator that was found.</summary>
+/// <param name="Id">What --device calls it: "cuda:0", "opencl:1", "ilgpu-cpu".</param>
+/// <param name="Name">The vendor's name.</param>
+/// <param name="MemoryBytes">Its memory; null where it has none of its own.</param>
+/// <param name="ComputeCapability">Of a CUDA device, such as "8.0"; of an OpenCL device its version.</param>
+/// <param name="Kernels">Which versions of the kernels it would use.</param>
+/// <param name="Problem">Why it cannot be used, and what to do; null where it can.</param>
+/// <param name="IsGpu">Not a processor.</param>
+public sealed record GpuDeviceInfo(
+    string Id, string Name, long? MemoryBytes, string? ComputeCapability, string Kernels, string? Problem, bool IsGpu);
+
+/// <summary>What ILGPU finds on this machine.</summary>
+public static class GpuDevices
+{
+    public const string Simulator = "ilgpu-cpu";
+
+    /// <summary>Threads of a warp, and warps, of the simulator: as few as still make groups of several warps.</summary>
+    private const int SimulatorWarp = 8, SimulatorWarps = 2;
+
+    private const string NoCuda = "no CUDA device was found: no NVIDIA driver answers. Install the driver (version 450 or newer), or use --device cpu";
+
+    private const string NoOpenCl =
+        "no OpenCL device was found. Install the vendor's OpenCL runtime and the loader libOpenCL.so (Debian: ocl-icd-opencl-dev), or use --device cpu";
+
+    /// <summary>The accelerators by kind, in the order of their numbers.</summary>
+    public static IReadOnlyList<GpuDeviceInfo> List() => [.. List("cuda"), .. List("opencl")];
+
+    /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
+    /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels.</exception>
+    public static IKernels Create(string device)
+    {
+        if (device == Simulator)
+            return Create(NewContext(Simulator), 0, Simulator);
+        string[] parts = device.Split(':');
+        string kind = parts[0];
+        int index = parts.Length > 1 ? int.Parse(parts[1]) : 0;
+        var found = List(kind);
+        if (found.Count == 0)
+            throw new DeviceException($"{device}: {(kind == "cuda" ? NoCuda : NoOpenCl)}");
+        if (index >= found.Count)
+            throw new DeviceException($"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
+        if (found[index].Problem is string problem)
+            throw new DeviceException($"{device}: {problem}");
+        return Create(NewContext(kind), index, found[index].Id);
+    }
+
+    private static GpuKernels Create(Context context, int index, string id)
+    {
+        try
+        {
+            return new GpuKernels(new GpuDevice(context, context.Devices[index], id));
+        }
+        catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException or DllNotFoundException)
+        {
+            throw new DeviceException($"{id}: the device was found but does not run the kernels: {e.Message}; try another --device, or cpu");
+        }
+    }
+
+    private static List<GpuDeviceInfo> List(string kind)
+    {
+        try
+        {
+            using var context = NewContext(kind);
+            return [.. context.Devices.Select((device, index) => Describe(device, $"{kind}:{index}"))];
+        }
+        catch (Exception e) when (e is CudaException or CLException or DllNotFoundException or TypeInitializationException or NotSupportedException)
+        {
+            return [];
+        }
+    }
+
+    private static GpuDeviceInfo Describe(Device device, string id) => device switch
+    {
+        CudaDevice cuda => new(id, cuda.Name, cuda.MemorySize, cuda.Architecture?.ToString(), "warp shuffles", null, true),
+        CLDevice opencl => new(
+            id,
+            opencl.Name,
+            opencl.MemorySize,
+            $"OpenCL C {opencl.CVersion}",
+            "shared memory",
+            opencl.Capabilities.GenericAddressSpace
+                ? null
+                : $"{opencl.Name} has no generic address space (OpenCL C {opencl.CVersion}), which the kernels need; install a newer driver (for PoCL: 5.0 or newer)",
+            opencl.DeviceType.HasFlag(CLDeviceType.CL_DEVICE_TYPE_GPU)),
+        _ => new(id, device.Name, null, null, "shared memory", null, false),
+    };
+
+    private static Context NewContext(string kind) => Context.Create(builder =>
+    {
+        builder.Optimize(OptimizationLevel.O2).Math(MathMode.Default).Inlining(InliningMode.Aggressive);
+        if (kind == "cuda")
+            builder.Cuda();
+        else if (kind == "opencl")
+            builder.OpenCL(_ => true);
+        else
+            builder.CPU(new CPUDevice(SimulatorWarp, SimulatorWarps, 1));
+    });
+}
