@@ -59,7 +59,7 @@ public static class GpuDevices
     {
         try
         {
-            return new GpuKernels(new GpuDevice(context, context.Devices[index], id));
+            return new GpuKernels(new GpuDevice(context, Devices(context, id.Split(':')[0])[index], id));
         }
         catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException or DllNotFoundException)
         {
@@ -72,7 +72,7 @@ public static class GpuDevices
         try
         {
             using var context = NewContext(kind);
-            return [.. context.Devices.Select((device, index) => Describe(device, $"{kind}:{index}"))];
+            return [.. Devices(context, kind).Select((device, index) => Describe(device, $"{kind}:{index}"))];
         }
         catch (Exception e) when (e is CudaException or CLException or DllNotFoundException or TypeInitializationException or NotSupportedException)
         {
@@ -93,7 +93,15 @@ public static class GpuDevices
                 ? null
                 : $"{opencl.Name} has no generic address space (OpenCL C {opencl.CVersion}), which the kernels need; install a newer driver (for PoCL: 5.0 or newer)",
             opencl.DeviceType.HasFlag(CLDeviceType.CL_DEVICE_TYPE_GPU)),
-        _ => new(id, device.Name, null, null, "shared memory", null, false),
+        _ => throw new ArgumentException($"a device of the kind {device.AcceleratorType}", nameof(device)),
+    };
+
+    /// <summary>Those of a kind: where it finds none, ILGPU adds a simulator of its own.</summary>
+    private static Device[] Devices(Context context, string kind) => kind switch
+    {
+        "cuda" => [.. context.Devices.OfType<CudaDevice>()],
+        "opencl" => [.. context.Devices.OfType<CLDevice>()],
+        _ => [.. context.Devices.OfType<CPUDevice>()],
     };
 
     private static Context NewContext(string kind) => Context.Create(builder =>
