@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -28,10 +29,15 @@ public static class GpuDevices
     /// <summary>Threads of a warp, and warps, of the simulator: as few as still make groups of several warps.</summary>
     private const int SimulatorWarp = 8, SimulatorWarps = 2;
 
-    private const string NoCuda = "no CUDA device was found: no NVIDIA driver answers. Install the driver (version 450 or newer), or use --device cpu";
+    /// <summary>The driver libraries as ILGPU looks for them.</summary>
+    private static readonly (string Kind, string[] Libraries)[] Drivers =
+    [
+        ("cuda", OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so", "libcuda.so.1"]),
+        ("opencl", OperatingSystem.IsWindows() ? ["OpenCL.dll"] : OperatingSystem.IsMacOS() ? ["/System/Library/Frameworks/OpenCL.framework/OpenCL"] : ["libOpenCL.so"]),
+    ];
 
-    private const string NoOpenCl =
-        "no OpenCL device was found. Install the vendor's OpenCL runtime and the loader libOpenCL.so (Debian: ocl-icd-opencl-dev), or use --device cpu";
+    /// <summary>A sentence for each kind of which there is no device: what was found, and what to install.</summary>
+    public static IReadOnlyList<string> Missing() => [.. new[] { "cuda", "opencl" }.Where(kind => List(kind).Count == 0).Select(Missing)];
 
     /// <summary>The accelerators by kind, in the order of their numbers.</summary>
     public static IReadOnlyList<GpuDeviceInfo> List() => [.. List("cuda"), .. List("opencl")];
@@ -47,13 +53,31 @@ public static class GpuDevices
         int index = parts.Length > 1 ? int.Parse(parts[1]) : 0;
         var found = List(kind);
         if (found.Count == 0)
-            throw new DeviceException($"{device}: {(kind == "cuda" ? NoCuda : NoOpenCl)}");
+            throw new DeviceException($"{device}: {Missing(kind)}");
         if (index >= found.Count)
             throw new DeviceException($"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
         if (found[index].Problem is string problem)
             throw new DeviceException($"{device}: {problem}");
         return Create(NewContext(kind), index, found[index].Id);
     }
+
+    private static string Missing(string kind)
+    {
+        string found = HasDriver(kind) ? "its library is there, but reports no device" : $"{Libraries(kind)[0]} is not there";
+        return kind == "cuda"
+            ? $"no CUDA device: {found}. Install NVIDIA's driver, version 450 or newer"
+            : $"no OpenCL device: {found}. Install the OpenCL runtime of the device's vendor and the loader (Debian: ocl-icd-opencl-dev)";
+    }
+
+    private static string[] Libraries(string kind) => Drivers.First(driver => driver.Kind == kind).Libraries;
+
+    private static bool HasDriver(string kind) => Libraries(kind).Any(name =>
+    {
+        if (!NativeLibrary.TryLoad(name, out nint library))
+            return false;
+        NativeLibrary.Free(library);
+        return true;
+    });
 
     private static GpuKernels Create(Context context, int index, string id)
     {
@@ -69,6 +93,8 @@ public static class GpuDevices
 
     private static List<GpuDeviceInfo> List(string kind)
     {
+        if (!HasDriver(kind))
+            return [];
         try
         {
             using var context = NewContext(kind);

@@ -23,6 +23,7 @@ internal static class Application
             EvaluateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
             SynthesizeCommand.Create(terminal),
+            GradientCheckCommand.Create(terminal),
             DevicesCommand.Create(terminal),
             new HelpOption(),
             new VersionOption(),

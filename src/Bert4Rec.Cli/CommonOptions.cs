@@ -35,15 +35,15 @@ internal static class CommonOptions
     {
         var option = new Option<string>("--device")
         {
-            Description = "auto or cpu.",
-            HelpName = "auto|cpu",
+            Description = "What computes; auto takes a GPU where there is one that can, else the cpu.",
+            HelpName = "auto|cpu|cuda[:i]|opencl[:i]|ilgpu-cpu",
             DefaultValueFactory = _ => "auto",
         };
         option.Validators.Add(result =>
         {
             string device = result.GetValueOrDefault<string>();
             if (device is not ("auto" or "cpu") && !IsAccelerator(device))
-                result.AddError($"'{device}' is not a device; auto and cpu are.");
+                result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i] and ilgpu-cpu are.");
         });
         return option;
     }
@@ -82,12 +82,6 @@ internal static class CommonOptions
         return option;
     }
 
-    /// <summary>The device to run on.</summary>
-    /// <exception cref="InputException">It is one that this build does not have.</exception>
-    public static string ResolveDevice(string device) => IsAccelerator(device)
-        ? throw new InputException($"the device {device} is not available in this build; use --device cpu")
-        : "cpu";
-
     /// <summary>The config that a training run left in its folder.</summary>
     /// <exception cref="InputException">There is none.</exception>
     public static string ConfigOfRun(string directory)
@@ -122,6 +116,6 @@ internal static class CommonOptions
     {
         string[] parts = device.Split(':');
         return device == "ilgpu-cpu"
-            || (parts[0] is "cuda" or "opencl" && (parts.Length == 1 || (parts.Length == 2 && uint.TryParse(parts[1], out uint _))));
+            || (parts[0] is "cuda" or "opencl" && (parts.Length == 1 || (parts.Length == 2 && ushort.TryParse(parts[1], out ushort _))));
     }
 }

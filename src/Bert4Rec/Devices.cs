@@ -1,34 +1,68 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
+using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Training;
 
 namespace Bert4Rec;
 
-/// <summary>The kernel sets of a run and a thread for each: on the cpu one a core, each single-threaded.</summary>
+/// <summary>
+/// The kernel sets of a run and a thread for each: on the cpu one a core, each single-threaded; on a GPU one for the device.
+/// </summary>
 internal sealed class DeviceSet : IDisposable
 {
-    /// <param name="device">The command line's --device: auto or cpu.</param>
-    /// <param name="threads">Threads to use; 0 for one a core.</param>
+    /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
+    /// <param name="threads">Threads of the cpu to use; 0 for one a core.</param>
     /// <exception cref="InputException">There is no such device.</exception>
     public DeviceSet(string device, int threads)
     {
-        if (device is not ("auto" or "cpu"))
-            throw new InputException($"--device {device}: not there; this build has cpu");
         if (threads < 0)
             throw new InputException($"--threads {threads}: wanted 1 or more, or 0 for one a core");
-        int count = threads == 0 ? Environment.ProcessorCount : threads;
-        Kernels = [.. Enumerable.Range(0, count).Select(_ => CpuKernels.Create())];
-        Workers = new Workers(count);
+        if (device == "auto")
+            (device, Note) = Choose(GpuDevices.List());
+        if (device == "cpu")
+        {
+            int count = threads == 0 ? Environment.ProcessorCount : threads;
+            Kernels = [.. Enumerable.Range(0, count).Select(_ => CpuKernels.Create())];
+        }
+        else
+        {
+            Kernels = [CreateGpu(device)];
+        }
+        Workers = new Workers(Kernels.Count);
     }
 
     public IReadOnlyList<IKernels> Kernels { get; }
 
     public Workers Workers { get; }
 
+    /// <summary>Why auto did not take a GPU that is there; null where there is none, or it was taken.</summary>
+    public string? Note { get; }
+
     public void Dispose()
     {
         Workers.Dispose();
         foreach (var kernels in Kernels)
             kernels.Dispose();
+    }
+
+    /// <summary>auto: a CUDA device, else an OpenCL GPU, else the cpu, whose own kernels beat OpenCL on the same cores.</summary>
+    internal static (string Device, string? Note) Choose(IReadOnlyList<GpuDeviceInfo> devices)
+    {
+        var gpus = devices.Where(device => device.IsGpu).ToList();
+        if (gpus.Find(device => device.Problem is null) is { } usable)
+            return (usable.Id, null);
+        return ("cpu", gpus.Count == 0 ? null : $"using the cpu: {gpus[0].Id}: {gpus[0].Problem}");
+    }
+
+    private static IKernels CreateGpu(string device)
+    {
+        try
+        {
+            return GpuDevices.Create(device);
+        }
+        catch (DeviceException problem)
+        {
+            throw new InputException(problem.Message);
+        }
     }
 }

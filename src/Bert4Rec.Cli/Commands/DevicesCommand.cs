@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Bert4Rec.Kernels.Gpu;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;
@@ -14,16 +15,30 @@ internal static class DevicesCommand
         var command = new Command("devices", "Lists the devices of this machine.") { json };
         command.SetAction(parsed =>
         {
-            var cpu = new { device = "cpu", name = ProcessorName(), vectorBits = VectorBits(), threads = Environment.ProcessorCount };
+            var devices = new[] { new DeviceLine("cpu", ProcessorName(), null, null, $"{VectorBits()}-bit vectors", null, VectorBits(), Environment.ProcessorCount) }
+                .Concat(GpuDevices.List().Select(gpu => new DeviceLine(
+                    gpu.Id, gpu.Name, gpu.MemoryBytes, gpu.ComputeCapability, gpu.Kernels, gpu.Problem, null, null)))
+                .Append(new DeviceLine(GpuDevices.Simulator, "ILGPU's simulator, for tests", null, null, "shared memory", null, null, null))
+                .ToArray();
             if (parsed.GetValue(json))
             {
-                Report.WriteJson(terminal.Out, new[] { cpu });
+                Report.WriteJson(terminal.Out, devices);
                 return Application.Success;
             }
             var table = new Table { Border = TableBorder.Simple };
-            table.AddColumns("device", "name", "vectors", "threads");
-            table.AddRow(new Text(cpu.device), new Text(cpu.name), new Text($"{cpu.vectorBits} bits"), new Text($"{cpu.threads}"));
+            table.AddColumns("device", "name", "memory", "capability", "kernels");
+            foreach (var line in devices)
+            {
+                string memory = line.MemoryBytes is long bytes ? $"{bytes / (double)(1 << 30):F1} GB" : "";
+                string kernels = line.Threads is int threads ? $"{line.Kernels}, {threads} threads" : line.Kernels;
+                table.AddRow(
+                    new Text(line.Device), new Text(line.Name), new Text(memory), new Text(line.ComputeCapability ?? ""), new Text(line.Problem is null ? kernels : "cannot be used"));
+            }
             Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+            foreach (var line in devices.Where(line => line.Problem is not null))
+                terminal.Warn($"{line.Device}: {line.Problem}");
+            foreach (string missing in GpuDevices.Missing())
+                terminal.Out.WriteLine(missing);
             return Application.Success;
         });
         return command;
@@ -43,4 +58,7 @@ internal static class DevicesCommand
             ? Environment.GetEnvironmentVariable("PROCESSOR_IDENTIFIER") ?? RuntimeInformation.ProcessArchitecture.ToString()
             : line[(line.IndexOf(':') + 1)..].Trim();
     }
+
+    private sealed record DeviceLine(
+        string Device, string Name, long? MemoryBytes, string? ComputeCapability, string Kernels, string? Problem, int? VectorBits, int? Threads);
 }

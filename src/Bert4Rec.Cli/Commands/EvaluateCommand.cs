@@ -29,7 +29,7 @@ internal static class EvaluateCommand
         {
             string directory = parsed.GetRequiredValue(model);
             string part = parsed.GetRequiredValue(split);
-            string runDevice = CommonOptions.ResolveDevice(parsed.GetRequiredValue(device));
+            string runDevice = parsed.GetRequiredValue(device);
             string[] files = [CommonOptions.ConfigOfRun(directory), .. parsed.GetValue(config) ?? []];
             RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
 

@@ -54,7 +54,7 @@ internal static class RecommendCommand
         });
         command.SetAction(parsed =>
         {
-            string runDevice = CommonOptions.ResolveDevice(parsed.GetRequiredValue(device));
+            string runDevice = parsed.GetRequiredValue(device);
             using var recommender = Recommender.Load(parsed.GetRequiredValue(model), runDevice, parsed.GetValue(threads));
             IEnumerable<History> wanted =
                 parsed.GetValue(histories) is string path ? ReadHistories(path, terminal)

@@ -41,7 +41,7 @@ internal static class TrainCommand
         {
             string? resumed = parsed.GetValue(resume);
             string[] files = resumed is null ? parsed.GetValue(config) ?? [] : [CommonOptions.ConfigOfRun(resumed)];
-            string runDevice = CommonOptions.ResolveDevice(parsed.GetRequiredValue(device));
+            string runDevice = parsed.GetRequiredValue(device);
             RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
             var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null);
@@ -101,6 +101,8 @@ internal static class TrainCommand
         log.WriteLine($"samples  {start.TrainSamples:N0} train, {start.ValidSamples:N0} valid, {start.TestSamples:N0} test");
         log.WriteLine($"model    {start.Parameters:N0} parameters");
         log.WriteLine($"device   {start.Device}, {start.Threads} {(start.Threads == 1 ? "thread" : "threads")}");
+        if (start.DeviceNote is not null)
+            log.WriteLine($"         {start.DeviceNote}");
         log.WriteLine($"output   {options.OutputDirectory}");
         log.WriteLine();
         log.WriteLine($"epoch      loss   seconds    tokens/s  {"valid " + config.ValidMetric,14}");

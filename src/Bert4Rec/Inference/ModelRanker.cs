@@ -9,6 +9,9 @@ namespace Bert4Rec.Inference;
 /// <summary>The model as a ranker of samples: a contiguous share of them for each kernel set.</summary>
 internal sealed class ModelRanker : IRanker, IDisposable
 {
+    /// <summary>Histories that a device ranks at once, at most.</summary>
+    private const int BatchSize = 4096;
+
     private readonly Predictor[] _predictors;
     private readonly Workers _workers;
     private readonly int _maximumLength;
@@ -18,7 +21,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     {
         _workers = workers;
         _maximumLength = layout.Shape.MaximumLength;
-        int capacity = Trainer.TokenCapacity(layout.Shape);
+        int capacity = Trainer.TokenCapacity(layout.Shape, kernels[0], BatchSize);
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
     }
 

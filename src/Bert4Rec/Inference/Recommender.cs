@@ -11,6 +11,9 @@ public sealed record Recommendation(string Token, float Score, IReadOnlyList<Key
 /// <summary>A trained model, ready to recommend.</summary>
 public sealed class Recommender : IDisposable
 {
+    /// <summary>Histories that a device is given at once, at most.</summary>
+    private const int BatchSize = 64;
+
     private readonly InteractionDataset _dataset;
     private readonly DeviceSet _device;
     private readonly DeviceBuffer<float> _parameters;
@@ -25,7 +28,7 @@ public sealed class Recommender : IDisposable
         _parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
         _parameters.Upload(folder.Parameters);
         _predictor = new Predictor(
-            device.Kernels[0], folder.Layout, _parameters, Training.Trainer.TokenCapacity(folder.Layout.Shape), folder.Config.RecboleCompatible);
+            device.Kernels[0], folder.Layout, _parameters, Training.Trainer.TokenCapacity(folder.Layout.Shape, device.Kernels[0], BatchSize), folder.Config.RecboleCompatible);
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
     }

@@ -7,68 +7,83 @@ namespace Bert4Rec.Model;
 /// </summary>
 internal sealed class Activations : IDisposable
 {
-    private readonly DeviceBuffer<float> _buffer;
+    /// <summary>Tensors start on boundaries of a cache line, which suit the loads of every device.</summary>
+    private const int Alignment = 16;
 
-    /// <param name="kernels">The device.</param>
+    private readonly DeviceBuffer<float>? _buffer;
+
     /// <param name="shape">The model.</param>
-    /// <param name="tokens">Rows of every tensor.</param>
     /// <param name="training">Whether there will be a backward pass.</param>
-    public Activations(IKernels kernels, ModelShape shape, int tokens, bool training)
+    /// <param name="buffer">Where the tensors lie.</param>
+    /// <param name="take">Gives the next tensor of so many columns.</param>
+    private Activations(ModelShape shape, bool training, DeviceBuffer<float>? buffer, Func<int, Tensor> take)
     {
+        _buffer = buffer;
         int h = shape.HiddenSize, inner = shape.InnerSize;
+        Embedded = take(h);
+        EmbeddingOutput = take(h);
+        EmbeddingStatistics = take(2);
+        QueryInput = take(h);
+        // Without a backward pass, a layer's values are free for the next layer, but for its output.
+        LayerActivations? shared = null;
+        var layers = new LayerActivations[shape.Layers];
+        for (int layer = 0; layer < shape.Layers; layer++)
+        {
+            layers[layer] = shared is null || training
+                ? new LayerActivations(take, shape, training)
+                : shared with { Output = take(h) };
+            shared = layers[layer];
+        }
+        Layers = layers;
+        HeadInner = take(h);
+        Head = take(h);
+        HeadStatistics = take(2);
+        if (!training)
+            return;
+        HeadSlope = take(h);
+        Losses = take(1);
+        LogSumExp = take(1);
+        DHead = take(h);
+        DSum = take(h);
+        DBranch = take(h);
+        DInner = take(inner);
+        DAttention = take(h);
+        DQuery = take(h);
+        DKeyValue = take(2 * h);
+        DInput = take(h);
+    }
+
+    /// <summary>Memory on a device for micro-batches of up to so many tokens.</summary>
+    public static Activations Allocate(IKernels kernels, ModelShape shape, int tokens, bool training)
+    {
         long length = 0;
-        long offset = 0;
-        Plan(Count);
-        _buffer = kernels.AllocateFloats(length);
-        Plan(Place);
-
-        Tensor Count(int columns)
+        _ = new Activations(shape, training, null, columns =>
         {
-            length += (long)tokens * columns;
+            length += Padded(columns);
             return default;
-        }
-
-        Tensor Place(int columns)
+        });
+        var buffer = kernels.AllocateFloats(length);
+        long offset = 0;
+        return new(shape, training, buffer, columns =>
         {
-            var tensor = new Tensor(_buffer, offset, tokens, columns);
-            offset += tensor.Length;
+            var tensor = new Tensor(buffer, offset, tokens, columns);
+            offset += Padded(columns);
             return tensor;
-        }
+        });
 
-        void Plan(Func<int, Tensor> take)
+        long Padded(int columns) => (((long)tokens * columns) + Alignment - 1) / Alignment * Alignment;
+    }
+
+    /// <summary>What a training step keeps of each token.</summary>
+    public static long FloatsPerToken(ModelShape shape)
+    {
+        long columns = 0;
+        _ = new Activations(shape, true, null, more =>
         {
-            Embedded = take(h);
-            EmbeddingOutput = take(h);
-            EmbeddingStatistics = take(2);
-            QueryInput = take(h);
-            // Without a backward pass, a layer's values are free for the next layer, but for its output.
-            LayerActivations? shared = null;
-            var layers = new LayerActivations[shape.Layers];
-            for (int layer = 0; layer < shape.Layers; layer++)
-            {
-                layers[layer] = shared is null || training
-                    ? new LayerActivations(take, shape, training)
-                    : shared with { Output = take(h) };
-                shared = layers[layer];
-            }
-            Layers = layers;
-            HeadInner = take(h);
-            Head = take(h);
-            HeadStatistics = take(2);
-            if (!training)
-                return;
-            HeadSlope = take(h);
-            Losses = take(1);
-            LogSumExp = take(1);
-            DHead = take(h);
-            DSum = take(h);
-            DBranch = take(h);
-            DInner = take(inner);
-            DAttention = take(h);
-            DQuery = take(h);
-            DKeyValue = take(2 * h);
-            DInput = take(h);
-        }
+            columns += more;
+            return default;
+        });
+        return columns;
     }
 
     /// <summary>Item plus position; the embedding's norm normalises it.</summary>
@@ -111,7 +126,7 @@ internal sealed class Activations : IDisposable
 
     public Tensor DInput { get; private set; }
 
-    public void Dispose() => _buffer.Dispose();
+    public void Dispose() => _buffer?.Dispose();
 }
 
 /// <summary>What one encoder layer keeps.</summary>

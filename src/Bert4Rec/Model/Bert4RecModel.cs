@@ -43,7 +43,7 @@ internal sealed class Bert4RecModel : IDisposable
         _shape = layout.Shape;
         _p = new ParameterViews(layout, parameters);
         _g = gradients is null ? null : new ParameterViews(layout, gradients);
-        _a = new Activations(kernels, _shape, tokenCapacity, gradients is not null);
+        _a = Activations.Allocate(kernels, _shape, tokenCapacity, gradients is not null);
     }
 
     public void Dispose() => _a.Dispose();

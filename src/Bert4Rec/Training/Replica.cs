@@ -13,8 +13,9 @@ internal sealed class Replica : IDisposable
     private readonly Bert4RecModel _model;
     private readonly DeviceBuffer<float> _loss;
     private readonly int _tokenCapacity;
-    private readonly List<MicroBatch> _pool = [];
+    private readonly List<MicroBatch>[] _pools = [[], []];
     private readonly float[] _lossValue = new float[1];
+    private int _pool;
     private int _used;
 
     public Replica(IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity)
@@ -33,13 +34,17 @@ internal sealed class Replica : IDisposable
     /// <summary>Masked rows of the share that <see cref="Prepare"/> laid out.</summary>
     public int MaskedCount { get; private set; }
 
-    /// <summary>Packs a share of the batch into micro-batches and draws their masks.</summary>
+    /// <summary>
+    /// Packs a share of the batch into micro-batches and draws their masks. The last share's memory stays as it is: a device may still be
+    /// working on it.
+    /// </summary>
     /// <param name="events">The dataset's events.</param>
     /// <param name="share">The share's sequences.</param>
     /// <param name="firstRow">Token of the whole batch that the share's first one is.</param>
     /// <param name="masking">How to mask; its FirstRow is the share's first sequence.</param>
     public void Prepare(int[] events, ReadOnlySpan<SequenceSpan> share, uint firstRow, in ClozeMasking masking)
     {
+        _pool ^= 1;
         _used = 0;
         MaskedCount = 0;
         uint firstSequence = masking.Key.FirstRow;
@@ -62,19 +67,23 @@ internal sealed class Replica : IDisposable
     /// <param name="key">Seed and step of the dropout masks.</param>
     /// <param name="firstMasked">Masked row of the whole batch that the share's first one is.</param>
     /// <param name="scale">1 / masked rows of the whole batch.</param>
-    /// <returns>Σ loss over the share's masked rows.</returns>
-    public double ForwardAndBackward(RandomKey key, uint firstMasked, float scale)
+    public void ForwardAndBackward(RandomKey key, uint firstMasked, float scale)
     {
         Kernels.Fill(Tensor.Of(_loss), 0);
         for (int i = 0; i < _used; i++)
         {
-            var micro = _pool[i];
+            var micro = _pools[_pool][i];
             if (micro.MaskedCount == 0)
                 continue;
             _model.Forward(micro.Input(firstMasked), key);
             _model.LossAndBackward(micro.Targets, scale, Tensor.Of(_loss));
             firstMasked += (uint)micro.MaskedCount;
         }
+    }
+
+    /// <summary>Σ loss over the masked rows of the last <see cref="ForwardAndBackward"/>, once the device is done with it.</summary>
+    public double ReadLoss()
+    {
         _loss.Download(_lossValue);
         return _lossValue[0];
     }
@@ -84,15 +93,16 @@ internal sealed class Replica : IDisposable
         _model.Dispose();
         _loss.Dispose();
         Gradients.Dispose();
-        foreach (var micro in _pool)
+        foreach (var micro in _pools.SelectMany(pool => pool))
             micro.Dispose();
     }
 
     private MicroBatch NextMicroBatch(uint firstRow)
     {
-        if (_used == _pool.Count)
-            _pool.Add(new MicroBatch(Kernels, _tokenCapacity));
-        var micro = _pool[_used++];
+        var pool = _pools[_pool];
+        if (_used == pool.Count)
+            pool.Add(new MicroBatch(Kernels, _tokenCapacity));
+        var micro = pool[_used++];
         micro.Begin(firstRow);
         return micro;
     }

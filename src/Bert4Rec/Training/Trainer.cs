@@ -28,9 +28,11 @@ internal sealed class Trainer : IDisposable
     private readonly Action<int> _forwardAndBackward;
     private readonly Action<int> _reduce;
     private readonly Action<int> _update;
+    private readonly Action<int> _readLosses;
     private int _first;
     private ClozeMasking _masking;
     private float _gradientScale;
+    private (int Step, int First, int Count) _prepared;
 
     public Trainer(TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<IKernels> kernels, Workers workers)
     {
@@ -43,7 +45,7 @@ internal sealed class Trainer : IDisposable
         FirstMoments = kernels[0].AllocateFloats(Layout.Length);
         SecondMoments = kernels[0].AllocateFloats(Layout.Length);
         Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed));
-        int capacity = TokenCapacity(settings.Shape);
+        int capacity = TokenCapacity(settings.Shape, kernels[0], settings.BatchSize);
         _replicas = [.. kernels.Select(k => new Replica(k, Layout, Parameters, capacity))];
         int replicas = _replicas.Length;
         _shareStarts = new int[replicas + 1];
@@ -55,6 +57,7 @@ internal sealed class Trainer : IDisposable
         _forwardAndBackward = ForwardAndBackward;
         _reduce = Reduce;
         _update = Update;
+        _readLosses = ReadLoss;
     }
 
     public ParameterLayout Layout { get; }
@@ -72,10 +75,23 @@ internal sealed class Trainer : IDisposable
     public int Step { get; set; }
 
     /// <summary>
-    /// Tokens of a micro-batch: as many as let a layer's activations share the second-level cache with its weights, and at least a whole
-    /// sequence.
+    /// Tokens of a micro-batch. On the cpu as many as let a layer's activations share the second-level cache with its weights; on a device
+    /// with memory of its own a whole batch, if its activations take no more than a quarter of the memory and half a gigabyte. At least a
+    /// whole sequence.
     /// </summary>
-    public static int TokenCapacity(ModelShape shape) => Math.Max(Math.Clamp(65536 / shape.HiddenSize, 128, 1024), shape.MaximumLength);
+    /// <param name="shape">The model.</param>
+    /// <param name="kernels">The device.</param>
+    /// <param name="sequences">Sequences of a whole batch.</param>
+    public static int TokenCapacity(ModelShape shape, IKernels kernels, int sequences)
+    {
+        const long MostBytes = 1 << 29;
+        long tokens = kernels.MemoryBytes is long memory
+            ? Math.Min(
+                (long)sequences * shape.MaximumLength,
+                Math.Min(memory / 4, MostBytes) / (sizeof(float) * Activations.FloatsPerToken(shape)))
+            : Math.Clamp(65536 / shape.HiddenSize, 128, 1024);
+        return (int)Math.Max(tokens, shape.MaximumLength);
+    }
 
     /// <summary>Trains on everything once.</summary>
     /// <param name="epoch">From 1; decides the order, the windows and, with the step, the masks.</param>
@@ -97,7 +113,8 @@ internal sealed class Trainer : IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             int count = Math.Min(_settings.BatchSize, _epochSequences.Count - first);
-            double batchLoss = TrainStep(first, count);
+            int next = Math.Min(_settings.BatchSize, _epochSequences.Count - first - count);
+            double batchLoss = TrainStep(first, count, next);
             if (!double.IsNaN(batchLoss))
             {
                 loss += batchLoss;
@@ -113,18 +130,53 @@ internal sealed class Trainer : IDisposable
     /// <summary>Lays out an epoch: its sequences in random order.</summary>
     internal void BeginEpoch(int epoch)
     {
+        _prepared = default;
         _sequences.Fill(epoch, _epochSequences);
         new PhiloxSequence(_settings.Seed, ShuffleStream, (uint)epoch).Shuffle(CollectionsMarshal.AsSpan(_epochSequences));
     }
 
     /// <summary>One optimiser step on a stretch of the epoch's sequences.</summary>
+    /// <param name="first">Where the stretch starts.</param>
+    /// <param name="count">Its length.</param>
+    /// <param name="next">Length of the next step's stretch, which is laid out while a device works on this one.</param>
     /// <returns>The mean loss of the masked rows; NaN where nothing was masked, and so nothing done.</returns>
-    internal double TrainStep(int first, int count)
+    internal double TrainStep(int first, int count, int next = 0)
+    {
+        if (_prepared != (Step + 1, first, count))
+            PrepareStep(first, count);
+        uint masked = 0;
+        for (int r = 0; r < _replicas.Length; r++)
+        {
+            _shareMasked[r] = masked;
+            masked += (uint)_replicas[r].MaskedCount;
+        }
+        if (masked == 0)
+            return double.NaN;
+
+        Step++;
+        _gradientScale = 1f / masked;
+        _workers.Run(_forwardAndBackward);
+        _workers.Run(_reduce);
+        _workers.Run(_update);
+        if (next > 0)
+            PrepareStep(first + count, next);
+        _workers.Run(_readLosses);
+        double loss = _losses.Sum() / masked;
+        if (!double.IsFinite(loss))
+        {
+            throw new InputException(
+                $"step {Step}: the loss is {loss} at learning_rate {_settings.LearningRate}; try a tenth of it, or clip_grad_norm: 5");
+        }
+        return loss;
+    }
+
+    /// <summary>Deals the next step's sequences to the replicas, packs them and draws their masks.</summary>
+    private void PrepareStep(int first, int count)
     {
         Deal(first, count);
-        Step++;
+        _prepared = (Step + 1, first, count);
         bool compatible = _settings.RecboleCompatible;
-        var key = new RandomKey(_settings.Seed, (uint)Step, DropoutStreams.ClozeMask, 0);
+        var key = new RandomKey(_settings.Seed, (uint)(Step + 1), DropoutStreams.ClozeMask, 0);
         _masking = new ClozeMasking(
             key,
             (float)_settings.MaskRatio,
@@ -134,30 +186,6 @@ internal sealed class Trainer : IDisposable
             SkipFirst: compatible,
             AtLeastOne: !compatible);
         _workers.Run(_prepare);
-
-        uint masked = 0;
-        for (int r = 0; r < _replicas.Length; r++)
-        {
-            _shareMasked[r] = masked;
-            masked += (uint)_replicas[r].MaskedCount;
-        }
-        if (masked == 0)
-        {
-            Step--;
-            return double.NaN;
-        }
-        _gradientScale = 1f / masked;
-        _workers.Run(_forwardAndBackward);
-        double loss = _losses.Sum() / masked;
-        if (!double.IsFinite(loss))
-        {
-            throw new InputException(
-                $"step {Step}: the loss is {loss} at learning_rate {_settings.LearningRate}; try a tenth of it, or clip_grad_norm: 5");
-        }
-
-        _workers.Run(_reduce);
-        _workers.Run(_update);
-        return loss;
     }
 
     public void Dispose()
@@ -201,7 +229,9 @@ internal sealed class Trainer : IDisposable
             _dataset.EventItems, share, _shareRows[r], _masking with { Key = _masking.Key with { FirstRow = (uint)_shareStarts[r] } });
     }
 
-    private void ForwardAndBackward(int r) => _losses[r] = _replicas[r].ForwardAndBackward(_masking.Key, _shareMasked[r], _gradientScale);
+    private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _shareMasked[r], _gradientScale);
+
+    private void ReadLoss(int r) => _losses[r] = _replicas[r].ReadLoss();
 
     /// <summary>Adds all replicas' gradients of a stretch to the first replica's.</summary>
     private void Reduce(int r)

@@ -2,7 +2,7 @@ namespace Bert4Rec.Training;
 
 /// <summary>Where and on what a run trains.</summary>
 /// <param name="OutputDirectory">Gets the model, the logs and the checkpoint.</param>
-/// <param name="Device">auto or cpu.</param>
+/// <param name="Device">auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
 /// <param name="Threads">0 for one a core.</param>
 /// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
 public sealed record RunOptions(string OutputDirectory, string Device, int Threads, bool Resume);
@@ -18,7 +18,8 @@ public sealed record TrainingStart(
     int TestSamples,
     long Parameters,
     string Device,
-    int Threads);
+    int Threads,
+    string? DeviceNote);
 
 /// <summary>A line of metrics.jsonl.</summary>
 /// <param name="Epoch">From 1.</param>

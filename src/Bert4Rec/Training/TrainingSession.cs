@@ -69,7 +69,8 @@ public static class TrainingSession
             split.Test.Length,
             trainer.Layout.Length,
             device.Kernels[0].Name,
-            device.Kernels.Count));
+            device.Kernels.Count,
+            device.Note));
 
         using (var log = new MetricsLog(directory, state.Epoch))
         {

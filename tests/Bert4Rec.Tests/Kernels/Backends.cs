@@ -21,6 +21,11 @@ public static class Backends
             Factories[id] = () => GpuDevices.Create(id);
     }
 
+    public static IEnumerable<string> Names => Factories.Keys;
+
+    /// <summary>Those of the GPU kernels, by the names that --device takes.</summary>
+    public static IEnumerable<string> Gpus => Factories.Keys.Where(name => !name.StartsWith("cpu", StringComparison.Ordinal));
+
     public static TheoryData<string> All => [.. Factories.Keys];
 
     /// <summary>The backend whose results the <see cref="Others"/> are held against.</summary>

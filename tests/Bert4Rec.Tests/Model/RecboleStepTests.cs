@@ -1,7 +1,7 @@
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Cpu;
 using Bert4Rec.Model;
 using Bert4Rec.Serialization;
+using Bert4Rec.Tests.Kernels;
 
 namespace Bert4Rec.Tests.Model;
 
@@ -10,22 +10,22 @@ namespace Bert4Rec.Tests.Model;
 /// </summary>
 public class RecboleStepTests
 {
-    public static TheoryData<string, int> Cases()
+    public static TheoryData<string, string> Cases()
     {
-        var cases = new TheoryData<string, int>();
+        var cases = new TheoryData<string, string>();
         foreach (string file in TestFiles.Fixtures("recbole-step*.safetensors"))
         {
-            foreach (int bits in (int[])[512, 256, 128])
-                cases.Add(file, bits);
+            foreach (string backend in Backends.Names)
+                cases.Add(file, backend);
         }
         return cases;
     }
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void A_step_is_RecBoles(string file, int bits)
+    public void A_step_is_RecBoles(string file, string backend)
     {
-        using var kernels = CpuKernels.Create(bits);
+        using var kernels = Backends.Create(backend);
         using var step = new RecboleStep(file, kernels);
 
         double[] losses = new double[step.Steps];

@@ -1,0 +1,57 @@
+using System.CommandLine;
+using Bert4Rec.Checking;
+using Spectre.Console;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>gradcheck</c>: every kernel of a device against the double-precision formula and its central differences.</summary>
+internal static class GradientCheckCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        Option<string> device = CommonOptions.Device();
+        Option<int?> seed = CommonOptions.Seed();
+        Option<bool> json = CommonOptions.Json();
+        var kernel = new Option<string?>("--kernel") { Description = "Check this one only.", HelpName = "NAME" };
+        kernel.AcceptOnlyFromAmong([.. GradientCheck.Kernels]);
+        var broken = new Option<string?>("--break")
+        {
+            Description = "Make this kernel's backward (its result, if it has none) wrong by a factor of 1.01, to see it caught.",
+            HelpName = "NAME",
+        };
+        broken.AcceptOnlyFromAmong([.. GradientCheck.Breakable]);
+        var command = new Command("gradcheck", "Checks every kernel, forward and backward, on a device.") { device, kernel, broken, seed, json };
+        command.SetAction(parsed =>
+        {
+            var progress = new ProgressReporter(terminal);
+            var results = GradientCheck.Run(
+                parsed.GetRequiredValue(device), parsed.GetValue(kernel), parsed.GetValue(seed) ?? 1, parsed.GetValue(broken), progress);
+            progress.Clear();
+            int failed = results.Count(result => !result.Passed);
+            if (parsed.GetValue(json))
+                Report.WriteJson(terminal.Out, results);
+            else
+                Write(terminal, results, failed);
+            return failed == 0 ? Application.Success : Application.Failed;
+        });
+        return command;
+    }
+
+    private static void Write(Terminal terminal, IReadOnlyList<CheckResult> results, int failed)
+    {
+        var table = new Table { Border = TableBorder.Simple };
+        table.AddColumns("kernel", "shape", "forward error", "backward error", "bound", "verdict");
+        foreach (var result in results)
+        {
+            table.AddRow(
+                new Text(result.Kernel),
+                new Text(result.Shape),
+                new Text($"{result.ForwardError:0.0e+0}"),
+                new Text(result.BackwardError is double error ? $"{error:0.0e+0}" : "none"),
+                new Text($"{result.Bound:0e+0}"),
+                new Text(result.Passed ? "ok" : "WRONG", new Style(result.Passed ? Color.Green : Color.Red)));
+        }
+        Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+        terminal.Out.WriteLine(failed == 0 ? $"all {results.Count} checks passed" : $"{failed} of {results.Count} checks failed");
+    }
+}

@@ -1,0 +1,278 @@
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Reference;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Checking;
+
+/// <summary>A kernel at one shape.</summary>
+/// <param name="Kernel">Its name on the command line.</param>
+/// <param name="Shape">For people.</param>
+/// <param name="Operands">Numbers that float32 holds exactly.</param>
+/// <param name="Weights">w, of the result's shape: the gradient that the backward starts from.</param>
+/// <param name="Formula">The result in double precision.</param>
+/// <param name="Run">
+/// Forward and backward on a device, given the operands and w: the result, and a gradient for each operand; none for a kernel without backward.
+/// </param>
+internal sealed record KernelCase(
+    string Kernel,
+    string Shape,
+    Matrix<double>[] Operands,
+    Matrix<double> Weights,
+    Func<Matrix<double>[], Matrix<double>> Formula,
+    Func<CheckMemory, Tensor[], (Tensor Result, Tensor[] Gradients)> Run);
+
+/// <summary>
+/// The cases: sizes that do not divide any tile, sequences of one event and of several, dropout on where there is one.
+/// </summary>
+internal static class KernelCases
+{
+    private const float Epsilon = 1e-12f;
+    private static readonly int[] Offsets = [0, 1, 5, 5 + 9];
+
+    public static IEnumerable<KernelCase> All(Random random)
+    {
+        yield return Embedding(random);
+        yield return GatherRows(random);
+        yield return Linear(random, 5, 7, 3);
+        yield return Linear(random, 19, 12, 17);
+        yield return FeedForward(random);
+        yield return Gelu(random);
+        yield return Dropout(random);
+        yield return LayerNorm(random, 0);
+        yield return LayerNorm(random, 0.3f);
+        yield return Attention(random, 0, false);
+        yield return Attention(random, 0.3f, false);
+        yield return Attention(random, 0.3f, true);
+        yield return SoftmaxCrossEntropy(random, 9, 23);
+        yield return SoftmaxCrossEntropy(random, 1, 1);
+        yield return ScoreItems(random);
+        yield return Norm(random);
+        yield return Adam(random);
+    }
+
+    private static KernelCase Embedding(Random random)
+    {
+        const int H = 12;
+        int[] tokens = [3, 1, 4, 1, 5, 1, 2, 6, 5, 3, 5, 6, 1], positions = [0, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7];
+        return new(
+            "embedding", $"{tokens.Length} tokens, [7, {H}]",
+            [Normal(random, 7, H), Normal(random, 8, H)],
+            Normal(random, tokens.Length, H),
+            x => Kernels.Reference.Embedding.Forward(tokens, positions, x[0], x[1]),
+            (memory, x) =>
+            {
+                Indices tokenIds = memory.Put(tokens), positionIds = memory.Put(positions);
+                Tensor y = memory.Zeros(tokens.Length, H), dItems = memory.Zeros(7, H), dPositions = memory.Zeros(8, H);
+                memory.Kernels.EmbeddingForward(tokenIds, positionIds, x[0], x[1], y);
+                memory.Kernels.EmbeddingBackward(tokenIds, positionIds, x[2], dItems, dPositions);
+                return (y, [dItems, dPositions]);
+            });
+    }
+
+    private static KernelCase GatherRows(Random random)
+    {
+        int[] rows = [1, 2, 5, 10];
+        return new(
+            "gather-rows", "4 of [11, 9]",
+            [Normal(random, 11, 9)],
+            Normal(random, 4, 9),
+            x => Kernels.Reference.Embedding.GatherRows(x[0], rows),
+            (memory, x) =>
+            {
+                Indices chosen = memory.Put(rows);
+                Tensor y = memory.Zeros(4, 9), dx = memory.Zeros(11, 9);
+                memory.Kernels.GatherRows(x[0], chosen, y);
+                memory.Kernels.GatherRowsBackward(x[1], chosen, dx);
+                return (y, [dx]);
+            });
+    }
+
+    private static KernelCase Linear(Random random, int rows, int inputs, int outputs) => new(
+        "linear", $"[{rows}, {inputs}] → {outputs}",
+        [Normal(random, rows, inputs), Normal(random, outputs, inputs), Normal(random, 1, outputs)],
+        Normal(random, rows, outputs),
+        x => Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0)),
+        (memory, x) =>
+        {
+            Tensor y = memory.Zeros(rows, outputs), dx = memory.Zeros(rows, inputs);
+            Tensor dWeight = memory.Zeros(outputs, inputs), dBias = memory.Zeros(1, outputs);
+            memory.Kernels.LinearForward(x[0], x[1], x[2], y);
+            memory.Kernels.LinearBackwardInput(x[3], x[1], default, dx, false);
+            memory.Kernels.LinearBackwardWeight(x[3], x[0], dWeight, dBias);
+            return (y, [dx, dWeight, dBias]);
+        });
+
+    /// <summary>linear → gelu → linear: the gelu's slope is taken up by the second product's backward.</summary>
+    private static KernelCase FeedForward(Random random) => new(
+        "linear", "[6, 5] → 11, gelu, → 4",
+        [Normal(random, 6, 5), Normal(random, 11, 5), Normal(random, 1, 11), Normal(random, 4, 11), Normal(random, 1, 4)],
+        Normal(random, 6, 4),
+        x => Kernels.Reference.Linear.Forward(
+            Kernels.Reference.Gelu.Forward(Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0))), x[3], x[4].Row(0)),
+        (memory, x) =>
+        {
+            Tensor inner = memory.Zeros(6, 11), slope = memory.Zeros(6, 11), y = memory.Zeros(6, 4), dInner = memory.Zeros(6, 11);
+            Tensor dx = memory.Zeros(6, 5), dWeight1 = memory.Zeros(11, 5), dBias1 = memory.Zeros(1, 11);
+            Tensor dWeight2 = memory.Zeros(4, 11), dBias2 = memory.Zeros(1, 4);
+            memory.Kernels.LinearGeluForward(x[0], x[1], x[2], inner, slope);
+            memory.Kernels.LinearForward(inner, x[3], x[4], y);
+            memory.Kernels.LinearBackwardWeight(x[5], inner, dWeight2, dBias2);
+            memory.Kernels.LinearBackwardInput(x[5], x[3], slope, dInner, false);
+            memory.Kernels.LinearBackwardWeight(dInner, x[0], dWeight1, dBias1);
+            memory.Kernels.LinearBackwardInput(dInner, x[1], default, dx, false);
+            return (y, [dx, dWeight1, dBias1, dWeight2, dBias2]);
+        });
+
+    /// <summary>A product with the identity leaves gelu alone.</summary>
+    private static KernelCase Gelu(Random random)
+    {
+        const int N = 13;
+        return new(
+            "gelu", $"[7, {N}]",
+            [Normal(random, 7, N)],
+            Normal(random, 7, N),
+            x => Kernels.Reference.Gelu.Forward(x[0]),
+            (memory, x) =>
+            {
+                Tensor identity = memory.Put(Matrix<double>.Build.DenseIdentity(N)), bias = memory.Zeros(1, N);
+                Tensor y = memory.Zeros(7, N), slope = memory.Zeros(7, N);
+                memory.Kernels.LinearGeluForward(x[0], identity, bias, y, slope);
+                memory.Kernels.GeluBackward(x[1], slope);
+                return (y, [x[1]]);
+            });
+    }
+
+    private static KernelCase Dropout(Random random)
+    {
+        var dropout = new Dropout(0.4f, new RandomKey(3, 2, 1, 77));
+        return new(
+            "dropout", "[6, 70], 0.4",
+            [Normal(random, 6, 70)],
+            Normal(random, 6, 70),
+            x => DropoutMask.Apply(x[0], dropout),
+            (memory, x) =>
+            {
+                memory.Kernels.Dropout(x[0], dropout);
+                memory.Kernels.Dropout(x[1], dropout);
+                return (x[0], [x[1]]);
+            });
+    }
+
+    private static KernelCase LayerNorm(Random random, float probability)
+    {
+        const int Rows = 7, H = 20;
+        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(5, 6, 7, 8)) : default;
+        return new(
+            "layer-norm", $"[{Rows}, {H}], residual, dropout {probability}",
+            [Normal(random, Rows, H), Normal(random, Rows, H), Normal(random, 1, H), Normal(random, 1, H)],
+            Normal(random, Rows, H),
+            x => Kernels.Reference.LayerNorm.Forward(x[1] + DropoutMask.Apply(x[0], dropout), x[2].Row(0), x[3].Row(0), Epsilon),
+            (memory, x) =>
+            {
+                Tensor y = memory.Zeros(Rows, H), statistics = memory.Zeros(Rows, 2), dSum = memory.Zeros(Rows, H), dx = memory.Zeros(Rows, H);
+                Tensor dGain = memory.Zeros(1, H), dBias = memory.Zeros(1, H);
+                memory.Kernels.LayerNormForward(x[0], x[1], dropout, x[2], x[3], Epsilon, y, statistics);
+                memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, dGain, dBias);
+                return (y, [dx, dSum, dGain, dBias]);
+            });
+    }
+
+    private static KernelCase Attention(Random random, float probability, bool fewQueries)
+    {
+        const int H = 12, Heads = 2;
+        int tokens = Offsets[^1];
+        int[] queryOffsets = fewQueries ? [0, 1, 1, 4] : Offsets;
+        int queries = queryOffsets[^1];
+        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(9, 8, 7, 6)) : default;
+        return new(
+            "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}",
+            [Normal(random, queries, H), Normal(random, tokens, 2 * H)],
+            Normal(random, queries, H),
+            x => Kernels.Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout).Output,
+            (memory, x) =>
+            {
+                Indices queryPlaces = memory.Put(queryOffsets), keyPlaces = memory.Put(Offsets);
+                Tensor y = memory.Zeros(queries, H), logSumExp = memory.Zeros(queries, Heads);
+                Tensor dq = memory.Zeros(queries, H), dkv = memory.Zeros(tokens, 2 * H);
+                memory.Kernels.AttentionForward(x[0], x[1], queryPlaces, keyPlaces, Heads, 9, dropout, y, logSumExp);
+                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, queryPlaces, keyPlaces, Heads, 9, dropout, dq, dkv);
+                return (y, [dq, dkv]);
+            });
+    }
+
+    private static KernelCase SoftmaxCrossEntropy(Random random, int rows, int items)
+    {
+        const int H = 12;
+        int[] targets = [.. Enumerable.Range(0, rows).Select(_ => random.Next(items))];
+        // The kernel's backward starts from one scale for all rows.
+        const float Scale = 0.7f;
+        return new(
+            "softmax-cross-entropy", $"[{rows}, {H}], {items} items",
+            [Normal(random, rows, H), Normal(random, items, H), Normal(random, 1, items)],
+            Matrix<double>.Build.Dense(rows, 1, Scale),
+            x => Kernels.Reference.SoftmaxCrossEntropy.Forward(x[0], x[1], x[2].Row(0), targets).Losses.ToColumnMatrix(),
+            (memory, x) =>
+            {
+                Indices wanted = memory.Put(targets);
+                Tensor losses = memory.Zeros(rows, 1), logSumExp = memory.Zeros(rows, 1);
+                Tensor dh = memory.Zeros(rows, H), dItems = memory.Zeros(items, H), dBias = memory.Zeros(1, items);
+                memory.Kernels.SoftmaxCrossEntropyForward(x[0], x[1], x[2], wanted, losses, logSumExp);
+                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], x[1], x[2], wanted, logSumExp, Scale, dh, dItems, dBias);
+                return (losses, [dh, dItems, dBias]);
+            });
+    }
+
+    private static KernelCase ScoreItems(Random random)
+    {
+        int[] candidates = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8];
+        return new(
+            "score-items", "[4, 10], 3 candidates each",
+            [Normal(random, 4, 10), Normal(random, 10, 10), Normal(random, 1, 10)],
+            Normal(random, 4, 3),
+            x => Matrix<double>.Build.Dense(4, 3, (b, c) => x[0].Row(b).DotProduct(x[1].Row(candidates[(3 * b) + c])) + x[2][0, candidates[(3 * b) + c]]),
+            (memory, x) =>
+            {
+                Tensor scores = memory.Zeros(4, 3);
+                memory.Kernels.ScoreItems(x[0], x[1], x[2], memory.Put(candidates), scores);
+                return (scores, []);
+            });
+    }
+
+    private static KernelCase Norm(Random random) => new(
+        "norm", "[1, 1003]",
+        [Normal(random, 1, 1003)],
+        Normal(random, 1, 1),
+        x => Matrix<double>.Build.Dense(1, 1, Math.Sqrt(x[0].PointwiseMultiply(x[0]).RowSums()[0])),
+        (memory, x) =>
+        {
+            Tensor result = memory.Zeros(1, 1);
+            memory.Kernels.Norm(x[0], result);
+            return (result, []);
+        });
+
+    private static KernelCase Adam(Random random)
+    {
+        const int N = 37;
+        var step = new AdamStep(3, 0.1f, WeightDecay: 0.01f, MaximumNorm: 2);
+        return new(
+            "adam", $"{N} parameters, decay, clipping",
+            [Normal(random, 1, N), Normal(random, 1, N), Normal(random, 1, N), Normal(random, 1, N).PointwiseAbs()],
+            Normal(random, 1, N),
+            x =>
+            {
+                double norm = Math.Sqrt(x[1].PointwiseMultiply(x[1]).RowSums()[0]), clip = Math.Min(1, 2 / (norm + 1e-6));
+                return Matrix<double>.Build.Dense(1, N, (_, i) =>
+                    Kernels.Reference.Adam.Step(x[0][0, i], x[1][0, i], x[2][0, i], x[3][0, i], step, clip).Parameter);
+            },
+            (memory, x) =>
+            {
+                Tensor norm = memory.Zeros(1, 1);
+                memory.Kernels.Norm(x[1], norm);
+                memory.Kernels.Adam(x[0], x[1], x[2], x[3], norm, step);
+                return (x[0], []);
+            });
+    }
+
+    private static Matrix<double> Normal(Random random, int rows, int columns) =>
+        Matrix<double>.Build.Dense(rows, columns, (_, _) => (float)MathNet.Numerics.Distributions.Normal.Sample(random, 0, 1));
+}

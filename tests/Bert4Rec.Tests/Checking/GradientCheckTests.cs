@@ -1,0 +1,47 @@
+using Bert4Rec.Checking;
+using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Tests.Kernels;
+
+namespace Bert4Rec.Tests.Checking;
+
+/// <summary>gradcheck passes on every device, and finds each backward that is one percent off.</summary>
+public class GradientCheckTests
+{
+    public static TheoryData<string> Devices => [.. new[] { "cpu" }.Concat(Backends.Gpus)];
+
+    public static TheoryData<string, string> Broken()
+    {
+        var data = new TheoryData<string, string>();
+        foreach (string device in new[] { "cpu", GpuDevices.Simulator })
+            foreach (string kernel in GradientCheck.Breakable)
+                data.Add(device, kernel);
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(Devices))]
+    public void Every_kernel_passes(string device)
+    {
+        var results = GradientCheck.Run(device, null, 1, null, null);
+        Assert.Equal(GradientCheck.Kernels, results.Select(result => result.Kernel).Distinct());
+        Assert.All(results, result => Assert.True(result.Passed, result.ToString()));
+    }
+
+    [Theory]
+    [MemberData(nameof(Broken))]
+    public void A_broken_kernel_is_caught(string device, string kernel)
+    {
+        var results = GradientCheck.Run(device, kernel, 1, kernel, null);
+        Assert.Contains(results, result => !result.Passed);
+    }
+
+    [Fact]
+    public void The_whole_model_shows_what_is_broken_in_it()
+    {
+        foreach (string kernel in new[] { "embedding", "gather-rows", "linear", "gelu", "dropout", "layer-norm", "attention", "softmax-cross-entropy" })
+            Assert.Contains(GradientCheck.Run("cpu", "model", 1, kernel, null), result => !result.Passed);
+    }
+
+    [Fact]
+    public void Not_a_number_does_not_pass() => Assert.False(new CheckResult("x", "", double.NaN, null, 1).Passed);
+}
