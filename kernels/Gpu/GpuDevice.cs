@@ -15,15 +15,17 @@ internal sealed class GpuDevice : IDisposable
 {
     private const int LargestGroup = 256;
 
-    private readonly Context _context;
+    private readonly Context? _context;
+    private readonly Accelerator? _accelerator;
+    private readonly AcceleratorStream? _transfer;
     private MemoryBuffer1D<float, Stride1D.Dense>? _workspace;
 
     public GpuDevice(Context context, Device device, string id)
     {
         _context = context;
-        Accelerator = device.CreateAccelerator(context);
+        _accelerator = device.CreateAccelerator(context);
         Name = $"{id} ({Accelerator.Name.Trim()})";
-        Transfer = Accelerator.CreateStream();
+        _transfer = Accelerator.CreateStream();
         IsCuda = Accelerator is CudaAccelerator;
         IsSimulator = Accelerator is CPUAccelerator;
         GroupSize = 1;
@@ -31,15 +33,28 @@ internal sealed class GpuDevice : IDisposable
             GroupSize *= 2;
     }
 
+    /// <summary>A CUDA device that is not there: its kernels are only told of, not compiled, so that others can compile them.</summary>
+    private GpuDevice(Action<MethodInfo, int> onLoad)
+    {
+        OnLoad = onLoad;
+        Name = "cuda";
+        IsCuda = true;
+        GroupSize = LargestGroup;
+    }
+
     public string Name { get; }
 
-    public Accelerator Accelerator { get; }
+    /// <exception cref="InvalidOperationException">The device is not there.</exception>
+    public Accelerator Accelerator => _accelerator ?? throw new InvalidOperationException("this device only lists its kernels");
+
+    /// <summary>Is told each kernel and its group size instead of its being compiled; null on a device that is there.</summary>
+    public Action<MethodInfo, int>? OnLoad { get; }
 
     /// <summary>The queue of the arithmetic; its operations run in the order they were launched in.</summary>
     public AcceleratorStream Compute => Accelerator.DefaultStream;
 
     /// <summary>The queue of uploads and of the cloze mask, which do not wait for the arithmetic.</summary>
-    public AcceleratorStream Transfer { get; }
+    public AcceleratorStream Transfer => _transfer ?? throw new InvalidOperationException("this device only lists its kernels");
 
     /// <summary>Whether groups may reduce by warp shuffles.</summary>
     public bool IsCuda { get; }
@@ -68,6 +83,15 @@ internal sealed class GpuDevice : IDisposable
         return _workspace.View.BaseView.SubView(0, floats);
     }
 
+    /// <summary>All kernels of a CUDA device, each with its group size.</summary>
+    public static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> CudaKernels()
+    {
+        var kernels = new List<(MethodInfo, int)>();
+        using var device = new GpuDevice((kernel, groupSize) => kernels.Add((kernel, groupSize)));
+        using var all = new GpuKernels(device);
+        return [.. kernels.Distinct()];
+    }
+
     /// <summary>Compiles a kernel for groups of so many threads.</summary>
     public GpuKernel<TArguments> Load<TArguments>(Action<TArguments> kernel, int groupSize)
         where TArguments : struct => new(this, kernel, groupSize);
@@ -78,25 +102,35 @@ internal sealed class GpuDevice : IDisposable
     public void Dispose()
     {
         _workspace?.Dispose();
-        Transfer.Dispose();
-        Accelerator.Dispose();
-        _context.Dispose();
+        _transfer?.Dispose();
+        _accelerator?.Dispose();
+        _context?.Dispose();
     }
 }
 
 /// <summary>A compiled kernel. Kernels take one struct of arguments; the group size is theirs, the number of groups the launch's.</summary>
-internal sealed class GpuKernel<TArguments>(GpuDevice device, Action<TArguments> kernel, int groupSize)
+internal sealed class GpuKernel<TArguments>
     where TArguments : struct
 {
-    private readonly Action<AcceleratorStream, KernelConfig, TArguments> _launch = device.Accelerator.LoadKernel(kernel);
+    private readonly GpuDevice _device;
+    private readonly int _groupSize;
+    private readonly Action<AcceleratorStream, KernelConfig, TArguments> _launch;
 
-    public void Launch(Index2D groups, in TArguments arguments) => Launch(device.Compute, groups, arguments);
+    public GpuKernel(GpuDevice device, Action<TArguments> kernel, int groupSize)
+    {
+        _device = device;
+        _groupSize = groupSize;
+        device.OnLoad?.Invoke(kernel.Method, groupSize);
+        _launch = device.OnLoad is null ? device.Accelerator.LoadKernel(kernel) : (_, _, _) => throw new InvalidOperationException();
+    }
 
-    public void Launch(int groups, in TArguments arguments) => Launch(device.Compute, new Index2D(groups, 1), arguments);
+    public void Launch(Index2D groups, in TArguments arguments) => Launch(_device.Compute, groups, arguments);
+
+    public void Launch(int groups, in TArguments arguments) => Launch(_device.Compute, new Index2D(groups, 1), arguments);
 
     public void Launch(AcceleratorStream stream, Index2D groups, in TArguments arguments)
     {
         if (groups.X > 0 && groups.Y > 0)
-            _launch(stream, new KernelConfig(new Index3D(groups.X, groups.Y, 1), new Index3D(groupSize, 1, 1)), arguments);
+            _launch(stream, new KernelConfig(new Index3D(groups.X, groups.Y, 1), new Index3D(_groupSize, 1, 1)), arguments);
     }
 }

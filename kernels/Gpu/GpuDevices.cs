@@ -130,9 +130,13 @@ public static class GpuDevices
         _ => [.. context.Devices.OfType<CPUDevice>()],
     };
 
+    /// <summary>How kernels are compiled, everywhere.</summary>
+    internal static void Configure(Context.Builder builder) =>
+        builder.Optimize(OptimizationLevel.O2).Math(MathMode.Default).Inlining(InliningMode.Aggressive);
+
     private static Context NewContext(string kind) => Context.Create(builder =>
     {
-        builder.Optimize(OptimizationLevel.O2).Math(MathMode.Default).Inlining(InliningMode.Aggressive);
+        Configure(builder);
         if (kind == "cuda")
             builder.Cuda();
         else if (kind == "opencl")

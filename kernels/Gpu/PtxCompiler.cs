@@ -1,0 +1,37 @@
+using System.Reflection;
+using ILGPU;
+using ILGPU.Backends;
+using ILGPU.Backends.EntryPoints;
+using ILGPU.Backends.PTX;
+using ILGPU.Runtime.Cuda;
+
+namespace Bert4Rec.Kernels.Gpu;
+
+/// <summary>Compiles the kernels for NVIDIA's devices where there is none: what ptxas says of the result is most of the proof they need.</summary>
+internal static class PtxCompiler
+{
+    /// <summary>PTX of every kernel that a CUDA device of compute capability major.minor would run, with its name and group size.</summary>
+    public static IEnumerable<(string Name, int GroupSize, string Ptx)> Compile(int major, int minor)
+    {
+        using var context = Context.Create(GpuDevices.Configure);
+        var architecture = new CudaArchitecture(major, minor);
+        using var backend = new PTXBackend(
+            context, new CudaCapabilityContext(architecture), architecture, CudaInstructionSet.ISA_78, null);
+        foreach (var (kernel, groupSize) in GpuDevice.CudaKernels())
+        {
+            var entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
+            using var compiled = (PTXCompiledKernel)backend.Compile(entry, default(KernelSpecialization));
+            yield return (Name(kernel), groupSize, compiled.PTXAssembly);
+        }
+    }
+
+    /// <summary>"MatMul.Forward&lt;Tile128, Bias&gt;".</summary>
+    private static string Name(MethodInfo kernel)
+    {
+        string name = $"{Plain(kernel.DeclaringType!)}.{kernel.Name.Replace("Kernel", "", StringComparison.Ordinal)}";
+        Type[] arguments = [.. kernel.DeclaringType!.GetGenericArguments(), .. kernel.GetGenericArguments()];
+        return arguments.Length == 0 ? name : $"{name}<{string.Join(", ", arguments.Select(Plain))}>";
+    }
+
+    private static string Plain(Type type) => type.Name.Split('`')[0];
+}
