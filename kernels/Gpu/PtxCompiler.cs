@@ -3,6 +3,7 @@ using ILGPU;
 using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
 using ILGPU.Backends.PTX;
+using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 
 namespace Bert4Rec.Kernels.Gpu;
@@ -20,7 +21,7 @@ internal static class PtxCompiler
         foreach (var (kernel, groupSize) in GpuDevice.CudaKernels())
         {
             var entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
-            using var compiled = (PTXCompiledKernel)backend.Compile(entry, default(KernelSpecialization));
+            var compiled = (PTXCompiledKernel)backend.Compile(entry, default(KernelSpecialization));
             yield return (Name(kernel), groupSize, compiled.PTXAssembly);
         }
     }
