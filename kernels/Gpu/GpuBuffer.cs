@@ -14,8 +14,7 @@ internal sealed class GpuBuffer<T> : DeviceBuffer<T>
         : base(length)
     {
         _device = device;
-        // Kernels are given no empty views.
-        _memory = device.Accelerator.Allocate1D<T>(Math.Max(1, length));
+        _memory = device.Allocate<T>(length);
         _memory.MemSetToZero(device.Compute);
         device.Compute.Synchronize();
     }
@@ -43,6 +42,6 @@ internal sealed class GpuBuffer<T> : DeviceBuffer<T>
     protected override void Dispose(bool disposing)
     {
         if (disposing)
-            _memory.Dispose();
+            _device.Free(_memory);
     }
 }

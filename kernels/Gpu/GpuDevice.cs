@@ -68,6 +68,31 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>Groups enough to fill the device a few times over.</summary>
     public int MaximumGroups => Math.Max(1, Accelerator.NumMultiprocessors) * 16;
 
+    /// <summary>Bytes of device memory in use.</summary>
+    public long AllocatedBytes { get; private set; }
+
+    /// <summary>The most that were ever in use.</summary>
+    public long PeakBytes { get; private set; }
+
+    /// <summary>Memory with old contents; to be given back to <see cref="Free"/>.</summary>
+    public MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(long length)
+        where T : unmanaged
+    {
+        // Kernels are given no empty buffers.
+        var memory = Accelerator.Allocate1D<T>(Math.Max(1, length));
+        AllocatedBytes += memory.LengthInBytes;
+        PeakBytes = Math.Max(PeakBytes, AllocatedBytes);
+        return memory;
+    }
+
+    public void Free(MemoryBuffer? memory)
+    {
+        if (memory is null || memory.IsDisposed)
+            return;
+        AllocatedBytes -= memory.LengthInBytes;
+        memory.Dispose();
+    }
+
     /// <summary>
     /// Work memory of one operation on <see cref="Compute"/>, with old contents; valid until the next request. It grows to the largest
     /// request and stays.
@@ -77,8 +102,8 @@ internal sealed class GpuDevice : IDisposable
         if (_workspace is null || _workspace.Length < floats)
         {
             Compute.Synchronize();
-            _workspace?.Dispose();
-            _workspace = Accelerator.Allocate1D<float>(floats);
+            Free(_workspace);
+            _workspace = Allocate<float>(floats);
         }
         return _workspace.View.BaseView.SubView(0, floats);
     }

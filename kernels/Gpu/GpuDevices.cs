@@ -44,10 +44,13 @@ public static class GpuDevices
 
     /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
     /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels.</exception>
-    public static IKernels Create(string device)
+    public static IKernels Create(string device) => new GpuKernels(Open(device));
+
+    /// <inheritdoc cref="Create"/>
+    internal static GpuDevice Open(string device)
     {
         if (device == Simulator)
-            return Create(NewContext(Simulator), 0, Simulator);
+            return Open(NewContext(Simulator), 0, Simulator);
         string[] parts = device.Split(':');
         string kind = parts[0];
         int index = parts.Length > 1 ? int.Parse(parts[1]) : 0;
@@ -58,7 +61,7 @@ public static class GpuDevices
             throw new DeviceException($"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
         if (found[index].Problem is string problem)
             throw new DeviceException($"{device}: {problem}");
-        return Create(NewContext(kind), index, found[index].Id);
+        return Open(NewContext(kind), index, found[index].Id);
     }
 
     private static string Missing(string kind)
@@ -79,11 +82,11 @@ public static class GpuDevices
         return true;
     });
 
-    private static GpuKernels Create(Context context, int index, string id)
+    private static GpuDevice Open(Context context, int index, string id)
     {
         try
         {
-            return new GpuKernels(new GpuDevice(context, Devices(context, id.Split(':')[0])[index], id));
+            return new GpuDevice(context, Devices(context, id.Split(':')[0])[index], id);
         }
         catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException or DllNotFoundException)
         {
