@@ -20,13 +20,18 @@ internal sealed class GpuDevice : IDisposable
     private readonly AcceleratorStream? _transfer;
     private MemoryBuffer1D<float, Stride1D.Dense>? _workspace;
 
-    public GpuDevice(Context context, Device device, string id)
+    /// <param name="context">Owned from here on.</param>
+    /// <param name="device">Of that context.</param>
+    /// <param name="id">What --device calls it.</param>
+    /// <param name="usesWarps">Overrides <see cref="UsesWarps"/>: the simulator has warps too, for tests.</param>
+    public GpuDevice(Context context, Device device, string id, bool? usesWarps = null)
     {
         _context = context;
         _accelerator = device.CreateAccelerator(context);
         Name = $"{id} ({Accelerator.Name.Trim()})";
         _transfer = Accelerator.CreateStream();
         IsCuda = Accelerator is CudaAccelerator;
+        UsesWarps = usesWarps ?? IsCuda;
         IsSimulator = Accelerator is CPUAccelerator;
         GroupSize = 1;
         while (GroupSize * 2 <= Math.Min(LargestGroup, Accelerator.MaxNumThreadsPerGroup))
@@ -39,6 +44,7 @@ internal sealed class GpuDevice : IDisposable
         OnLoad = onLoad;
         Name = "cuda";
         IsCuda = true;
+        UsesWarps = true;
         GroupSize = LargestGroup;
     }
 
@@ -56,8 +62,10 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>The queue of uploads and of the cloze mask, which do not wait for the arithmetic.</summary>
     public AcceleratorStream Transfer => _transfer ?? throw new InvalidOperationException("this device only lists its kernels");
 
-    /// <summary>Whether groups may reduce by warp shuffles.</summary>
     public bool IsCuda { get; }
+
+    /// <summary>Whether groups reduce by <see cref="WarpReduction"/>; elsewhere the size of a warp is not to be relied on.</summary>
+    public bool UsesWarps { get; }
 
     /// <summary>ILGPU's own executor, where a barrier costs a thousand times what it does elsewhere.</summary>
     public bool IsSimulator { get; }

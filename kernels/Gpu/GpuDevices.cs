@@ -64,6 +64,13 @@ public static class GpuDevices
         return Open(NewContext(kind), index, found[index].Id);
     }
 
+    /// <summary>ILGPU's simulator, which can run the reductions of either kind.</summary>
+    internal static GpuDevice NewSimulator(bool usesWarps)
+    {
+        var context = NewContext(Simulator);
+        return new GpuDevice(context, Devices(context, Simulator)[0], Simulator, usesWarps);
+    }
+
     private static string Missing(string kind)
     {
         string found = HasDriver(kind) ? "its library is there, but reports no device" : $"{Libraries(kind)[0]} is not there";
