@@ -1,10 +1,535 @@
+using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
+/// <summary>
+/// Multi-head attention over ragged sequences, after Dao et al., "FlashAttention" (2022): tiles of sixteen queries meet tiles of sixteen keys
+/// in shared memory, and the softmax is corrected as each tile of keys comes in, so probabilities never reach the device's memory. The
+/// backward makes them again from the saved log-sum-exp. Most sequences are shorter than a tile; then a small group does all in one go.
+/// </summary>
 internal sealed class Attention(GpuDevice device)
 {
-    private readonly GpuDevice _device = device;
-    public void Forward(ArrayView<float> q, ArrayView<float> kv, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size) => throw new NotSupportedException();
-    public void Backward(ArrayView<float> dOutput, ArrayView<float> q, ArrayView<float> kv, ArrayView<float> output, ArrayView<float> logSumExp, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, ArrayView<float> dq, ArrayView<float> dkv, int queries, int size) => throw new NotSupportedException();
+    /// <summary>Queries, and keys, of a tile.</summary>
+    private const int Tile = 16;
+
+    /// <summary>A thread takes row i of a tile together with row i + 8: what it loads for one serves both.</summary>
+    private const int Half = Tile / 2;
+
+    /// <summary>Row length of a tile of scores: four more, so that rows begin in different banks of shared memory.</summary>
+    private const int Pitch = Tile + 4;
+
+    /// <summary>Threads that share a row of scores in the softmax.</summary>
+    private const int RowThreads = 4;
+
+    /// <summary>Pairs of half rows and half columns: a thread each. More threads would idle.</summary>
+    private const int LargestGroup = Half * Half;
+
+    /// <summary>Queries of a sequence that one group takes on, a tile at a time.</summary>
+    private const int QueriesPerGroup = 4 * Tile;
+
+    private readonly int _group = Math.Min(LargestGroup, device.GroupSize);
+    private readonly GpuKernel<RowSumsArguments> _rowSums = device.Load<RowSumsArguments>(RowSumsKernel, device.GroupSize);
+    private readonly Dictionary<(int Capacity, bool Aligned), Passes> _passes = [];
+
+    /// <exception cref="ArgumentException">A head has more than 128 columns.</exception>
+    public void Forward(
+        ArrayView<float> q, ArrayView<float> kv, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
+    {
+        bool aligned = IsAligned(q, size, heads) && IsAligned(kv, size, heads) && IsAligned(output, size, heads);
+        int stripes = Math.Max(1, (maximumLength + QueriesPerGroup - 1) / QueriesPerGroup);
+        PassesFor(size / heads, aligned).Forward.Launch(
+            new Index2D(sequences, heads * stripes),
+            new(q, kv, queryOffsets, keyOffsets, heads, size, new DropoutKey(dropout), output, logSumExp));
+    }
+
+    /// <inheritdoc cref="Forward"/>
+    public void Backward(
+        ArrayView<float> dOutput, ArrayView<float> q, ArrayView<float> kv, ArrayView<float> output, ArrayView<float> logSumExp, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, ArrayView<float> dq, ArrayView<float> dkv, int queries, int size)
+    {
+        bool aligned = IsAligned(dOutput, size, heads) && IsAligned(q, size, heads) && IsAligned(kv, size, heads)
+            && IsAligned(dq, size, heads) && IsAligned(dkv, size, heads);
+        long sums = (long)queries * heads;
+        var rowSums = device.Workspace(Math.Max(1, sums));
+        if (sums > 0)
+            _rowSums.Launch(device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
+        PassesFor(size / heads, aligned).Backward.Launch(
+            new Index2D(sequences, heads),
+            new(dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, size, new DropoutKey(dropout), dq, dkv));
+    }
+
+    /// <summary>Whether every row of every head begins at a multiple of 16 bytes.</summary>
+    private static bool IsAligned(ArrayView<float> x, int size, int heads) => IndexOf(x) % 4 == 0 && size / heads % 4 == 0;
+
+    /// <summary>Where a view begins in its buffer, and buffers begin at multiples of 16 bytes.</summary>
+    private static long IndexOf<TView>(TView view)
+        where TView : struct, IContiguousArrayView => view.Index;
+
+    /// <summary>The kernels with shared memory for heads of so many columns, compiled when they are first wanted.</summary>
+    private Passes PassesFor(int columns, bool aligned)
+    {
+        int capacity = columns switch
+        {
+            <= 32 => 32,
+            <= 64 => 64,
+            <= 128 => 128,
+            _ => throw new ArgumentException($"a head has {columns} columns, and the GPU kernels take 128 at most: use more heads, or --device cpu"),
+        };
+        if (!_passes.TryGetValue((capacity, aligned), out var passes))
+        {
+            passes = (capacity, aligned) switch
+            {
+                (32, false) => Load<Columns32, WordByWord>(),
+                (32, true) => Load<Columns32, FourAtOnce>(),
+                (64, false) => Load<Columns64, WordByWord>(),
+                (64, true) => Load<Columns64, FourAtOnce>(),
+                (_, false) => Load<Columns128, WordByWord>(),
+                (_, true) => Load<Columns128, FourAtOnce>(),
+            };
+            _passes.Add((capacity, aligned), passes);
+        }
+        return passes;
+    }
+
+    private Passes Load<TColumns, TAccess>()
+        where TColumns : struct, ITileColumns
+        where TAccess : struct, IRowAccess => new(
+            device.Load<ForwardArguments>(ForwardKernel<TColumns, TAccess>, _group),
+            device.Load<BackwardArguments>(BackwardKernel<TColumns, TAccess>, _group));
+
+    /// <summary>A group takes a sequence, a head, and every so-manieth tile of queries.</summary>
+    private static void ForwardKernel<TColumns, TAccess>(ForwardArguments a)
+        where TColumns : struct, ITileColumns
+        where TAccess : struct, IRowAccess
+    {
+        var queryTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var keyTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var valueTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var scores = SharedMemory.Allocate<float>(Tile * Pitch);
+        var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
+        // The softmax of each row so far: the largest score, and Σ exp(score − largest); before this tile of keys and after it.
+        var largest = SharedMemory.Allocate<float>(2 * Tile);
+        var total = SharedMemory.Allocate<float>(2 * Tile);
+        var partTotal = SharedMemory.Allocate<float>(Tile * RowThreads);
+        var keptBits = SharedMemory.Allocate<uint>(Tile * RowThreads);
+
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size);
+        var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
+        float scale = 1f / MathF.Sqrt(s.Columns);
+        for (int firstQuery = Grid.IdxY / a.Heads * Tile; firstQuery < s.Queries; firstQuery += Grid.DimY / a.Heads * Tile)
+        {
+            int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
+            LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
+            for (int firstKey = 0; firstKey < s.Keys; firstKey += Tile)
+            {
+                int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey;
+                int before = firstKey / Tile % 2 * Tile, after = Tile - before;
+                bool isFirst = firstKey == 0, isLast = firstKey + Tile >= s.Keys;
+                LoadTile<TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
+                LoadTile<TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
+                Group.Barrier();
+
+                for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
+                {
+                    int i = m / Half, j = m % Half;
+                    if (i >= rows || j >= keys)
+                        continue;
+                    var dots = Dots(queryTile, i, keyTile, j, s) * scale;
+                    scores[(i * Pitch) + j] = dots.X;
+                    scores[(i * Pitch) + j + Half] = dots.Y;
+                    scores[((i + Half) * Pitch) + j] = dots.Z;
+                    scores[((i + Half) * Pitch) + j + Half] = dots.W;
+                }
+                Group.Barrier();
+
+                for (int m = Group.IdxX; m < Tile * RowThreads; m += Group.DimX)
+                {
+                    int i = m / RowThreads, part = m % RowThreads;
+                    if (i >= rows)
+                        continue;
+                    float max = isFirst ? float.NegativeInfinity : largest[before + i];
+                    for (int j = 0; j < keys; j++)
+                        max = default(Max).Combine(max, scores[(i * Pitch) + j]);
+                    // A block of random numbers serves four tiles of keys: draw it once and keep which cells stay.
+                    if (dropout.Drops && firstKey % (4 * Tile) == 0)
+                        keptBits[m] = KeptBits(dropout, (uint)(s.FirstQuery + firstQuery + i), firstKey, part, keys);
+                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % 4 * RowThreads) : 0;
+                    float sum = 0f;
+                    for (int j = part; j < keys; j += RowThreads)
+                    {
+                        float e = DeviceMath.Exp(scores[(i * Pitch) + j] - max);
+                        sum += e;
+                        if (dropout.Drops)
+                            e = ((kept >> (j / RowThreads)) & 1) != 0 ? e * dropout.Scale : 0f;
+                        probabilities[(i * Pitch) + j] = e;
+                    }
+                    partTotal[m] = sum;
+                    if (part == 0)
+                        largest[after + i] = max;
+                }
+                Group.Barrier();
+
+                int pairs = (Half < rows ? Half : rows) * s.Fours;
+                for (int m = Group.IdxX; m < pairs; m += Group.DimX)
+                {
+                    int i = m / s.Fours, column = m % s.Fours;
+                    var sums = Product(probabilities, i * Pitch, Half * Pitch, 1, valueTile, column, keys, s);
+                    for (int half = 0; half < 2 && i < rows; half++, i += Half)
+                    {
+                        float old = isFirst ? 0f : total[before + i] * DeviceMath.Exp(largest[before + i] - largest[after + i]);
+                        float sum = old + (partTotal[i * RowThreads] + partTotal[(i * RowThreads) + 1]
+                            + (partTotal[(i * RowThreads) + 2] + partTotal[(i * RowThreads) + 3]));
+                        // What is stored is always the output for the keys so far; only this thread touches it.
+                        var y = (half == 0 ? sums.Low : sums.High) * (1f / sum);
+                        if (!isFirst)
+                            y += default(TAccess).Load(a.Output, s.Query(firstQuery + i), 4 * column, s.Columns) * (old / sum);
+                        default(TAccess).Store(y, a.Output, s.Query(firstQuery + i), 4 * column, s.Columns);
+                        if (column == 0)
+                        {
+                            total[after + i] = sum;
+                            if (isLast)
+                                a.LogSumExp[s.Row(firstQuery + i)] = largest[after + i] + DeviceMath.Log(sum);
+                        }
+                    }
+                }
+                Group.Barrier();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Which cells of a row stay, of the columns part, part + 4, part + 8 and part + 12 of this tile (bits 0 to 3) and the three tiles after
+    /// it (bits 4 to 15).
+    /// </summary>
+    private static uint KeptBits(DropoutKey dropout, uint row, int firstKey, int part, int keys)
+    {
+        uint bits = 0;
+        int bit = 0;
+        for (int j = part; j < keys; j += RowThreads)
+        {
+            var words = DevicePhilox.Draw(dropout, (uint)((firstKey / 4) + j), row);
+            bits |= (words.X < dropout.Threshold ? 0u : 1u << bit)
+                | (words.Y < dropout.Threshold ? 0u : 16u << bit)
+                | (words.Z < dropout.Threshold ? 0u : 256u << bit)
+                | (words.W < dropout.Threshold ? 0u : 4096u << bit);
+            bit++;
+        }
+        return bits;
+    }
+
+    /// <summary>D = rowsum(dOutput ∘ output) for each query and head.</summary>
+    private static void RowSumsKernel(RowSumsArguments a)
+    {
+        for (long i = Grid.GlobalLinearIndex; i < a.Count; i += (long)Grid.DimX * Group.DimX)
+        {
+            float sum = 0f;
+            for (long j = i * a.Columns; j < (i + 1) * a.Columns; j++)
+                sum += a.DOutput[j] * a.Output[j];
+            a.Sums[i] = sum;
+        }
+    }
+
+    /// <summary>
+    /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Gradients are added up in place, each element
+    /// by one and the same thread, in the order of the tiles.
+    /// </summary>
+    private static void BackwardKernel<TColumns, TAccess>(BackwardArguments a)
+        where TColumns : struct, ITileColumns
+        where TAccess : struct, IRowAccess
+    {
+        var queryTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var dOutputTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var keyTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var valueTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
+        var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
+
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY, a.Heads, a.Size);
+        var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
+        if (s.Queries == 0)
+        {
+            for (int i = Group.IdxX; i < s.Keys * s.Columns; i += Group.DimX)
+            {
+                long at = s.Key(i / s.Columns) + (i % s.Columns);
+                a.DKv[at] = 0f;
+                a.DKv[at + s.Size] = 0f;
+            }
+        }
+        for (int firstKey = 0; firstKey < s.Keys && s.Queries > 0; firstKey += Tile)
+        {
+            int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey;
+            LoadTile<TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
+            LoadTile<TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
+            for (int firstQuery = 0; firstQuery < s.Queries; firstQuery += Tile)
+            {
+                int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
+                LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
+                LoadTile<TAccess>(a.DOutput, s.Query(firstQuery), s.Size, rows, s, dOutputTile);
+                Group.Barrier();
+
+                for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
+                {
+                    int i = m / Half, j = m % Half;
+                    if (i >= rows || j >= keys)
+                        continue;
+                    var dots = Dots(queryTile, i, keyTile, j, s);
+                    var dProbabilities = Dots(dOutputTile, i, valueTile, j, s);
+                    for (int half = 0; half < 2 && i < rows; half++, i += Half)
+                    {
+                        int query = firstQuery + i, at = (i * Pitch) + j;
+                        float logSumExp = a.LogSumExp[s.Row(query)], rowSum = a.RowSums[s.Row(query)];
+                        uint row = (uint)(s.FirstQuery + query), column = (uint)(firstKey + j);
+                        bool isLow = half == 0;
+                        var cell = new Cell(
+                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z, logSumExp, rowSum, dropout, row, column, s.Columns);
+                        probabilities[at] = cell.Probability;
+                        dScores[at] = cell.DScore;
+                        if (j + Half < keys)
+                        {
+                            cell = new Cell(
+                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W, logSumExp, rowSum, dropout, row, column + Half, s.Columns);
+                            probabilities[at + Half] = cell.Probability;
+                            dScores[at + Half] = cell.DScore;
+                        }
+                    }
+                }
+                Group.Barrier();
+
+                // dv = (M ∘ P)ᵀ dOutput, dk = dSᵀ q
+                int keyPairs = (Half < keys ? Half : keys) * s.Fours;
+                for (int m = Group.IdxX; m < keyPairs; m += Group.DimX)
+                {
+                    int j = m / s.Fours, column = m % s.Fours;
+                    var dv = Product(probabilities, j, Half, Pitch, dOutputTile, column, rows, s);
+                    var dk = Product(dScores, j, Half, Pitch, queryTile, column, rows, s);
+                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j), column, s, dk.Low, firstQuery == 0);
+                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j) + s.Size, column, s, dv.Low, firstQuery == 0);
+                    if (j + Half < keys)
+                    {
+                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half), column, s, dk.High, firstQuery == 0);
+                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half) + s.Size, column, s, dv.High, firstQuery == 0);
+                    }
+                }
+
+                // dq = dS k
+                int queryPairs = (Half < rows ? Half : rows) * s.Fours;
+                for (int m = Group.IdxX; m < queryPairs; m += Group.DimX)
+                {
+                    int i = m / s.Fours, column = m % s.Fours;
+                    var dq = Product(dScores, i * Pitch, Half * Pitch, 1, keyTile, column, keys, s);
+                    AddTo<TAccess>(a.DQ, s.Query(firstQuery + i), column, s, dq.Low, firstKey == 0);
+                    if (i + Half < rows)
+                        AddTo<TAccess>(a.DQ, s.Query(firstQuery + i + Half), column, s, dq.High, firstKey == 0);
+                }
+                Group.Barrier();
+            }
+        }
+    }
+
+    /// <summary>The rows of one head into shared memory, padded with zeros to whole fours.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadTile<TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
+        where TAccess : struct, IRowAccess
+    {
+        for (int m = Group.IdxX; m < rows * s.Fours; m += Group.DimX)
+        {
+            int row = m / s.Fours, column = m % s.Fours;
+            tile[(row * s.TilePitch) + column] = default(TAccess).Load(x, start + ((long)row * stride), 4 * column, s.Columns);
+        }
+    }
+
+    /// <summary>The products a[i]·b[j], a[i]·b[j + 8], a[i + 8]·b[j] and a[i + 8]·b[j + 8]; those of rows that are not there mean nothing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Dots(ArrayView<Float4> a, int i, ArrayView<Float4> b, int j, Head s)
+    {
+        float x = 0f, y = 0f, z = 0f, w = 0f;
+        int half = Half * s.TilePitch;
+        i *= s.TilePitch;
+        j *= s.TilePitch;
+        for (int c = 0; c < s.Fours; c++)
+        {
+            Float4 a0 = a[i + c], a1 = a[i + half + c], b0 = b[j + c], b1 = b[j + half + c];
+            x += (a0 * b0).Sum;
+            y += (a0 * b1).Sum;
+            z += (a1 * b0).Sum;
+            w += (a1 * b1).Sum;
+        }
+        return new Float4(x, y, z, w);
+    }
+
+    /// <summary>Four columns of Σ weights[i] tile[i] for two rows of weights, of which one begins <paramref name="half"/> after the other.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Halves Product(ArrayView<float> weights, int start, int half, int stride, ArrayView<Float4> tile, int column, int count, Head s)
+    {
+        Float4 low = default, high = default;
+        for (int i = 0; i < count; i++)
+        {
+            var row = tile[(i * s.TilePitch) + column];
+            low += row * weights[start + (i * stride)];
+            high += row * weights[start + half + (i * stride)];
+        }
+        return new Halves(low, high);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddTo<TAccess>(ArrayView<float> x, long row, int column, Head s, Float4 value, bool isFirst)
+        where TAccess : struct, IRowAccess
+    {
+        if (!isFirst)
+            value += default(TAccess).Load(x, row, 4 * column, s.Columns);
+        default(TAccess).Store(value, x, row, 4 * column, s.Columns);
+    }
+
+    /// <summary>The queries and keys of one sequence and head: how many, and where they lie.</summary>
+    private readonly struct Head
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Head(ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size)
+        {
+            FirstQuery = queryOffsets[sequence];
+            Queries = queryOffsets[sequence + 1] - FirstQuery;
+            FirstKey = keyOffsets[sequence];
+            Keys = keyOffsets[sequence + 1] - FirstKey;
+            Number = number;
+            Heads = heads;
+            Size = size;
+            Columns = size / heads;
+            Fours = (Columns + 3) / 4;
+            TilePitch = Fours | 1;
+        }
+
+        public int FirstQuery { get; }
+
+        public int Queries { get; }
+
+        public int FirstKey { get; }
+
+        public int Keys { get; }
+
+        public int Number { get; }
+
+        public int Heads { get; }
+
+        /// <summary>Columns of all heads.</summary>
+        public int Size { get; }
+
+        /// <summary>Columns of this head.</summary>
+        public int Columns { get; }
+
+        public int Fours { get; }
+
+        /// <summary>Row length of a tile, in fours: odd, so that eight rows begin in different banks of shared memory.</summary>
+        public int TilePitch { get; }
+
+        /// <summary>Where a query begins in q, dq, output and dOutput.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public long Query(int query) => ((long)(FirstQuery + query) * Size) + (Number * Columns);
+
+        /// <summary>Where a key begins in kv and dkv; its value lies <see cref="Size"/> after it.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public long Key(int key) => ((long)(FirstKey + key) * 2 * Size) + (Number * Columns);
+
+        /// <summary>Where a query is in logSumExp.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public long Row(int query) => ((long)(FirstQuery + query) * Heads) + Number;
+    }
+
+    private readonly struct Halves(Float4 low, Float4 high)
+    {
+        public readonly Float4 Low = low;
+        public readonly Float4 High = high;
+    }
+
+    /// <summary>From q·k and dOutput·v of a query and a key: M P, and dS / √d.</summary>
+    private readonly struct Cell
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Cell(float dot, float dProbability, float logSumExp, float rowSum, DropoutKey dropout, uint row, uint column, int size)
+        {
+            float scale = 1f / MathF.Sqrt(size);
+            float probability = DeviceMath.Exp((dot * scale) - logSumExp);
+            float mask = dropout.Drops ? DevicePhilox.Mask(dropout, row, column) : 1f;
+            Probability = probability * mask;
+            DScore = probability * ((dProbability * mask) - rowSum) * scale;
+        }
+
+        public float Probability { get; }
+
+        public float DScore { get; }
+    }
+
+    /// <summary>Heads of how many columns shared memory has room for.</summary>
+    private interface ITileColumns
+    {
+        /// <summary>Length of a tile, in fours.</summary>
+        int TileLength { get; }
+    }
+
+    private readonly struct Columns32 : ITileColumns
+    {
+        public int TileLength => Tile * 9;
+    }
+
+    private readonly struct Columns64 : ITileColumns
+    {
+        public int TileLength => Tile * 17;
+    }
+
+    private readonly struct Columns128 : ITileColumns
+    {
+        public int TileLength => Tile * 33;
+    }
+
+    /// <summary>How four columns of a row that has so many are read and written.</summary>
+    private interface IRowAccess
+    {
+        Float4 Load(ArrayView<float> x, long row, int column, int columns);
+
+        void Store(Float4 values, ArrayView<float> x, long row, int column, int columns);
+    }
+
+    /// <summary>Any row, with zeros after its end.</summary>
+    private readonly struct WordByWord : IRowAccess
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Float4 Load(ArrayView<float> x, long row, int column, int columns) => new(
+            x[row + column],
+            column + 1 < columns ? x[row + column + 1] : 0f,
+            column + 2 < columns ? x[row + column + 2] : 0f,
+            column + 3 < columns ? x[row + column + 3] : 0f);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Store(Float4 values, ArrayView<float> x, long row, int column, int columns)
+        {
+            x[row + column] = values.X;
+            if (column + 1 < columns)
+                x[row + column + 1] = values.Y;
+            if (column + 2 < columns)
+                x[row + column + 2] = values.Z;
+            if (column + 3 < columns)
+                x[row + column + 3] = values.W;
+        }
+    }
+
+    /// <summary>Rows that <see cref="IsAligned"/>: 128 bits in one instruction.</summary>
+    private readonly struct FourAtOnce : IRowAccess
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Float4 Load(ArrayView<float> x, long row, int column, int columns) => x.Cast<Float4>().AsAligned(16)[(row + column) / 4];
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Store(Float4 values, ArrayView<float> x, long row, int column, int columns) =>
+            x.Cast<Float4>().AsAligned(16)[(row + column) / 4] = values;
+    }
+
+    private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);
+
+    internal readonly record struct RowSumsArguments(ArrayView<float> DOutput, ArrayView<float> Output, ArrayView<float> Sums, long Count, int Columns);
+
+    internal readonly record struct ForwardArguments(
+        ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
+
+    internal readonly record struct BackwardArguments(
+        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, DropoutKey Dropout, ArrayView<float> DQ, ArrayView<float> DKv);
 }

@@ -68,7 +68,7 @@ internal sealed class LayerNorm
         long start = (long)row * h;
 
         // The thread's first quad stays in registers; of rows longer than four times the group, the cache has the others.
-        Quad first = default;
+        Float4 first = default;
         float total = 0f;
         for (int i = lane; i < end; i += a.Width)
         {
@@ -115,7 +115,7 @@ internal sealed class LayerNorm
         var shared = SharedMemory.Allocate<Pair>(MaximumGroup);
         int h = a.Size, quads = Quad.Count(h), lane = Group.IdxX % a.Width, rowsAtOnce = Group.DimX / a.Width;
         long stretch = Grid.IdxX * 2L * h;
-        Quad dGain = default, dBias = default;
+        Float4 dGain = default, dBias = default;
         for (int firstRow = Grid.IdxX * rowsAtOnce; firstRow < a.Rows; firstRow += Grid.DimX * rowsAtOnce)
         {
             int row = firstRow + (Group.IdxX / a.Width);
@@ -124,7 +124,7 @@ internal sealed class LayerNorm
             float mean = row < a.Rows ? a.Statistics[2L * row] : 0f;
             float inverse = row < a.Rows ? a.Statistics[(2L * row) + 1] : 0f;
 
-            Quad firstG = default, firstNormalised = default;
+            Float4 firstG = default, firstNormalised = default;
             float sumG = 0f, sumGx = 0f;
             for (int i = lane; i < end; i += a.Width)
             {
@@ -152,7 +152,7 @@ internal sealed class LayerNorm
                 }
             }
             var sums = default(R).Reduce<Pair, PairSum>(new Pair(sumG, sumGx), a.Width, shared);
-            var meanG = Quad.Broadcast(sums.X / h);
+            var meanG = new Float4(sums.X / h);
             float meanGx = sums.Y / h;
 
             for (int i = lane; i < end; i += a.Width)
@@ -172,9 +172,9 @@ internal sealed class LayerNorm
     }
 
     /// <summary>Adds the sums of the rows that the group had at once, and stores those of the threads' first quads.</summary>
-    private static void AddRows(Quad sums, ArrayView<float> result, long start, int lane, int width, int h)
+    private static void AddRows(Float4 sums, ArrayView<float> result, long start, int lane, int width, int h)
     {
-        var shared = SharedMemory.Allocate<Quad>(MaximumGroup);
+        var shared = SharedMemory.Allocate<Float4>(MaximumGroup);
         shared[Group.IdxX] = sums;
         Group.Barrier();
         if (Group.IdxX < width && lane < Quad.Count(h))
