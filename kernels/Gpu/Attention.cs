@@ -9,7 +9,7 @@ namespace Bert4Rec.Kernels.Gpu;
 /// in shared memory, and the softmax is corrected as each tile of keys comes in, so probabilities never reach the device's memory. The
 /// backward makes them again from the saved log-sum-exp. Most sequences are shorter than a tile; then a small group does all in one go.
 /// </summary>
-internal sealed class Attention(GpuDevice device)
+internal sealed class Attention
 {
     /// <summary>Queries, and keys, of a tile.</summary>
     private const int Tile = 16;
@@ -29,9 +29,21 @@ internal sealed class Attention(GpuDevice device)
     /// <summary>Queries of a sequence that one group takes on, a tile at a time.</summary>
     private const int QueriesPerGroup = 4 * Tile;
 
-    private readonly int _group = Math.Min(LargestGroup, device.GroupSize);
-    private readonly GpuKernel<RowSumsArguments> _rowSums = device.Load<RowSumsArguments>(RowSumsKernel, device.GroupSize);
-    private readonly Dictionary<(int Capacity, bool Aligned), Passes> _passes = [];
+    private readonly GpuDevice _device;
+    private readonly GpuKernel<RowSumsArguments> _rowSums;
+    private readonly (int Columns, Passes WordByWord, Passes FourAtOnce)[] _passes;
+
+    public Attention(GpuDevice device)
+    {
+        _device = device;
+        _rowSums = device.Load<RowSumsArguments>(RowSumsKernel, device.GroupSize);
+        _passes =
+        [
+            (32, Load<Columns32, WordByWord>(), Load<Columns32, FourAtOnce>()),
+            (64, Load<Columns64, WordByWord>(), Load<Columns64, FourAtOnce>()),
+            (128, Load<Columns128, WordByWord>(), Load<Columns128, FourAtOnce>()),
+        ];
+    }
 
     /// <exception cref="ArgumentException">A head has more than 128 columns.</exception>
     public void Forward(
@@ -51,9 +63,9 @@ internal sealed class Attention(GpuDevice device)
         bool aligned = IsAligned(dOutput, size, heads) && IsAligned(q, size, heads) && IsAligned(kv, size, heads)
             && IsAligned(dq, size, heads) && IsAligned(dkv, size, heads);
         long sums = (long)queries * heads;
-        var rowSums = device.Workspace(Math.Max(1, sums));
+        var rowSums = _device.Workspace(Math.Max(1, sums));
         if (sums > 0)
-            _rowSums.Launch(device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
+            _rowSums.Launch(_device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
         PassesFor(size / heads, aligned).Backward.Launch(
             new Index2D(sequences, heads),
             new(dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, size, new DropoutKey(dropout), dq, dkv));
@@ -66,37 +78,26 @@ internal sealed class Attention(GpuDevice device)
     private static long IndexOf<TView>(TView view)
         where TView : struct, IContiguousArrayView => view.Index;
 
-    /// <summary>The kernels with shared memory for heads of so many columns, compiled when they are first wanted.</summary>
+    /// <summary>The kernels whose shared memory suits heads of so many columns.</summary>
     private Passes PassesFor(int columns, bool aligned)
     {
-        int capacity = columns switch
+        foreach (var (most, wordByWord, fourAtOnce) in _passes)
         {
-            <= 32 => 32,
-            <= 64 => 64,
-            <= 128 => 128,
-            _ => throw new ArgumentException($"a head has {columns} columns, and the GPU kernels take 128 at most: use more heads, or --device cpu"),
-        };
-        if (!_passes.TryGetValue((capacity, aligned), out var passes))
-        {
-            passes = (capacity, aligned) switch
-            {
-                (32, false) => Load<Columns32, WordByWord>(),
-                (32, true) => Load<Columns32, FourAtOnce>(),
-                (64, false) => Load<Columns64, WordByWord>(),
-                (64, true) => Load<Columns64, FourAtOnce>(),
-                (_, false) => Load<Columns128, WordByWord>(),
-                (_, true) => Load<Columns128, FourAtOnce>(),
-            };
-            _passes.Add((capacity, aligned), passes);
+            if (columns <= most)
+                return aligned ? fourAtOnce : wordByWord;
         }
-        return passes;
+        throw new ArgumentException($"a head has {columns} columns, and the GPU kernels take 128 at most: use more heads, or --device cpu");
     }
 
     private Passes Load<TColumns, TAccess>()
         where TColumns : struct, ITileColumns
-        where TAccess : struct, IRowAccess => new(
-            device.Load<ForwardArguments>(ForwardKernel<TColumns, TAccess>, _group),
-            device.Load<BackwardArguments>(BackwardKernel<TColumns, TAccess>, _group));
+        where TAccess : struct, IRowAccess
+    {
+        int group = Math.Min(LargestGroup, _device.GroupSize);
+        return new(
+            _device.Load<ForwardArguments>(ForwardKernel<TColumns, TAccess>, group),
+            _device.Load<BackwardArguments>(BackwardKernel<TColumns, TAccess>, group));
+    }
 
     /// <summary>A group takes a sequence, a head, and every so-manieth tile of queries.</summary>
     private static void ForwardKernel<TColumns, TAccess>(ForwardArguments a)

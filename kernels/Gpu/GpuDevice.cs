@@ -125,7 +125,7 @@ internal sealed class GpuDevice : IDisposable
         return [.. kernels.Distinct()];
     }
 
-    /// <summary>Compiles a kernel for groups of so many threads.</summary>
+    /// <summary>A kernel for groups of so many threads.</summary>
     public GpuKernel<TArguments> Load<TArguments>(Action<TArguments> kernel, int groupSize)
         where TArguments : struct => new(this, kernel, groupSize);
 
@@ -141,20 +141,23 @@ internal sealed class GpuDevice : IDisposable
     }
 }
 
-/// <summary>A compiled kernel. Kernels take one struct of arguments; the group size is theirs, the number of groups the launch's.</summary>
+/// <summary>
+/// A kernel, compiled when it is first launched. Kernels take one struct of arguments; the group size is theirs, the number of groups the
+/// launch's.
+/// </summary>
 internal sealed class GpuKernel<TArguments>
     where TArguments : struct
 {
     private readonly GpuDevice _device;
     private readonly int _groupSize;
-    private readonly Action<AcceleratorStream, KernelConfig, TArguments> _launch;
+    private readonly Lazy<Action<AcceleratorStream, KernelConfig, TArguments>> _launch;
 
     public GpuKernel(GpuDevice device, Action<TArguments> kernel, int groupSize)
     {
         _device = device;
         _groupSize = groupSize;
+        _launch = new(() => device.Accelerator.LoadKernel(kernel));
         device.OnLoad?.Invoke(kernel.Method, groupSize);
-        _launch = device.OnLoad is null ? device.Accelerator.LoadKernel(kernel) : (_, _, _) => throw new InvalidOperationException();
     }
 
     public void Launch(Index2D groups, in TArguments arguments) => Launch(_device.Compute, groups, arguments);
@@ -164,6 +167,6 @@ internal sealed class GpuKernel<TArguments>
     public void Launch(AcceleratorStream stream, Index2D groups, in TArguments arguments)
     {
         if (groups.X > 0 && groups.Y > 0)
-            _launch(stream, new KernelConfig(new Index3D(groups.X, groups.Y, 1), new Index3D(_groupSize, 1, 1)), arguments);
+            _launch.Value(stream, new KernelConfig(new Index3D(groups.X, groups.Y, 1), new Index3D(_groupSize, 1, 1)), arguments);
     }
 }
