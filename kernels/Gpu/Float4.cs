@@ -1,14 +1,18 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using ILGPU;
+using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
-/// <summary>Four numbers that are loaded, computed with and stored together.</summary>
-internal readonly struct Float4(float x, float y, float z, float w)
+/// <summary>Four neighbouring floats: one 128-bit load or store where they lie at a multiple of four.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 16)]
+internal struct Float4(float x, float y, float z, float w)
 {
-    public readonly float X = x;
-    public readonly float Y = y;
-    public readonly float Z = z;
-    public readonly float W = w;
+    public float X = x;
+    public float Y = y;
+    public float Z = z;
+    public float W = w;
 
     public Float4(float value)
         : this(value, value, value, value)
@@ -16,10 +20,44 @@ internal readonly struct Float4(float x, float y, float z, float w)
     }
 
     /// <summary>The sum of the four.</summary>
-    public float Sum
+    public readonly float Sum
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         get => X + Y + (Z + W);
+    }
+
+    /// <summary>The first <paramref name="count"/> of the four at <paramref name="first"/>, zeros after them.</summary>
+    /// <param name="view">What is read.</param>
+    /// <param name="first">Where.</param>
+    /// <param name="count">How many may be read; nothing is where it is not positive.</param>
+    /// <param name="wide">All four may be read where one may, and <paramref name="first"/> is a multiple of four, as is the view's place.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Load(ArrayView<float> view, long first, int count, bool wide)
+    {
+        if (wide)
+            return count > 0 ? Wide(view, first)[0] : default;
+        return new Float4(
+            count > 0 ? view[first] : 0f, count > 1 ? view[first + 1] : 0f, count > 2 ? view[first + 2] : 0f, count > 3 ? view[first + 3] : 0f);
+    }
+
+    /// <summary>Stores the first <paramref name="count"/> of the four; all of them, where one and <paramref name="wide"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(ArrayView<float> view, long first, int count, bool wide)
+    {
+        if (wide)
+        {
+            if (count > 0)
+                Wide(view, first)[0] = this;
+            return;
+        }
+        if (count > 0)
+            view[first] = X;
+        if (count > 1)
+            view[first + 1] = Y;
+        if (count > 2)
+            view[first + 2] = Z;
+        if (count > 3)
+            view[first + 3] = W;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -29,8 +67,12 @@ internal readonly struct Float4(float x, float y, float z, float w)
     public static Float4 operator -(Float4 a, Float4 b) => new(a.X - b.X, a.Y - b.Y, a.Z - b.Z, a.W - b.W);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 operator *(Float4 a, Float4 b) => new(a.X * b.X, a.Y * b.Y, a.Z * b.Z, a.W * b.W);
+    public static Float4 operator *(Float4 a, float b) => new(a.X * b, a.Y * b, a.Z * b, a.W * b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 operator *(Float4 a, float b) => new(a.X * b, a.Y * b, a.Z * b, a.W * b);
+    public static Float4 operator *(Float4 a, Float4 b) => new(a.X * b.X, a.Y * b.Y, a.Z * b.Z, a.W * b.W);
+
+    /// <summary>The four floats at a place that is a multiple of four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<Float4> Wide(ArrayView<float> view, long first) => view.SubView(first, 4).Cast<Float4>().AsAligned(16);
 }

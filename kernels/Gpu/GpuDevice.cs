@@ -19,6 +19,7 @@ internal sealed class GpuDevice : IDisposable
     private readonly Accelerator? _accelerator;
     private readonly AcceleratorStream? _transfer;
     private MemoryBuffer1D<float, Stride1D.Dense>? _workspace;
+    private MemoryBuffer1D<float, Stride1D.Dense>? _parts;
 
     /// <param name="context">Owned from here on.</param>
     /// <param name="device">Of that context.</param>
@@ -105,16 +106,13 @@ internal sealed class GpuDevice : IDisposable
     /// Work memory of one operation on <see cref="Compute"/>, with old contents; valid until the next request. It grows to the largest
     /// request and stays.
     /// </summary>
-    public ArrayView<float> Workspace(long floats)
-    {
-        if (_workspace is null || _workspace.Length < floats)
-        {
-            Compute.Synchronize();
-            Free(_workspace);
-            _workspace = Allocate<float>(floats);
-        }
-        return _workspace.View.BaseView.SubView(0, floats);
-    }
+    public ArrayView<float> Workspace(long floats) => Grow(ref _workspace, floats);
+
+    /// <summary>Work memory for the parts of one sum, beside <see cref="Workspace"/>: products split their sums inside larger operations.</summary>
+    public ArrayView<float> Parts(long floats) => Grow(ref _parts, floats);
+
+    /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
+    public static bool IsAligned(ArrayView<float> view) => ((IContiguousArrayView)view).Index % 4 == 0;
 
     /// <summary>All kernels of a CUDA device, each with its group size.</summary>
     public static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> CudaKernels()
@@ -132,8 +130,20 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>Groups that cover so many items, one item a thread, as many as are worth having; kernels stride by the whole grid.</summary>
     public int GroupsFor(long items) => (int)Math.Clamp((items + GroupSize - 1) / GroupSize, 1, MaximumGroups);
 
+    private ArrayView<float> Grow(ref MemoryBuffer1D<float, Stride1D.Dense>? memory, long floats)
+    {
+        if (memory is null || memory.Length < floats)
+        {
+            Compute.Synchronize();
+            Free(memory);
+            memory = Allocate<float>(floats);
+        }
+        return memory.View.BaseView.SubView(0, floats);
+    }
+
     public void Dispose()
     {
+        _parts?.Dispose();
         _workspace?.Dispose();
         _transfer?.Dispose();
         _accelerator?.Dispose();
@@ -160,13 +170,18 @@ internal sealed class GpuKernel<TArguments>
         device.OnLoad?.Invoke(kernel.Method, groupSize);
     }
 
-    public void Launch(Index2D groups, in TArguments arguments) => Launch(_device.Compute, groups, arguments);
+    public void Launch(int groups, in TArguments arguments) => Launch(new Index3D(groups, 1, 1), arguments);
 
-    public void Launch(int groups, in TArguments arguments) => Launch(_device.Compute, new Index2D(groups, 1), arguments);
+    public void Launch(Index2D groups, in TArguments arguments) => Launch(new Index3D(groups.X, groups.Y, 1), arguments);
 
-    public void Launch(AcceleratorStream stream, Index2D groups, in TArguments arguments)
+    public void Launch(Index3D groups, in TArguments arguments) => Launch(_device.Compute, groups, arguments);
+
+    public void Launch(AcceleratorStream stream, Index2D groups, in TArguments arguments) =>
+        Launch(stream, new Index3D(groups.X, groups.Y, 1), arguments);
+
+    private void Launch(AcceleratorStream stream, Index3D groups, in TArguments arguments)
     {
-        if (groups.X > 0 && groups.Y > 0)
-            _launch.Value(stream, new KernelConfig(new Index3D(groups.X, groups.Y, 1), new Index3D(_groupSize, 1, 1)), arguments);
+        if (groups.X > 0 && groups.Y > 0 && groups.Z > 0)
+            _launch.Value(stream, new KernelConfig(groups, new Index3D(_groupSize, 1, 1)), arguments);
     }
 }

@@ -1,12 +1,237 @@
+using System.Runtime.CompilerServices;
 using ILGPU;
 
 namespace Bert4Rec.Kernels.Gpu;
 
+/// <summary>
+/// The products of a dense layer, forward and backward: the same tiled product with operands that lie one way or the other, and with what
+/// follows it (bias, gelu, its slope, adding to what is there) done while the results are in registers. Where a product has few tiles but a
+/// long sum, as the gradient of a weight has, groups take parts of the sum, which are then added in a fixed order.
+/// </summary>
 internal sealed class MatMul(GpuDevice device)
 {
-    private readonly GpuDevice _device = device;
-    public void Forward(ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, int rows, int outputs, int inputs) => throw new NotSupportedException();
-    public void ForwardGelu(ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, ArrayView<float> slope, int rows, int outputs, int inputs) => throw new NotSupportedException();
-    public void BackwardInput(ArrayView<float> dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate, int rows, int outputs, int inputs) => throw new NotSupportedException();
-    public void BackwardWeight(ArrayView<float> dy, ArrayView<float> x, ArrayView<float> dWeight, ArrayView<float> dBias, int rows, int outputs, int inputs) => throw new NotSupportedException();
+    /// <summary>Rows that a thread adds up for a bias gradient before another takes over.</summary>
+    private const int RowsOfColumnSum = 256;
+
+    private readonly TiledProduct<SummedContiguous, SummedContiguous, AddBias> _forward = new(device);
+    private readonly TiledProduct<SummedContiguous, SummedContiguous, AddBiasGelu> _forwardGelu = new(device);
+    private readonly TiledProduct<SummedContiguous, KeptContiguous, Keep> _backwardInput = new(device);
+    private readonly TiledProduct<KeptContiguous, KeptContiguous, Keep> _backwardWeight = new(device);
+    private readonly GpuKernel<ColumnSumsArguments> _columnSums = device.Load<ColumnSumsArguments>(ColumnSumsKernel, device.GroupSize);
+    private readonly GpuKernel<AddPartsArguments> _addParts = device.Load<AddPartsArguments>(AddPartsKernel, device.GroupSize);
+
+    /// <summary>y = x · weightᵀ + bias</summary>
+    public void Forward(ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, int rows, int outputs, int inputs) =>
+        _forward.Launch(new(x, inputs), new(weight, inputs), new AddBias(bias, y, outputs), rows, outputs, inputs);
+
+    /// <summary>y = gelu(u), slope = gelu'(u), u = x · weightᵀ + bias; no slope into an empty view.</summary>
+    public void ForwardGelu(
+        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, ArrayView<float> slope, int rows, int outputs, int inputs) =>
+        _forwardGelu.Launch(new(x, inputs), new(weight, inputs), new AddBiasGelu(bias, y, slope, outputs), rows, outputs, inputs);
+
+    /// <summary>dx = dy · weight (∘ slope), or dx += that.</summary>
+    public void BackwardInput(
+        ArrayView<float> dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate, int rows, int outputs, int inputs) =>
+        BackwardInput(new Operand(dy, outputs), weight, slope, dx, accumulate, rows, outputs, inputs);
+
+    /// <inheritdoc cref="BackwardInput(ArrayView{float}, ArrayView{float}, ArrayView{float}, ArrayView{float}, bool, int, int, int)"/>
+    /// <remarks>Rows of dy may lie further apart than they are long; what lies between, up to a multiple of four, is zero.</remarks>
+    public void BackwardInput(
+        Operand dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate, int rows, int outputs, int inputs)
+    {
+        var dxOperand = new Operand(dx, inputs);
+        var weightOperand = new Operand(weight, inputs);
+        int splits = slope.Length > 0 ? 1 : _backwardInput.Splits(rows, inputs, outputs);
+        if (splits == 1)
+        {
+            _backwardInput.Launch(dy, weightOperand, new Keep(dxOperand, slope, accumulate), rows, inputs, outputs);
+            return;
+        }
+        var parts = device.Parts((long)splits * dx.Length);
+        _backwardInput.Launch(dy, weightOperand, Keep.Parts(parts, dxOperand), rows, inputs, outputs, splits);
+        AddParts(parts, splits, dx, accumulate);
+    }
+
+    /// <summary>dWeight += dyᵀ · x, dBias += column sums of dy.</summary>
+    public void BackwardWeight(
+        ArrayView<float> dy, ArrayView<float> x, ArrayView<float> dWeight, ArrayView<float> dBias, int rows, int outputs, int inputs) =>
+        BackwardWeight(new Operand(dy, outputs), x, dWeight, dBias, rows, outputs, inputs);
+
+    /// <inheritdoc cref="BackwardWeight(ArrayView{float}, ArrayView{float}, ArrayView{float}, ArrayView{float}, int, int, int)"/>
+    public void BackwardWeight(Operand dy, ArrayView<float> x, ArrayView<float> dWeight, ArrayView<float> dBias, int rows, int outputs, int inputs)
+    {
+        if (rows == 0)
+            return;
+        var xOperand = new Operand(x, inputs);
+        var weightOperand = new Operand(dWeight, inputs);
+        int splits = _backwardWeight.Splits(outputs, inputs, rows);
+        if (splits == 1)
+        {
+            _backwardWeight.Launch(dy, xOperand, new Keep(weightOperand, default, accumulate: true), outputs, inputs, rows);
+        }
+        else
+        {
+            var parts = device.Parts(splits * dWeight.Length);
+            _backwardWeight.Launch(dy, xOperand, Keep.Parts(parts, weightOperand), outputs, inputs, rows, splits);
+            AddParts(parts, splits, dWeight, accumulate: true);
+        }
+        if (dBias.Length > 0)
+            ColumnSums(dy, dBias, rows);
+    }
+
+    private void ColumnSums(Operand dy, ArrayView<float> dBias, int rows)
+    {
+        int columns = (int)dBias.Length, parts = (rows + RowsOfColumnSum - 1) / RowsOfColumnSum;
+        var sums = device.Parts((long)parts * columns);
+        _columnSums.Launch(new Index2D((columns + device.GroupSize - 1) / device.GroupSize, parts), new(dy, sums, rows, columns));
+        AddParts(sums, parts, dBias, accumulate: true);
+    }
+
+    private void AddParts(ArrayView<float> parts, int count, ArrayView<float> target, bool accumulate) =>
+        _addParts.Launch(device.GroupsFor(target.Length), new(parts, count, target, accumulate ? 1 : 0));
+
+    private static void ColumnSumsKernel(ColumnSumsArguments a)
+    {
+        int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
+        if (column >= a.Columns)
+            return;
+        int first = Grid.IdxY * RowsOfColumnSum, end = IntrinsicMath.Min(a.Rows, first + RowsOfColumnSum);
+        float sum = 0;
+        for (int row = first; row < end; row++)
+            sum += a.Dy.Values[((long)row * a.Dy.Stride) + column];
+        a.Sums[((long)Grid.IdxY * a.Columns) + column] = sum;
+    }
+
+    private static void AddPartsKernel(AddPartsArguments a)
+    {
+        for (long i = Grid.GlobalLinearIndex; i < a.Target.Length; i += (long)Grid.DimX * Group.DimX)
+        {
+            float sum = 0;
+            for (int part = 0; part < a.Count; part++)
+                sum += a.Parts[(part * a.Target.Length) + i];
+            a.Target[i] = a.Accumulate != 0 ? a.Target[i] + sum : sum;
+        }
+    }
+
+    internal readonly record struct ColumnSumsArguments(Operand Dy, ArrayView<float> Sums, int Rows, int Columns);
+
+    internal readonly record struct AddPartsArguments(ArrayView<float> Parts, int Count, ArrayView<float> Target, int Accumulate);
+}
+
+/// <summary>y = c + bias</summary>
+internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int stride) : IEpilogue
+{
+    private readonly ArrayView<float> _bias = bias;
+    private readonly ArrayView<float> _y = y;
+    private readonly int _stride = stride;
+
+    public bool CanBeWide => GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    {
+        Four(place, row, place.Left, left);
+        Four(place, row, place.Right, right);
+    }
+
+    public void End(in TilePlace place)
+    {
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Four(in TilePlace place, int row, int column, Float4 c)
+    {
+        int count = row < place.Rows ? place.Columns - column : 0;
+        (c + Float4.Load(_bias, column, count, place.Wide)).Store(_y, ((long)row * _stride) + column, count, place.Wide);
+    }
+}
+
+/// <summary>u = c + bias; y = gelu(u) and, where it is wanted, slope = gelu'(u).</summary>
+internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, ArrayView<float> slope, int stride) : IEpilogue
+{
+    private readonly ArrayView<float> _bias = bias;
+    private readonly ArrayView<float> _y = y;
+    private readonly ArrayView<float> _slope = slope;
+    private readonly int _stride = stride;
+
+    public bool CanBeWide => GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias) && GpuDevice.IsAligned(_slope);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    {
+        Four(place, row, place.Left, left);
+        Four(place, row, place.Right, right);
+    }
+
+    public void End(in TilePlace place)
+    {
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Four(in TilePlace place, int row, int column, Float4 c)
+    {
+        int count = row < place.Rows ? place.Columns - column : 0;
+        long first = ((long)row * _stride) + column;
+        var u = c + Float4.Load(_bias, column, count, place.Wide);
+        var x = new Gelu.Value(u.X);
+        var y = new Gelu.Value(u.Y);
+        var z = new Gelu.Value(u.Z);
+        var w = new Gelu.Value(u.W);
+        new Float4(x.Y, y.Y, z.Y, w.Y).Store(_y, first, count, place.Wide);
+        if (_slope.Length > 0)
+            new Float4(x.Slope, y.Slope, z.Slope, w.Slope).Store(_slope, first, count, place.Wide);
+    }
+}
+
+/// <summary>y = c, or c ∘ slope, or y += c; the parts of a split sum one after another.</summary>
+internal readonly struct Keep : IEpilogue
+{
+    private readonly Operand _y;
+    private readonly ArrayView<float> _slope;
+    private readonly int _accumulate;
+    private readonly long _partLength;
+
+    public Keep(Operand y, ArrayView<float> slope, bool accumulate)
+    {
+        _y = y;
+        _slope = slope;
+        _accumulate = accumulate ? 1 : 0;
+        _partLength = 0;
+    }
+
+    private Keep(ArrayView<float> parts, Operand y)
+    {
+        _y = new(parts, y.Stride);
+        _slope = default;
+        _accumulate = 0;
+        _partLength = y.Values.Length;
+    }
+
+    /// <summary>Parts that are shaped as y.</summary>
+    public static Keep Parts(ArrayView<float> parts, Operand y) => new(parts, y);
+
+    public bool CanBeWide => GpuDevice.IsAligned(_y.Values) && _y.Stride % 4 == 0 && GpuDevice.IsAligned(_slope);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    {
+        Four(place, row, place.Left, left);
+        Four(place, row, place.Right, right);
+    }
+
+    public void End(in TilePlace place)
+    {
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Four(in TilePlace place, int row, int column, Float4 c)
+    {
+        int count = row < place.Rows ? place.Columns - column : 0;
+        long first = (place.Split * _partLength) + ((long)row * _y.Stride) + column;
+        if (_accumulate != 0)
+            c += Float4.Load(_y.Values, first, count, place.Wide);
+        else if (_slope.Length > 0)
+            c *= Float4.Load(_slope, first, count, place.Wide);
+        c.Store(_y.Values, first, count, place.Wide);
+    }
 }
