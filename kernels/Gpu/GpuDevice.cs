@@ -13,7 +13,8 @@ namespace Bert4Rec.Kernels.Gpu;
 /// </summary>
 internal sealed class GpuDevice : IDisposable
 {
-    private const int LargestGroup = 256;
+    /// <summary>Bounds <see cref="GroupSize"/>: what kernels allocate shared memory for.</summary>
+    public const int LargestGroup = 256;
 
     private readonly Context? _context;
     private readonly Accelerator? _accelerator;
@@ -29,6 +30,7 @@ internal sealed class GpuDevice : IDisposable
     {
         _context = context;
         _accelerator = device.CreateAccelerator(context);
+        CompilerPasses.KeepOrder(_accelerator);
         Name = $"{id} ({Accelerator.Name.Trim()})";
         _transfer = Accelerator.CreateStream();
         IsCuda = Accelerator is CudaAccelerator;

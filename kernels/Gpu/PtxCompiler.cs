@@ -18,6 +18,7 @@ internal static class PtxCompiler
         var architecture = new CudaArchitecture(major, minor);
         using var backend = new PTXBackend(
             context, new CudaCapabilityContext(architecture), architecture, CudaInstructionSet.ISA_78, null);
+        CompilerPasses.KeepOrder(backend);
         foreach (var (kernel, groupSize) in GpuDevice.CudaKernels())
         {
             var entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
