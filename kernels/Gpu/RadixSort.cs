@@ -1,0 +1,88 @@
+using ILGPU;
+
+namespace Bert4Rec.Kernels.Gpu;
+
+/// <summary>
+/// Sorts row numbers by a key, rows of equal keys in ascending order, four bits a pass from the lowest. A thread counts the digits of a stretch
+/// of its own; prefix sums of the counts, digit by digit and stretch by stretch, are the places where each stretch puts its rows. No thread
+/// meets another, so the order is the same every time.
+/// </summary>
+internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
+{
+    private const int DigitBits = 4;
+    private const int Digits = 1 << DigitBits;
+    private const int Stretch = 16;
+
+    private readonly GpuKernel<Arguments> _count = device.Load<Arguments>(CountKernel, device.GroupSize);
+    private readonly GpuKernel<Arguments> _scatter = device.Load<Arguments>(ScatterKernel, device.GroupSize);
+
+    /// <summary>Integers of work memory that so many keys need.</summary>
+    public long WorkLength(int keys) => (2L * keys) + Counters(keys) + prefixSum.WorkLength(Counters(keys));
+
+    /// <param name="keys">From 0 to <paramref name="keyEnd"/> − 1.</param>
+    /// <param name="keyEnd">Bounds the keys, and so the passes.</param>
+    /// <param name="work">The result lies in it.</param>
+    /// <returns>The rows of <paramref name="keys"/> in order.</returns>
+    public ArrayView<int> Sort(ArrayView<int> keys, int keyEnd, ArrayView<int> work)
+    {
+        int length = (int)keys.Length, counters = Counters(length);
+        ArrayView<int> from = default, to = work.SubView(0, length), spare = work.SubView(length, length);
+        var counts = work.SubView(2L * length, counters);
+        var tileSums = work.SubView((2L * length) + counters, prefixSum.WorkLength(counters));
+        int groups = ((counters / Digits) + device.GroupSize - 1) / device.GroupSize;
+        for (int shift = 0; shift == 0 || (keyEnd - 1) >> shift > 0; shift += DigitBits)
+        {
+            var pass = new Arguments(keys, from, to, counts, shift);
+            _count.Launch(groups, pass);
+            prefixSum.Scan(device.Compute, counts, tileSums);
+            _scatter.Launch(groups, pass);
+            (from, to, spare) = (to, spare, to);
+        }
+        return from;
+    }
+
+    private static int Counters(int keys) => (keys + Stretch - 1) / Stretch * Digits;
+
+    private static void CountKernel(Arguments a)
+    {
+        int stretch = Grid.GlobalIndex.X, stretches = (int)a.Counts.Length / Digits;
+        // A column of counters a thread: only their owner touches them.
+        var counters = SharedMemory.Allocate<int>(Digits * GpuDevice.LargestGroup);
+        if (stretch >= stretches)
+            return;
+        for (int digit = 0; digit < Digits; digit++)
+            counters[(digit * Group.DimX) + Group.IdxX] = 0;
+        for (int i = stretch * Stretch; i < (stretch + 1) * Stretch && i < a.Keys.Length; i++)
+            counters[(a.Digit(a.Row(i)) * Group.DimX) + Group.IdxX]++;
+        for (int digit = 0; digit < Digits; digit++)
+            a.Counts[(digit * stretches) + stretch] = counters[(digit * Group.DimX) + Group.IdxX];
+    }
+
+    private static void ScatterKernel(Arguments a)
+    {
+        int stretch = Grid.GlobalIndex.X, stretches = (int)a.Counts.Length / Digits;
+        var places = SharedMemory.Allocate<int>(Digits * GpuDevice.LargestGroup);
+        if (stretch >= stretches)
+            return;
+        for (int digit = 0; digit < Digits; digit++)
+            places[(digit * Group.DimX) + Group.IdxX] = a.Counts[(digit * stretches) + stretch];
+        for (int i = stretch * Stretch; i < (stretch + 1) * Stretch && i < a.Keys.Length; i++)
+        {
+            int row = a.Row(i), column = (a.Digit(row) * Group.DimX) + Group.IdxX;
+            a.To[places[column]] = row;
+            places[column]++;
+        }
+    }
+
+    /// <param name="Keys">By row.</param>
+    /// <param name="From">Rows in the order of the passes before; none before the first.</param>
+    /// <param name="To">Rows in the order of this pass.</param>
+    /// <param name="Counts">[digits, stretches]</param>
+    /// <param name="Shift">Of the pass's digit.</param>
+    internal readonly record struct Arguments(ArrayView<int> Keys, ArrayView<int> From, ArrayView<int> To, ArrayView<int> Counts, int Shift)
+    {
+        public int Row(int i) => Shift == 0 ? i : From[i];
+
+        public int Digit(int row) => (Keys[row] >> Shift) & (Digits - 1);
+    }
+}
