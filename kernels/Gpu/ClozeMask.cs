@@ -1,9 +1,151 @@
 using ILGPU;
+using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
-internal sealed class ClozeMask(GpuDevice device)
+/// <summary>
+/// Draws the cloze mask, counts every sequence's masked rows, and lists them where the prefix sums of the counts say. All of it goes through the
+/// transfer queue, behind the upload of the tokens: the next batch is masked while the arithmetic of this one runs.
+/// </summary>
+/// <remarks>The outputs must not be in use by operations that are still running.</remarks>
+internal sealed class ClozeMask
 {
-    private readonly GpuDevice _device = device;
-    public int Draw(ArrayView<int> tokens, ArrayView<int> offsets, int sequences, in ClozeMasking masking, ArrayView<int> maskedTokens, ArrayView<int> maskedRows, ArrayView<int> targets, ArrayView<int> maskedOffsets) => throw new NotSupportedException();
+    /// <summary>Threads of a sequence when drawing: neighbouring columns of a row lie in as many blocks of random numbers.</summary>
+    private const int Lanes = 16;
+
+    /// <summary>Stands for a masked token until it is listed.</summary>
+    private const int Hidden = -1;
+
+    private readonly GpuDevice _device;
+    private readonly PrefixSum _prefixSum;
+    private readonly GpuKernel<Arguments> _draw;
+    private readonly GpuKernel<Arguments> _count;
+    private readonly GpuKernel<Arguments> _list;
+    private MemoryBuffer1D<int, Stride1D.Dense>? _work;
+
+    public ClozeMask(GpuDevice device)
+    {
+        _device = device;
+        _prefixSum = new(device);
+        _draw = device.Load<Arguments>(DrawKernel, device.GroupSize);
+        _count = device.Load<Arguments>(CountKernel, device.GroupSize);
+        _list = device.Load<Arguments>(ListKernel, device.GroupSize);
+    }
+
+    public int Draw(
+        ArrayView<int> tokens, ArrayView<int> offsets, int sequences, in ClozeMasking masking, ArrayView<int> maskedTokens, ArrayView<int> maskedRows, ArrayView<int> targets, ArrayView<int> maskedOffsets)
+    {
+        var queue = _device.Transfer;
+        var arguments = new Arguments(tokens, offsets, sequences, new Rules(masking), maskedTokens, maskedRows, targets, maskedOffsets);
+        _draw.Launch(queue, Groups((long)sequences * Lanes), arguments);
+        _count.Launch(queue, Groups(sequences + 1), arguments);
+        _prefixSum.Scan(queue, maskedOffsets, _device.Reserve(ref _work, _prefixSum.WorkLength(sequences + 1), queue));
+        _list.Launch(queue, Groups(sequences), arguments);
+
+        int count = 0;
+        maskedOffsets.SubView(sequences, 1).CopyToCPU(queue, new Span<int>(ref count));
+        queue.Synchronize();
+        return count;
+    }
+
+    private Index2D Groups(long threads) => new((int)((threads + _device.GroupSize - 1) / _device.GroupSize), 1);
+
+    /// <summary>Sixteen threads a sequence; each block of random numbers is good for four events.</summary>
+    private static void DrawKernel(Arguments a)
+    {
+        int sequence = Grid.GlobalIndex.X / Lanes, lane = Grid.GlobalIndex.X % Lanes;
+        if (sequence >= a.Sequences)
+            return;
+        int start = a.Offsets[sequence], length = a.Offsets[sequence + 1] - start;
+        bool lastOnly = Philox.ToUnit(DevicePhilox.Cell(a.Rules.LastOnlyKey, (uint)sequence, 0)) < a.Rules.LastOnlyShare;
+        for (int block = lane; block / Lanes * 4 * Lanes < length; block += Lanes)
+        {
+            var words = DevicePhilox.Draw(a.Rules.Key, (uint)block, (uint)sequence);
+            int position = (block / Lanes * 4 * Lanes) + lane;
+            for (uint i = 0; i < 4 && position < length; i++, position += Lanes)
+            {
+                bool hidden = lastOnly ? position == length - 1 : Philox.ToUnit(words.Word(i)) < a.Rules.MaskRatio;
+                a.MaskedTokens[start + position] = hidden ? Hidden : a.Tokens[start + position];
+            }
+        }
+    }
+
+    private static void CountKernel(Arguments a)
+    {
+        int sequence = Grid.GlobalIndex.X;
+        if (sequence > a.Sequences)
+            return;
+        int count = 0;
+        if (sequence < a.Sequences)
+        {
+            int start = a.Offsets[sequence], length = a.Offsets[sequence + 1] - start, hidden = 0;
+            for (int position = length - 1; position >= 0; position--)
+            {
+                if (a.MaskedTokens[start + position] != Hidden)
+                    continue;
+                count += a.Rules.Counts(position, hidden) ? 1 : 0;
+                hidden++;
+            }
+            if (hidden == 0 && length > 0 && a.Rules.AtLeastOne != 0)
+            {
+                a.MaskedTokens[start + length - 1] = Hidden;
+                count = a.Rules.Counts(length - 1, 0) ? 1 : 0;
+            }
+        }
+        // One more than there are sequences: the sum before it is the sum of all.
+        a.MaskedOffsets[sequence] = count;
+    }
+
+    /// <summary>From the end, as the loss counts the last masked events.</summary>
+    private static void ListKernel(Arguments a)
+    {
+        int sequence = Grid.GlobalIndex.X;
+        if (sequence >= a.Sequences)
+            return;
+        int start = a.Offsets[sequence], place = a.MaskedOffsets[sequence + 1], hidden = 0;
+        for (int row = a.Offsets[sequence + 1] - 1; row >= start; row--)
+        {
+            if (a.MaskedTokens[row] != Hidden)
+                continue;
+            a.MaskedTokens[row] = a.Rules.MaskToken;
+            if (a.Rules.Counts(row - start, hidden))
+            {
+                place--;
+                a.MaskedRows[place] = row;
+                a.Targets[place] = a.Tokens[row];
+            }
+            hidden++;
+        }
+    }
+
+    internal readonly record struct Arguments(
+        ArrayView<int> Tokens, ArrayView<int> Offsets, int Sequences, Rules Rules, ArrayView<int> MaskedTokens, ArrayView<int> MaskedRows, ArrayView<int> Targets, ArrayView<int> MaskedOffsets);
+
+    /// <summary><see cref="ClozeMasking"/> as a kernel takes it.</summary>
+    internal readonly struct Rules
+    {
+        public readonly DropoutKey Key;
+        public readonly DropoutKey LastOnlyKey;
+        public readonly float MaskRatio;
+        public readonly float LastOnlyShare;
+        public readonly int MaskToken;
+        public readonly int CountedLimit;
+        public readonly int SkipFirst;
+        public readonly int AtLeastOne;
+
+        public Rules(in ClozeMasking masking)
+        {
+            Key = new(masking.Key, 0, 1);
+            LastOnlyKey = Key.WithStream(masking.Key.Stream + 1);
+            MaskRatio = masking.MaskRatio;
+            LastOnlyShare = masking.LastOnlyShare;
+            MaskToken = masking.MaskToken;
+            CountedLimit = masking.CountedLimit;
+            SkipFirst = masking.SkipFirst ? 1 : 0;
+            AtLeastOne = masking.AtLeastOne ? 1 : 0;
+        }
+
+        /// <summary>Whether the loss counts a masked event that so many masked ones follow.</summary>
+        public bool Counts(int position, int following) => following < CountedLimit && (position > 0 || SkipFirst == 0);
+    }
 }
