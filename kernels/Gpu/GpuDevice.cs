@@ -108,10 +108,23 @@ internal sealed class GpuDevice : IDisposable
     /// Work memory of one operation on <see cref="Compute"/>, with old contents; valid until the next request. It grows to the largest
     /// request and stays.
     /// </summary>
-    public ArrayView<float> Workspace(long floats) => Grow(ref _workspace, floats);
+    public ArrayView<float> Workspace(long floats) => Reserve(ref _workspace, floats, Compute);
 
     /// <summary>Work memory for the parts of one sum, beside <see cref="Workspace"/>: products split their sums inside larger operations.</summary>
-    public ArrayView<float> Parts(long floats) => Grow(ref _parts, floats);
+    public ArrayView<float> Parts(long floats) => Reserve(ref _parts, floats, Compute);
+
+    /// <summary>Work memory of a caller's own, which only the operations of one queue use; it grows likewise, and goes with the device.</summary>
+    public ArrayView<T> Reserve<T>(ref MemoryBuffer1D<T, Stride1D.Dense>? memory, long length, AcceleratorStream queue)
+        where T : unmanaged
+    {
+        if (memory is null || memory.Length < length)
+        {
+            queue.Synchronize();
+            Free(memory);
+            memory = Allocate<T>(length);
+        }
+        return memory.View.BaseView.SubView(0, length);
+    }
 
     /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
     public static bool IsAligned(ArrayView<float> view) => ((IContiguousArrayView)view).Index % 4 == 0;
@@ -131,17 +144,6 @@ internal sealed class GpuDevice : IDisposable
 
     /// <summary>Groups that cover so many items, one item a thread, as many as are worth having; kernels stride by the whole grid.</summary>
     public int GroupsFor(long items) => (int)Math.Clamp((items + GroupSize - 1) / GroupSize, 1, MaximumGroups);
-
-    private ArrayView<float> Grow(ref MemoryBuffer1D<float, Stride1D.Dense>? memory, long floats)
-    {
-        if (memory is null || memory.Length < floats)
-        {
-            Compute.Synchronize();
-            Free(memory);
-            memory = Allocate<float>(floats);
-        }
-        return memory.View.BaseView.SubView(0, floats);
-    }
 
     public void Dispose()
     {
