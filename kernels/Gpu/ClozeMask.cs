@@ -7,7 +7,6 @@ namespace Bert4Rec.Kernels.Gpu;
 /// Draws the cloze mask, counts every sequence's masked rows, and lists them where the prefix sums of the counts say. All of it goes through the
 /// transfer queue, behind the upload of the tokens: the next batch is masked while the arithmetic of this one runs.
 /// </summary>
-/// <remarks>The outputs must not be in use by operations that are still running.</remarks>
 internal sealed class ClozeMask
 {
     /// <summary>Threads of a sequence when drawing: neighbouring columns of a row lie in as many blocks of random numbers.</summary>

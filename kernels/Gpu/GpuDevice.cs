@@ -21,6 +21,8 @@ internal sealed class GpuDevice : IDisposable
     private readonly AcceleratorStream? _transfer;
     private MemoryBuffer1D<float, Stride1D.Dense>? _workspace;
     private MemoryBuffer1D<float, Stride1D.Dense>? _parts;
+    private long _uses;
+    private long _finishedUses;
 
     /// <param name="context">Owned from here on.</param>
     /// <param name="device">Of that context.</param>
@@ -128,6 +130,24 @@ internal sealed class GpuDevice : IDisposable
 
     /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
     public static bool IsAligned(ArrayView<float> view) => ((IContiguousArrayView)view).Index % 4 == 0;
+
+    /// <summary>Told of each use of memory by an operation on <see cref="Compute"/>, before it is launched.</summary>
+    /// <returns>The use's number, for <see cref="FinishUse"/>.</returns>
+    public long BeginUse() => ++_uses;
+
+    /// <summary>Waits for the operations on <see cref="Compute"/> if the one of that use may still be among them.</summary>
+    public void FinishUse(long use)
+    {
+        if (use > _finishedUses)
+            FinishCompute();
+    }
+
+    /// <summary>Waits for all operations on <see cref="Compute"/>.</summary>
+    public void FinishCompute()
+    {
+        Compute.Synchronize();
+        _finishedUses = _uses;
+    }
 
     /// <summary>All kernels of a CUDA device, each with its group size.</summary>
     public static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> CudaKernels()

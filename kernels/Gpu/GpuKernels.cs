@@ -141,7 +141,14 @@ internal sealed class GpuKernels : IKernels
     {
         Shapes.ClozeMask(tokens, offsets, maskedTokens, maskedRows, targets, maskedOffsets);
         return _clozeMask.Draw(
-            At(tokens), At(offsets), offsets.Length - 1, masking, At(maskedTokens), At(maskedRows), At(targets), At(maskedOffsets));
+            AtTransfer(tokens),
+            AtTransfer(offsets),
+            offsets.Length - 1,
+            masking,
+            AtTransfer(maskedTokens),
+            AtTransfer(maskedRows),
+            AtTransfer(targets),
+            AtTransfer(maskedOffsets));
     }
 
     public void GatherRows(Tensor x, Indices rows, Tensor y)
@@ -193,7 +200,10 @@ internal sealed class GpuKernels : IKernels
     }
 
     /// <summary>The tensor's part of its buffer; an empty view where there is none.</summary>
-    private static ArrayView<float> At(Tensor x) => x.IsNone ? default : ((GpuBuffer<float>)x.Buffer).View.SubView(x.Offset, x.Length);
+    private static ArrayView<float> At(Tensor x) => x.IsNone ? default : ((GpuBuffer<float>)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
 
-    private static ArrayView<int> At(Indices x) => x.IsNone ? default : ((GpuBuffer<int>)x.Buffer).View.SubView(x.Offset, x.Length);
+    private static ArrayView<int> At(Indices x) => x.IsNone ? default : ((GpuBuffer<int>)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
+
+    /// <summary>As <see cref="At(Indices)"/>, for the transfer queue.</summary>
+    private static ArrayView<int> AtTransfer(Indices x) => ((GpuBuffer<int>)x.Buffer).ForTransfer().SubView(x.Offset, x.Length);
 }
