@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Bert4Rec.Kernels;
 using MathNet.Numerics.LinearAlgebra;
 
@@ -14,6 +15,9 @@ internal sealed class Bench : IDisposable
     private const float FloatGuard = -1234.5f;
     private const int IntGuard = -12345;
 
+    /// <summary>Compiling the kernels takes longer than most tests: a set that did its work serves the next test.</summary>
+    private static readonly ConcurrentDictionary<string, ConcurrentBag<IKernels>> Idle = new();
+
     private readonly List<DeviceBuffer<float>> _floats = [];
     private readonly List<DeviceBuffer<int>> _ints = [];
 
@@ -24,9 +28,15 @@ internal sealed class Bench : IDisposable
     /// <summary>Runs <paramref name="body"/> on a backend, then checks that nothing was written outside its tensors.</summary>
     public static T On<T>(string backend, Func<Bench, T> body)
     {
-        using var bench = new Bench(Backends.Create(backend));
-        var result = body(bench);
-        bench.CheckGuards();
+        var idle = Idle.GetOrAdd(backend, _ => []);
+        var kernels = idle.TryTake(out var used) ? used : Backends.Create(backend);
+        T result;
+        using (var bench = new Bench(kernels))
+        {
+            result = body(bench);
+            bench.CheckGuards();
+        }
+        idle.Add(kernels);
         return result;
     }
 
@@ -64,7 +74,6 @@ internal sealed class Bench : IDisposable
     {
         _floats.ForEach(buffer => buffer.Dispose());
         _ints.ForEach(buffer => buffer.Dispose());
-        Kernels.Dispose();
     }
 
     private void CheckGuards()
