@@ -154,9 +154,9 @@ internal sealed class AdamOptimizer
         var total = default(R).Reduce<Pair, PairSum>(new(small.Total, large.Total), Group.DimX, shared);
         if (Group.IdxX != 0)
             return;
-        // In two factors: their product is below the smallest float.
-        const float toLarge = LargeScale / SmallScale;
-        a.Result[0] = total.Y == 0 ? MathF.Sqrt(total.X) / SmallScale : MathF.Sqrt(total.Y + (total.X * toLarge * toLarge)) / LargeScale;
+        // The small numbers' part is scaled before it is squared: the square of the scale is below the smallest float.
+        float smallPart = MathF.Sqrt(total.X) * (LargeScale / SmallScale);
+        a.Result[0] = total.Y == 0 ? MathF.Sqrt(total.X) / SmallScale : MathF.Sqrt(total.Y + (smallPart * smallPart)) / LargeScale;
     }
 
     internal readonly record struct StepArguments(

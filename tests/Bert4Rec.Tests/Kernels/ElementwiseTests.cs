@@ -41,6 +41,10 @@ public class ElementwiseTests : LayerTests
         float[] one = [4096, .. Enumerable.Repeat(1f, 1_000_000)];
         double many = Math.Sqrt((4096.0 * 4096) + 1_000_000);
         Assert.InRange(Norm(backend, one), many * (1 - 1e-6), many * (1 + 1e-6));
+        float[] mixed = [.. Enumerable.Range(0, 1000).Select(i => i % 10 == 0 ? 2e6f : 9e5f)];
+        double both = Math.Sqrt(mixed.Sum(value => (double)value * value));
+        Assert.InRange(Norm(backend, mixed), both * (1 - 1e-6), both * (1 + 1e-6));
+        Assert.InRange(Norm(backend, [3e-22f, 4e-22f]), 5e-22 * (1 - 1e-6), 5e-22 * (1 + 1e-6));
         Assert.Equal(0f, Norm(backend, new float[100]));
         Assert.False(float.IsFinite(Norm(backend, [1, float.NaN, 2])));
     }
