@@ -49,6 +49,30 @@ public class AdamTests : LayerTests
         Assert.All(parameters, value => Assert.Equal(0.3f, value));
     }
 
+    /// <summary>The arenas of the model start at an aligned address, where kernels may take several floats at a time.</summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void Aligned_buffers_step_like_others(string backend)
+    {
+        const int length = 1003;
+        var expected = Train(backend, length, 0.01f, 1);
+        float[] parameters = Bench.On(backend, bench =>
+        {
+            using DeviceBuffer<float> values = bench.Kernels.AllocateFloats(length), gradients = bench.Kernels.AllocateFloats(length);
+            using DeviceBuffer<float> first = bench.Kernels.AllocateFloats(length), second = bench.Kernels.AllocateFloats(length);
+            values.Upload([.. Start(length).Select(value => (float)value)]);
+            for (int t = 1; t <= Steps; t++)
+            {
+                gradients.Upload(Gradients(length, t));
+                bench.Kernels.Adam(
+                    Tensor.Of(values), Tensor.Of(gradients), Tensor.Of(first), Tensor.Of(second), bench.Tensor([1, 1], 2), Step(t, 0.01f) with { MaximumNorm = 2 });
+            }
+            Assert.All(Tensor.Of(gradients).ToArray(), value => Assert.Equal(0f, value));
+            return Tensor.Of(values).ToArray();
+        });
+        Numbers.Close("parameters", expected["parameters"].ToMatrix(1), parameters, 1e-7);
+    }
+
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => Train(backend, 1003, 0.01f, 0.5f);
 
     private static Dictionary<string, float[]> Train(string backend, int length, float decay, float scale) => Bench.On(backend, bench =>
