@@ -53,7 +53,7 @@ internal sealed class Attention
         int stripes = Math.Max(1, (maximumLength + QueriesPerGroup - 1) / QueriesPerGroup);
         PassesFor(size / heads, aligned).Forward.Launch(
             new Index2D(sequences, heads * stripes),
-            new(q, kv, queryOffsets, keyOffsets, heads, size, new DropoutKey(dropout), output, logSumExp));
+            new(q, kv, queryOffsets, keyOffsets, heads, size, Scale(size / heads), new DropoutKey(dropout), output, logSumExp));
     }
 
     /// <inheritdoc cref="Forward"/>
@@ -68,8 +68,10 @@ internal sealed class Attention
             _rowSums.Launch(_device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
         PassesFor(size / heads, aligned).Backward.Launch(
             new Index2D(sequences, heads),
-            new(dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, size, new DropoutKey(dropout), dq, dkv));
+            new(dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, size, Scale(size / heads), new DropoutKey(dropout), dq, dkv));
     }
+
+    private static float Scale(int columns) => 1f / MathF.Sqrt(columns);
 
     /// <summary>Whether every row of every head begins at a multiple of 16 bytes.</summary>
     private static bool IsAligned(ArrayView<float> x, int size, int heads) => IndexOf(x) % 4 == 0 && size / heads % 4 == 0;
@@ -117,7 +119,6 @@ internal sealed class Attention
 
         var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
-        float scale = 1f / MathF.Sqrt(s.Columns);
         for (int firstQuery = Grid.IdxY / a.Heads * Tile; firstQuery < s.Queries; firstQuery += Grid.DimY / a.Heads * Tile)
         {
             int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
@@ -136,7 +137,7 @@ internal sealed class Attention
                     int i = m / Half, j = m % Half;
                     if (i >= rows || j >= keys)
                         continue;
-                    var dots = Dots(queryTile, i, keyTile, j, s) * scale;
+                    var dots = Dots(queryTile, i, keyTile, j, s) * a.Scale;
                     scores[(i * Pitch) + j] = dots.X;
                     scores[(i * Pitch) + j + Half] = dots.Y;
                     scores[((i + Half) * Pitch) + j] = dots.Z;
@@ -174,7 +175,7 @@ internal sealed class Attention
                 int pairs = (Half < rows ? Half : rows) * s.Fours;
                 for (int m = Group.IdxX; m < pairs; m += Group.DimX)
                 {
-                    int i = m / s.Fours, column = m % s.Fours;
+                    int i = m / s.Fours, column = m - (i * s.Fours);
                     var sums = Product(probabilities, i * Pitch, Half * Pitch, 1, valueTile, column, keys, s);
                     for (int half = 0; half < 2 && i < rows; half++, i += Half)
                     {
@@ -182,9 +183,10 @@ internal sealed class Attention
                         float sum = old + (partTotal[i * RowThreads] + partTotal[(i * RowThreads) + 1]
                             + (partTotal[(i * RowThreads) + 2] + partTotal[(i * RowThreads) + 3]));
                         // What is stored is always the output for the keys so far; only this thread touches it.
-                        var y = (half == 0 ? sums.Low : sums.High) * (1f / sum);
+                        float inverse = 1f / sum;
+                        var y = (half == 0 ? sums.Low : sums.High) * inverse;
                         if (!isFirst)
-                            y += default(TAccess).Load(a.Output, s.Query(firstQuery + i), 4 * column, s.Columns) * (old / sum);
+                            y += default(TAccess).Load(a.Output, s.Query(firstQuery + i), 4 * column, s.Columns) * (old * inverse);
                         default(TAccess).Store(y, a.Output, s.Query(firstQuery + i), 4 * column, s.Columns);
                         if (column == 0)
                         {
@@ -283,13 +285,13 @@ internal sealed class Attention
                         uint row = (uint)(s.FirstQuery + query), column = (uint)(firstKey + j);
                         bool isLow = half == 0;
                         var cell = new Cell(
-                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z, logSumExp, rowSum, dropout, row, column, s.Columns);
+                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z, logSumExp, rowSum, dropout, row, column, a.Scale);
                         probabilities[at] = cell.Probability;
                         dScores[at] = cell.DScore;
                         if (j + Half < keys)
                         {
                             cell = new Cell(
-                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W, logSumExp, rowSum, dropout, row, column + Half, s.Columns);
+                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W, logSumExp, rowSum, dropout, row, column + Half, a.Scale);
                             probabilities[at + Half] = cell.Probability;
                             dScores[at + Half] = cell.DScore;
                         }
@@ -301,7 +303,7 @@ internal sealed class Attention
                 int keyPairs = (Half < keys ? Half : keys) * s.Fours;
                 for (int m = Group.IdxX; m < keyPairs; m += Group.DimX)
                 {
-                    int j = m / s.Fours, column = m % s.Fours;
+                    int j = m / s.Fours, column = m - (j * s.Fours);
                     var dv = Product(probabilities, j, Half, Pitch, dOutputTile, column, rows, s);
                     var dk = Product(dScores, j, Half, Pitch, queryTile, column, rows, s);
                     AddTo<TAccess>(a.DKv, s.Key(firstKey + j), column, s, dk.Low, firstQuery == 0);
@@ -317,7 +319,7 @@ internal sealed class Attention
                 int queryPairs = (Half < rows ? Half : rows) * s.Fours;
                 for (int m = Group.IdxX; m < queryPairs; m += Group.DimX)
                 {
-                    int i = m / s.Fours, column = m % s.Fours;
+                    int i = m / s.Fours, column = m - (i * s.Fours);
                     var dq = Product(dScores, i * Pitch, Half * Pitch, 1, keyTile, column, keys, s);
                     AddTo<TAccess>(a.DQ, s.Query(firstQuery + i), column, s, dq.Low, firstKey == 0);
                     if (i + Half < rows)
@@ -328,14 +330,14 @@ internal sealed class Attention
         }
     }
 
-    /// <summary>The rows of one head into shared memory, padded with zeros to whole fours.</summary>
+    /// <summary>The rows of one head into shared memory, padded with zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadTile<TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
         where TAccess : struct, IRowAccess
     {
         for (int m = Group.IdxX; m < rows * s.Fours; m += Group.DimX)
         {
-            int row = m / s.Fours, column = m % s.Fours;
+            int row = m / s.Fours, column = m - (row * s.Fours);
             tile[(row * s.TilePitch) + column] = default(TAccess).Load(x, start + ((long)row * stride), 4 * column, s.Columns);
         }
     }
@@ -344,33 +346,45 @@ internal sealed class Attention
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Dots(ArrayView<Float4> a, int i, ArrayView<Float4> b, int j, Head s)
     {
-        float x = 0f, y = 0f, z = 0f, w = 0f;
-        int half = Half * s.TilePitch;
-        i *= s.TilePitch;
-        j *= s.TilePitch;
-        for (int c = 0; c < s.Fours; c++)
+        // Indices that run along, two steps a turn: ILGPU neither unrolls a loop nor moves its products of indices out.
+        Float4 sums = default;
+        int half = Half * s.TilePitch, atB = j * s.TilePitch, end = (i * s.TilePitch) + s.Fours;
+        for (int atA = i * s.TilePitch; atA < end; atA += 2)
         {
-            Float4 a0 = a[i + c], a1 = a[i + half + c], b0 = b[j + c], b1 = b[j + half + c];
-            x += (a0 * b0).Sum;
-            y += (a0 * b1).Sum;
-            z += (a1 * b0).Sum;
-            w += (a1 * b1).Sum;
+            sums = AddDots(sums, a, atA, b, atB, half);
+            sums = AddDots(sums, a, atA + 1, b, atB + 1, half);
+            atB += 2;
         }
-        return new Float4(x, y, z, w);
+        return sums;
     }
 
-    /// <summary>Four columns of Σ weights[i] tile[i] for two rows of weights, of which one begins <paramref name="half"/> after the other.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 AddDots(Float4 sums, ArrayView<Float4> a, int atA, ArrayView<Float4> b, int atB, int half)
+    {
+        Float4 a0 = a[atA], a1 = a[atA + half], b0 = b[atB], b1 = b[atB + half];
+        return new Float4(AddDot(sums.X, a0, b0), AddDot(sums.Y, a0, b1), AddDot(sums.Z, a1, b0), AddDot(sums.W, a1, b1));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float AddDot(float sum, Float4 a, Float4 b) => (a.W * b.W) + ((a.Z * b.Z) + ((a.Y * b.Y) + ((a.X * b.X) + sum)));
+
+    /// <summary>
+    /// Four columns of Σ weights[i] tile[i], i below <paramref name="count"/>, for weights that begin at <paramref name="start"/> and for
+    /// those that begin <paramref name="half"/> after it.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Halves Product(ArrayView<float> weights, int start, int half, int stride, ArrayView<Float4> tile, int column, int count, Head s)
     {
-        Float4 low = default, high = default;
-        for (int i = 0; i < count; i++)
+        Halves sums = default;
+        int at = start, row = column;
+        for (int i = count; i > 1; i -= 2)
         {
-            var row = tile[(i * s.TilePitch) + column];
-            low += row * weights[start + (i * stride)];
-            high += row * weights[start + half + (i * stride)];
+            sums = sums.Add(tile[row], weights[at], weights[at + half]);
+            sums = sums.Add(tile[row + s.TilePitch], weights[at + stride], weights[at + stride + half]);
+            at += 2 * stride;
+            row += 2 * s.TilePitch;
         }
-        return new Halves(low, high);
+        return (count & 1) == 0 ? sums : sums.Add(tile[row], weights[at], weights[at + half]);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -396,8 +410,8 @@ internal sealed class Attention
             Heads = heads;
             Size = size;
             Columns = size / heads;
-            Fours = (Columns + 3) / 4;
-            TilePitch = Fours | 1;
+            Fours = (Columns + 7) / 8 * 2;
+            TilePitch = Fours + 1;
         }
 
         public int FirstQuery { get; }
@@ -418,6 +432,7 @@ internal sealed class Attention
         /// <summary>Columns of this head.</summary>
         public int Columns { get; }
 
+        /// <summary>The same in fours, rounded up to an even number with zeros.</summary>
         public int Fours { get; }
 
         /// <summary>Row length of a tile, in fours: odd, so that eight rows begin in different banks of shared memory.</summary>
@@ -436,19 +451,22 @@ internal sealed class Attention
         public long Row(int query) => ((long)(FirstQuery + query) * Heads) + Number;
     }
 
+    /// <summary>Results for a row of the first half of a tile and its fellow of the second.</summary>
     private readonly struct Halves(Float4 low, Float4 high)
     {
         public readonly Float4 Low = low;
         public readonly Float4 High = high;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Halves Add(Float4 values, float lowWeight, float highWeight) => new(Low + (values * lowWeight), High + (values * highWeight));
     }
 
     /// <summary>From q·k and dOutput·v of a query and a key: M P, and dS / √d.</summary>
     private readonly struct Cell
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Cell(float dot, float dProbability, float logSumExp, float rowSum, DropoutKey dropout, uint row, uint column, int size)
+        public Cell(float dot, float dProbability, float logSumExp, float rowSum, DropoutKey dropout, uint row, uint column, float scale)
         {
-            float scale = 1f / MathF.Sqrt(size);
             float probability = DeviceMath.Exp((dot * scale) - logSumExp);
             float mask = dropout.Drops ? DevicePhilox.Mask(dropout, row, column) : 1f;
             Probability = probability * mask;
@@ -482,7 +500,7 @@ internal sealed class Attention
         public int TileLength => Tile * 33;
     }
 
-    /// <summary>How four columns of a row that has so many are read and written.</summary>
+    /// <summary>How four columns of a row that has so many are read and written; past its end are zeros.</summary>
     private interface IRowAccess
     {
         Float4 Load(ArrayView<float> x, long row, int column, int columns);
@@ -490,12 +508,12 @@ internal sealed class Attention
         void Store(Float4 values, ArrayView<float> x, long row, int column, int columns);
     }
 
-    /// <summary>Any row, with zeros after its end.</summary>
+    /// <summary>Any row.</summary>
     private readonly struct WordByWord : IRowAccess
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Float4 Load(ArrayView<float> x, long row, int column, int columns) => new(
-            x[row + column],
+            column < columns ? x[row + column] : 0f,
             column + 1 < columns ? x[row + column + 1] : 0f,
             column + 2 < columns ? x[row + column + 2] : 0f,
             column + 3 < columns ? x[row + column + 3] : 0f);
@@ -503,7 +521,8 @@ internal sealed class Attention
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Store(Float4 values, ArrayView<float> x, long row, int column, int columns)
         {
-            x[row + column] = values.X;
+            if (column < columns)
+                x[row + column] = values.X;
             if (column + 1 < columns)
                 x[row + column + 1] = values.Y;
             if (column + 2 < columns)
@@ -517,11 +536,15 @@ internal sealed class Attention
     private readonly struct FourAtOnce : IRowAccess
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Float4 Load(ArrayView<float> x, long row, int column, int columns) => x.Cast<Float4>().AsAligned(16)[(row + column) / 4];
+        public Float4 Load(ArrayView<float> x, long row, int column, int columns) =>
+            column < columns ? x.Cast<Float4>().AsAligned(16)[(row + column) / 4] : default;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Store(Float4 values, ArrayView<float> x, long row, int column, int columns) =>
-            x.Cast<Float4>().AsAligned(16)[(row + column) / 4] = values;
+        public void Store(Float4 values, ArrayView<float> x, long row, int column, int columns)
+        {
+            if (column < columns)
+                x.Cast<Float4>().AsAligned(16)[(row + column) / 4] = values;
+        }
     }
 
     private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);
@@ -529,8 +552,8 @@ internal sealed class Attention
     internal readonly record struct RowSumsArguments(ArrayView<float> DOutput, ArrayView<float> Output, ArrayView<float> Sums, long Count, int Columns);
 
     internal readonly record struct ForwardArguments(
-        ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
+        ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, float Scale, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
 
     internal readonly record struct BackwardArguments(
-        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, DropoutKey Dropout, ArrayView<float> DQ, ArrayView<float> DKv);
+        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, float Scale, DropoutKey Dropout, ArrayView<float> DQ, ArrayView<float> DKv);
 }
