@@ -60,6 +60,10 @@ internal struct Float4(float x, float y, float z, float w)
             view[first + 3] = W;
     }
 
+    /// <summary>One of the four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly float At(int index) => index == 0 ? X : index == 1 ? Y : index == 2 ? Z : W;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 operator +(Float4 a, Float4 b) => new(a.X + b.X, a.Y + b.Y, a.Z + b.Z, a.W + b.W);
 

@@ -10,8 +10,8 @@ namespace Bert4Rec.Kernels.Gpu;
 /// </summary>
 internal sealed class MatMul(GpuDevice device)
 {
-    /// <summary>Rows that a thread adds up for a bias gradient before another takes over.</summary>
-    private const int RowsOfColumnSum = 256;
+    /// <summary>Of the groups that add up columns for a bias gradient: rows, and threads that share a column.</summary>
+    private const int RowsOfColumnSum = 256, ThreadsOfColumn = 8;
 
     private readonly TiledProduct<SummedContiguous, SummedContiguous, AddBias> _forward = new(device);
     private readonly TiledProduct<SummedContiguous, SummedContiguous, AddBiasGelu> _forwardGelu = new(device);
@@ -41,6 +41,8 @@ internal sealed class MatMul(GpuDevice device)
     {
         var dxOperand = new Operand(dx, inputs);
         var weightOperand = new Operand(weight, inputs);
+        if (rows == 0)
+            return;
         int splits = slope.Length > 0 ? 1 : _backwardInput.Splits(rows, inputs, outputs);
         if (splits == 1)
         {
@@ -83,7 +85,8 @@ internal sealed class MatMul(GpuDevice device)
     {
         int columns = (int)dBias.Length, parts = (rows + RowsOfColumnSum - 1) / RowsOfColumnSum;
         var sums = device.Parts((long)parts * columns);
-        _columnSums.Launch(new Index2D((columns + device.GroupSize - 1) / device.GroupSize, parts), new(dy, sums, rows, columns));
+        int columnsOfGroup = device.GroupSize / ThreadsOfColumn;
+        _columnSums.Launch(new Index2D((columns + columnsOfGroup - 1) / columnsOfGroup, parts), new(dy, sums, rows, columns));
         AddParts(sums, parts, dBias, accumulate: true);
     }
 
@@ -92,13 +95,19 @@ internal sealed class MatMul(GpuDevice device)
 
     private static void ColumnSumsKernel(ColumnSumsArguments a)
     {
-        int column = (Grid.IdxX * Group.DimX) + Group.IdxX;
-        if (column >= a.Columns)
-            return;
-        int first = Grid.IdxY * RowsOfColumnSum, end = IntrinsicMath.Min(a.Rows, first + RowsOfColumnSum);
+        var shared = SharedMemory.Allocate<float>(GpuDevice.LargestGroup);
+        int columnsOfGroup = Group.DimX / ThreadsOfColumn, lane = Group.IdxX / columnsOfGroup;
+        int column = (Grid.IdxX * columnsOfGroup) + (Group.IdxX % columnsOfGroup);
+        int first = Grid.IdxY * RowsOfColumnSum, end = column < a.Columns ? IntrinsicMath.Min(a.Rows, first + RowsOfColumnSum) : 0;
         float sum = 0;
-        for (int row = first; row < end; row++)
+        for (int row = first + lane; row < end; row += ThreadsOfColumn)
             sum += a.Dy.Values[((long)row * a.Dy.Stride) + column];
+        shared[Group.IdxX] = sum;
+        Group.Barrier();
+        if (lane != 0 || column >= a.Columns)
+            return;
+        for (int other = 1; other < ThreadsOfColumn; other++)
+            sum += shared[(other * columnsOfGroup) + Group.IdxX];
         a.Sums[((long)Grid.IdxY * a.Columns) + column] = sum;
     }
 
@@ -107,7 +116,15 @@ internal sealed class MatMul(GpuDevice device)
         for (long i = Grid.GlobalLinearIndex; i < a.Target.Length; i += (long)Grid.DimX * Group.DimX)
         {
             float sum = 0;
-            for (int part = 0; part < a.Count; part++)
+            int part = 0;
+            // Four loads under way at a time.
+            for (long at = i; part + 3 < a.Count; part += 4, at += 4 * a.Target.Length)
+            {
+                float first = a.Parts[at], second = a.Parts[at + a.Target.Length];
+                float third = a.Parts[at + (2 * a.Target.Length)], fourth = a.Parts[at + (3 * a.Target.Length)];
+                sum += first + second + (third + fourth);
+            }
+            for (; part < a.Count; part++)
                 sum += a.Parts[(part * a.Target.Length) + i];
             a.Target[i] = a.Accumulate != 0 ? a.Target[i] + sum : sum;
         }

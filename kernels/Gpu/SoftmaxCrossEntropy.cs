@@ -1,187 +1,203 @@
 using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Softmax cross-entropy against the tied item table, without a matrix of scores. Forward, a tile of scores = h · itemsᵀ never leaves the
-/// registers: it ends in each row's maximum and Σ exp, and a second kernel combines the tiles. Backward, the same product ends in the scores'
-/// gradient for a stretch of the catalogue, in a bounded piece of work memory, from which two more products take it.
+/// Softmax cross-entropy against the tied item table. The scores of a whole catalogue are never in memory at once: forward, each tile of the
+/// product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, stretches of the catalogue are scored again, and their
+/// scores leave the registers as gradients, which two more products take up.
 /// </summary>
 internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
 {
-    /// <summary>Gradients of scores in memory at a time: 64 MB.</summary>
-    private const int StretchFloats = 1 << 24;
+    /// <summary>Floats of gradients of scores, or of what tiles leave, that are in memory at a time: 128 MB.</summary>
+    private const int WorkFloats = 32 << 20;
 
-    /// <summary>Items of a stretch come in multiples of the largest tile.</summary>
-    private const int StretchUnit = 128;
-
-    private readonly TiledProduct<SummedContiguous, SummedContiguous, SoftmaxParts> _parts = new(device);
-    private readonly TiledProduct<SummedContiguous, SummedContiguous, ScoreGradients> _gradients = new(device);
+    private readonly TiledProduct<SummedContiguous, SummedContiguous, ReduceScores> _reduce = new(device);
+    private readonly TiledProduct<SummedContiguous, SummedContiguous, DifferentiateScores> _differentiate = new(device);
     private readonly GpuKernel<CombineArguments> _combine = device.Load<CombineArguments>(CombineKernel, device.GroupSize);
 
+    /// <summary>logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · itemsᵀ + bias.</summary>
     public void Forward(
         ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> losses, ArrayView<float> logSumExp, int rows, int catalogue, int size)
     {
-        if (rows == 0)
-            return;
-        int tiles = _parts.TileColumns(rows, catalogue);
-        long cells = (long)tiles * rows;
-        var work = device.Workspace((2 * cells) + rows);
-        ArrayView<float> maxima = work.SubView(0, cells), sums = work.SubView(cells, cells), targetScores = work.SubView(2 * cells, rows);
-        _parts.Launch(
-            new(h, size), new(items, size), new SoftmaxParts(bias, targets, maxima, sums, targetScores), rows, catalogue, size);
-        _combine.Launch(device.GroupsFor(rows), new(maxima, sums, targetScores, losses, logSumExp, rows, tiles));
+        int rowsAtATime = Math.Clamp(WorkFloats / (2 * _reduce.TileColumns(rows, catalogue)), 1, Math.Max(1, rows));
+        for (int first = 0; first < rows; first += rowsAtATime)
+        {
+            int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TileColumns(count, catalogue);
+            var work = device.Workspace(2L * tiles * count);
+            ArrayView<float> maxima = work.SubView(0, (long)tiles * count), sums = work.SubView((long)tiles * count, (long)tiles * count);
+            ArrayView<float> partLosses = losses.SubView(first, count), partLogSumExp = logSumExp.SubView(first, count);
+            _reduce.Launch(
+                new(h.SubView((long)first * size, (long)count * size), size),
+                new(items, size),
+                new ReduceScores(bias, targets.SubView(first, count), partLosses, maxima, sums),
+                count,
+                catalogue,
+                size);
+            _combine.Launch(device.GroupsFor(count), new(maxima, sums, tiles, partLosses, partLogSumExp));
+        }
     }
 
+    /// <summary>dScore = scale (softmax − onehot(target)); dh = dScore · items, dItems += dScoreᵀ · h, dBias += column sums of dScore.</summary>
     public void Backward(
         ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> logSumExp, float scale, ArrayView<float> dh, ArrayView<float> dItems, ArrayView<float> dBias, int rows, int catalogue, int size)
     {
         if (rows == 0)
             return;
-        int stretch = Math.Max(StretchUnit, StretchFloats / rows / StretchUnit * StretchUnit);
+        // Whole tiles, but for the end of the catalogue.
+        int stretch = Math.Max(128, WorkFloats / rows / 128 * 128);
         for (int first = 0; first < catalogue; first += stretch)
         {
             int count = Math.Min(stretch, catalogue - first), stride = (count + 3) / 4 * 4;
-            var dScores = device.Workspace((long)rows * stride);
-            var stretchItems = items.SubView((long)first * size, (long)count * size);
-            _gradients.Launch(
+            var dScores = new Operand(device.Workspace((long)rows * stride), stride);
+            var table = items.SubView((long)first * size, (long)count * size);
+            _differentiate.Launch(
                 new(h, size),
-                new(stretchItems, size),
-                new ScoreGradients(bias.SubView(first, count), targets, first, logSumExp, scale, dScores, stride),
+                new(table, size),
+                new DifferentiateScores(bias.SubView(first, count), targets, logSumExp, first, scale, dScores),
                 rows,
                 count,
                 size);
-            var dScoresOperand = new Operand(dScores, stride);
-            matMul.BackwardWeight(
-                dScoresOperand, h, dItems.SubView((long)first * size, (long)count * size), dBias.SubView(first, count), rows, count, size);
-            matMul.BackwardInput(dScoresOperand, stretchItems, default, dh, accumulate: first > 0, rows, count, size);
+            matMul.BackwardWeight(dScores, h, dItems.SubView((long)first * size, (long)count * size), dBias.SubView(first, count), rows, count, size);
+            matMul.BackwardInput(dScores, table, default, dh, accumulate: first > 0, rows, count, size);
         }
     }
 
-    /// <summary>A thread a row: its tiles' maxima and sums, in the order of the catalogue.</summary>
+    /// <summary>A thread a row, since a row has few tiles.</summary>
     private static void CombineKernel(CombineArguments a)
     {
-        for (int row = Grid.GlobalIndex.X; row < a.Rows; row += Grid.DimX * Group.DimX)
+        for (long row = Grid.GlobalLinearIndex; row < a.Losses.Length; row += (long)Grid.DimX * Group.DimX)
         {
             float max = a.Maxima[row], sum = a.Sums[row];
             for (int tile = 1; tile < a.Tiles; tile++)
             {
-                long at = ((long)tile * a.Rows) + row;
-                float largest = IntrinsicMath.Max(max, a.Maxima[at]);
-                sum = (sum * DeviceMath.Exp(max - largest)) + (a.Sums[at] * DeviceMath.Exp(a.Maxima[at] - largest));
-                max = largest;
+                long at = (tile * a.Losses.Length) + row;
+                float tileMax = a.Maxima[at], before = max;
+                max = tileMax > max ? tileMax : max;
+                sum = (sum * DeviceMath.Exp(before - max)) + (a.Sums[at] * DeviceMath.Exp(tileMax - max));
             }
             float logSumExp = max + DeviceMath.Log(sum);
             a.LogSumExp[row] = logSumExp;
-            a.Losses[row] = logSumExp - a.TargetScores[row];
+            a.Losses[row] += logSumExp;
         }
     }
 
+    /// <param name="Maxima">[tiles, M]</param>
+    /// <param name="Sums">[tiles, M]</param>
+    /// <param name="Tiles">How many.</param>
+    /// <param name="Losses">[M], so far the target's score, negative.</param>
+    /// <param name="LogSumExp">[M]</param>
     internal readonly record struct CombineArguments(
-        ArrayView<float> Maxima, ArrayView<float> Sums, ArrayView<float> TargetScores, ArrayView<float> Losses, ArrayView<float> LogSumExp, int Rows, int Tiles);
+        ArrayView<float> Maxima, ArrayView<float> Sums, int Tiles, ArrayView<float> Losses, ArrayView<float> LogSumExp);
 }
 
-/// <summary>Of each row of a tile of scores its maximum and Σ exp(score − maximum), [tiles, rows], and the target's score where it is here.</summary>
-internal readonly struct SoftmaxParts(
-    ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> maxima, ArrayView<float> sums, ArrayView<float> targetScores) : IEpilogue
+/// <summary>Of a tile of scores: each row's maximum, its sum of exponentials, and the target's score where the tile has it.</summary>
+/// <param name="bias">[V]</param>
+/// <param name="targets">[M]</param>
+/// <param name="losses">[M], gets −score of the target.</param>
+/// <param name="maxima">[tiles, M]</param>
+/// <param name="sums">[tiles, M], Σ exp(score − maximum).</param>
+internal readonly struct ReduceScores(
+    ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> losses, ArrayView<float> maxima, ArrayView<float> sums) : IEpilogue
 {
-    /// <summary>The score of no item: so low that its exponential is 0, and finite, so that differences are numbers.</summary>
-    private const float Nothing = -1e30f;
-
     private readonly ArrayView<float> _bias = bias;
     private readonly ArrayView<int> _targets = targets;
+    private readonly ArrayView<float> _losses = losses;
     private readonly ArrayView<float> _maxima = maxima;
     private readonly ArrayView<float> _sums = sums;
-    private readonly ArrayView<float> _targetScores = targetScores;
 
-    public bool CanBeWide => GpuDevice.IsAligned(_bias);
+    /// <summary>Below every score, and finite.</summary>
+    private const float Lowest = -1e30f;
 
-    /// <summary>The thread's eight scores of a row, reduced, wait in shared memory for the row's other threads.</summary>
+    public bool CanBeWide => true;
+
+    /// <summary>The thread's own eight scores of a row go to shared memory, as a maximum and a sum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
     {
-        int target = row < place.Rows ? _targets[row] : -1;
-        var l = Scores(place, row, target, place.Left, left);
-        var r = Scores(place, row, target, place.Right, right);
-        float max = IntrinsicMath.Max(Largest(l), Largest(r));
-        float sum = SumOfExp(l, max) + SumOfExp(r, max);
-        int at = 2 * (((row - place.FirstRow) * (place.Side / 8)) + place.ThreadOfRow);
+        Float4 a = Score(place, place.Left, left), b = Score(place, place.Right, right);
+        if (row < place.Rows)
+        {
+            int target = _targets[row];
+            if ((uint)(target - place.Left) < 4)
+                _losses[row] = -a.At(target - place.Left);
+            if ((uint)(target - place.Right) < 4)
+                _losses[row] = -b.At(target - place.Right);
+        }
+        float max = Max(Max(Max(a.X, a.Y), Max(a.Z, a.W)), Max(Max(b.X, b.Y), Max(b.Z, b.W)));
+        float sum = DeviceMath.Exp(a.X - max) + DeviceMath.Exp(a.Y - max) + DeviceMath.Exp(a.Z - max) + DeviceMath.Exp(a.W - max)
+            + DeviceMath.Exp(b.X - max) + DeviceMath.Exp(b.Y - max) + DeviceMath.Exp(b.Z - max) + DeviceMath.Exp(b.W - max);
+        int at = Place(place, place.ThreadOfRow) + row - place.FirstRow;
         place.Shared[at] = max;
-        place.Shared[at + 1] = sum;
+        place.Shared[at + Place(place, place.TileColumns / 8)] = sum;
     }
 
-    /// <summary>A thread a row.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    /// <summary>A thread adds up what the threads of a row found, in their order.</summary>
     public void End(in TilePlace place)
     {
         Group.Barrier();
-        for (int i = Group.IdxX; i < place.Side && place.FirstRow + i < place.Rows; i += Group.DimX)
+        for (int row = Group.IdxX; row < place.TileRows; row += Group.DimX)
         {
-            int first = 2 * i * (place.Side / 8), end = first + (place.Side / 4);
-            float max = place.Shared[first];
-            for (int at = first + 2; at < end; at += 2)
-                max = IntrinsicMath.Max(max, place.Shared[at]);
+            if (place.FirstRow + row >= place.Rows)
+                break;
+            int sums = Place(place, place.TileColumns / 8) + row;
+            float max = place.Shared[row];
+            for (int thread = 1; thread < place.TileColumns / 8; thread++)
+                max = Max(max, place.Shared[Place(place, thread) + row]);
             float sum = 0;
-            for (int at = first; at < end; at += 2)
-                sum += place.Shared[at + 1] * DeviceMath.Exp(place.Shared[at] - max);
-            long cell = ((long)place.TileColumn * place.Rows) + place.FirstRow + i;
-            _maxima[cell] = max;
-            _sums[cell] = sum;
+            for (int thread = 0; thread < place.TileColumns / 8; thread++)
+                sum += place.Shared[Place(place, thread) + sums] * DeviceMath.Exp(place.Shared[Place(place, thread) + row] - max);
+            long at = ((long)place.TileColumn * place.Rows) + place.FirstRow + row;
+            _maxima[at] = max;
+            _sums[at] = sum;
         }
     }
 
+    /// <summary>A thread's column in shared memory; four floats more than rows keep neighbours in different banks.</summary>
+    private static int Place(in TilePlace place, int thread) => thread * (place.TileRows + 4);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Float4 Scores(in TilePlace place, int row, int target, int column, Float4 products)
+    private Float4 Score(in TilePlace place, int column, Float4 c)
     {
         int count = place.Columns - column;
-        var scores = products + Float4.Load(_bias, column, count, place.Wide);
-        int mine = target - column;
-        if (mine >= 0 && mine < 4)
-            _targetScores[row] = mine == 0 ? scores.X : mine == 1 ? scores.Y : mine == 2 ? scores.Z : scores.W;
-        return new(
-            count > 0 ? scores.X : Nothing, count > 1 ? scores.Y : Nothing, count > 2 ? scores.Z : Nothing, count > 3 ? scores.W : Nothing);
+        var b = Float4.Load(_bias, column, count, wide: false);
+        return new Float4(
+            count > 0 ? c.X + b.X : Lowest, count > 1 ? c.Y + b.Y : Lowest, count > 2 ? c.Z + b.Z : Lowest, count > 3 ? c.W + b.W : Lowest);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Largest(Float4 x) => IntrinsicMath.Max(IntrinsicMath.Max(x.X, x.Y), IntrinsicMath.Max(x.Z, x.W));
-
-    /// <summary>Where the maximum is that of no item at all, its count does no harm: the combination gives it no weight.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float SumOfExp(Float4 x, float max) =>
-        DeviceMath.Exp(x.X - max) + DeviceMath.Exp(x.Y - max) + (DeviceMath.Exp(x.Z - max) + DeviceMath.Exp(x.W - max));
+    private static float Max(float a, float b) => a > b ? a : b;
 }
 
-/// <summary>dScore = scale (exp(score − log-sum-exp) − onehot(target)); zeros up to the stride.</summary>
-/// <param name="bias">Of the stretch of the catalogue.</param>
-/// <param name="targets">[M], ids in the whole catalogue.</param>
-/// <param name="firstItem">The stretch's first item.</param>
+/// <summary>Turns the scores of a stretch of the catalogue into their gradients, scale (exp(score − logSumExp) − onehot(target)).</summary>
+/// <param name="bias">[stretch]</param>
+/// <param name="targets">[M]</param>
 /// <param name="logSumExp">[M]</param>
-/// <param name="scale">Factor of the loss.</param>
-/// <param name="dScores">[M, stride]</param>
-/// <param name="stride">A multiple of four.</param>
-internal readonly struct ScoreGradients(
-    ArrayView<float> bias, ArrayView<int> targets, int firstItem, ArrayView<float> logSumExp, float scale, ArrayView<float> dScores, int stride) : IEpilogue
+/// <param name="first">First item of the stretch.</param>
+/// <param name="scale">Of the loss.</param>
+/// <param name="dScores">[M, stretch], rows a multiple of four apart; zeros fill what lies between.</param>
+internal readonly struct DifferentiateScores(
+    ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> logSumExp, int first, float scale, Operand dScores) : IEpilogue
 {
     private readonly ArrayView<float> _bias = bias;
     private readonly ArrayView<int> _targets = targets;
-    private readonly int _firstItem = firstItem;
     private readonly ArrayView<float> _logSumExp = logSumExp;
+    private readonly int _first = first;
     private readonly float _scale = scale;
-    private readonly ArrayView<float> _dScores = dScores;
-    private readonly int _stride = stride;
+    private readonly Operand _dScores = dScores;
 
-    public bool CanBeWide => GpuDevice.IsAligned(_bias) && GpuDevice.IsAligned(_dScores);
+    public bool CanBeWide => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
     {
         if (row >= place.Rows)
             return;
+        int target = _targets[row] - _first;
         float logSumExp = _logSumExp[row];
-        int target = _targets[row] - _firstItem;
-        Four(place, row, place.Left, left, logSumExp, target);
-        Four(place, row, place.Right, right, logSumExp, target);
+        Four(place, row, place.Left, left, target, logSumExp);
+        Four(place, row, place.Right, right, target, logSumExp);
     }
 
     public void End(in TilePlace place)
@@ -189,19 +205,18 @@ internal readonly struct ScoreGradients(
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Four(in TilePlace place, int row, int column, Float4 products, float logSumExp, int target)
+    private void Four(in TilePlace place, int row, int column, in Float4 c, int target, float logSumExp)
     {
         int count = place.Columns - column;
-        var scores = products + Float4.Load(_bias, column, count, place.Wide);
-        var gradients = new Float4(
-            Of(scores.X, logSumExp, target == column, count > 0),
-            Of(scores.Y, logSumExp, target == column + 1, count > 1),
-            Of(scores.Z, logSumExp, target == column + 2, count > 2),
-            Of(scores.W, logSumExp, target == column + 3, count > 3));
-        gradients.Store(_dScores, ((long)row * _stride) + column, count > 0 ? 4 : 0, place.Wide);
+        var b = Float4.Load(_bias, column, count, wide: false);
+        var d = new Float4(
+            count > 0 ? Gradient(c.X + b.X - logSumExp, target == column) : 0f,
+            count > 1 ? Gradient(c.Y + b.Y - logSumExp, target == column + 1) : 0f,
+            count > 2 ? Gradient(c.Z + b.Z - logSumExp, target == column + 2) : 0f,
+            count > 3 ? Gradient(c.W + b.W - logSumExp, target == column + 3) : 0f);
+        d.Store(_dScores.Values, ((long)row * _dScores.Stride) + column, _dScores.Stride - column, wide: true);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private float Of(float score, float logSumExp, bool isTarget, bool isItem) =>
-        isItem ? _scale * (DeviceMath.Exp(score - logSumExp) - (isTarget ? 1f : 0f)) : 0f;
+    private float Gradient(float logProbability, bool isTarget) => _scale * (DeviceMath.Exp(logProbability) - (isTarget ? 1f : 0f));
 }

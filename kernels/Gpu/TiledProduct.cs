@@ -4,33 +4,44 @@ using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
-// The product that every dense layer is made of: c = a · b, for operands that lie in memory either way. A group computes a square tile of c:
-// it walks along the summed dimension, each step copying eight columns of a and rows of b to shared memory, and each thread keeps 8 × 8
-// results in registers, so that a float read from shared memory is used eight times. While a step is multiplied, the next one's operands are
-// already on their way from memory; shared memory has two buffers, and a step one barrier.
+// The product that every dense layer is made of: c = a · b, for operands that lie in memory either way. A group computes a tile of c: it walks
+// along the summed dimension, each step copying eight columns of a and rows of b to shared memory, and each thread keeps 8 × 8 results in
+// registers, so that a float read from shared memory is used eight times. While a step is multiplied, the next one's operands are already on
+// their way from memory; shared memory has two buffers, and a step one barrier.
 
-/// <summary>The side of a tile. A thread has 8 × 8 results, so a group has side² / 64 threads.</summary>
+/// <summary>The size of a tile. A thread has 8 × 8 results, so a group has Rows · Columns / 64 threads.</summary>
 internal interface ITile
 {
-    static abstract int Side { get; }
+    static abstract int Rows { get; }
+
+    static abstract int Columns { get; }
 }
 
-/// <summary>For products with tiles enough to fill the device.</summary>
+/// <summary>
+/// For products with tiles enough to fill the device. (The results and what is read ahead take 168 registers a thread: three groups of 128
+/// threads fit a multiprocessor, where there would be one of 256, and none to work while it waits.)
+/// </summary>
 internal readonly struct LargeTile : ITile
 {
-    public static int Side => 128;
+    public static int Rows => 128;
+
+    public static int Columns => 64;
 }
 
-/// <summary>For the others: four times as many groups.</summary>
+/// <summary>For the others: twice as many groups.</summary>
 internal readonly struct SmallTile : ITile
 {
-    public static int Side => 64;
+    public static int Rows => 64;
+
+    public static int Columns => 64;
 }
 
 /// <summary>For devices with groups of 16 threads: the simulator.</summary>
 internal readonly struct TinyTile : ITile
 {
-    public static int Side => 32;
+    public static int Rows => 32;
+
+    public static int Columns => 32;
 }
 
 /// <summary>How an operand lies in memory: which of its dimensions has neighbours beside each other, the summed one or the kept one.</summary>
@@ -81,36 +92,43 @@ internal interface IEpilogue
 }
 
 /// <summary>Where a thread's results are in c, and what an epilogue may use.</summary>
-internal readonly struct TilePlace(
-    int rows, int columns, int firstRow, int left, int right, int tileColumn, int side, int threadOfRow, int split, bool wide, ArrayView<float> shared)
+internal readonly struct TilePlace
 {
     /// <summary>The size of c.</summary>
-    public readonly int Rows = rows;
-    public readonly int Columns = columns;
+    public required int Rows { get; init; }
+
+    /// <inheritdoc cref="Rows"/>
+    public required int Columns { get; init; }
+
+    /// <summary>The size of a tile.</summary>
+    public required int TileRows { get; init; }
+
+    /// <inheritdoc cref="TileRows"/>
+    public required int TileColumns { get; init; }
 
     /// <summary>The tile's first row in c.</summary>
-    public readonly int FirstRow = firstRow;
+    public required int FirstRow { get; init; }
 
-    /// <summary>First of the thread's four columns to the left, and to the right, in c.</summary>
-    public readonly int Left = left;
-    public readonly int Right = right;
+    /// <summary>First of the thread's four columns to the left, in c.</summary>
+    public required int Left { get; init; }
+
+    /// <summary>First of the four to the right.</summary>
+    public required int Right { get; init; }
 
     /// <summary>Number of the tile in its row of tiles.</summary>
-    public readonly int TileColumn = tileColumn;
+    public required int TileColumn { get; init; }
 
-    public readonly int Side = side;
-
-    /// <summary>Which of the Side / 8 threads that share a row this is.</summary>
-    public readonly int ThreadOfRow = threadOfRow;
+    /// <summary>Which of the TileColumns / 8 threads that share a row this is.</summary>
+    public required int ThreadOfRow { get; init; }
 
     /// <summary>Which part of the summed dimension.</summary>
-    public readonly int Split = split;
+    public required int Split { get; init; }
 
     /// <summary>Whether everything involved may be accessed four floats at a time.</summary>
-    public readonly bool Wide = wide;
+    public required bool Wide { get; init; }
 
-    /// <summary>The group's shared memory, 32 · (Side + 4) floats, free again after a barrier.</summary>
-    public readonly ArrayView<float> Shared = shared;
+    /// <summary>The group's shared memory, free from the first row on: 16 · (TileRows + TileColumns + 8) floats.</summary>
+    public required ArrayView<float> Shared { get; init; }
 }
 
 /// <summary>An operand: [kept, summed] or [summed, kept], rows <see cref="Stride"/> apart.</summary>
@@ -130,21 +148,19 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
     /// <summary>Steps along the summed dimension for which operands are in shared memory at a time.</summary>
     private const int Depth = 8;
 
-    private readonly GpuDevice _device;
     private readonly Variant? _large;
     private readonly Variant _small;
+    private readonly int _wanted;
 
     public TiledProduct(GpuDevice device)
     {
-        _device = device;
+        _wanted = Math.Max(8, 4 * device.Accelerator.NumMultiprocessors);
         _small = device.GroupSize >= 64 ? Variant.Of<SmallTile>(device) : Variant.Of<TinyTile>(device);
-        _large = device.GroupSize >= 256 ? Variant.Of<LargeTile>(device) : null;
+        _large = device.GroupSize >= 128 ? Variant.Of<LargeTile>(device) : null;
     }
 
-    /// <summary>Tiles side by side in a row of tiles, as epilogues see them.</summary>
-    public int TileColumns(int rows, int columns) => Tiles(columns, Choose(rows, columns, 1));
-
-    public int Side(int rows, int columns, int splits) => Choose(rows, columns, splits).Side;
+    /// <summary>Tiles in a row of tiles: as many as epilogues see.</summary>
+    public int TileColumns(int rows, int columns) => Choose(rows, columns, 1).Across(columns);
 
     /// <summary>
     /// Into how many parts the summed dimension is worth splitting: as many as it takes to fill the device, none shorter than
@@ -152,13 +168,9 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
     /// </summary>
     public int Splits(int rows, int columns, int summed, int minimum = 128)
     {
-        int longest = Math.Max(1, summed / minimum);
-        long tiles = (long)Tiles(rows, Choose(rows, columns, longest)) * Tiles(columns, Choose(rows, columns, longest));
-        return (int)Math.Clamp(Wanted / Math.Max(1, tiles), 1, longest);
+        int most = Math.Max(1, summed / minimum);
+        return (int)Math.Clamp(_wanted / Math.Max(1, Choose(rows, columns, most).Tiles(rows, columns)), 1, most);
     }
-
-    /// <summary>Groups that fill the device.</summary>
-    private int Wanted => Math.Max(8, 4 * _device.Accelerator.NumMultiprocessors);
 
     /// <param name="a">[rows, summed] or its transpose.</param>
     /// <param name="b">[summed, columns] or its transpose.</param>
@@ -173,45 +185,39 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
         int perSplit = (((summed + splits - 1) / splits) + Depth - 1) / Depth * Depth;
         bool wide = GpuDevice.IsAligned(a.Values) && a.Stride % 4 == 0 && GpuDevice.IsAligned(b.Values) && b.Stride % 4 == 0 && epilogue.CanBeWide;
         // Groups start in order of X: those that run together share what there is more of.
-        int rowTiles = Tiles(rows, variant), columnTiles = Tiles(columns, variant);
-        bool rowsFirst = rowTiles < columnTiles;
+        int down = variant.Down(rows), across = variant.Across(columns);
+        bool rowsFirst = down < across;
         (wide ? variant.Wide : variant.Narrow).Launch(
-            rowsFirst ? new Index3D(rowTiles, columnTiles, splits) : new Index3D(columnTiles, rowTiles, splits),
+            rowsFirst ? new Index3D(down, across, splits) : new Index3D(across, down, splits),
             new(a, b, epilogue, rows, columns, summed, perSplit, rowsFirst ? 1 : 0));
     }
 
     private Variant Choose(int rows, int columns, int splits) =>
-        _large is not null && (long)Tiles(rows, _large) * Tiles(columns, _large) * splits >= Wanted / 2 ? _large : _small;
-
-    private static int Tiles(int size, Variant variant) => (size + variant.Side - 1) / variant.Side;
+        _large is not null && _large.Tiles(rows, columns) * splits >= _wanted / 2 ? _large : _small;
 
     private static void Kernel<TTile, TAccess>(ProductArguments<TEpilogue> arguments)
         where TTile : struct, ITile
         where TAccess : struct, IAccess
     {
-        int side = TTile.Side;
-        bool wide = TAccess.Wide;
-        int rowOfBuffer = side + 4; // So that a transposing store meets different banks.
-        int operandFloats = Depth * rowOfBuffer;
-        var shared = SharedMemory.Allocate<float>(32 * (TTile.Side + 4));
+        // Rows of the buffers are four floats longer than the tile, so that a transposing store meets different banks.
+        int strideA = TTile.Rows + 4, strideB = TTile.Columns + 4;
+        var shared = SharedMemory.Allocate<float>(2 * Depth * (TTile.Rows + TTile.Columns + 8));
         int rowTile = arguments.RowsFirst != 0 ? Grid.IdxX : Grid.IdxY, columnTile = arguments.RowsFirst != 0 ? Grid.IdxY : Grid.IdxX;
-        int firstRow = rowTile * side, firstColumn = columnTile * side;
+        int firstRow = rowTile * TTile.Rows, firstColumn = columnTile * TTile.Columns;
         int start = Grid.IdxZ * arguments.SummedPerSplit;
         int end = IntrinsicMath.Min(arguments.Summed, start + arguments.SummedPerSplit);
 
-        // The thread's part of the tile. Blocks of 4 × 8 threads have 32 × 64 results, and a thread two quadruples of rows and of columns
-        // of them: neighbouring threads then read neighbouring quadruples, without bank conflicts.
-        int across = IntrinsicMath.Min(8, side / 8), blocks = side / (8 * across);
-        int thread = Group.IdxX;
-        int threadColumn = thread & (across - 1), threadRow = (thread / across) & 3, block = thread / (4 * across);
-        int row = (block / blocks * 32) + (threadRow * 4);
-        int column = ((block & (blocks - 1)) * 8 * across) + (threadColumn * 4);
+        // The thread's part of the tile. 4 × 8 threads have a block of 32 × 64 results, and a thread two quadruples of rows and of columns
+        // there: neighbouring threads then read neighbouring quadruples, without bank conflicts.
+        int across = IntrinsicMath.Min(8, TTile.Columns / 8), threads = TTile.Rows * TTile.Columns / 64;
+        int thread = Group.IdxX, threadColumn = thread & (across - 1), threadRow = (thread / across) & 3, block = thread / (4 * across);
+        int row = (block * 32) + (threadRow * 4), column = threadColumn * 4;
 
         // All that changes from step to step is carried along, so that a step has next to nothing to do but multiply.
-        var a = new Loader<TTile, TA, TAccess>(arguments.A, firstRow, arguments.Rows, start, end, thread, 0);
-        var b = new Loader<TTile, TB, TAccess>(arguments.B, firstColumn, arguments.Columns, start, end, thread, operandFloats);
-        int readA = row / 4, readB = (operandFloats + column) / 4;
-        int otherBuffer = operandFloats / 2; // Quadruples to the other buffer.
+        var a = new Loader<TA, TAccess>(arguments.A, firstRow, arguments.Rows, start, end, thread, threads, TTile.Rows, 0);
+        var b = new Loader<TB, TAccess>(arguments.B, firstColumn, arguments.Columns, start, end, thread, threads, TTile.Columns, Depth * strideA);
+        int readA = row / 4, readB = ((Depth * strideA) + column) / 4;
+        int otherBuffer = Depth * (strideA + strideB) / 4; // Quadruples to the other buffer.
         var nextA = a.Load();
         var nextB = b.Load();
         a.Store(shared, nextA, 4 * otherBuffer);
@@ -226,14 +232,14 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
             nextB = b.Load();
             var rowsOfA = shared4.SubView(readA);
             var columnsOfB = shared4.SubView(readB);
-            sums.Add(rowsOfA, columnsOfB, 0, rowOfBuffer / 4, across);
-            sums.Add(rowsOfA, columnsOfB, 1, rowOfBuffer / 4, across);
-            sums.Add(rowsOfA, columnsOfB, 2, rowOfBuffer / 4, across);
-            sums.Add(rowsOfA, columnsOfB, 3, rowOfBuffer / 4, across);
-            sums.Add(rowsOfA, columnsOfB, 4, rowOfBuffer / 4, across);
-            sums.Add(rowsOfA, columnsOfB, 5, rowOfBuffer / 4, across);
-            sums.Add(rowsOfA, columnsOfB, 6, rowOfBuffer / 4, across);
-            sums.Add(rowsOfA, columnsOfB, 7, rowOfBuffer / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 0 * strideA / 4, 0 * strideB / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 1 * strideA / 4, 1 * strideB / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 2 * strideA / 4, 2 * strideB / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 3 * strideA / 4, 3 * strideB / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 4 * strideA / 4, 4 * strideB / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 5 * strideA / 4, 5 * strideB / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 6 * strideA / 4, 6 * strideB / 4, across);
+            sums.Add(rowsOfA, columnsOfB, 7 * strideA / 4, 7 * strideB / 4, across);
             readA += otherBuffer;
             readB += otherBuffer;
             otherBuffer = -otherBuffer;
@@ -242,10 +248,21 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
             Group.Barrier();
         }
 
-        int threadOfRow = ((block & (blocks - 1)) * across) + threadColumn;
-        int leftColumn = firstColumn + column;
-        var place = new TilePlace(
-            arguments.Rows, arguments.Columns, firstRow, leftColumn, leftColumn + (4 * across), columnTile, side, threadOfRow, Grid.IdxZ, wide, shared);
+        var place = new TilePlace
+        {
+            Rows = arguments.Rows,
+            Columns = arguments.Columns,
+            TileRows = TTile.Rows,
+            TileColumns = TTile.Columns,
+            FirstRow = firstRow,
+            Left = firstColumn + column,
+            Right = firstColumn + column + (4 * across),
+            TileColumn = columnTile,
+            ThreadOfRow = threadColumn,
+            Split = Grid.IdxZ,
+            Wide = TAccess.Wide,
+            Shared = shared,
+        };
         int r = firstRow + row;
         arguments.Epilogue.Row(place, r, sums.Row0.Left, sums.Row0.Right);
         arguments.Epilogue.Row(place, r + 1, sums.Row1.Left, sums.Row1.Right);
@@ -259,28 +276,41 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
     }
 
     /// <summary>The kernels of one tile.</summary>
-    private sealed record Variant(int Side, GpuKernel<ProductArguments<TEpilogue>> Wide, GpuKernel<ProductArguments<TEpilogue>> Narrow)
+    private sealed record Variant(
+        int Rows, int Columns, GpuKernel<ProductArguments<TEpilogue>> Wide, GpuKernel<ProductArguments<TEpilogue>> Narrow)
     {
         public static Variant Of<TTile>(GpuDevice device)
             where TTile : struct, ITile
         {
-            int side = TTile.Side;
+            int threads = TTile.Rows * TTile.Columns / 64;
             return new(
-                side,
-                device.Load<ProductArguments<TEpilogue>>(Kernel<TTile, WideAccess>, side * side / 64),
-                device.Load<ProductArguments<TEpilogue>>(Kernel<TTile, NarrowAccess>, side * side / 64));
+                TTile.Rows,
+                TTile.Columns,
+                device.Load<ProductArguments<TEpilogue>>(Kernel<TTile, WideAccess>, threads),
+                device.Load<ProductArguments<TEpilogue>>(Kernel<TTile, NarrowAccess>, threads));
         }
+
+        public int Down(int rows) => (rows + Rows - 1) / Rows;
+
+        public int Across(int columns) => (columns + Columns - 1) / Columns;
+
+        public long Tiles(int rows, int columns) => (long)Down(rows) * Across(columns);
     }
 }
 
-/// <summary>A thread's share in copying an operand to shared memory, where it lies [summed, kept]: 128 / Side quadruples a step.</summary>
-internal struct Loader<TTile, TLayout, TAccess>
-    where TTile : struct, ITile
+/// <summary>
+/// A thread's share in copying an operand's part of a tile to shared memory, where it lies [summed, kept]: 2 · side / threads quadruples a step,
+/// side being the tile's size in the kept dimension.
+/// </summary>
+internal struct Loader<TLayout, TAccess>
     where TLayout : struct, ILayout
     where TAccess : struct, IAccess
 {
     private readonly ArrayView<float> _values;
     private readonly long _step;
+    private readonly int _side;
+    private readonly int _quadruples;
+    private readonly int _apart;
     private Cursor _first;
     private Cursor _second;
     private Cursor _third;
@@ -293,24 +323,27 @@ internal struct Loader<TTile, TLayout, TAccess>
     /// <param name="start">First of the summed dimension.</param>
     /// <param name="end">Its end.</param>
     /// <param name="thread">Number of the thread.</param>
+    /// <param name="threads">Threads of the group.</param>
+    /// <param name="side">Rows or columns of the tile.</param>
     /// <param name="buffer">Where the operand's first buffer starts in shared memory.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Loader(Operand operand, int firstKept, int kept, int start, int end, int thread, int buffer)
+    public Loader(Operand operand, int firstKept, int kept, int start, int end, int thread, int threads, int side, int buffer)
     {
-        int across = TLayout.SummedIsContiguous ? 2 : TTile.Side / 4;
+        int across = TLayout.SummedIsContiguous ? 2 : side / 4;
         int contiguous = (thread & (across - 1)) * 4, other = thread / across;
         int tileSummed = TLayout.SummedIsContiguous ? contiguous : other, tileKept = TLayout.SummedIsContiguous ? other : contiguous;
-        _place = buffer + (tileSummed * (TTile.Side + 4)) + tileKept;
         _values = operand.Values;
         _step = TLayout.SummedIsContiguous ? 8L : 8L * operand.Stride;
+        _side = side;
+        _quadruples = 2 * side / threads;
+        // A thread's quadruples are in line, across the direction in which the operand is contiguous.
+        _apart = threads / across;
+        _place = buffer + (tileSummed * (side + 4)) + tileKept;
         _first = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 0);
-        _second = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 1);
-        _third = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 2);
-        _fourth = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 3);
+        _second = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, _apart);
+        _third = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 2 * _apart);
+        _fourth = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 3 * _apart);
     }
-
-    /// <summary>From one of a thread's quadruples to the next, against the direction in which the operand is contiguous.</summary>
-    private static int Apart => TLayout.SummedIsContiguous ? TTile.Side * TTile.Side / 128 : TTile.Side / 16;
 
     /// <summary>The operand's part in the next step; zeros outside the operand.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -318,9 +351,9 @@ internal struct Loader<TTile, TLayout, TAccess>
     {
         var result = default(Quadruples);
         result.First = _first.Load<TLayout, TAccess>(_values, _step);
-        if (TTile.Side < 128)
+        if (_quadruples > 1)
             result.Second = _second.Load<TLayout, TAccess>(_values, _step);
-        if (TTile.Side < 64)
+        if (_quadruples > 2)
         {
             result.Third = _third.Load<TLayout, TAccess>(_values, _step);
             result.Fourth = _fourth.Load<TLayout, TAccess>(_values, _step);
@@ -334,40 +367,40 @@ internal struct Loader<TTile, TLayout, TAccess>
     {
         var place = shared.SubView(_place);
         Store(place, 0, values.First);
-        if (TTile.Side < 128)
-            Store(place, 1, values.Second);
-        if (TTile.Side < 64)
+        if (_quadruples > 1)
+            Store(place, _apart, values.Second);
+        if (_quadruples > 2)
         {
-            Store(place, 2, values.Third);
-            Store(place, 3, values.Fourth);
+            Store(place, 2 * _apart, values.Third);
+            Store(place, 3 * _apart, values.Fourth);
         }
         _place += otherBuffer;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(ArrayView<float> place, int quadruple, in Float4 value)
+    private readonly void Store(ArrayView<float> place, int further, in Float4 value)
     {
-        int stride = TTile.Side + 4;
+        int stride = _side + 4;
         if (TLayout.SummedIsContiguous)
         {
-            place[quadruple * Apart] = value.X;
-            place[(quadruple * Apart) + stride] = value.Y;
-            place[(quadruple * Apart) + (2 * stride)] = value.Z;
-            place[(quadruple * Apart) + (3 * stride)] = value.W;
+            place[further] = value.X;
+            place[further + stride] = value.Y;
+            place[further + (2 * stride)] = value.Z;
+            place[further + (3 * stride)] = value.W;
         }
         else
         {
-            Float4.Wide(place, quadruple * Apart * stride)[0] = value;
+            Float4.Wide(place, further * stride)[0] = value;
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Cursor At(int stride, int firstKept, int kept, int summed, int end, int quadruple)
+    private static Cursor At(int stride, int firstKept, int kept, int summed, int end, int further)
     {
         if (TLayout.SummedIsContiguous)
-            firstKept += quadruple * Apart;
+            firstKept += further;
         else
-            summed += quadruple * Apart;
+            summed += further;
         long offset = TLayout.SummedIsContiguous ? ((long)firstKept * stride) + summed : ((long)summed * stride) + firstKept;
         return new(offset, firstKept < kept ? end - summed : 0, kept - firstKept);
     }
@@ -414,12 +447,16 @@ internal struct Sums
     public RowOfSums Row6;
     public RowOfSums Row7;
 
-    /// <summary>Adds the outer product of column <paramref name="k"/> of a and row k of b.</summary>
+    /// <summary>Adds the outer product of a column of a and a row of b.</summary>
+    /// <param name="a">The thread's rows of a.</param>
+    /// <param name="b">The thread's columns of b.</param>
+    /// <param name="column">Where the column starts in a, in quadruples.</param>
+    /// <param name="row">Where the row starts in b.</param>
+    /// <param name="across">From the thread's left columns to its right ones.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Add(ArrayView<Float4> a, ArrayView<Float4> b, int k, int stride, int across)
+    public void Add(ArrayView<Float4> a, ArrayView<Float4> b, int column, int row, int across)
     {
-        Float4 upper = a[k * stride], lower = a[(k * stride) + 4];
-        Float4 left = b[k * stride], right = b[(k * stride) + across];
+        Float4 upper = a[column], lower = a[column + 4], left = b[row], right = b[row + across];
         Row0.Add(upper.X, left, right);
         Row1.Add(upper.Y, left, right);
         Row2.Add(upper.Z, left, right);
