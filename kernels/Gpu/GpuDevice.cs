@@ -78,8 +78,11 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>Threads of a group, a power of two, 256 at most.</summary>
     public int GroupSize { get; }
 
+    /// <summary>As many groups as this run at the same time at least; 1 on a device that is not there.</summary>
+    public int Multiprocessors => Math.Max(1, _accelerator?.NumMultiprocessors ?? 1);
+
     /// <summary>Groups enough to fill the device a few times over.</summary>
-    public int MaximumGroups => Math.Max(1, Accelerator.NumMultiprocessors) * 16;
+    public int MaximumGroups => Multiprocessors * 16;
 
     /// <summary>Bytes of device memory in use.</summary>
     public long AllocatedBytes { get; private set; }

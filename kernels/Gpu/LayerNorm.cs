@@ -48,7 +48,7 @@ internal sealed class LayerNorm
             return;
         int width = Width(size), rowsPerGroup = _device.GroupSize / width;
         int stretches = Math.Min(
-            (rows + rowsPerGroup - 1) / rowsPerGroup, StretchesPerMultiprocessor * _device.Accelerator.NumMultiprocessors);
+            (rows + rowsPerGroup - 1) / rowsPerGroup, StretchesPerMultiprocessor * _device.Multiprocessors);
         var sums = _device.Workspace(2L * stretches * size);
         _backward.Launch(stretches, new(dy, x, gain, statistics, new DropoutKey(dropout), dSum, dInput, sums, rows, size, width));
         _addStretches.Launch((size + ColumnsPerGroup - 1) / ColumnsPerGroup, new(sums, dGain, dBias, stretches, size));

@@ -154,7 +154,7 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
 
     public TiledProduct(GpuDevice device)
     {
-        _wanted = Math.Max(8, 4 * device.Accelerator.NumMultiprocessors);
+        _wanted = Math.Max(8, 4 * device.Multiprocessors);
         _small = device.GroupSize >= 64 ? Variant.Of<SmallTile>(device) : Variant.Of<TinyTile>(device);
         _large = device.GroupSize >= 128 ? Variant.Of<LargeTile>(device) : null;
     }
