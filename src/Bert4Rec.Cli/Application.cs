@@ -22,6 +22,7 @@ internal static class Application
             TrainCommand.Create(terminal),
             EvaluateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
+            CleanCommand.Create(terminal),
             SynthesizeCommand.Create(terminal),
             DevicesCommand.Create(terminal),
             new HelpOption(),
