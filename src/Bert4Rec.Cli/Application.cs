@@ -23,6 +23,7 @@ internal static class Application
             EvaluateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
             CleanCommand.Create(terminal),
+            ConvertCommand.Create(terminal),
             SynthesizeCommand.Create(terminal),
             DevicesCommand.Create(terminal),
             new HelpOption(),

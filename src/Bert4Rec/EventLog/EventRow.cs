@@ -92,6 +92,13 @@ internal static class EventValues
         string shortest = value.ToString("R", CultureInfo.InvariantCulture).Replace("E", "e", StringComparison.Ordinal);
         if (Math.Abs(value) is >= 1e15 and < 1e16)
             shortest = decimal.Parse(shortest, NumberStyles.Float, CultureInfo.InvariantCulture).ToString(CultureInfo.InvariantCulture);
+        if (Math.Abs(value) >= 1e16 && !shortest.Contains('e'))
+        {
+            int sign = shortest[0] == '-' ? 1 : 0;
+            string digits = shortest[sign..].TrimEnd('0');
+            string rest = digits.Length > 1 ? $".{digits[1..]}" : "";
+            shortest = $"{shortest[..sign]}{digits[0]}{rest}e+{shortest.Length - sign - 1}";
+        }
         if (!shortest.Contains('.') && !shortest.Contains('e'))
             shortest += ".0";
         return Encoding.ASCII.GetBytes(shortest, to);
@@ -114,7 +121,8 @@ internal static class EventValues
     private static bool IsPlainDecimal(ReadOnlySpan<byte> text, out int point)
     {
         point = text.IndexOf((byte)'.');
-        if (text.Length is 0 or > 15 || point == 0 || point == text.Length - 1 || (text[0] == '0' && text.Length > 1 && point != 1))
+        // Below 0.0001 the shortest text has an exponent.
+        if (text.Length is 0 or > 15 || text.StartsWith("0.0000"u8) || point == 0 || point == text.Length - 1 || (text[0] == '0' && text.Length > 1 && point != 1))
             return false;
         return !text[..(point < 0 ? text.Length : point)].ContainsAnyExceptInRange((byte)'0', (byte)'9')
             && (point < 0 || !text[(point + 1)..].ContainsAnyExceptInRange((byte)'0', (byte)'9'));
