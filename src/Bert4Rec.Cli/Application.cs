@@ -22,6 +22,7 @@ internal static class Application
             TrainCommand.Create(terminal),
             EvaluateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
+            AnalyzeCommand.Create(terminal),
             CleanCommand.Create(terminal),
             ConvertCommand.Create(terminal),
             SynthesizeCommand.Create(terminal),

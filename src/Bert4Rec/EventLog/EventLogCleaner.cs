@@ -72,11 +72,12 @@ public static class EventLogCleaner
         return account!;
     }
 
-    /// <summary>Cleans logs into a stream; sorting uses files named after <paramref name="output"/> where memory is not enough.</summary>
+    /// <summary>Cleans logs into a stream; sorting uses files named after <paramref name="output"/> where memory is not enough,
+    /// and memory only where there is no such name.</summary>
     internal static CleanAccount Clean(
         IReadOnlyList<string> inputs,
         Stream stream,
-        string output,
+        string? output,
         CleanOptions options,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellationToken)
@@ -117,7 +118,7 @@ public static class EventLogCleaner
                     kept++;
                 }
                 if (++sorted % (1 << 16) == 0)
-                    progress?.Report(new($"writing {Path.GetFileName(output)}", sorted, sorter.Count, "rows"));
+                    progress?.Report(new($"writing {Path.GetFileName(output) ?? "checksum"}", sorted, sorter.Count, "rows"));
             },
             cancellationToken);
 
@@ -127,7 +128,7 @@ public static class EventLogCleaner
         for (int column = 0; column < nulls.Length; column++)
             Drop($"no {EventColumns.Names[column]}", nulls[column]);
         Drop("duplicate", sorted - kept);
-        return new CleanAccount(output, read.Rows, kept, dropped, read, sorter.Runs, writer.Finish());
+        return new CleanAccount(output ?? "", read.Rows, kept, dropped, read, sorter.Runs, writer.Finish());
 
         void Drop(string reason, long rows)
         {

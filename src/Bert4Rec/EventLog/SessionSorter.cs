@@ -22,7 +22,7 @@ internal sealed class SessionSorter : IDisposable
 
     private static readonly int _headerSize = Marshal.SizeOf<RecordHeader>();
 
-    private readonly string _path;
+    private readonly string? _path;
     private readonly long _memoryBudget;
     private readonly List<byte[]> _chunks = [];
     private readonly List<string> _runs = [];
@@ -31,12 +31,14 @@ internal sealed class SessionSorter : IDisposable
     private int _chunk;
     private int _used;
 
-    /// <param name="path">The output; runs take its name with a suffix.</param>
+    /// <param name="path">The output; runs take its name with a suffix. Null sorts in memory, whatever the budget.</param>
     /// <param name="memoryBudget">Bytes to hold before a run is written.</param>
-    public SessionSorter(string path, long memoryBudget)
+    public SessionSorter(string? path, long memoryBudget)
     {
         _path = path;
-        _memoryBudget = memoryBudget;
+        _memoryBudget = path is null ? long.MaxValue : memoryBudget;
+        if (path is null)
+            return;
         // A killed run may have left more of them than this one writes.
         string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         if (Directory.Exists(folder))
