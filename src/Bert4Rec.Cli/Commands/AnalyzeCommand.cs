@@ -61,8 +61,10 @@ internal static class AnalyzeCommand
                 table.AddRow(row.Select(cell => new Text(cell)));
             Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
         }
-        EventLogOptions.WriteAccount(
-            terminal, analysis.Read!.Rows, analysis.RawRows, analysis.BadRows > 0 ? new Dictionary<string, long> { ["unreadable"] = analysis.BadRows } : []);
+        var dropped = new Dictionary<string, long>();
+        if (analysis.BadRows > 0)
+            dropped["unreadable"] = analysis.BadRows;
+        EventLogOptions.WriteAccount(terminal, analysis.Read!.Rows, analysis.RawRows, dropped);
         if (analysis.Approximate.Count > 0)
             terminal.Out.WriteLine($"estimates, because the log is large: {string.Join(", ", analysis.Approximate)}");
     }

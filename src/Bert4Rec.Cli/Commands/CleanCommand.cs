@@ -93,7 +93,8 @@ internal static class CleanCommand
                 return Application.Success;
             }
             EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
-            terminal.Out.WriteLine($"cleaned file: {account.Output}; try: bert4rec convert {Terminal.Quote(account.Output)} --output DIR --name NAME");
+            terminal.Out.WriteLine(
+                $"cleaned file: {account.Output}; try: bert4rec convert {Terminal.Quote(account.Output)} --output DIR --name NAME");
             return Application.Success;
         });
         return command;

@@ -90,7 +90,8 @@ internal static class ConvertCommand
             }
             EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
             string owners = options.GroupBy == HistoryOwner.User ? "users" : "sessions";
-            terminal.Out.WriteLine($"{account.Files[0]}: {account.Histories:N0} {owners}, {account.Items:N0} items, {account.RowsKept:N0} events");
+            terminal.Out.WriteLine(
+                $"{account.Files[0]}: {account.Histories:N0} {owners}, {account.Items:N0} items, {account.RowsKept:N0} events");
             terminal.Out.WriteLine(
                 $"try: bert4rec train --config configs/ecommerce.yaml --set data_path={Terminal.Quote(directory)} "
                 + $"--set dataset={Terminal.Quote(dataset)}");

@@ -44,8 +44,8 @@ public static class AnalysisPage
         if (analysis.Price is { } price)
         {
             yield return ("Price", ["count", "mean", "std", "min", "25%", "50%", "75%", "max"], [[
-                Whole((long)price.Count), Number(price.Mean), Number(price.Std), Number(price.Min), Number(price.Quarter), Number(price.Median),
-                Number(price.ThreeQuarters), Number(price.Max)]]);
+                Whole((long)price.Count), Number(price.Mean), Number(price.Std), Number(price.Min), Number(price.Quarter),
+                Number(price.Median), Number(price.ThreeQuarters), Number(price.Max)]]);
         }
         yield return ("Events by day", ["day", "events", "purchases"], analysis.RowsByDay.Select(day => new[]
         {
@@ -65,10 +65,8 @@ public static class AnalysisPage
         yield return ("Purchases", ["", "share"], [
             ["of an item purchased before by the same user", Percent(analysis.RepeatPurchaseShare)],
             ["of the most purchased tenth of the items", Percent(analysis.TopTenthShare)]]);
-        yield return ("Left with at least k purchases a user and an item", ["k", "users", "items", "purchases"], analysis.Cores.Select(core => new[]
-        {
-            Whole(core.K), Whole(core.Users), Whole(core.Items), Whole(core.Purchases),
-        }));
+        yield return ("Left with k purchases a user and an item or more", ["k", "users", "items", "purchases"], analysis.Cores.Select(
+            core => new[] { Whole(core.K), Whole(core.Users), Whole(core.Items), Whole(core.Purchases) }));
 
         static IEnumerable<string[]> Averages(IReadOnlyDictionary<string, double> averages) =>
             averages.Select(average => new[] { average.Key, average.Value.ToString("N1", CultureInfo.InvariantCulture) });
@@ -82,7 +80,7 @@ public static class AnalysisPage
             .Append("<meta name=\"viewport\" content=\"width=device-width\"><style>").Append(Style).Append("</style></head><body>\n")
             .Append("<h1>Event log</h1>\n");
         if (analysis.Approximate.Count > 0)
-            page.Append("<p>Estimates, because the log is large: ").Append(Escape(string.Join(", ", analysis.Approximate))).Append("</p>\n");
+            page.Append(Escape($"Estimates, because the log is large: {string.Join(", ", analysis.Approximate)}")).Append('\n');
         page.Append("<main>\n");
         Chart("Events by day", Bars(analysis.RowsByDay.Select(day => (day.Key[5..], (double)day.Value))));
         Chart("Average events by hour (UTC)", Bars(analysis.AverageByHour.Select(hour => (hour.Key, hour.Value))));

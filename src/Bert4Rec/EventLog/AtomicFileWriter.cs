@@ -18,7 +18,7 @@ public enum HistoryOwner
 /// <summary>How a cleaned log becomes atomic files.</summary>
 public sealed record ConvertOptions : ReadOptions
 {
-    /// <summary>With <see cref="HistoryOwner.Session"/> the sessions take the users' place: user_id is the session in .inter and .user.</summary>
+    /// <summary>With <see cref="HistoryOwner.Session"/> sessions take the users' place: user_id is the session.</summary>
     public HistoryOwner GroupBy { get; init; } = HistoryOwner.User;
 
     /// <summary>Histories with fewer events are left out.</summary>
@@ -115,7 +115,11 @@ public static class AtomicFileWriter
     private static UInt128 Hash(ReadOnlySpan<byte> value) => XxHash128.HashToUInt128(value);
 
     private static ReadAccount ReadRows(
-        string cleaned, ConvertOptions options, RowConsumer consume, IProgress<ProgressUpdate>? progress, CancellationToken cancellationToken)
+        string cleaned,
+        ConvertOptions options,
+        RowConsumer consume,
+        IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellationToken)
     {
         var blocks = new ConcurrentBag<RowBlock>();
         return EventLogReader.Read(
@@ -193,7 +197,8 @@ public static class AtomicFileWriter
             if (!Utf8.IsValid(value))
                 return $"{column.Name()} is not UTF-8: {EventValues.Show(value)}";
             if (column is EventColumn.EventTime or EventColumn.EventType or EventColumn.Price && !value.IsEmpty
-                && (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) || !double.IsFinite(number)))
+                && (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
+                    || !double.IsFinite(number)))
             {
                 return $"{column.Name()} must be a number, not {EventValues.Show(value)}; give a file that 'bert4rec clean' wrote";
             }

@@ -3,7 +3,7 @@ using System.Numerics;
 namespace Bert4Rec.EventLog;
 
 /// <summary>
-/// Counts distinct 64-bit hashes and the repeats among them: exact up to a number of entries, and beyond it from a sample. The sample is every
+/// Counts distinct 64-bit hashes and the repeats among them: exact up to a number of entries, and beyond it from a sample, every
 /// hash whose last L bits are zero, a share of 2^-L chosen by the hash alone (Wegman's adaptive sampling, in Flajolet 1990), so that its
 /// standard error is about 1.2 / sqrt(entries): 0.05% at six million.
 /// </summary>

@@ -20,7 +20,7 @@ public sealed record AnalyzeOptions : ReadOptions
     public long ChecksumBytes { get; init; } = 256L << 20;
 }
 
-/// <summary>Count, mean, sample standard deviation, extremes and quartiles (linear between two values) of a column, missing values left out.</summary>
+/// <summary>Count, mean, sample standard deviation, extremes and quartiles (linear between two values), missing values left out.</summary>
 public sealed record NumberSummary(
     double Count,
     double Mean,
@@ -275,7 +275,9 @@ public static class EventLogAnalysis
                 approximate.AddRange(["price.mean", "price.std", "price.25%", "price.50%", "price.75%"]);
 
             var days = _hours.GroupBy(hour => (int)Math.Floor(hour.Key / (double)HoursPerDay)).OrderBy(day => day.Key)
-                .ToDictionary(day => day.Key, day => (Rows: day.Sum(hour => hour.Value.Rows), Purchases: day.Sum(hour => hour.Value.Purchases)));
+                .ToDictionary(
+                    day => day.Key,
+                    day => (Rows: day.Sum(hour => hour.Value.Rows), Purchases: day.Sum(hour => hour.Value.Purchases)));
             var byHour = _hours.GroupBy(hour => (int)(((hour.Key % HoursPerDay) + HoursPerDay) % HoursPerDay)).OrderBy(hour => hour.Key)
                 .ToDictionary(hour => Text(hour.Key), hour => hour.Sum(value => value.Value.Rows));
             var byWeekday = days.GroupBy(day => Date(day.Key).DayOfWeek).OrderBy(day => ((int)day.Key + 6) % 7)

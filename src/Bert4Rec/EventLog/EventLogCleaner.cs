@@ -12,7 +12,7 @@ public sealed record CleanOptions : ReadOptions
     /// <summary>The events to keep; the experiment's are purchases.</summary>
     public EventTypes Events { get; init; } = EventTypes.Purchase;
 
-    /// <summary>Columns that may be empty; a row with any other value missing is dropped. See <see cref="EventLogCleaner.Required"/>.</summary>
+    /// <summary>Columns that may be empty; a row that lacks another is dropped. See <see cref="EventLogCleaner.Required"/>.</summary>
     public IReadOnlySet<EventColumn> KeepNulls { get; init; } = new HashSet<EventColumn>();
 
     /// <summary>Bytes of rows to hold in memory while sorting; more goes through the disk, beside the output.</summary>
@@ -24,7 +24,7 @@ public sealed record CleanOptions : ReadOptions
 /// <param name="RowsRead">Rows of the logs.</param>
 /// <param name="RowsKept">Rows of the cleaned file.</param>
 /// <param name="Dropped">
-/// Rows dropped by reason, in the order of the checks: "unreadable", "other event type", "no COLUMN", "duplicate". An event that is not wanted
+/// Rows dropped by reason, in the order of the checks: "unreadable", "other event type", "no COLUMN", "duplicate". An unwanted event
 /// is not looked at further, so a view without a brand counts as another event type where purchases are kept.
 /// </param>
 /// <param name="Read">What the reader saw, the first unreadable rows among it.</param>
@@ -40,7 +40,7 @@ public sealed record CleanAccount(
     string Sha256);
 
 /// <summary>
-/// Cleans an event log as the experiment did: rows with a missing value go, times become Unix seconds ("1569888608.0"), event types numbers,
+/// Cleans an event log as the experiment did: rows with a missing value go, times become Unix seconds ("1569888608.0"), types numbers,
 /// the dots of category codes spaces, prices the shortest text of their double; then rows are sorted by (user_session, event_time), stable,
 /// and exact duplicates go but for the first. The order of these steps does not show in the result, so unwanted events go first.
 /// </summary>

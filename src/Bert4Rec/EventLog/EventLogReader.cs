@@ -9,8 +9,8 @@ namespace Bert4Rec.EventLog;
 public delegate string? RowAction<in TBlock>(EventRow row, TBlock block);
 
 /// <summary>
-/// Streams the rows of event logs (CSV, plain or gzip). One thread reads blocks of whole lines, several parse them, and the results come back
-/// in the order of the file; a bounded queue between them keeps memory the same for a log of any size. A line is a row: a quoted value cannot
+/// Streams the rows of event logs (CSV, plain or gzip). One thread reads blocks of whole lines, several parse them, the results come back
+/// in the order of the file; a bounded queue keeps memory the same for a log of any size. A line is a row: a quoted value cannot
 /// hold a line break, so that one quote too many spoils its own row and no other.
 /// </summary>
 public static class EventLogReader
@@ -167,8 +167,8 @@ public static class EventLogReader
         throw InputException.At(
             first.File,
             first.Line,
-            $"{first.Reason}; {counted:N0} of {account.Rows:N0} rows ({100.0 * counted / account.Rows:0.##}%) cannot be read, more than the "
-            + $"{100 * share:0.####}% of --max-bad-rows");
+            $"{first.Reason}; {counted:N0} of {account.Rows:N0} rows ({100.0 * counted / account.Rows:0.##}%) cannot be read, more than "
+            + $"the {100 * share:0.####}% of --max-bad-rows");
     }
 
     private static IEnumerable<Block> ReadBlocks(IReadOnlyList<string> files, ConcurrentBag<byte[]> buffers)
@@ -286,8 +286,9 @@ public static class EventLogReader
                 parsed.Rows++;
                 string? reason = Explain(malformed);
                 malformed = null;
-                if (reason is null && csv.FieldCount != header.FieldCount)
-                    reason = $"{csv.FieldCount} {(csv.FieldCount == 1 ? "value" : "values")} where the header has {header.FieldCount} columns";
+                int values = csv.FieldCount;
+                if (reason is null && values != header.FieldCount)
+                    reason = $"{values} {(values == 1 ? "value" : "values")} where the header has {header.FieldCount} columns";
                 reason ??= readRow(new EventRow(csv, header.Columns), result);
                 lastIsBad = reason is not null;
                 if (reason is null)

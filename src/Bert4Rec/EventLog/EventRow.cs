@@ -33,7 +33,7 @@ internal static class EventValues
         }.Select(Encoding.UTF8.GetBytes),
     ];
 
-    /// <summary>Whether a value is missing: empty, or one of the words that pandas' read_csv, which the experiment used, takes for it.</summary>
+    /// <summary>Whether a value is missing: empty, or one of the words that pandas' read_csv, as in the experiment, takes for it.</summary>
     public static bool IsNull(ReadOnlySpan<byte> value)
     {
         if (value.IsEmpty)
@@ -59,7 +59,8 @@ internal static class EventValues
         int year = (Digits(text, 0) * 100) + Digits(text, 2);
         int month = Digits(text, 5), day = Digits(text, 8), hour = Digits(text, 11), minute = Digits(text, 14), second = Digits(text, 17);
         if ((year | month | day | hour | minute | second) < 0 || Digits(text, 0) < 0 || Digits(text, 2) < 0
-            || year < 1 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month) || hour > 23 || minute > 59 || second > 59)
+            || year < 1 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
+            || hour > 23 || minute > 59 || second > 59)
         {
             return false;
         }
@@ -122,7 +123,8 @@ internal static class EventValues
     {
         point = text.IndexOf((byte)'.');
         // Below 0.0001 the shortest text has an exponent.
-        if (text.Length is 0 or > 15 || text.StartsWith("0.0000"u8) || point == 0 || point == text.Length - 1 || (text[0] == '0' && text.Length > 1 && point != 1))
+        if (text.Length is 0 or > 15 || text.StartsWith("0.0000"u8) || point == 0 || point == text.Length - 1
+            || (text[0] == '0' && text.Length > 1 && point != 1))
             return false;
         return !text[..(point < 0 ? text.Length : point)].ContainsAnyExceptInRange((byte)'0', (byte)'9')
             && (point < 0 || !text[(point + 1)..].ContainsAnyExceptInRange((byte)'0', (byte)'9'));

@@ -34,7 +34,7 @@ public sealed class EventLogAnalysisTests : IDisposable
             SmallLog.Row(product: "2", user: "1", time: "2019-10-02 05:00:00 UTC", price: "3"),
             SmallLog.Row(product: "1", user: "2", time: "2019-10-02 05:30:00 UTC", price: "4"),
             SmallLog.Row(product: "2", user: "2", time: "2019-10-03 00:00:00 UTC", price: ""),
-            SmallLog.Row(product: "3", user: "x", type: "view", brand: "")));
+            SmallLog.Row(product: "3", user: "x", type: "view", brand: "", price: "1")));
 
         LogAnalysis analysis = EventLogAnalysis.Analyze([log], new AnalyzeOptions());
 
@@ -59,7 +59,8 @@ public sealed class EventLogAnalysisTests : IDisposable
     public void Beyond_the_limits_figures_are_estimates_and_say_so()
     {
         var random = new Random(1);
-        string[] rows = [.. Enumerable.Range(0, 20_000).Select(i => SmallLog.Row(user: $"{i % 10_000}", price: $"{random.Next(1, 100_000)}"))];
+        string[] rows =
+            [.. Enumerable.Range(0, 20_000).Select(i => SmallLog.Row(user: $"{i % 10_000}", price: $"{random.Next(1, 100_000)}"))];
         string log = _folder.Write("a.csv", SmallLog.Text([.. rows, .. rows[..5000]]));
 
         LogAnalysis exact = EventLogAnalysis.Analyze([log], new AnalyzeOptions());

@@ -61,7 +61,8 @@ public sealed class EventLogCleanerTests : IDisposable
     public void Columns_that_may_be_empty_stay_empty_and_rows_without_a_session_come_last()
     {
         string log = SmallLog.Text(
-            SmallLog.Row(session: "", brand: "NULL"), SmallLog.Row(session: "z", category: ""), SmallLog.Row(session: "", user: "9", brand: ""),
+            SmallLog.Row(session: "", brand: "NULL"), SmallLog.Row(session: "z", category: ""),
+            SmallLog.Row(session: "", user: "9", brand: ""),
             SmallLog.Row(session: "", brand: ""), SmallLog.Row(price: "nan"));
         var keep = new HashSet<EventColumn> { EventColumn.Brand, EventColumn.CategoryCode, EventColumn.UserSession };
 
@@ -127,7 +128,7 @@ public sealed class EventLogCleanerTests : IDisposable
     }
 
     [Theory]
-    [InlineData("event_time", "2019-13-01 00:00:00 UTC", "event_time must look like 2019-10-01 00:00:00 UTC, not '2019-13-01 00:00:00 UTC'")]
+    [InlineData("event_time", "2019-13-01 00:00:00 UTC", "event_time must look like 2019-10-01 00:00:00 UTC, not '2019-13-")]
     [InlineData("event_time", "2019-02-29 00:00:00 UTC", "event_time must look like")]
     [InlineData("event_time", "yesterday", "event_time must look like")]
     [InlineData("event_type", "wish", "event_type must be one of view, remove_from_cart, cart, purchase, not 'wish'")]
