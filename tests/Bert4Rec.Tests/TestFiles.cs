@@ -21,6 +21,14 @@ internal static class TestFiles
             .FirstOrDefault(Path.Exists);
     }
 
+    /// <summary>A file of $BERT4REC_FIXTURES or ../shared/fixtures, or null where it is not there: skip the test then.</summary>
+    public static string? SharedFixture(string name)
+    {
+        string?[] folders = [Environment.GetEnvironmentVariable("BERT4REC_FIXTURES"), Path.Combine(RepositoryRoot, "..", "shared", "fixtures")];
+        return folders.Where(folder => !string.IsNullOrEmpty(folder)).Select(folder => Path.GetFullPath(Path.Combine(folder!, name)))
+            .FirstOrDefault(File.Exists);
+    }
+
     private static string FindRoot()
     {
         string? folder = AppContext.BaseDirectory;

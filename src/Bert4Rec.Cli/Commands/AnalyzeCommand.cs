@@ -1,0 +1,71 @@
+using System.CommandLine;
+using System.Globalization;
+using Bert4Rec.EventLog;
+using Bert4Rec.Serialization;
+using Spectre.Console;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>analyze</c>: what a shop's event log holds, and whether a sequence model has a chance on it.</summary>
+internal static class AnalyzeCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        Argument<string[]> inputs = EventLogOptions.Inputs();
+        var html = new Option<string?>("--html") { Description = "Also write a page with charts; it needs no network.", HelpName = "FILE" };
+        Option<double> maxBadRows = EventLogOptions.MaxBadRows();
+        Option<int> threads = CommonOptions.Threads();
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("analyze", "Analyses a shop's event log.") { inputs, html, maxBadRows, threads, json };
+        command.SetAction(parsed =>
+        {
+            var options = new AnalyzeOptions { MaxBadRows = parsed.GetValue(maxBadRows), Threads = parsed.GetValue(threads) };
+            var progress = new ProgressReporter(terminal);
+            using var interruption = new Interruption(terminal);
+            LogAnalysis analysis;
+            try
+            {
+                analysis = EventLogAnalysis.Analyze(parsed.GetRequiredValue(inputs), options, progress, interruption.Token);
+            }
+            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
+            {
+                return interruption.ExitCode;
+            }
+            finally
+            {
+                progress.Clear();
+            }
+            EventLogOptions.WarnOfBadRows(terminal, analysis.Read!);
+            if (parsed.GetValue(html) is string page)
+                OutputFile.WriteText(page, AnalysisPage.Render(analysis));
+            if (parsed.GetValue(json))
+            {
+                Report.WriteJson(terminal.Out, analysis);
+                return Application.Success;
+            }
+            Write(terminal, analysis);
+            return Application.Success;
+        });
+        return command;
+    }
+
+    private static void Write(Terminal terminal, LogAnalysis analysis)
+    {
+        foreach ((string title, string[] header, IEnumerable<string[]> rows) in AnalysisPage.Tables(analysis))
+        {
+            terminal.Out.WriteLine(title);
+            var table = new Table { Border = TableBorder.Simple };
+            foreach ((int i, string name) in header.Index())
+                table.AddColumn(i == 0 ? new TableColumn(new Text(name)) : new TableColumn(new Text(name)).RightAligned());
+            foreach (string[] row in rows)
+                table.AddRow(row.Select(cell => new Text(cell)));
+            Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+        }
+        var dropped = new Dictionary<string, long>();
+        if (analysis.BadRows > 0)
+            dropped["unreadable"] = analysis.BadRows;
+        EventLogOptions.WriteAccount(terminal, analysis.Read!.Rows, analysis.RawRows, dropped);
+        if (analysis.Approximate.Count > 0)
+            terminal.Out.WriteLine($"estimates, because the log is large: {string.Join(", ", analysis.Approximate)}");
+    }
+}

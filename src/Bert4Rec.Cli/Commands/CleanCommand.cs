@@ -1,0 +1,105 @@
+using System.CommandLine;
+using Bert4Rec.EventLog;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>clean</c>: a shop's event log, as the experiment cleaned it.</summary>
+internal static class CleanCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        Argument<string[]> inputs = EventLogOptions.Inputs();
+        var output = new Option<string>("--output", "-o")
+        {
+            Description = "The cleaned CSV file.",
+            HelpName = "FILE",
+            Required = true,
+        };
+        var events = new Option<EventTypes>("--events")
+        {
+            Description = $"Events to keep: all, or some of {string.Join(",", EventTypeNames.Names)}.",
+            HelpName = "purchase|cart,purchase|all",
+            DefaultValueFactory = _ => EventTypes.Purchase,
+            CustomParser = argument =>
+            {
+                string text = argument.Tokens[0].Value;
+                if (!EventTypeNames.TryParse(text, out EventTypes types))
+                    argument.AddError($"--events must be all, or some of {string.Join(",", EventTypeNames.Names)}, not '{text}'.");
+                return types;
+            },
+        };
+        var keepNulls = new Option<EventColumn[]>("--keep-nulls")
+        {
+            Description = "Columns that may be empty: a row without them is kept.",
+            HelpName = "COLUMN,...",
+            DefaultValueFactory = _ => [],
+            CustomParser = argument =>
+            {
+                var columns = new List<EventColumn>();
+                foreach (string name in argument.Tokens.SelectMany(token => token.Value.Split(',')))
+                {
+                    if (EventColumns.TryParse(name, out EventColumn column) && !EventLogCleaner.Required.Contains(column))
+                        columns.Add(column);
+                    else
+                        argument.AddError($"'{name}' after --keep-nulls is not one of {string.Join(", ", Optional())}.");
+                }
+                return [.. columns];
+            },
+        };
+        Option<double> maxBadRows = EventLogOptions.MaxBadRows();
+        Option<int> threads = CommonOptions.Threads();
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("clean", "Cleans a shop's event log: missing values, types, order, duplicates.")
+        {
+            inputs, output, events, keepNulls, maxBadRows, threads, json,
+        };
+        command.SetAction(parsed =>
+        {
+            var options = new CleanOptions
+            {
+                Events = parsed.GetValue(events),
+                KeepNulls = parsed.GetRequiredValue(keepNulls).ToHashSet(),
+                MaxBadRows = parsed.GetValue(maxBadRows),
+                Threads = parsed.GetValue(threads),
+            };
+            var progress = new ProgressReporter(terminal);
+            using var interruption = new Interruption(terminal);
+            CleanAccount account;
+            try
+            {
+                account = EventLogCleaner.Clean(
+                    parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(output), options, progress, interruption.Token);
+            }
+            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
+            {
+                return interruption.ExitCode;
+            }
+            finally
+            {
+                progress.Clear();
+            }
+            EventLogOptions.WarnOfBadRows(terminal, account.Read);
+            if (parsed.GetValue(json))
+            {
+                Report.WriteJson(terminal.Out, new
+                {
+                    account.Output,
+                    account.RowsRead,
+                    account.RowsKept,
+                    account.Dropped,
+                    BadRows = account.Read.Examples,
+                    account.Sha256,
+                });
+                return Application.Success;
+            }
+            EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+            terminal.Out.WriteLine(
+                $"cleaned file: {account.Output}; try: bert4rec convert {Terminal.Quote(account.Output)} --output DIR --name NAME");
+            return Application.Success;
+        });
+        return command;
+    }
+
+    private static IEnumerable<string> Optional() =>
+        Enum.GetValues<EventColumn>().Where(column => !EventLogCleaner.Required.Contains(column)).Select(EventColumns.Name);
+}

@@ -1,0 +1,110 @@
+using System.CommandLine;
+using Bert4Rec.EventLog;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>convert</c>: a cleaned log as RecBole's atomic files.</summary>
+internal static class ConvertCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        var cleaned = new Argument<string>("CLEANED") { Description = "The file that clean wrote." };
+        var output = new Option<string>("--output", "-o")
+        {
+            Description = "Folder for the files.",
+            HelpName = "DIR",
+            Required = true,
+        };
+        var name = new Option<string>("--name")
+        {
+            Description = "Name of the dataset: its files are NAME.inter and so on.",
+            HelpName = "NAME",
+            Required = true,
+        };
+        name.AcceptLegalFileNamesOnly();
+        var groupBy = new Option<string>("--group-by")
+        {
+            Description = "Whose events make one history; a session then takes the user's place in user_id.",
+            HelpName = "user|session",
+            DefaultValueFactory = _ => "user",
+        };
+        groupBy.AcceptOnlyFromAmong("user", "session");
+        var defaults = new ConvertOptions();
+        Option<int> minLength = Length("--min-length", "Leaves out histories with fewer events.", defaults.MinLength);
+        Option<int> maxLength = Length("--max-length", "Leaves out histories with more events.", defaults.MaxLength);
+        Option<double> maxBadRows = EventLogOptions.MaxBadRows();
+        Option<int> threads = CommonOptions.Threads();
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("convert", "Writes a cleaned log as atomic files.")
+        {
+            cleaned, output, name, groupBy, minLength, maxLength, maxBadRows, threads, json,
+        };
+        command.Validators.Add(result =>
+        {
+            if (result.GetValue(minLength) > result.GetValue(maxLength))
+                result.AddError("--min-length is greater than --max-length: no history would be left.");
+        });
+        command.SetAction(parsed =>
+        {
+            string directory = parsed.GetRequiredValue(output);
+            string dataset = parsed.GetRequiredValue(name);
+            var options = new ConvertOptions
+            {
+                GroupBy = parsed.GetValue(groupBy) == "session" ? HistoryOwner.Session : HistoryOwner.User,
+                MinLength = parsed.GetValue(minLength),
+                MaxLength = parsed.GetValue(maxLength),
+                MaxBadRows = parsed.GetValue(maxBadRows),
+                Threads = parsed.GetValue(threads),
+            };
+            var progress = new ProgressReporter(terminal);
+            using var interruption = new Interruption(terminal);
+            ConvertAccount account;
+            try
+            {
+                account = AtomicFileWriter.Convert(
+                    parsed.GetRequiredValue(cleaned), directory, dataset, options, progress, interruption.Token);
+            }
+            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
+            {
+                return interruption.ExitCode;
+            }
+            finally
+            {
+                progress.Clear();
+            }
+            EventLogOptions.WarnOfBadRows(terminal, account.Read);
+            if (parsed.GetValue(json))
+            {
+                Report.WriteJson(terminal.Out, new
+                {
+                    account.Files,
+                    account.RowsRead,
+                    account.RowsKept,
+                    account.Dropped,
+                    account.Histories,
+                    account.UserRows,
+                    account.Items,
+                    BadRows = account.Read.Examples,
+                });
+                return Application.Success;
+            }
+            EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+            string owners = options.GroupBy == HistoryOwner.User ? "users" : "sessions";
+            terminal.Out.WriteLine(
+                $"{account.Files[0]}: {account.Histories:N0} {owners}, {account.Items:N0} items, {account.RowsKept:N0} events");
+            terminal.Out.WriteLine(
+                $"try: bert4rec train --config configs/ecommerce.yaml --set data_path={Terminal.Quote(directory)} "
+                + $"--set dataset={Terminal.Quote(dataset)}");
+            return Application.Success;
+        });
+        return command;
+    }
+
+    private static Option<int> Length(string name, string description, int defaultValue) =>
+        CommonOptions.Whole(minimum: 1, new Option<int>(name)
+        {
+            Description = description,
+            HelpName = "N",
+            DefaultValueFactory = _ => defaultValue,
+        });
+}

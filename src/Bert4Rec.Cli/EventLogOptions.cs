@@ -1,0 +1,59 @@
+using System.CommandLine;
+using System.Globalization;
+using Bert4Rec.EventLog;
+using Spectre.Console;
+
+namespace Bert4Rec.Cli;
+
+/// <summary>What the commands on event logs share: their options, and the account they end with.</summary>
+internal static class EventLogOptions
+{
+    public static Argument<string[]> Inputs() => new("INPUT")
+    {
+        Description = "Event logs: .csv or .csv.gz files, or folders of them.",
+        Arity = ArgumentArity.OneOrMore,
+    };
+
+    public static Option<double> MaxBadRows() => new("--max-bad-rows")
+    {
+        Description = "The largest share of rows that may be unreadable: 0.1%, or 0.001.",
+        HelpName = "SHARE",
+        DefaultValueFactory = _ => new ReadOptions().MaxBadRows,
+        CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            bool percent = text.EndsWith('%');
+            if (double.TryParse(text.TrimEnd('%'), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
+                && (percent ? value / 100 : value) is >= 0 and <= 1)
+            {
+                return percent ? value / 100 : value;
+            }
+            argument.AddError($"--max-bad-rows must be a share like 0.1% or 0.001, not '{text}'.");
+            return 0;
+        },
+    };
+
+    /// <summary>Names the first unreadable rows, as warnings.</summary>
+    public static void WarnOfBadRows(Terminal terminal, ReadAccount read)
+    {
+        foreach (BadRow row in read.Examples)
+            terminal.Warn($"{row.File}:{row.Line}: {row.Reason}");
+        if (read.BadRows > read.Examples.Count)
+            terminal.Warn($"and {read.BadRows - read.Examples.Count:N0} more rows that cannot be read");
+    }
+
+    /// <summary>Rows read, kept, and dropped by reason.</summary>
+    public static void WriteAccount(Terminal terminal, long read, long kept, IReadOnlyDictionary<string, long> dropped)
+    {
+        var table = new Table { Border = TableBorder.None, ShowHeaders = false };
+        table.AddColumn("");
+        table.AddColumn(new TableColumn("").RightAligned());
+        Add("rows read", read);
+        Add("rows kept", kept);
+        foreach ((string reason, long rows) in dropped)
+            Add($"dropped: {reason}", rows);
+        Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+
+        void Add(string name, long rows) => table.AddRow(new Text(name), new Text(rows.ToString("N0", CultureInfo.InvariantCulture)));
+    }
+}

@@ -1,0 +1,371 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Unicode;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.EventLog;
+
+/// <summary>What cleaning keeps.</summary>
+public sealed record CleanOptions : ReadOptions
+{
+    /// <summary>The events to keep; the experiment's are purchases.</summary>
+    public EventTypes Events { get; init; } = EventTypes.Purchase;
+
+    /// <summary>Columns that may be empty; a row that lacks another is dropped. See <see cref="EventLogCleaner.Required"/>.</summary>
+    public IReadOnlySet<EventColumn> KeepNulls { get; init; } = new HashSet<EventColumn>();
+
+    /// <summary>Bytes of rows to hold in memory while sorting; more goes through the disk, beside the output.</summary>
+    public long SortMemory { get; init; } = 128L << 20;
+}
+
+/// <summary>What became of every row: <see cref="RowsRead"/> is <see cref="RowsKept"/> and all of <see cref="Dropped"/>.</summary>
+/// <param name="Output">The cleaned file.</param>
+/// <param name="RowsRead">Rows of the logs.</param>
+/// <param name="RowsKept">Rows of the cleaned file.</param>
+/// <param name="Dropped">
+/// Rows dropped by reason, in the order of the checks: "unreadable", "other event type", "no COLUMN", "duplicate". An unwanted event
+/// is not looked at further, so a view without a brand counts as another event type where purchases are kept.
+/// </param>
+/// <param name="Read">What the reader saw, the first unreadable rows among it.</param>
+/// <param name="RunsOnDisk">Sorted runs that went through the disk; 0 where memory was enough.</param>
+/// <param name="Sha256">Of the cleaned file, in lower case.</param>
+public sealed record CleanAccount(
+    string Output,
+    long RowsRead,
+    long RowsKept,
+    IReadOnlyDictionary<string, long> Dropped,
+    ReadAccount Read,
+    int RunsOnDisk,
+    string Sha256);
+
+/// <summary>
+/// Cleans an event log as the experiment did: rows with a missing value go, times become Unix seconds ("1569888608.0"), types numbers,
+/// the dots of category codes spaces, prices the shortest text of their double; then rows are sorted by (user_session, event_time), stable,
+/// and exact duplicates go but for the first. The order of these steps does not show in the result, so unwanted events go first.
+/// </summary>
+public static class EventLogCleaner
+{
+    /// <summary>Columns that every row needs, whatever <see cref="CleanOptions.KeepNulls"/> says: without them it is no event.</summary>
+    public static IReadOnlyList<EventColumn> Required { get; } =
+        [EventColumn.EventTime, EventColumn.EventType, EventColumn.ProductId, EventColumn.UserId];
+
+    /// <summary>Cleans logs into one file.</summary>
+    /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
+    /// <param name="output">The cleaned file, written or replaced whole.</param>
+    /// <param name="options">What to keep.</param>
+    /// <param name="progress">Told now and then.</param>
+    /// <param name="cancellationToken">Stops it; the output is left as it was.</param>
+    /// <exception cref="InputException">A log cannot be read, or the output is one of the inputs.</exception>
+    /// <exception cref="IOException">The output cannot be written.</exception>
+    public static CleanAccount Clean(
+        IReadOnlyList<string> inputs,
+        string output,
+        CleanOptions options,
+        IProgress<ProgressUpdate>? progress = null,
+        CancellationToken cancellationToken = default)
+    {
+        if (EventLogReader.ListFiles(inputs).Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
+            throw new InputException($"{output}: the output is one of the inputs; choose another name");
+        CleanAccount? account = null;
+        OutputFile.Write(output, stream => account = Clean(inputs, stream, output, options, progress, cancellationToken));
+        return account!;
+    }
+
+    /// <summary>Cleans logs into a stream; sorting uses files named after <paramref name="output"/> where memory is not enough,
+    /// and memory only where there is no such name.</summary>
+    internal static CleanAccount Clean(
+        IReadOnlyList<string> inputs,
+        Stream stream,
+        string? output,
+        CleanOptions options,
+        IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellationToken)
+    {
+        if (options.KeepNulls.Where(column => Required.Contains(column)).Select(EventColumns.Name).FirstOrDefault() is string required)
+            throw new InputException($"every event needs its {required}: it cannot be kept empty");
+        var blocks = new ConcurrentBag<CleanBlock>();
+        using var sorter = new SessionSorter(output, options.SortMemory);
+        var nulls = new long[EventColumns.Count];
+        long otherEvents = 0;
+        ReadAccount read = EventLogReader.Read(
+            inputs,
+            options,
+            () => blocks.TryTake(out CleanBlock? block) ? block : new CleanBlock(options),
+            (row, block) => block.Add(row),
+            block =>
+            {
+                sorter.AddAll(block.Records);
+                for (int column = 0; column < nulls.Length; column++)
+                    nulls[column] += block.Nulls[column];
+                otherEvents += block.OtherEvents;
+                block.Clear();
+                blocks.Add(block);
+            },
+            progress,
+            cancellationToken);
+
+        long sorted = 0, kept = 0;
+        var unique = new DuplicateFilter();
+        using var writer = new HashedWriter(stream);
+        writer.Write(Encoding.UTF8.GetBytes(string.Join(',', EventColumns.Names) + "\n"));
+        sorter.Drain(
+            (in RecordHeader header, ReadOnlySpan<byte> content) =>
+            {
+                if (unique.IsNew(header, content))
+                {
+                    writer.Write(content[..header.LineLength]);
+                    kept++;
+                }
+                if (++sorted % (1 << 16) == 0)
+                    progress?.Report(new($"writing {Path.GetFileName(output) ?? "checksum"}", sorted, sorter.Count, "rows"));
+            },
+            cancellationToken);
+
+        var dropped = new Dictionary<string, long>();
+        Drop("unreadable", read.BadRows);
+        Drop("other event type", otherEvents);
+        for (int column = 0; column < nulls.Length; column++)
+            Drop($"no {EventColumns.Names[column]}", nulls[column]);
+        Drop("duplicate", sorted - kept);
+        return new CleanAccount(output ?? "", read.Rows, kept, dropped, read, sorter.Runs, writer.Finish());
+
+        void Drop(string reason, long rows)
+        {
+            if (rows > 0)
+                dropped[reason] = rows;
+        }
+    }
+
+    /// <summary>The kept rows of one block, as records for the sorter, and the counts of the others.</summary>
+    private sealed class CleanBlock(CleanOptions options)
+    {
+        private readonly EventTypes _events = options.Events;
+        private readonly bool[] _keepNulls =
+            [.. Enumerable.Range(0, EventColumns.Count).Select(column => options.KeepNulls.Contains((EventColumn)column))];
+
+        private byte[] _records = new byte[1 << 12];
+        private int _used;
+        private byte[] _line = new byte[512];
+        private int _length;
+
+        public ReadOnlySpan<byte> Records => _records.AsSpan(0, _used);
+
+        public long[] Nulls { get; } = new long[EventColumns.Count];
+
+        public long OtherEvents { get; private set; }
+
+        public void Clear()
+        {
+            _used = 0;
+            OtherEvents = 0;
+            Array.Clear(Nulls);
+        }
+
+        public string? Add(EventRow row)
+        {
+            ReadOnlySpan<byte> typeName = row[EventColumn.EventType];
+            if (!EventTypeNames.TryParse(typeName, out EventTypes type) && !EventValues.IsNull(typeName))
+                return $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {EventValues.Show(typeName)}";
+            if (type != EventTypes.None && (type & _events) == 0)
+            {
+                OtherEvents++;
+                return null;
+            }
+            for (int column = 0; column < EventColumns.Count; column++)
+            {
+                if (!_keepNulls[column] && EventValues.IsNull(row[(EventColumn)column]))
+                {
+                    Nulls[column]++;
+                    return null;
+                }
+            }
+            if (!EventValues.TryParseTime(row[EventColumn.EventTime], out long time))
+                return $"event_time must look like 2019-10-01 00:00:00 UTC, not {EventValues.Show(row[EventColumn.EventTime])}";
+            _length = 0;
+            WriteNumber(time);
+            Write(".0,"u8);
+            Write([type.Code(), (byte)',']);
+            WriteValue(row[EventColumn.ProductId]);
+            WriteValue(row[EventColumn.CategoryId]);
+            WriteCategory(row[EventColumn.CategoryCode]);
+            WriteValue(row[EventColumn.Brand]);
+            if (!WritePrice(row[EventColumn.Price]))
+                return $"price must be a number, not {EventValues.Show(row[EventColumn.Price])}";
+            WriteValue(row[EventColumn.UserId]);
+            ReadOnlySpan<byte> session = row[EventColumn.UserSession];
+            int sessionStart = _length;
+            int sessionLength = EventValues.IsNull(session) ? -1 : session.Length;
+            WriteValue(session, end: (byte)'\n');
+            int lineLength = _length;
+            if (sessionLength >= 0 && lineLength - sessionStart != sessionLength + 1)
+            {
+                // The line has it in quotes; sorting needs it as it is.
+                sessionStart = lineLength;
+                Write(session);
+            }
+            ReadOnlySpan<byte> content = _line.AsSpan(0, _length);
+            if (!Utf8.IsValid(content))
+                return "not UTF-8; save the file as UTF-8";
+            SessionSorter.Append(
+                ref _records, ref _used, new RecordHeader(time, lineLength, sessionStart, sessionLength, _length), content);
+            return null;
+        }
+
+        private Span<byte> Reserve(int bytes)
+        {
+            if (_line.Length - _length < bytes)
+                Array.Resize(ref _line, Math.Max(_length + bytes, 2 * _line.Length));
+            return _line.AsSpan(_length);
+        }
+
+        private void Write(ReadOnlySpan<byte> bytes)
+        {
+            bytes.CopyTo(Reserve(bytes.Length));
+            _length += bytes.Length;
+        }
+
+        private void WriteNumber(long number)
+        {
+            number.TryFormat(Reserve(20), out int written);
+            _length += written;
+        }
+
+        private bool WritePrice(ReadOnlySpan<byte> price)
+        {
+            if (!EventValues.IsNull(price))
+            {
+                int written = EventValues.WriteShortest(price, Reserve(Math.Max(32, price.Length + 2)));
+                if (written < 0)
+                    return false;
+                _length += written;
+            }
+            Write(","u8);
+            return true;
+        }
+
+        private void WriteCategory(ReadOnlySpan<byte> category)
+        {
+            int start = _length;
+            WriteValue(category);
+            _line.AsSpan(start, _length - start).Replace((byte)'.', (byte)' ');
+        }
+
+        /// <summary>A value, in quotes only where it needs them, and what ends it.</summary>
+        private void WriteValue(ReadOnlySpan<byte> value, byte end = (byte)',')
+        {
+            if (EventValues.IsNull(value))
+                value = default;
+            if (!value.ContainsAny(",\"\r\n"u8))
+            {
+                Write(value);
+            }
+            else
+            {
+                Write("\""u8);
+                foreach (byte character in value)
+                    Write(character == '"' ? "\"\""u8 : [character]);
+                Write("\""u8);
+            }
+            Write([end]);
+        }
+    }
+
+    /// <summary>Tells the first of equal rows from the others; equal rows come with the same session and time.</summary>
+    private sealed class DuplicateFilter
+    {
+        private readonly HashSet<byte[]> _lines = new(new BytesComparer());
+        private readonly HashSet<byte[]>.AlternateLookup<ReadOnlySpan<byte>> _lookup;
+        private byte[] _first = [];
+        private int _firstLength;
+        private byte[] _session = [];
+        private int _sessionLength = int.MinValue;
+        private long _time;
+
+        public DuplicateFilter() => _lookup = _lines.GetAlternateLookup<ReadOnlySpan<byte>>();
+
+        public bool IsNew(in RecordHeader header, ReadOnlySpan<byte> content)
+        {
+            ReadOnlySpan<byte> line = content[..header.LineLength];
+            ReadOnlySpan<byte> session = SessionSorter.Session(header, content);
+            bool sameGroup = header.Time == _time && header.SessionLength == _sessionLength
+                && session.SequenceEqual(_session.AsSpan(0, session.Length));
+            if (!sameGroup)
+            {
+                if (_lines.Count > 0)
+                    _lines.Clear();
+                _time = header.Time;
+                _sessionLength = header.SessionLength;
+                Keep(ref _session, session);
+                Keep(ref _first, line);
+                _firstLength = line.Length;
+                return true;
+            }
+            if (_lines.Count == 0)
+                _lookup.Add(_first.AsSpan(0, _firstLength));
+            return _lookup.Add(line);
+        }
+
+        private static void Keep(ref byte[] to, ReadOnlySpan<byte> from)
+        {
+            if (to.Length < from.Length)
+                to = new byte[2 * from.Length];
+            from.CopyTo(to);
+        }
+
+        private sealed class BytesComparer : IEqualityComparer<byte[]>, IAlternateEqualityComparer<ReadOnlySpan<byte>, byte[]>
+        {
+            public bool Equals(byte[]? x, byte[]? y) => x.AsSpan().SequenceEqual(y);
+
+            public bool Equals(ReadOnlySpan<byte> alternate, byte[] other) => alternate.SequenceEqual(other);
+
+            public int GetHashCode(byte[] bytes) => GetHashCode(bytes.AsSpan());
+
+            public int GetHashCode(ReadOnlySpan<byte> alternate)
+            {
+                var hash = default(HashCode);
+                hash.AddBytes(alternate);
+                return hash.ToHashCode();
+            }
+
+            public byte[] Create(ReadOnlySpan<byte> alternate) => alternate.ToArray();
+        }
+    }
+
+    /// <summary>Gathers lines into larger writes and hashes them on the way.</summary>
+    private sealed class HashedWriter(Stream stream) : IDisposable
+    {
+        private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        private readonly byte[] _buffer = new byte[1 << 16];
+        private int _used;
+
+        public void Write(ReadOnlySpan<byte> bytes)
+        {
+            while (!bytes.IsEmpty)
+            {
+                if (_used == _buffer.Length)
+                    Flush();
+                int taken = Math.Min(bytes.Length, _buffer.Length - _used);
+                bytes[..taken].CopyTo(_buffer.AsSpan(_used));
+                _used += taken;
+                bytes = bytes[taken..];
+            }
+        }
+
+        /// <summary>Writes what is left; the hash of it all, in lower case.</summary>
+        public string Finish()
+        {
+            Flush();
+            return Convert.ToHexStringLower(_hash.GetHashAndReset());
+        }
+
+        public void Dispose() => _hash.Dispose();
+
+        private void Flush()
+        {
+            stream.Write(_buffer, 0, _used);
+            _hash.AppendData(_buffer, 0, _used);
+            _used = 0;
+        }
+    }
+}

@@ -1,0 +1,398 @@
+using System.Collections.Concurrent;
+using System.IO.Compression;
+using System.Text;
+using CsvHelper;
+
+namespace Bert4Rec.EventLog;
+
+/// <summary>Takes one row into a block's result; a returned text says why the row cannot be read, null that it could.</summary>
+public delegate string? RowAction<in TBlock>(EventRow row, TBlock block);
+
+/// <summary>
+/// Streams the rows of event logs (CSV, plain or gzip). One thread reads blocks of whole lines, several parse them, the results come back
+/// in the order of the file; a bounded queue keeps memory the same for a log of any size. A line is a row: a quoted value cannot
+/// hold a line break, so that one quote too many spoils its own row and no other.
+/// </summary>
+public static class EventLogReader
+{
+    /// <summary>Bytes of a block, and of the longest line.</summary>
+    internal const int BlockSize = 1 << 20;
+
+    private const int KeptExamples = 10;
+
+    /// <summary>Reads logs block by block.</summary>
+    /// <typeparam name="TBlock">What a block's rows are gathered in.</typeparam>
+    /// <param name="inputs">Files (.csv, .csv.gz) or folders of them, read in this order, a folder's files by name.</param>
+    /// <param name="options">How.</param>
+    /// <param name="newBlock">Makes an empty block; called by several threads.</param>
+    /// <param name="readRow">Takes a row into its block; called by several threads, one a block.</param>
+    /// <param name="takeBlock">Takes the blocks, one after another in the order of the log, on the calling thread.</param>
+    /// <param name="progress">Told after each block.</param>
+    /// <param name="cancellationToken">Stops the reading.</param>
+    /// <exception cref="InputException">
+    /// A file is missing, cannot be read or lacks a column, or more rows than allowed cannot be read.
+    /// </exception>
+    public static ReadAccount Read<TBlock>(
+        IReadOnlyList<string> inputs,
+        ReadOptions options,
+        Func<TBlock> newBlock,
+        RowAction<TBlock> readRow,
+        Action<TBlock> takeBlock,
+        IProgress<ProgressUpdate>? progress = null,
+        CancellationToken cancellationToken = default)
+    {
+        IReadOnlyList<string> files = ListFiles(inputs);
+        long totalBytes = files.Sum(file => new FileInfo(file).Length);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using var parsed = new BlockingCollection<Task<ParsedBlock<TBlock>>>(2 * options.Threads);
+        var buffers = new ConcurrentBag<byte[]>();
+        using var parsers = new SemaphoreSlim(options.Threads);
+        CancellationToken stopped = stop.Token;
+        Task reading = Task.Factory.StartNew(
+            () =>
+            {
+                try
+                {
+                    foreach (Block block in ReadBlocks(files, buffers))
+                    {
+                        parsers.Wait(stopped);
+                        parsed.Add(
+                            Task.Run(
+                                () =>
+                                {
+                                    try
+                                    {
+                                        return Parse(block, newBlock(), readRow, buffers);
+                                    }
+                                    finally
+                                    {
+                                        parsers.Release();
+                                    }
+                                },
+                                CancellationToken.None),
+                            stopped);
+                    }
+                }
+                finally
+                {
+                    parsed.CompleteAdding();
+                }
+            },
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
+
+        var account = new ReadAccount(0, 0, 0, [], totalBytes);
+        try
+        {
+            foreach (Task<ParsedBlock<TBlock>> task in parsed.GetConsumingEnumerable(cancellationToken))
+            {
+                ParsedBlock<TBlock> block = task.GetAwaiter().GetResult();
+                takeBlock(block.Result);
+                account = account with
+                {
+                    Rows = account.Rows + block.Rows,
+                    BadRows = account.BadRows + block.BadRows,
+                    CutRows = account.CutRows + block.CutRows,
+                    Examples = block.Examples.Count == 0 || account.Examples.Count == KeptExamples
+                        ? account.Examples
+                        : [.. account.Examples.Concat(block.Examples).Take(KeptExamples)],
+                };
+                progress?.Report(new(
+                    $"reading {Path.GetFileName(block.File)}", block.BytesRead, totalBytes, "bytes", $"{account.Rows:N0} rows"));
+            }
+            reading.GetAwaiter().GetResult();
+        }
+        finally
+        {
+            // Nothing may still use the queue when it goes.
+            stop.Cancel();
+            ((IAsyncResult)reading).AsyncWaitHandle.WaitOne();
+            foreach (Task<ParsedBlock<TBlock>> task in parsed)
+                ((IAsyncResult)task).AsyncWaitHandle.WaitOne();
+        }
+        ThrowIfTooManyAreBad(account, options.MaxBadRows);
+        return account;
+    }
+
+    /// <summary>The files that inputs stand for: a file is itself, a folder its .csv and .csv.gz files by name.</summary>
+    /// <exception cref="InputException">There is no such file or folder, or no log in the folder.</exception>
+    public static IReadOnlyList<string> ListFiles(IReadOnlyList<string> inputs)
+    {
+        var files = new List<string>();
+        foreach (string input in inputs)
+        {
+            if (Directory.Exists(input))
+            {
+                string[] logs = [.. Directory.GetFiles(input).Where(IsLog).Order(StringComparer.Ordinal)];
+                if (logs.Length == 0)
+                    throw new InputException($"{input}: no .csv or .csv.gz file in this folder");
+                files.AddRange(logs);
+            }
+            else if (File.Exists(input))
+            {
+                files.Add(input);
+            }
+            else
+            {
+                throw new InputException($"{input}: there is no such file or folder");
+            }
+        }
+        if (files.GroupBy(Path.GetFullPath).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw new InputException($"{twice.First()}: given twice; name every file once");
+        return files;
+
+        static bool IsLog(string path) =>
+            path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>The first line of a file, as it is, and its first rows: for a look at it.</summary>
+    /// <exception cref="InputException">It is no event log.</exception>
+    public static IReadOnlyList<string> Head(string input, int rows)
+    {
+        using var file = new LogStream(ListFiles([input])[0]);
+        using var reader = new StreamReader(file.Content);
+        var lines = new List<string>();
+        while (lines.Count <= rows && reader.ReadLine() is string line)
+            lines.Add(line);
+        return lines;
+    }
+
+    private static void ThrowIfTooManyAreBad(ReadAccount account, double share)
+    {
+        long counted = account.BadRows - account.CutRows;
+        if (counted <= share * account.Rows)
+            return;
+        BadRow first = account.Examples[0];
+        throw InputException.At(
+            first.File,
+            first.Line,
+            $"{first.Reason}; {counted:N0} of {account.Rows:N0} rows ({100.0 * counted / account.Rows:0.##}%) cannot be read, more than "
+            + $"the {100 * share:0.####}% of --max-bad-rows");
+    }
+
+    private static IEnumerable<Block> ReadBlocks(IReadOnlyList<string> files, ConcurrentBag<byte[]> buffers)
+    {
+        long bytesBefore = 0;
+        foreach (string path in files)
+        {
+            using var file = new LogStream(path);
+            byte[] buffer = Rent(buffers);
+            int filled = file.Fill(buffer, 0);
+            Header header = ReadHeader(path, buffer.AsSpan(0, filled), out int start);
+            long line = 2;
+            buffer.AsSpan(start, filled - start).CopyTo(buffer);
+            filled -= start;
+            while (true)
+            {
+                filled = file.Fill(buffer, filled, line);
+                bool last = filled < buffer.Length;
+                int end = last ? filled : buffer.AsSpan(0, filled).LastIndexOf((byte)'\n') + 1;
+                byte[] next = Rent(buffers);
+                int kept = filled - end;
+                if (end == 0 && !last)
+                    kept = SkipLine(file, next, line);
+                else
+                    buffer.AsSpan(end, kept).CopyTo(next);
+                bool skipped = end == 0 && !last;
+                if (end > 0 || skipped)
+                {
+                    var block = new Block(
+                        header, buffer, end, line, bytesBefore + file.Position, last && end > 0 && buffer[end - 1] != '\n', skipped);
+                    line += skipped ? 1 : buffer.AsSpan(0, end).Count((byte)'\n');
+                    yield return block;
+                }
+                if (last)
+                    break;
+                buffer = next;
+                filled = kept;
+            }
+            bytesBefore += new FileInfo(path).Length;
+        }
+    }
+
+    private static byte[] Rent(ConcurrentBag<byte[]> buffers) => buffers.TryTake(out byte[]? buffer) ? buffer : new byte[BlockSize];
+
+    /// <summary>Passes over the rest of a line that is longer than a block.</summary>
+    /// <returns>The bytes after it that <paramref name="buffer"/> has.</returns>
+    private static int SkipLine(LogStream file, byte[] buffer, long line)
+    {
+        while (true)
+        {
+            int filled = file.Fill(buffer, 0, line);
+            int end = buffer.AsSpan(0, filled).IndexOf((byte)'\n') + 1;
+            if (end > 0)
+            {
+                buffer.AsSpan(end, filled - end).CopyTo(buffer);
+                return filled - end;
+            }
+            if (filled < buffer.Length)
+                return 0;
+        }
+    }
+
+    private static Header ReadHeader(string path, ReadOnlySpan<byte> content, out int end)
+    {
+        string wanted = $"the first line must name the columns {string.Join(",", EventColumns.Names)}";
+        if (content.IsEmpty)
+            throw InputException.At(path, 1, $"the file is empty; {wanted}");
+        int length = content.IndexOf((byte)'\n');
+        if (length < 0 && content.Length == BlockSize)
+            throw InputException.At(path, 1, $"the line is longer than {BlockSize >> 20} MB: this is no event log; {wanted}");
+        ReadOnlySpan<byte> line = length < 0 ? content : content[..length];
+        end = length < 0 ? content.Length : length + 1;
+        if (line.StartsWith(Encoding.UTF8.Preamble))
+            line = line[Encoding.UTF8.Preamble.Length..];
+        line = line.TrimEnd((byte)'\r');
+        using CsvReader csv = CsvReader.Create(line.ToArray(), CsvOptions);
+        string[] names = csv.Read() ? [.. Enumerable.Range(0, csv.FieldCount).Select(csv.GetString)] : [];
+        string[] missing = [.. EventColumns.Names.Except(names)];
+        if (missing.Length > 0)
+        {
+            string lacks = missing.Length == EventColumns.Count ? "any of its columns" : string.Join(", ", missing);
+            throw InputException.At(path, 1, $"the header {EventValues.Show(line)} lacks {lacks}; {wanted}");
+        }
+        if (EventColumns.Names.FirstOrDefault(name => names.Count(other => other == name) > 1) is string twice)
+            throw InputException.At(path, 1, $"the header names the column {twice} twice; rename one");
+        return new Header(path, [.. EventColumns.Names.Select(name => Array.IndexOf(names, name))], names.Length);
+    }
+
+    private static CsvReaderOptions CsvOptions { get; } = new()
+    {
+        Separator = ',',
+        HasHeader = false,
+        AllowLineBreaksInQuotes = false,
+    };
+
+    private static ParsedBlock<TBlock> Parse<TBlock>(Block block, TBlock result, RowAction<TBlock> readRow, ConcurrentBag<byte[]> buffers)
+    {
+        Header header = block.Header;
+        var parsed = new ParsedBlock<TBlock>(result, header.Path, block.BytesRead);
+        if (block.IsSkippedLine)
+        {
+            parsed.Rows = parsed.BadRows = 1;
+            parsed.Examples.Add(new BadRow(header.Path, block.FirstLine, $"the line is longer than {BlockSize >> 20} MB"));
+            buffers.Add(block.Buffer);
+            return parsed;
+        }
+        CsvMalformedReason? malformed = null;
+        CsvReaderOptions options = CsvOptions with { OnMalformedRecord = record => malformed ??= record.Reason };
+        var content = new ReadOnlyMemory<byte>(block.Buffer, 0, block.Length);
+        bool lastIsBad = false;
+        using (CsvReader csv = CsvReader.Create(content, options))
+        {
+            while (csv.Read())
+            {
+                parsed.Rows++;
+                string? reason = Explain(malformed);
+                malformed = null;
+                int values = csv.FieldCount;
+                if (reason is null && values != header.FieldCount)
+                    reason = $"{values} {(values == 1 ? "value" : "values")} where the header has {header.FieldCount} columns";
+                reason ??= readRow(new EventRow(csv, header.Columns), result);
+                lastIsBad = reason is not null;
+                if (reason is null)
+                    continue;
+                parsed.BadRows++;
+                if (parsed.Examples.Count < KeptExamples)
+                {
+                    // A byte order mark in the middle of a file can put the offset out by a little, never out of the block.
+                    int offset = (int)Math.Clamp(csv.ByteOffset, 0, block.Length);
+                    long line = block.FirstLine + content.Span[..offset].Count((byte)'\n');
+                    parsed.Examples.Add(new BadRow(header.Path, line, reason));
+                }
+            }
+        }
+        if (block.IsOpen && lastIsBad)
+        {
+            parsed.CutRows = 1;
+            BadRow row = parsed.Examples[^1];
+            if (parsed.BadRows == parsed.Examples.Count)
+                parsed.Examples[^1] = row with { Reason = $"{row.Reason}: the file ends in the middle of this line" };
+        }
+        buffers.Add(block.Buffer);
+        return parsed;
+    }
+
+    private static string? Explain(CsvMalformedReason? reason) => reason switch
+    {
+        // As the experiment's reader takes it: 22" is a value.
+        null or CsvMalformedReason.StrayQuote => null,
+        CsvMalformedReason.TextAfterClosingQuote => "a value goes on after its closing quote; double the quotes inside a value",
+        _ => "a quote is not closed in its line; close it, or double the quotes inside a value",
+    };
+
+    /// <summary>What the first line of a file says.</summary>
+    private sealed record Header(string Path, int[] Columns, int FieldCount);
+
+    /// <summary>Whole lines of a file, or (<paramref name="IsSkippedLine"/>) the place of one that is too long.</summary>
+    private sealed record Block(
+        Header Header, byte[] Buffer, int Length, long FirstLine, long BytesRead, bool IsOpen, bool IsSkippedLine);
+
+    private sealed class ParsedBlock<TBlock>(TBlock result, string file, long bytesRead)
+    {
+        public TBlock Result { get; } = result;
+
+        public string File { get; } = file;
+
+        public long BytesRead { get; } = bytesRead;
+
+        public long Rows { get; set; }
+
+        public long BadRows { get; set; }
+
+        public long CutRows { get; set; }
+
+        public List<BadRow> Examples { get; } = [];
+    }
+
+    /// <summary>A file's content, unpacked where its first bytes say gzip.</summary>
+    private sealed class LogStream : IDisposable
+    {
+        private readonly string _path;
+        private readonly FileStream _file;
+
+        public LogStream(string path)
+        {
+            _path = path;
+            try
+            {
+                _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
+                Span<byte> magic = stackalloc byte[2];
+                bool gzip = _file.ReadAtLeast(magic, 2, throwOnEndOfStream: false) == 2 && magic[0] == 0x1F && magic[1] == 0x8B;
+                _file.Position = 0;
+                Content = gzip ? new GZipStream(_file, CompressionMode.Decompress) : _file;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
+            {
+                _file?.Dispose();
+                throw new InputException($"{path}: the file cannot be read: {e.Message.ReplaceLineEndings(" ")}", e);
+            }
+        }
+
+        public Stream Content { get; }
+
+        /// <summary>Bytes read, as they lie on the disk.</summary>
+        public long Position => _file.Position;
+
+        /// <summary>Fills a buffer up from a position; less than all of it means that the file is at its end.</summary>
+        public int Fill(byte[] buffer, int from, long line = 1)
+        {
+            try
+            {
+                return from + Content.ReadAtLeast(buffer.AsSpan(from), buffer.Length - from, throwOnEndOfStream: false);
+            }
+            catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
+            {
+                throw InputException.At(
+                    _path, line, $"the file cannot be read on from here (a damaged disk or .gz?): {e.Message.ReplaceLineEndings(" ")}");
+            }
+        }
+
+        public void Dispose()
+        {
+            Content.Dispose();
+            _file.Dispose();
+        }
+    }
+}
