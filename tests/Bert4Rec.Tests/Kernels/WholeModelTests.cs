@@ -38,7 +38,11 @@ public class WholeModelTests
         double expectedLoss = Loss("output_bias", parameters["output_bias"]) / Scale;
         Assert.InRange(loss / expectedLoss, 1 - 1e-6, 1 + 1e-6);
         foreach (var (name, value) in parameters)
-            Numbers.CheckGradient($"{name} [{layers}, {dropout}]", x => Loss(name, x), value, gradients[name], 1e-5, floor: 0.01);
+        {
+            // Softmax ignores what all scores share: this gradient is 0, and its rounding may be 10⁻⁶.
+            double floor = name.EndsWith("key.bias", StringComparison.Ordinal) ? 0.1 : 0.01;
+            Numbers.CheckGradient($"{name} [{layers}, {dropout}]", x => Loss(name, x), value, gradients[name], 1e-5, floor);
+        }
     }
 
     private static (double Loss, Dictionary<string, float[]> Gradients) Run(
