@@ -201,17 +201,18 @@ internal sealed class AdamOptimizer
         }
 
         /// <summary>Factor of the gradient, from the norms of its parts; as <see cref="AdamStep.ClippingScale"/> without its squares.</summary>
+        /// <remarks>0f and 1f: of the integers 0 and 1, converted, ILGPU 1.5.3 makes their bit patterns, 0 and 1.4e-45.</remarks>
         public float ClippingScale(ArrayView<float> norms)
         {
             float largest = 0, squares = 0;
             for (int i = 0; i < norms.Length; i++)
                 largest = norms[i] > largest ? norms[i] : largest;
             if (largest == 0 || largest > float.MaxValue)
-                return largest > _maximumNorm ? 0 : 1;
+                return largest > _maximumNorm ? 0f : 1f;
             for (int i = 0; i < norms.Length; i++)
                 squares += norms[i] / largest * (norms[i] / largest);
             float norm = largest * MathF.Sqrt(squares);
-            return norm > _maximumNorm ? _maximumNorm / (norm + 1e-6f) : 1;
+            return norm > _maximumNorm ? _maximumNorm / (norm + 1e-6f) : 1f;
         }
     }
 

@@ -80,13 +80,14 @@ public class AdamTests : LayerTests
         var parameters = bench.Tensor([.. Start(length).Select(value => (float)value)], length);
         Tensor first = bench.Tensor(new float[length], length), second = bench.Tensor(new float[length], length);
         var gradients = bench.Garbage(1, length);
-        // Two parts of a norm that is clipped to a share of it, or is below the maximum.
-        float part = scale == 1 ? 1 : MathF.Sqrt(2) / scale;
-        var norms = bench.Tensor([part, part], 2);
+        // Two parts of a norm that is clipped to a share of it; or nothing to clip by.
+        float part = MathF.Sqrt(2) / scale;
+        var norms = scale == 1 ? default : bench.Tensor([part, part], 2);
         for (int t = 1; t <= Steps; t++)
         {
             gradients.Upload(Gradients(length, t));
-            bench.Kernels.Adam(parameters, gradients, first, second, norms, Step(t, decay) with { MaximumNorm = 2 });
+            bench.Kernels.Adam(
+                parameters, gradients, first, second, norms, Step(t, decay) with { MaximumNorm = scale == 1 ? float.PositiveInfinity : 2 });
         }
         return Results.Of(("parameters", parameters), ("first", first), ("second", second), ("gradients", gradients));
     });
