@@ -10,8 +10,6 @@ namespace Bert4Rec.Kernels.Gpu;
 /// </summary>
 internal sealed class LayerNorm
 {
-    private const int MaximumGroup = 256;
-
     /// <summary>Groups of the backward for each multiprocessor: enough to hide memory's latency, few enough to add up.</summary>
     private const int StretchesPerMultiprocessor = 4;
 
@@ -60,7 +58,7 @@ internal sealed class LayerNorm
     private static void ForwardKernel<R>(ForwardArguments a)
         where R : struct, IGroupReduction
     {
-        var shared = SharedMemory.Allocate<float>(MaximumGroup);
+        var shared = SharedMemory.Allocate<float>(GpuDevice.LargestGroup);
         int h = a.Size, quads = Quad.Count(h), lane = Group.IdxX % a.Width;
         int row = (Grid.IdxX * (Group.DimX / a.Width)) + (Group.IdxX / a.Width);
         // Threads past the last row take part in the reductions only.
@@ -112,7 +110,7 @@ internal sealed class LayerNorm
     private static void BackwardKernel<R>(BackwardArguments a)
         where R : struct, IGroupReduction
     {
-        var shared = SharedMemory.Allocate<Pair>(MaximumGroup);
+        var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
         int h = a.Size, quads = Quad.Count(h), lane = Group.IdxX % a.Width, rowsAtOnce = Group.DimX / a.Width;
         long stretch = Grid.IdxX * 2L * h;
         Float4 dGain = default, dBias = default;
@@ -174,7 +172,7 @@ internal sealed class LayerNorm
     /// <summary>Adds the sums of the rows that the group had at once, and stores those of the threads' first quads.</summary>
     private static void AddRows(Float4 sums, ArrayView<float> result, long start, int lane, int width, int h)
     {
-        var shared = SharedMemory.Allocate<Float4>(MaximumGroup);
+        var shared = SharedMemory.Allocate<Float4>(GpuDevice.LargestGroup);
         shared[Group.IdxX] = sums;
         Group.Barrier();
         if (Group.IdxX < width && lane < Quad.Count(h))
@@ -189,7 +187,7 @@ internal sealed class LayerNorm
     /// <summary>Sixteen columns a group: each of the other threads of a column takes every so-manieth stretch, and the first adds up.</summary>
     private static void AddStretchesKernel(GradientArguments a)
     {
-        var shared = SharedMemory.Allocate<Pair>(MaximumGroup);
+        var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
         int column = (Grid.IdxX * ColumnsPerGroup) + (Group.IdxX % ColumnsPerGroup);
         float gain = 0f, bias = 0f;
         if (column < a.Size)

@@ -33,7 +33,11 @@ public static class Backends
 
     public static TheoryData<string> Others => [.. Factories.Keys.Skip(1)];
 
-    public static IKernels Create(string name) => Factories[name]();
+    /// <summary>The simulator with the reductions of CUDA devices, for the layers that reduce.</summary>
+    public const string SimulatedWarps = "ilgpu-cpu with warps";
+
+    public static IKernels Create(string name) =>
+        name == SimulatedWarps ? new GpuKernels(GpuDevices.NewSimulator(usesWarps: true)) : Factories[name]();
 
     /// <summary>Every backend with every case.</summary>
     public static TheoryData<string, T1, T2> Times<T1, T2>(params (T1, T2)[] cases)

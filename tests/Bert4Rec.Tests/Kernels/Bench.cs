@@ -10,7 +10,6 @@ namespace Bert4Rec.Tests.Kernels;
 /// </summary>
 internal sealed class Bench : IDisposable
 {
-    private const int Before = 7;
     private const int After = 64;
     private const float FloatGuard = -1234.5f;
     private const int IntGuard = -12345;
@@ -20,18 +19,26 @@ internal sealed class Bench : IDisposable
 
     private readonly List<DeviceBuffer<float>> _floats = [];
     private readonly List<DeviceBuffer<int>> _ints = [];
+    private readonly int _before;
 
-    private Bench(IKernels kernels) => Kernels = kernels;
+    private Bench(IKernels kernels, int before)
+    {
+        Kernels = kernels;
+        _before = before;
+    }
 
     public IKernels Kernels { get; }
 
     /// <summary>Runs <paramref name="body"/> on a backend, then checks that nothing was written outside its tensors.</summary>
-    public static T On<T>(string backend, Func<Bench, T> body)
+    /// <param name="backend">Its name.</param>
+    /// <param name="body">What to run.</param>
+    /// <param name="before">Offset of each tensor: multiples of 4 let kernels load 128 bits at once.</param>
+    public static T On<T>(string backend, Func<Bench, T> body, int before = 7)
     {
         var idle = Idle.GetOrAdd(backend, _ => []);
         var kernels = idle.TryTake(out var used) ? used : Backends.Create(backend);
         T result;
-        using (var bench = new Bench(kernels))
+        using (var bench = new Bench(kernels, before))
         {
             result = body(bench);
             bench.CheckGuards();
@@ -44,10 +51,10 @@ internal sealed class Bench : IDisposable
 
     public Tensor Tensor(float[] values, int rows, int columns)
     {
-        var buffer = Kernels.AllocateFloats(Before + values.Length + After);
+        var buffer = Kernels.AllocateFloats(_before + values.Length + After);
         _floats.Add(buffer);
         buffer.Upload(Enumerable.Repeat(FloatGuard, (int)buffer.Length).ToArray());
-        var tensor = new Tensor(buffer, Before, rows, columns);
+        var tensor = new Tensor(buffer, _before, rows, columns);
         tensor.Upload(values);
         return tensor;
     }
@@ -59,10 +66,10 @@ internal sealed class Bench : IDisposable
 
     public Indices Indices(params int[] values)
     {
-        var buffer = Kernels.AllocateInts(Before + values.Length + After);
+        var buffer = Kernels.AllocateInts(_before + values.Length + After);
         _ints.Add(buffer);
         buffer.Upload(Enumerable.Repeat(IntGuard, (int)buffer.Length).ToArray());
-        var indices = new Indices(buffer, Before, values.Length);
+        var indices = new Indices(buffer, _before, values.Length);
         indices.Upload(values);
         return indices;
     }
@@ -84,12 +91,12 @@ internal sealed class Bench : IDisposable
             Check(buffer, IntGuard);
     }
 
-    private static void Check<T>(DeviceBuffer<T> buffer, T guard)
+    private void Check<T>(DeviceBuffer<T> buffer, T guard)
         where T : unmanaged
     {
         var values = new T[buffer.Length];
         buffer.Download(values);
-        Assert.All(values[..Before], value => Assert.Equal(guard, value));
+        Assert.All(values[.._before], value => Assert.Equal(guard, value));
         Assert.All(values[^After..], value => Assert.Equal(guard, value));
     }
 }

@@ -1,7 +1,9 @@
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Reference;
+using Bert4Rec.Kernels.Gpu;
 using MathNet.Numerics.LinearAlgebra;
 using Dropout = Bert4Rec.Kernels.Dropout;
+using DropoutMask = Bert4Rec.Kernels.Reference.DropoutMask;
+using LayerNorm = Bert4Rec.Kernels.Reference.LayerNorm;
 
 namespace Bert4Rec.Tests.Kernels;
 
@@ -66,6 +68,14 @@ public class LayerNormTests : LayerTests
             return gradient.ToArray();
         });
         Assert.All(gradients, value => Assert.Equal(2.5f, value));
+    }
+
+    [Fact]
+    public void Warps_agree_with_shared_memory()
+    {
+        var expected = Run(GpuDevices.Simulator);
+        foreach (var (name, values) in Run(Backends.SimulatedWarps))
+            Numbers.Close(name, expected[name].ToMatrix(1), values, 1e-6);
     }
 
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Case(37, 20, 0.3f).Run(backend);
