@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using ILGPU;
-using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
@@ -31,7 +30,7 @@ internal sealed class Attention
 
     private readonly GpuDevice _device;
     private readonly GpuKernel<RowSumsArguments> _rowSums;
-    private readonly (int Columns, Passes WordByWord, Passes FourAtOnce)[] _passes;
+    private readonly (int Columns, Passes Narrow, Passes Wide)[] _passes;
 
     public Attention(GpuDevice device)
     {
@@ -39,9 +38,9 @@ internal sealed class Attention
         _rowSums = device.Load<RowSumsArguments>(RowSumsKernel, device.GroupSize);
         _passes =
         [
-            (32, Load<Columns32, WordByWord>(), Load<Columns32, FourAtOnce>()),
-            (64, Load<Columns64, WordByWord>(), Load<Columns64, FourAtOnce>()),
-            (128, Load<Columns128, WordByWord>(), Load<Columns128, FourAtOnce>()),
+            (32, Load<Columns32, NarrowAccess>(), Load<Columns32, WideAccess>()),
+            (64, Load<Columns64, NarrowAccess>(), Load<Columns64, WideAccess>()),
+            (128, Load<Columns128, NarrowAccess>(), Load<Columns128, WideAccess>()),
         ];
     }
 
@@ -74,26 +73,22 @@ internal sealed class Attention
     private static float Scale(int columns) => 1f / MathF.Sqrt(columns);
 
     /// <summary>Whether every row of every head begins at a multiple of 16 bytes.</summary>
-    private static bool IsAligned(ArrayView<float> x, int size, int heads) => IndexOf(x) % 4 == 0 && size / heads % 4 == 0;
-
-    /// <summary>Where a view begins in its buffer, and buffers begin at multiples of 16 bytes.</summary>
-    private static long IndexOf<TView>(TView view)
-        where TView : struct, IContiguousArrayView => view.Index;
+    private static bool IsAligned(ArrayView<float> x, int size, int heads) => GpuDevice.IsAligned(x) && size / heads % 4 == 0;
 
     /// <summary>The kernels whose shared memory suits heads of so many columns.</summary>
     private Passes PassesFor(int columns, bool aligned)
     {
-        foreach (var (most, wordByWord, fourAtOnce) in _passes)
+        foreach (var (most, narrow, wide) in _passes)
         {
             if (columns <= most)
-                return aligned ? fourAtOnce : wordByWord;
+                return aligned ? wide : narrow;
         }
         throw new ArgumentException($"a head has {columns} columns, and the GPU kernels take 128 at most: use more heads, or --device cpu");
     }
 
     private Passes Load<TColumns, TAccess>()
         where TColumns : struct, ITileColumns
-        where TAccess : struct, IRowAccess
+        where TAccess : struct, IAccess
     {
         int group = Math.Min(LargestGroup, _device.GroupSize);
         return new(
@@ -104,11 +99,11 @@ internal sealed class Attention
     /// <summary>A group takes a sequence, a head, and every so-manieth tile of queries.</summary>
     private static void ForwardKernel<TColumns, TAccess>(ForwardArguments a)
         where TColumns : struct, ITileColumns
-        where TAccess : struct, IRowAccess
+        where TAccess : struct, IAccess
     {
-        var queryTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
-        var keyTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
-        var valueTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var queryTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
+        var keyTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
+        var valueTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
         var scores = SharedMemory.Allocate<float>(Tile * Pitch);
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         // The softmax of each row so far: the largest score, and Σ exp(score − largest); before this tile of keys and after it.
@@ -186,8 +181,8 @@ internal sealed class Attention
                         float inverse = 1f / sum;
                         var y = (half == 0 ? sums.Low : sums.High) * inverse;
                         if (!isFirst)
-                            y += default(TAccess).Load(a.Output, s.Query(firstQuery + i), 4 * column, s.Columns) * (old * inverse);
-                        default(TAccess).Store(y, a.Output, s.Query(firstQuery + i), 4 * column, s.Columns);
+                            y += Float4.Load(a.Output, s.Query(firstQuery + i) + (4 * column), s.Columns - (4 * column), TAccess.Wide) * (old * inverse);
+                        y.Store(a.Output, s.Query(firstQuery + i) + (4 * column), s.Columns - (4 * column), TAccess.Wide);
                         if (column == 0)
                         {
                             total[after + i] = sum;
@@ -239,12 +234,12 @@ internal sealed class Attention
     /// </summary>
     private static void BackwardKernel<TColumns, TAccess>(BackwardArguments a)
         where TColumns : struct, ITileColumns
-        where TAccess : struct, IRowAccess
+        where TAccess : struct, IAccess
     {
-        var queryTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
-        var dOutputTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
-        var keyTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
-        var valueTile = SharedMemory.Allocate<Float4>(default(TColumns).TileLength);
+        var queryTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
+        var dOutputTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
+        var keyTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
+        var valueTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
 
@@ -333,12 +328,13 @@ internal sealed class Attention
     /// <summary>The rows of one head into shared memory, padded with zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadTile<TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
-        where TAccess : struct, IRowAccess
+        where TAccess : struct, IAccess
     {
         for (int m = Group.IdxX; m < rows * s.Fours; m += Group.DimX)
         {
             int row = m / s.Fours, column = m - (row * s.Fours);
-            tile[(row * s.TilePitch) + column] = default(TAccess).Load(x, start + ((long)row * stride), 4 * column, s.Columns);
+            tile[(row * s.TilePitch) + column] = Float4.Load(
+                x, start + ((long)row * stride) + (4 * column), s.Columns - (4 * column), TAccess.Wide);
         }
     }
 
@@ -389,11 +385,12 @@ internal sealed class Attention
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void AddTo<TAccess>(ArrayView<float> x, long row, int column, Head s, Float4 value, bool isFirst)
-        where TAccess : struct, IRowAccess
+        where TAccess : struct, IAccess
     {
+        int count = s.Columns - (4 * column);
         if (!isFirst)
-            value += default(TAccess).Load(x, row, 4 * column, s.Columns);
-        default(TAccess).Store(value, x, row, 4 * column, s.Columns);
+            value += Float4.Load(x, row + (4 * column), count, TAccess.Wide);
+        value.Store(x, row + (4 * column), count, TAccess.Wide);
     }
 
     /// <summary>The queries and keys of one sequence and head: how many, and where they lie.</summary>
@@ -482,69 +479,22 @@ internal sealed class Attention
     private interface ITileColumns
     {
         /// <summary>Length of a tile, in fours.</summary>
-        int TileLength { get; }
+        static abstract int TileLength { get; }
     }
 
     private readonly struct Columns32 : ITileColumns
     {
-        public int TileLength => Tile * 9;
+        public static int TileLength => Tile * 9;
     }
 
     private readonly struct Columns64 : ITileColumns
     {
-        public int TileLength => Tile * 17;
+        public static int TileLength => Tile * 17;
     }
 
     private readonly struct Columns128 : ITileColumns
     {
-        public int TileLength => Tile * 33;
-    }
-
-    /// <summary>How four columns of a row that has so many are read and written; past its end are zeros.</summary>
-    private interface IRowAccess
-    {
-        Float4 Load(ArrayView<float> x, long row, int column, int columns);
-
-        void Store(Float4 values, ArrayView<float> x, long row, int column, int columns);
-    }
-
-    /// <summary>Any row.</summary>
-    private readonly struct WordByWord : IRowAccess
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Float4 Load(ArrayView<float> x, long row, int column, int columns) => new(
-            column < columns ? x[row + column] : 0f,
-            column + 1 < columns ? x[row + column + 1] : 0f,
-            column + 2 < columns ? x[row + column + 2] : 0f,
-            column + 3 < columns ? x[row + column + 3] : 0f);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Store(Float4 values, ArrayView<float> x, long row, int column, int columns)
-        {
-            if (column < columns)
-                x[row + column] = values.X;
-            if (column + 1 < columns)
-                x[row + column + 1] = values.Y;
-            if (column + 2 < columns)
-                x[row + column + 2] = values.Z;
-            if (column + 3 < columns)
-                x[row + column + 3] = values.W;
-        }
-    }
-
-    /// <summary>Rows that <see cref="IsAligned"/>: 128 bits in one instruction.</summary>
-    private readonly struct FourAtOnce : IRowAccess
-    {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Float4 Load(ArrayView<float> x, long row, int column, int columns) =>
-            column < columns ? x.Cast<Float4>().AsAligned(16)[(row + column) / 4] : default;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Store(Float4 values, ArrayView<float> x, long row, int column, int columns)
-        {
-            if (column < columns)
-                x.Cast<Float4>().AsAligned(16)[(row + column) / 4] = values;
-        }
+        public static int TileLength => Tile * 33;
     }
 
     private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);

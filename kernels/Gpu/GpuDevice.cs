@@ -132,7 +132,7 @@ internal sealed class GpuDevice : IDisposable
     }
 
     /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
-    public static bool IsAligned(ArrayView<float> view) => ((IContiguousArrayView)view).Index % 4 == 0;
+    public static bool IsAligned(ArrayView<float> view) => IndexOf(view) % 4 == 0;
 
     /// <summary>Told of each use of memory by an operation on <see cref="Compute"/>, before it is launched.</summary>
     /// <returns>The use's number, for <see cref="FinishUse"/>.</returns>
@@ -167,6 +167,10 @@ internal sealed class GpuDevice : IDisposable
 
     /// <summary>Groups that cover so many items, one item a thread, as many as are worth having; kernels stride by the whole grid.</summary>
     public int GroupsFor(long items) => (int)Math.Clamp((items + GroupSize - 1) / GroupSize, 1, MaximumGroups);
+
+    /// <summary>Where a view begins in its buffer; generic, because a cast to the interface would allocate.</summary>
+    private static long IndexOf<TView>(TView view)
+        where TView : struct, IContiguousArrayView => view.Index;
 
     public void Dispose()
     {
