@@ -4,9 +4,9 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Multi-head attention over ragged sequences, after Dao et al., "FlashAttention" (2022): tiles of sixteen queries meet tiles of sixteen keys
-/// in shared memory, and the softmax is corrected as each tile of keys comes in, so probabilities never reach the device's memory. The
-/// backward makes them again from the saved log-sum-exp. Most sequences are shorter than a tile; then a small group does all in one go.
+/// Multi-head attention over ragged sequences, after Dao et al., "FlashAttention" (2022): tiles of sixteen queries meet tiles of sixteen
+/// keys in shared memory, and the softmax is corrected as each tile of keys comes in, so probabilities never reach the device's memory.
+/// The backward makes them again from the saved log-sum-exp. Most sequences are shorter than a tile; a small group does them in one go.
 /// </summary>
 internal sealed class Attention
 {
@@ -46,7 +46,8 @@ internal sealed class Attention
 
     /// <exception cref="ArgumentException">A head has more than 128 columns.</exception>
     public void Forward(
-        ArrayView<float> q, ArrayView<float> kv, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
+        ArrayView<float> q, ArrayView<float> kv, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads,
+        int maximumLength, in Dropout dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
     {
         bool aligned = IsAligned(q, size, heads) && IsAligned(kv, size, heads) && IsAligned(output, size, heads);
         int stripes = Math.Max(1, (maximumLength + QueriesPerGroup - 1) / QueriesPerGroup);
@@ -57,7 +58,9 @@ internal sealed class Attention
 
     /// <inheritdoc cref="Forward"/>
     public void Backward(
-        ArrayView<float> dOutput, ArrayView<float> q, ArrayView<float> kv, ArrayView<float> output, ArrayView<float> logSumExp, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, ArrayView<float> dq, ArrayView<float> dkv, int queries, int size)
+        ArrayView<float> dOutput, ArrayView<float> q, ArrayView<float> kv, ArrayView<float> output, ArrayView<float> logSumExp,
+        ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout,
+        ArrayView<float> dq, ArrayView<float> dkv, int queries, int size)
     {
         bool aligned = IsAligned(dOutput, size, heads) && IsAligned(q, size, heads) && IsAligned(kv, size, heads)
             && IsAligned(dq, size, heads) && IsAligned(dkv, size, heads);
@@ -67,7 +70,9 @@ internal sealed class Attention
             _rowSums.Launch(_device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
         PassesFor(size / heads, aligned).Backward.Launch(
             new Index2D(sequences, heads),
-            new(dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, size, Scale(size / heads), new DropoutKey(dropout), dq, dkv));
+            new(
+                dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, size, Scale(size / heads), new DropoutKey(dropout),
+                dq, dkv));
     }
 
     private static float Scale(int columns) => 1f / MathF.Sqrt(columns);
@@ -180,9 +185,10 @@ internal sealed class Attention
                         // What is stored is always the output for the keys so far; only this thread touches it.
                         float inverse = 1f / sum;
                         var y = (half == 0 ? sums.Low : sums.High) * inverse;
+                        long at = s.Query(firstQuery + i) + (4 * column);
                         if (!isFirst)
-                            y += Float4.Load(a.Output, s.Query(firstQuery + i) + (4 * column), s.Columns - (4 * column), TAccess.Wide) * (old * inverse);
-                        y.Store(a.Output, s.Query(firstQuery + i) + (4 * column), s.Columns - (4 * column), TAccess.Wide);
+                            y += Float4.Load(a.Output, at, s.Columns - (4 * column), TAccess.Wide) * (old * inverse);
+                        y.Store(a.Output, at, s.Columns - (4 * column), TAccess.Wide);
                         if (column == 0)
                         {
                             total[after + i] = sum;
@@ -197,8 +203,8 @@ internal sealed class Attention
     }
 
     /// <summary>
-    /// Which cells of a row stay, of the columns part, part + 4, part + 8 and part + 12 of this tile (bits 0 to 3) and the three tiles after
-    /// it (bits 4 to 15).
+    /// Which cells of a row stay, of the columns part, part + 4, part + 8 and part + 12 of this tile (bits 0 to 3) and the three tiles
+    /// after it (bits 4 to 15).
     /// </summary>
     private static uint KeptBits(DropoutKey dropout, uint row, int firstKey, int part, int keys)
     {
@@ -229,8 +235,8 @@ internal sealed class Attention
     }
 
     /// <summary>
-    /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Gradients are added up in place, each element
-    /// by one and the same thread, in the order of the tiles.
+    /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Gradients are added up in place, each
+    /// element by one and the same thread, in the order of the tiles.
     /// </summary>
     private static void BackwardKernel<TColumns, TAccess>(BackwardArguments a)
         where TColumns : struct, ITileColumns
@@ -280,13 +286,15 @@ internal sealed class Attention
                         uint row = (uint)(s.FirstQuery + query), column = (uint)(firstKey + j);
                         bool isLow = half == 0;
                         var cell = new Cell(
-                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z, logSumExp, rowSum, dropout, row, column, a.Scale);
+                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z,
+                            logSumExp, rowSum, dropout, row, column, a.Scale);
                         probabilities[at] = cell.Probability;
                         dScores[at] = cell.DScore;
                         if (j + Half < keys)
                         {
                             cell = new Cell(
-                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W, logSumExp, rowSum, dropout, row, column + Half, a.Scale);
+                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W,
+                                logSumExp, rowSum, dropout, row, column + Half, a.Scale);
                             probabilities[at + Half] = cell.Probability;
                             dScores[at + Half] = cell.DScore;
                         }
@@ -338,11 +346,13 @@ internal sealed class Attention
         }
     }
 
-    /// <summary>The products a[i]·b[j], a[i]·b[j + 8], a[i + 8]·b[j] and a[i + 8]·b[j + 8]; those of rows that are not there mean nothing.</summary>
+    /// <summary>
+    /// The products a[i]·b[j], a[i]·b[j + 8], a[i + 8]·b[j] and a[i + 8]·b[j + 8]; those of rows that are not there mean nothing.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Dots(ArrayView<Float4> a, int i, ArrayView<Float4> b, int j, Head s)
     {
-        // Indices that run along, two steps a turn: ILGPU neither unrolls a loop nor moves its products of indices out.
+        // Indices that run along, two steps a turn: ILGPU does not unroll loops.
         Float4 sums = default;
         int half = Half * s.TilePitch, atB = j * s.TilePitch, end = (i * s.TilePitch) + s.Fours;
         for (int atA = i * s.TilePitch; atA < end; atA += 2)
@@ -369,7 +379,8 @@ internal sealed class Attention
     /// those that begin <paramref name="half"/> after it.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Halves Product(ArrayView<float> weights, int start, int half, int stride, ArrayView<Float4> tile, int column, int count, Head s)
+    private static Halves Product(
+        ArrayView<float> weights, int start, int half, int stride, ArrayView<Float4> tile, int column, int count, Head s)
     {
         Halves sums = default;
         int at = start, row = column;
@@ -455,7 +466,8 @@ internal sealed class Attention
         public readonly Float4 High = high;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Halves Add(Float4 values, float lowWeight, float highWeight) => new(Low + (values * lowWeight), High + (values * highWeight));
+        public Halves Add(Float4 values, float lowWeight, float highWeight) =>
+            new(Low + (values * lowWeight), High + (values * highWeight));
     }
 
     /// <summary>From q·k and dOutput·v of a query and a key: M P, and dS / √d.</summary>
@@ -499,11 +511,15 @@ internal sealed class Attention
 
     private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);
 
-    internal readonly record struct RowSumsArguments(ArrayView<float> DOutput, ArrayView<float> Output, ArrayView<float> Sums, long Count, int Columns);
+    internal readonly record struct RowSumsArguments(
+        ArrayView<float> DOutput, ArrayView<float> Output, ArrayView<float> Sums, long Count, int Columns);
 
     internal readonly record struct ForwardArguments(
-        ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, float Scale, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
+        ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size,
+        float Scale, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
 
     internal readonly record struct BackwardArguments(
-        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, float Scale, DropoutKey Dropout, ArrayView<float> DQ, ArrayView<float> DKv);
+        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp,
+        ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, float Scale, DropoutKey Dropout,
+        ArrayView<float> DQ, ArrayView<float> DKv);
 }

@@ -3,8 +3,8 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Inverted dropout. The mask is a function of (seed, step, stream, row, column): the backward draws it again instead of reading it. A thread
-/// handles the four columns that share a block of random numbers.
+/// Inverted dropout. The mask is a function of (seed, step, stream, row, column): the backward draws it again instead of reading it. A
+/// thread handles the four columns that share a block of random numbers.
 /// </summary>
 internal sealed class DropoutLayer(GpuDevice device)
 {

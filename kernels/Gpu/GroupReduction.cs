@@ -36,7 +36,8 @@ internal readonly struct PairSum : ICombine<Pair>
 
 /// <summary>
 /// Combines the values of neighbouring threads of a group and gives every one of them the result: threads 0 to width − 1, width to
-/// 2 · width − 1, and so on. The order depends on the width alone. All threads of the group take part, and the memory is free again on return.
+/// 2 · width − 1, and so on. The order depends on the width alone. All threads of the group take part, and on return the memory is free
+/// again.
 /// </summary>
 /// <remarks>Kernels are generic in it; <see cref="GpuDevice.UsesWarps"/> says which version suits the device.</remarks>
 internal interface IGroupReduction

@@ -4,9 +4,9 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Dropout, residual and layer norm in one pass. As many threads as a row has quads of columns share the row, so a group takes several short
-/// rows at once, and a thread keeps its quad in registers from the first read to the last write. The backward sums the gradients of gain and
-/// bias in registers too, over a fixed stretch of rows a group, and a second kernel adds the stretches in order.
+/// Dropout, residual and layer norm in one pass. As many threads as a row has quads of columns share the row, so a group takes several
+/// short rows at once, and a thread keeps its quad in registers from the first read to the last write. The backward sums the gradients of
+/// gain and bias in registers too, over a fixed stretch of rows a group, and a second kernel adds the stretches in order.
 /// </summary>
 internal sealed class LayerNorm
 {
@@ -26,12 +26,14 @@ internal sealed class LayerNorm
         _device = device;
         int group = device.GroupSize;
         _forward = device.Load<ForwardArguments>(device.UsesWarps ? ForwardKernel<WarpReduction> : ForwardKernel<SharedReduction>, group);
-        _backward = device.Load<BackwardArguments>(device.UsesWarps ? BackwardKernel<WarpReduction> : BackwardKernel<SharedReduction>, group);
+        _backward = device.Load<BackwardArguments>(
+            device.UsesWarps ? BackwardKernel<WarpReduction> : BackwardKernel<SharedReduction>, group);
         _addStretches = device.Load<GradientArguments>(AddStretchesKernel, group);
     }
 
     public void Forward(
-        ArrayView<float> x, ArrayView<float> residual, in Dropout dropout, ArrayView<float> gain, ArrayView<float> bias, float epsilon, ArrayView<float> y, ArrayView<float> statistics, int rows, int size)
+        ArrayView<float> x, ArrayView<float> residual, in Dropout dropout, ArrayView<float> gain, ArrayView<float> bias, float epsilon,
+        ArrayView<float> y, ArrayView<float> statistics, int rows, int size)
     {
         int width = Width(size), rowsPerGroup = _device.GroupSize / width;
         _forward.Launch(
@@ -40,7 +42,8 @@ internal sealed class LayerNorm
     }
 
     public void Backward(
-        ArrayView<float> dy, ArrayView<float> x, ArrayView<float> gain, ArrayView<float> statistics, in Dropout dropout, ArrayView<float> dSum, ArrayView<float> dInput, ArrayView<float> dGain, ArrayView<float> dBias, int rows, int size)
+        ArrayView<float> dy, ArrayView<float> x, ArrayView<float> gain, ArrayView<float> statistics, in Dropout dropout,
+        ArrayView<float> dSum, ArrayView<float> dInput, ArrayView<float> dGain, ArrayView<float> dBias, int rows, int size)
     {
         if (rows == 0)
             return;
@@ -184,7 +187,7 @@ internal sealed class LayerNorm
         Group.Barrier();
     }
 
-    /// <summary>Sixteen columns a group: each of the other threads of a column takes every so-manieth stretch, and the first adds up.</summary>
+    /// <summary>Sixteen columns a group: the threads of a column take turns at the stretches, and the first of them adds up.</summary>
     private static void AddStretchesKernel(GradientArguments a)
     {
         var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
@@ -214,10 +217,13 @@ internal sealed class LayerNorm
     }
 
     internal readonly record struct ForwardArguments(
-        ArrayView<float> X, ArrayView<float> Residual, DropoutKey Dropout, ArrayView<float> Gain, ArrayView<float> Bias, float Epsilon, ArrayView<float> Y, ArrayView<float> Statistics, int Rows, int Size, int Width);
+        ArrayView<float> X, ArrayView<float> Residual, DropoutKey Dropout, ArrayView<float> Gain, ArrayView<float> Bias, float Epsilon,
+        ArrayView<float> Y, ArrayView<float> Statistics, int Rows, int Size, int Width);
 
     internal readonly record struct BackwardArguments(
-        ArrayView<float> Dy, ArrayView<float> X, ArrayView<float> Gain, ArrayView<float> Statistics, DropoutKey Dropout, ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Sums, int Rows, int Size, int Width);
+        ArrayView<float> Dy, ArrayView<float> X, ArrayView<float> Gain, ArrayView<float> Statistics, DropoutKey Dropout,
+        ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Sums, int Rows, int Size, int Width);
 
-    internal readonly record struct GradientArguments(ArrayView<float> Sums, ArrayView<float> DGain, ArrayView<float> DBias, int Stretches, int Size);
+    internal readonly record struct GradientArguments(
+        ArrayView<float> Sums, ArrayView<float> DGain, ArrayView<float> DBias, int Stretches, int Size);
 }

@@ -17,7 +17,7 @@ internal static class Quad
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int FirstColumn(int quad) => (quad / Stride * 4 * Stride) + (quad % Stride);
 
-    /// <summary>What x has in the quad from <paramref name="column"/> on of the row that begins at <paramref name="row"/>; 0 past its end.</summary>
+    /// <summary>The quad from <paramref name="column"/> on of the row that begins at <paramref name="row"/>; 0 past its end.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 Load(ArrayView<float> x, long row, int column, int columns) => new(
         column < columns ? x[row + column] : 0f,
@@ -52,6 +52,7 @@ internal static class Quad
     {
         var words = DevicePhilox.Draw(key, (uint)quad, (uint)row);
         return values * new Float4(
-            DevicePhilox.Mask(key, words.X), DevicePhilox.Mask(key, words.Y), DevicePhilox.Mask(key, words.Z), DevicePhilox.Mask(key, words.W));
+            DevicePhilox.Mask(key, words.X), DevicePhilox.Mask(key, words.Y),
+            DevicePhilox.Mask(key, words.Z), DevicePhilox.Mask(key, words.W));
     }
 }
