@@ -4,12 +4,15 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Adam over flat buffers, one pass that reads four arrays and writes four, and the two sums that go with it: of losses, and of squares for the
-/// norm that clips a gradient. Sums keep what each addition rounds away, and squares come in two scales, so that none over- or underflows.
+/// Adam over flat buffers, one pass that reads four arrays and writes four, and the two sums that go with it: of losses, and of squares for
+/// the norm that clips a gradient. Sums keep what each addition rounds away, and squares come in two scales, so that none over- or
+/// underflows.
 /// </summary>
 internal sealed class AdamOptimizer
 {
-    /// <summary>Numbers from here on are squared at <see cref="LargeScale"/>, others at <see cref="SmallScale"/>; both are powers of two.</summary>
+    /// <summary>
+    /// Numbers from here on are squared at <see cref="LargeScale"/>, others at <see cref="SmallScale"/>; both are powers of two.
+    /// </summary>
     private const float Large = 1 << 20;
     private const float SmallScale = 1 << 20;
     private const float LargeScale = 1f / (1L << 40) / (1L << 40);
@@ -42,16 +45,25 @@ internal sealed class AdamOptimizer
     }
 
     public void Update(
-        ArrayView<float> parameters, ArrayView<float> gradients, ArrayView<float> firstMoments, ArrayView<float> secondMoments, ArrayView<float> norms, in AdamStep step)
+        ArrayView<float> parameters, ArrayView<float> gradients, ArrayView<float> firstMoments, ArrayView<float> secondMoments,
+        ArrayView<float> norms, in AdamStep step)
     {
         var rates = new Rates(step);
         bool aligned = GpuDevice.IsAligned(parameters) && GpuDevice.IsAligned(gradients) && GpuDevice.IsAligned(firstMoments)
             && GpuDevice.IsAligned(secondMoments);
         long length = parameters.Length, inFours = aligned ? length / 4 * 4 : 0;
         if (inFours > 0)
-            _stepOfFour.Launch(_device.GroupsFor(inFours / 4), new(Fours(parameters), Fours(gradients), Fours(firstMoments), Fours(secondMoments), norms, rates));
+        {
+            _stepOfFour.Launch(
+                _device.GroupsFor(inFours / 4),
+                new(Fours(parameters), Fours(gradients), Fours(firstMoments), Fours(secondMoments), norms, rates));
+        }
         if (inFours < length)
-            _step.Launch(_device.GroupsFor(length - inFours), new(Rest(parameters), Rest(gradients), Rest(firstMoments), Rest(secondMoments), norms, rates));
+        {
+            _step.Launch(
+                _device.GroupsFor(length - inFours),
+                new(Rest(parameters), Rest(gradients), Rest(firstMoments), Rest(secondMoments), norms, rates));
+        }
 
         ArrayView<Float4> Fours(ArrayView<float> x) => x.SubView(0, inFours).Cast<Float4>();
 
@@ -160,10 +172,12 @@ internal sealed class AdamOptimizer
     }
 
     internal readonly record struct StepArguments(
-        ArrayView<float> Parameters, ArrayView<float> Gradients, ArrayView<float> FirstMoments, ArrayView<float> SecondMoments, ArrayView<float> Norms, Rates Rates);
+        ArrayView<float> Parameters, ArrayView<float> Gradients, ArrayView<float> FirstMoments, ArrayView<float> SecondMoments,
+        ArrayView<float> Norms, Rates Rates);
 
     internal readonly record struct StepOfFourArguments(
-        ArrayView<Float4> Parameters, ArrayView<Float4> Gradients, ArrayView<Float4> FirstMoments, ArrayView<Float4> SecondMoments, ArrayView<float> Norms, Rates Rates);
+        ArrayView<Float4> Parameters, ArrayView<Float4> Gradients, ArrayView<Float4> FirstMoments, ArrayView<Float4> SecondMoments,
+        ArrayView<float> Norms, Rates Rates);
 
     /// <param name="X">What to sum.</param>
     /// <param name="Sums">One element a group.</param>
@@ -200,8 +214,12 @@ internal sealed class AdamOptimizer
             return new(parameter - (_stepSize * m / ((MathF.Sqrt(v) * _inverseRoot) + _epsilon)), m, v);
         }
 
-        /// <summary>Factor of the gradient, from the norms of its parts; as <see cref="AdamStep.ClippingScale"/> without its squares.</summary>
-        /// <remarks>0f and 1f: of the integers 0 and 1, converted, ILGPU 1.5.3 makes their bit patterns, 0 and 1.4e-45.</remarks>
+        /// <summary>
+        /// Factor of the gradient, from the norms of its parts; as <see cref="AdamStep.ClippingScale"/> without its squares.
+        /// </summary>
+        /// <remarks>
+        /// 0f and 1f: of the integers 0 and 1, converted, ILGPU 1.5.3 makes their bit patterns, 0 and 1.4e-45.
+        /// </remarks>
         public float ClippingScale(ArrayView<float> norms)
         {
             float largest = 0, squares = 0;

@@ -4,8 +4,8 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Draws the cloze mask, counts every sequence's masked rows, and lists them where the prefix sums of the counts say. All of it goes through the
-/// transfer queue, behind the upload of the tokens: the next batch is masked while the arithmetic of this one runs.
+/// Draws the cloze mask, counts every sequence's masked rows, and lists them where the prefix sums of the counts say. All of it goes
+/// through the transfer queue, behind the upload of the tokens: the next batch is masked while the arithmetic of this one runs.
 /// </summary>
 internal sealed class ClozeMask
 {
@@ -32,7 +32,8 @@ internal sealed class ClozeMask
     }
 
     public int Draw(
-        ArrayView<int> tokens, ArrayView<int> offsets, int sequences, in ClozeMasking masking, ArrayView<int> maskedTokens, ArrayView<int> maskedRows, ArrayView<int> targets, ArrayView<int> maskedOffsets)
+        ArrayView<int> tokens, ArrayView<int> offsets, int sequences, in ClozeMasking masking, ArrayView<int> maskedTokens,
+        ArrayView<int> maskedRows, ArrayView<int> targets, ArrayView<int> maskedOffsets)
     {
         var queue = _device.Transfer;
         var arguments = new Arguments(tokens, offsets, sequences, new Rules(masking), maskedTokens, maskedRows, targets, maskedOffsets);
@@ -118,7 +119,8 @@ internal sealed class ClozeMask
     }
 
     internal readonly record struct Arguments(
-        ArrayView<int> Tokens, ArrayView<int> Offsets, int Sequences, Rules Rules, ArrayView<int> MaskedTokens, ArrayView<int> MaskedRows, ArrayView<int> Targets, ArrayView<int> MaskedOffsets);
+        ArrayView<int> Tokens, ArrayView<int> Offsets, int Sequences, Rules Rules, ArrayView<int> MaskedTokens, ArrayView<int> MaskedRows,
+        ArrayView<int> Targets, ArrayView<int> MaskedOffsets);
 
     /// <summary><see cref="ClozeMasking"/> as a kernel takes it.</summary>
     internal readonly struct Rules

@@ -7,8 +7,8 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Takes one pass out of ILGPU's compiler (seen in 1.5.3). Code placement, which the optimisation level O2 ends with, moves a load behind the
-/// last store or barrier of its block where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made
+/// Takes one pass out of ILGPU's compiler (seen in 1.5.3). Code placement, which the optimisation level O2 ends with, moves a load behind
+/// the last store or barrier of its block where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made
 /// "x[i] = sum; sum += x[i]". The level below has no such pass, but does not know either that kernels' arguments lie in global memory.
 /// </summary>
 internal static class CompilerPasses

@@ -3,8 +3,9 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Item and position lookup, and the sums of their gradients. Many tokens share an item, and atomic additions would come in another order every
-/// time: instead the tokens are sorted by item, so that each item's rows stand in a run, and the runs are added up in a tree of fixed shape.
+/// Item and position lookup, and the sums of their gradients. Many tokens share an item, and atomic additions would come in another order
+/// every time: instead the tokens are sorted by item, so that each item's rows stand in a run, and the runs are added up in a tree of fixed
+/// shape.
 /// </summary>
 internal sealed class Embedding
 {
@@ -28,13 +29,17 @@ internal sealed class Embedding
         _addRuns = device.Load<RunArguments>(AddRunsKernel, device.GroupSize);
     }
 
-    public void Forward(ArrayView<int> tokens, ArrayView<int> positions, ArrayView<float> items, ArrayView<float> positionTable, ArrayView<float> x, int rows, int size)
+    public void Forward(
+        ArrayView<int> tokens, ArrayView<int> positions, ArrayView<float> items, ArrayView<float> positionTable, ArrayView<float> x,
+        int rows, int size)
     {
         var lanes = new RowLanes(_device, size);
         _forward.Launch(lanes.Groups(rows), new(tokens, positions, items, positionTable, x, rows, size, lanes.Bits));
     }
 
-    public void Backward(ArrayView<int> tokens, ArrayView<int> positions, ArrayView<float> dx, ArrayView<float> dItems, ArrayView<float> dPositions, int rows, int size)
+    public void Backward(
+        ArrayView<int> tokens, ArrayView<int> positions, ArrayView<float> dx, ArrayView<float> dItems, ArrayView<float> dPositions,
+        int rows, int size)
     {
         AddByIndex(tokens, 0, dx, dItems, rows, size);
         AddByIndex(positions, -1, dx, dPositions, rows, size);
@@ -62,7 +67,8 @@ internal sealed class Embedding
         long sortLength = _sort.WorkLength(rows), endLength = (long)(ends + laterEnds) * (size + 1);
         var work = _device.Workspace(sortLength + endLength);
         var order = _sort.Sort(ids, (int)(table.Length / size), work.SubView(0, sortLength).Cast<int>());
-        ArrayView<float> sums = work.SubView(sortLength, (long)ends * size), nextSums = work.SubView(sortLength + sums.Length, (long)laterEnds * size);
+        var sums = work.SubView(sortLength, (long)ends * size);
+        var nextSums = work.SubView(sortLength + sums.Length, (long)laterEnds * size);
         ArrayView<int> endIds = work.SubView(sortLength + sums.Length + nextSums.Length, ends).Cast<int>();
         ArrayView<int> nextIds = work.SubView(sortLength + sums.Length + nextSums.Length + ends, laterEnds).Cast<int>();
 
@@ -115,8 +121,8 @@ internal sealed class Embedding
     }
 
     /// <summary>
-    /// A thread adds one column of a stretch of sorted rows, run by run. A run inside the stretch is whole and goes to the table; the first and
-    /// the last may go on in the neighbours, so their sums are left for the next level, where such sums stand in runs again.
+    /// A thread adds one column of a stretch of sorted rows, run by run. A run inside the stretch is whole and goes to the table; the first
+    /// and the last may go on in the neighbours, so their sums are left for the next level, where such sums stand in runs again.
     /// </summary>
     private static void AddRunsKernel(RunArguments a)
     {
@@ -157,10 +163,12 @@ internal sealed class Embedding
     }
 
     internal readonly record struct LookupArguments(
-        ArrayView<int> Tokens, ArrayView<int> Positions, ArrayView<float> Items, ArrayView<float> PositionTable, ArrayView<float> X, int Rows, int Size, int LaneBits);
+        ArrayView<int> Tokens, ArrayView<int> Positions, ArrayView<float> Items, ArrayView<float> PositionTable, ArrayView<float> X,
+        int Rows, int Size, int LaneBits);
 
     /// <summary>Row m of Y belongs to row Rows[m] of X.</summary>
-    internal readonly record struct GatherArguments(ArrayView<float> X, ArrayView<int> Rows, ArrayView<float> Y, int Count, int Size, int LaneBits);
+    internal readonly record struct GatherArguments(
+        ArrayView<float> X, ArrayView<int> Rows, ArrayView<float> Y, int Count, int Size, int LaneBits);
 
     /// <param name="Ids">By row of X; in runs when taken in order.</param>
     /// <param name="Order">The order of the rows; none where they stand in order.</param>
@@ -172,7 +180,8 @@ internal sealed class Embedding
     /// <param name="Size">H</param>
     /// <param name="Ignored">Id whose rows are not added.</param>
     internal readonly record struct RunArguments(
-        ArrayView<int> Ids, ArrayView<int> Order, ArrayView<float> X, ArrayView<float> Table, ArrayView<int> EndIds, ArrayView<float> Ends, int Count, int Size, int Ignored)
+        ArrayView<int> Ids, ArrayView<int> Order, ArrayView<float> X, ArrayView<float> Table, ArrayView<int> EndIds, ArrayView<float> Ends,
+        int Count, int Size, int Ignored)
     {
         public int Row(int i) => Order.Length > 0 ? Order[i] : i;
 
@@ -189,7 +198,9 @@ internal sealed class Embedding
         }
     }
 
-    /// <summary>How threads share rows: as many neighbours to a row as it has columns, rounded up to a power of two, a group at most.</summary>
+    /// <summary>
+    /// How threads share rows: as many neighbours to a row as it has columns, rounded up to a power of two, a group at most.
+    /// </summary>
     private readonly struct RowLanes
     {
         private readonly GpuDevice _device;

@@ -4,8 +4,8 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Memory of a GPU. A download waits for the arithmetic; an upload only where the arithmetic that uses this very memory may still run, so that
-/// the next batch can be brought while the last one is worked on.
+/// Memory of a GPU. A download waits for the arithmetic; an upload only where the arithmetic that uses this very memory may still run, so
+/// that the next batch can be brought while the last one is worked on.
 /// </summary>
 internal sealed class GpuBuffer<T> : DeviceBuffer<T>
     where T : unmanaged

@@ -8,8 +8,8 @@ using ILGPU.Runtime.OpenCL;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), work memory, and the sizes
-/// of groups that suit it.
+/// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), work memory, and the
+/// sizes of groups that suit it.
 /// </summary>
 internal sealed class GpuDevice : IDisposable
 {

@@ -3,9 +3,9 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Sorts row numbers by a key, rows of equal keys in ascending order, four bits a pass from the lowest. A thread counts the digits of a stretch
-/// of its own; prefix sums of the counts, digit by digit and stretch by stretch, are the places where each stretch puts its rows. No thread
-/// meets another, so the order is the same every time.
+/// Sorts row numbers by a key, rows of equal keys in ascending order, four bits a pass from the lowest. A thread counts the digits of a
+/// stretch of its own; prefix sums of the counts, digit by digit and stretch by stretch, are the places where each stretch puts its rows.
+/// No thread meets another, so the order is the same every time.
 /// </summary>
 internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
 {

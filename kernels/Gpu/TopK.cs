@@ -4,8 +4,8 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Scores and the k best of each row. The scores of as many rows as fit the work memory come from one product; then a group a row streams
-/// through the catalogue. Only an item that beats the k-th best so far is looked at again: after a few rounds there is hardly one a round, and
-/// those few are merged into the sorted list by counting how many stand before each.
+/// through the catalogue. Only an item that beats the k-th best so far is looked at again: after a few rounds there is hardly one a round,
+/// and those few are merged into the sorted list by counting how many stand before each.
 /// </summary>
 internal sealed class TopK
 {
@@ -35,22 +35,33 @@ internal sealed class TopK
     }
 
     public void Rank(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<int> excludedOffsets, ArrayView<int> excludedItems, ArrayView<int> topItems, ArrayView<float> topScores, ArrayView<int> targetRanks, int rows, int catalogue, int size, int k)
+        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<int> excludedOffsets,
+        ArrayView<int> excludedItems, ArrayView<int> topItems, ArrayView<float> topScores, ArrayView<int> targetRanks, int rows,
+        int catalogue, int size, int k)
     {
-        // Whole rows, not tiles of the catalogue: a target's score is one of those that it is compared with, and ties with itself to the bit.
+        // Whole rows, not tiles of the catalogue: a target's score is one of those that it is compared with, and ties with itself to the
+        // bit.
         int rowsAtOnce = Math.Min(rows, Math.Max(FewestRows, ScoresRoom / catalogue));
         var scores = _device.Workspace((long)rowsAtOnce * catalogue);
         for (int first = 0; first < rows; first += rowsAtOnce)
         {
             int count = Math.Min(rowsAtOnce, rows - first);
             _matMul.Forward(
-                h.SubView((long)first * size, (long)count * size), items, bias, scores.SubView(0, (long)count * catalogue), count, catalogue, size);
-            _rank.Launch(count, new(scores, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks, first, catalogue, k));
+                h.SubView((long)first * size, (long)count * size),
+                items,
+                bias,
+                scores.SubView(0, (long)count * catalogue),
+                count,
+                catalogue,
+                size);
+            _rank.Launch(
+                count, new(scores, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks, first, catalogue, k));
         }
     }
 
     public void Score(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> candidates, ArrayView<float> scores, int rows, int perRow, int size)
+        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> candidates, ArrayView<float> scores, int rows,
+        int perRow, int size)
     {
         if (scores.Length > 0)
             _score.Launch(_device.GroupsFor(scores.Length), new(h, items, bias, candidates, scores, perRow, size));
@@ -58,7 +69,8 @@ internal sealed class TopK
 
     private static void RankKernel(RankArguments a)
     {
-        var found = new Found(SharedMemory.Allocate<float>(FoundRoom), SharedMemory.Allocate<int>(FoundRoom), SharedMemory.Allocate<int>(FoundRoom));
+        var found = new Found(
+            SharedMemory.Allocate<float>(FoundRoom), SharedMemory.Allocate<int>(FoundRoom), SharedMemory.Allocate<int>(FoundRoom));
         // How many were found in even rounds and in odd ones: a round's count is still read when the next begins.
         var counts = SharedMemory.Allocate<int>(2);
         var ranks = SharedMemory.Allocate<int>(3);
@@ -124,7 +136,9 @@ internal sealed class TopK
             a.TargetRanks[(3 * row) + i] = ranks[i];
     }
 
-    /// <summary>Puts what was found, in whatever order, into the list. All threads of the group take part, and must meet before it is read.</summary>
+    /// <summary>
+    /// Puts what was found, in whatever order, into the list. All threads of the group take part, and must meet before it is read.
+    /// </summary>
     private static void Merge(Found found, int count, List list, int k)
     {
         for (int i = Group.IdxX; i < count; i += Group.DimX)
@@ -225,7 +239,8 @@ internal sealed class TopK
     }
 
     internal readonly record struct RankArguments(
-        ArrayView<float> Scores, ArrayView<int> Targets, ArrayView<int> ExcludedOffsets, ArrayView<int> ExcludedItems, ArrayView<int> TopItems, ArrayView<float> TopScores, ArrayView<int> TargetRanks, int FirstRow, int Catalogue, int K)
+        ArrayView<float> Scores, ArrayView<int> Targets, ArrayView<int> ExcludedOffsets, ArrayView<int> ExcludedItems,
+        ArrayView<int> TopItems, ArrayView<float> TopScores, ArrayView<int> TargetRanks, int FirstRow, int Catalogue, int K)
     {
         /// <summary>A binary search: a row's excluded items are in order.</summary>
         public bool IsExcluded(long row, int item)
@@ -246,5 +261,6 @@ internal sealed class TopK
     }
 
     internal readonly record struct ScoreArguments(
-        ArrayView<float> H, ArrayView<float> Items, ArrayView<float> Bias, ArrayView<int> Candidates, ArrayView<float> Scores, int PerRow, int Size);
+        ArrayView<float> H, ArrayView<float> Items, ArrayView<float> Bias, ArrayView<int> Candidates, ArrayView<float> Scores, int PerRow,
+        int Size);
 }
