@@ -4,8 +4,8 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// The functions that ILGPU leaves to each vendor's library, as polynomials in plain arithmetic: the same accuracy on every device, a unit or
-/// two in the last place. NaN stays NaN.
+/// The functions that ILGPU leaves to each vendor's library, as polynomials in plain arithmetic: the same accuracy on every device, a unit
+/// or two in the last place. NaN stays NaN.
 /// </summary>
 internal static class DeviceMath
 {
@@ -58,8 +58,8 @@ internal static class DeviceMath
     internal readonly struct Normal
     {
         /// <summary>
-        /// The upper tail of z = |u|, half of erfc(z / √2), is e^(−z²/2) t P(t), t = 1 / (1 + 0.33 z), P of degree 6: the form of Abramowitz and Stegun 7.1.26, with
-        /// the coefficients of the CPU's kernel, good to 3·10⁻⁹.
+        /// The upper tail of z = |u|, half of erfc(z / √2), is e^(−z²/2) t P(t), t = 1 / (1 + 0.33 z), P of degree 6: the form of
+        /// Abramowitz and Stegun 7.1.26, with the coefficients of the CPU's kernel, good to 3·10⁻⁹.
         /// </summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Normal(float u)

@@ -30,14 +30,17 @@ internal struct Float4(float x, float y, float z, float w)
     /// <param name="view">What is read.</param>
     /// <param name="first">Where.</param>
     /// <param name="count">How many may be read; nothing is where it is not positive.</param>
-    /// <param name="wide">All four may be read where one may, and <paramref name="first"/> is a multiple of four, as is the view's place.</param>
+    /// <param name="wide">All four may be read where one may, and they lie at a multiple of four floats.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 Load(ArrayView<float> view, long first, int count, bool wide)
     {
         if (wide)
             return count > 0 ? Wide(view, first)[0] : default;
         return new Float4(
-            count > 0 ? view[first] : 0f, count > 1 ? view[first + 1] : 0f, count > 2 ? view[first + 2] : 0f, count > 3 ? view[first + 3] : 0f);
+            count > 0 ? view[first] : 0f,
+            count > 1 ? view[first + 1] : 0f,
+            count > 2 ? view[first + 2] : 0f,
+            count > 3 ? view[first + 3] : 0f);
     }
 
     /// <summary>Stores the first <paramref name="count"/> of the four; all of them, where one and <paramref name="wide"/>.</summary>

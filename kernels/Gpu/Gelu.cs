@@ -5,8 +5,8 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// gelu(u) = u Φ(u), applied by the product in front of it while u is in a register, and its slope, which is kept so that the backward is one
-/// multiplication: by the product behind it, or here where there is none.
+/// gelu(u) = u Φ(u), applied by the product in front of it while u is in a register, and its slope, which is kept so that the backward is
+/// one multiplication: by the product behind it, or here where there is none.
 /// </summary>
 internal sealed class Gelu(GpuDevice device)
 {

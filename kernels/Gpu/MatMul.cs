@@ -21,23 +21,27 @@ internal sealed class MatMul(GpuDevice device)
     private readonly GpuKernel<AddPartsArguments> _addParts = device.Load<AddPartsArguments>(AddPartsKernel, device.GroupSize);
 
     /// <summary>y = x · weightᵀ + bias</summary>
-    public void Forward(ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, int rows, int outputs, int inputs) =>
+    public void Forward(
+        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, int rows, int outputs, int inputs) =>
         _forward.Launch(new(x, inputs), new(weight, inputs), new AddBias(bias, y, outputs), rows, outputs, inputs);
 
     /// <summary>y = gelu(u), slope = gelu'(u), u = x · weightᵀ + bias; no slope into an empty view.</summary>
     public void ForwardGelu(
-        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, ArrayView<float> slope, int rows, int outputs, int inputs) =>
+        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, ArrayView<float> slope,
+        int rows, int outputs, int inputs) =>
         _forwardGelu.Launch(new(x, inputs), new(weight, inputs), new AddBiasGelu(bias, y, slope, outputs), rows, outputs, inputs);
 
     /// <summary>dx = dy · weight (∘ slope), or dx += that.</summary>
     public void BackwardInput(
-        ArrayView<float> dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate, int rows, int outputs, int inputs) =>
+        ArrayView<float> dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate,
+        int rows, int outputs, int inputs) =>
         BackwardInput(new Operand(dy, outputs), weight, slope, dx, accumulate, rows, outputs, inputs);
 
     /// <inheritdoc cref="BackwardInput(ArrayView{float}, ArrayView{float}, ArrayView{float}, ArrayView{float}, bool, int, int, int)"/>
     /// <remarks>Rows of dy may lie further apart than they are long; what lies between, up to a multiple of four, is zero.</remarks>
     public void BackwardInput(
-        Operand dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate, int rows, int outputs, int inputs)
+        Operand dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate,
+        int rows, int outputs, int inputs)
     {
         var dxOperand = new Operand(dx, inputs);
         var weightOperand = new Operand(weight, inputs);
@@ -60,7 +64,8 @@ internal sealed class MatMul(GpuDevice device)
         BackwardWeight(new Operand(dy, outputs), x, dWeight, dBias, rows, outputs, inputs);
 
     /// <inheritdoc cref="BackwardWeight(ArrayView{float}, ArrayView{float}, ArrayView{float}, ArrayView{float}, int, int, int)"/>
-    public void BackwardWeight(Operand dy, ArrayView<float> x, ArrayView<float> dWeight, ArrayView<float> dBias, int rows, int outputs, int inputs)
+    public void BackwardWeight(
+        Operand dy, ArrayView<float> x, ArrayView<float> dWeight, ArrayView<float> dBias, int rows, int outputs, int inputs)
     {
         if (rows == 0)
             return;
@@ -227,7 +232,7 @@ internal readonly struct Keep : IEpilogue
     /// <summary>Parts that are shaped as y.</summary>
     public static Keep Parts(ArrayView<float> parts, Operand y) => new(parts, y);
 
-    public bool CanBeWide => GpuDevice.IsAligned(_y.Values) && _y.Stride % 4 == 0 && GpuDevice.IsAligned(_slope);
+    public bool CanBeWide => _y.IsAligned && GpuDevice.IsAligned(_slope);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)

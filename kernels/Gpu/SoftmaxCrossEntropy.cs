@@ -5,14 +5,17 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Softmax cross-entropy against the tied item table. The scores of a whole catalogue are never in memory at once: forward, each tile of the
-/// product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, stretches of the catalogue are scored again, and their
-/// scores leave the registers as gradients, which two more products take up.
+/// Softmax cross-entropy against the tied item table. The scores of a whole catalogue are never in memory at once: forward, each tile of
+/// the product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, stretches of the catalogue are scored again, and
+/// their scores leave the registers as gradients, which two more products take up.
 /// </summary>
 internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
 {
-    /// <summary>Floats of gradients of scores, or of what tiles leave, that are in memory at a time: 128 MB.</summary>
-    private const int WorkFloats = 32 << 20;
+    /// <summary>
+    /// Floats of gradients of scores, or of what tiles leave, that are in memory at a time: 128 MB. The simulator, which is for tests,
+    /// takes so few that small catalogues are cut too.
+    /// </summary>
+    private readonly int _workFloats = device.IsSimulator ? 1 << 13 : 32 << 20;
 
     private readonly TiledProduct<SummedContiguous, SummedContiguous, ReduceScores> _reduce = new(device);
     private readonly TiledProduct<SummedContiguous, SummedContiguous, DifferentiateScores> _differentiate = new(device);
@@ -20,9 +23,10 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
 
     /// <summary>logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · itemsᵀ + bias.</summary>
     public void Forward(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> losses, ArrayView<float> logSumExp, int rows, int catalogue, int size)
+        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> losses,
+        ArrayView<float> logSumExp, int rows, int catalogue, int size)
     {
-        int rowsAtATime = Math.Clamp(WorkFloats / (2 * _reduce.TileColumns(rows, catalogue)), 1, Math.Max(1, rows));
+        int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TileColumns(rows, catalogue)), 1, Math.Max(1, rows));
         for (int first = 0; first < rows; first += rowsAtATime)
         {
             int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TileColumns(count, catalogue);
@@ -40,14 +44,15 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
         }
     }
 
-    /// <summary>dScore = scale (softmax − onehot(target)); dh = dScore · items, dItems += dScoreᵀ · h, dBias += column sums of dScore.</summary>
+    /// <summary>dScore = scale (softmax − onehot(target)); dh = dScore · items, dItems += dScoreᵀ · h, dBias += its column sums.</summary>
     public void Backward(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> logSumExp, float scale, ArrayView<float> dh, ArrayView<float> dItems, ArrayView<float> dBias, int rows, int catalogue, int size)
+        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> logSumExp, float scale,
+        ArrayView<float> dh, ArrayView<float> dItems, ArrayView<float> dBias, int rows, int catalogue, int size)
     {
         if (rows == 0)
             return;
         // Whole tiles, but for the end of the catalogue.
-        int stretch = Math.Max(128, WorkFloats / rows / 128 * 128);
+        int stretch = Math.Max(128, _workFloats / rows / 128 * 128);
         for (int first = 0; first < catalogue; first += stretch)
         {
             int count = Math.Min(stretch, catalogue - first), stride = (count + 3) / 4 * 4;
@@ -60,7 +65,8 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
                 rows,
                 count,
                 size);
-            matMul.BackwardWeight(dScores, h, dItems.SubView((long)first * size, (long)count * size), dBias.SubView(first, count), rows, count, size);
+            var dTable = dItems.SubView((long)first * size, (long)count * size);
+            matMul.BackwardWeight(dScores, h, dTable, dBias.SubView(first, count), rows, count, size);
             matMul.BackwardInput(dScores, table, default, dh, accumulate: first > 0, rows, count, size);
         }
     }

@@ -4,10 +4,10 @@ using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
-// The product that every dense layer is made of: c = a · b, for operands that lie in memory either way. A group computes a tile of c: it walks
-// along the summed dimension, each step copying eight columns of a and rows of b to shared memory, and each thread keeps 8 × 8 results in
-// registers, so that a float read from shared memory is used eight times. While a step is multiplied, the next one's operands are already on
-// their way from memory; shared memory has two buffers, and a step one barrier.
+// The product that every dense layer is made of: c = a · b, for operands that lie in memory either way. A group computes a tile of c: it
+// walks along the summed dimension, each step copying eight columns of a and rows of b to shared memory, and each thread keeps 8 × 8
+// results in registers, so that a float read from shared memory is used eight times. While a step is multiplied, the next one's operands
+// are already on their way from memory; shared memory has two buffers, and a step one barrier.
 
 /// <summary>The size of a tile. A thread has 8 × 8 results, so a group has Rows · Columns / 64 threads.</summary>
 internal interface ITile
@@ -18,8 +18,8 @@ internal interface ITile
 }
 
 /// <summary>
-/// For products with tiles enough to fill the device. (The results and what is read ahead take 168 registers a thread: three groups of 128
-/// threads fit a multiprocessor, where there would be one of 256, and none to work while it waits.)
+/// For products with tiles enough to fill the device. Results and what is read ahead take about 170 registers a thread: two or three groups
+/// of 128 threads share a multiprocessor, so that one works while another waits or writes; a square tile would leave room for one of 256.
 /// </summary>
 internal readonly struct LargeTile : ITile
 {
@@ -44,7 +44,7 @@ internal readonly struct TinyTile : ITile
     public static int Columns => 32;
 }
 
-/// <summary>How an operand lies in memory: which of its dimensions has neighbours beside each other, the summed one or the kept one.</summary>
+/// <summary>How an operand lies in memory: which of its dimensions has neighbours side by side, the summed one or the kept one.</summary>
 internal interface ILayout
 {
     static abstract bool SummedIsContiguous { get; }
@@ -127,19 +127,23 @@ internal readonly struct TilePlace
     /// <summary>Whether everything involved may be accessed four floats at a time.</summary>
     public required bool Wide { get; init; }
 
-    /// <summary>The group's shared memory, free from the first row on: 16 · (TileRows + TileColumns + 8) floats.</summary>
+    /// <summary>The group's shared memory, free from the first row on: 16 · (TileRows + TileColumns + 8) floats at least.</summary>
     public required ArrayView<float> Shared { get; init; }
 }
 
 /// <summary>An operand: [kept, summed] or [summed, kept], rows <see cref="Stride"/> apart.</summary>
-internal readonly record struct Operand(ArrayView<float> Values, int Stride);
+internal readonly record struct Operand(ArrayView<float> Values, int Stride)
+{
+    /// <summary>Whether every row starts at a multiple of four floats.</summary>
+    public bool IsAligned => GpuDevice.IsAligned(Values) && Stride % 4 == 0;
+}
 
 /// <summary>What a product kernel is told.</summary>
 internal readonly record struct ProductArguments<TEpilogue>(
     Operand A, Operand B, TEpilogue Epilogue, int Rows, int Columns, int Summed, int SummedPerSplit, int RowsFirst)
     where TEpilogue : struct;
 
-/// <summary>c = a · b with operands laid out in one way and one epilogue: a kernel for every tile and access, compiled when first used.</summary>
+/// <summary>c = a · b for one layout of each operand and one epilogue: a kernel a tile and access, compiled when first used.</summary>
 internal sealed class TiledProduct<TA, TB, TEpilogue>
     where TA : struct, ILayout
     where TB : struct, ILayout
@@ -169,7 +173,9 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
     public int Splits(int rows, int columns, int summed, int minimum = 128)
     {
         int most = Math.Max(1, summed / minimum);
-        return (int)Math.Clamp(_wanted / Math.Max(1, Choose(rows, columns, most).Tiles(rows, columns)), 1, most);
+        int splits = (int)Math.Clamp(_wanted / Math.Max(1, Choose(rows, columns, most).Tiles(rows, columns)), 1, most);
+        int length = SplitLength(summed, splits);
+        return (summed + length - 1) / length;
     }
 
     /// <param name="a">[rows, summed] or its transpose.</param>
@@ -182,15 +188,17 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
     public void Launch(Operand a, Operand b, in TEpilogue epilogue, int rows, int columns, int summed, int splits = 1)
     {
         var variant = Choose(rows, columns, splits);
-        int perSplit = (((summed + splits - 1) / splits) + Depth - 1) / Depth * Depth;
-        bool wide = GpuDevice.IsAligned(a.Values) && a.Stride % 4 == 0 && GpuDevice.IsAligned(b.Values) && b.Stride % 4 == 0 && epilogue.CanBeWide;
+        bool wide = a.IsAligned && b.IsAligned && epilogue.CanBeWide;
         // Groups start in order of X: those that run together share what there is more of.
         int down = variant.Down(rows), across = variant.Across(columns);
         bool rowsFirst = down < across;
         (wide ? variant.Wide : variant.Narrow).Launch(
             rowsFirst ? new Index3D(down, across, splits) : new Index3D(across, down, splits),
-            new(a, b, epilogue, rows, columns, summed, perSplit, rowsFirst ? 1 : 0));
+            new(a, b, epilogue, rows, columns, summed, SplitLength(summed, splits), rowsFirst ? 1 : 0));
     }
+
+    /// <summary>Of a part of the summed dimension, in whole steps.</summary>
+    private static int SplitLength(int summed, int splits) => (((summed + splits - 1) / splits) + Depth - 1) / Depth * Depth;
 
     private Variant Choose(int rows, int columns, int splits) =>
         _large is not null && _large.Tiles(rows, columns) * splits >= _wanted / 2 ? _large : _small;
@@ -209,29 +217,33 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
 
         // The thread's part of the tile. 4 × 8 threads have a block of 32 × 64 results, and a thread two quadruples of rows and of columns
         // there: neighbouring threads then read neighbouring quadruples, without bank conflicts.
-        int across = IntrinsicMath.Min(8, TTile.Columns / 8), threads = TTile.Rows * TTile.Columns / 64;
-        int thread = Group.IdxX, threadColumn = thread & (across - 1), threadRow = (thread / across) & 3, block = thread / (4 * across);
-        int row = (block * 32) + (threadRow * 4), column = threadColumn * 4;
+        int across = IntrinsicMath.Min(8, TTile.Columns / 8), blocksAcross = TTile.Columns / (8 * across);
+        int threads = TTile.Rows * TTile.Columns / 64;
+        int thread = Group.IdxX, block = thread / (4 * across);
+        int threadColumn = thread & (across - 1), threadRow = (thread / across) & 3;
+        int row = (block / blocksAcross * 32) + (threadRow * 4), column = ((block & (blocksAcross - 1)) * 8 * across) + (threadColumn * 4);
 
         // All that changes from step to step is carried along, so that a step has next to nothing to do but multiply.
-        var a = new Loader<TA, TAccess>(arguments.A, firstRow, arguments.Rows, start, end, thread, threads, TTile.Rows, 0);
-        var b = new Loader<TB, TAccess>(arguments.B, firstColumn, arguments.Columns, start, end, thread, threads, TTile.Columns, Depth * strideA);
-        int readA = row / 4, readB = ((Depth * strideA) + column) / 4;
+        var a = new Loader<TA, TAccess>(arguments.A, firstRow, arguments.Rows, start, thread, threads, TTile.Rows, Depth, 0);
+        int bufferOfB = Depth * strideA;
+        var b = new Loader<TB, TAccess>(
+            arguments.B, firstColumn, arguments.Columns, start, thread, threads, TTile.Columns, Depth, bufferOfB);
+        int readA = row / 4, readB = (bufferOfB + column) / 4;
         int otherBuffer = Depth * (strideA + strideB) / 4; // Quadruples to the other buffer.
-        var nextA = a.Load();
-        var nextB = b.Load();
+        int left = end - start;
+        var nextA = a.Load(left);
+        var nextB = b.Load(left);
         a.Store(shared, nextA, 4 * otherBuffer);
         b.Store(shared, nextB, 4 * otherBuffer);
         Group.Barrier();
 
         var shared4 = shared.Cast<Float4>().AsAligned(16);
         var sums = default(Sums);
-        for (int left = end - start; left > 0; left -= Depth)
+        for (; left > 0; left -= Depth)
         {
-            nextA = a.Load();
-            nextB = b.Load();
-            var rowsOfA = shared4.SubView(readA);
-            var columnsOfB = shared4.SubView(readB);
+            nextA = a.Load(left - Depth);
+            nextB = b.Load(left - Depth);
+            ArrayView<Float4> rowsOfA = shared4.SubView(readA), columnsOfB = shared4.SubView(readB);
             sums.Add(rowsOfA, columnsOfB, 0 * strideA / 4, 0 * strideB / 4, across);
             sums.Add(rowsOfA, columnsOfB, 1 * strideA / 4, 1 * strideB / 4, across);
             sums.Add(rowsOfA, columnsOfB, 2 * strideA / 4, 2 * strideB / 4, across);
@@ -258,7 +270,7 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
             Left = firstColumn + column,
             Right = firstColumn + column + (4 * across),
             TileColumn = columnTile,
-            ThreadOfRow = threadColumn,
+            ThreadOfRow = ((block & (blocksAcross - 1)) * across) + threadColumn,
             Split = Grid.IdxZ,
             Wide = TAccess.Wide,
             Shared = shared,
@@ -299,67 +311,94 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
 }
 
 /// <summary>
-/// A thread's share in copying an operand's part of a tile to shared memory, where it lies [summed, kept]: 2 · side / threads quadruples a step,
-/// side being the tile's size in the kept dimension.
+/// A thread's share in copying an operand's part of a tile to shared memory, where it lies [summed, kept]: up to four
+/// quadruples a step.
 /// </summary>
 internal struct Loader<TLayout, TAccess>
     where TLayout : struct, ILayout
     where TAccess : struct, IAccess
 {
-    private readonly ArrayView<float> _values;
     private readonly long _step;
     private readonly int _side;
+    private readonly int _depth;
     private readonly int _quadruples;
     private readonly int _apart;
-    private Cursor _first;
-    private Cursor _second;
-    private Cursor _third;
-    private Cursor _fourth;
+    private readonly int _summed;
+    private readonly int _keptLeft;
+    private readonly int _first;
+    private readonly int _second;
+    private readonly int _third;
+    private readonly int _fourth;
+    private ArrayView<float> _values;
     private int _place;
 
     /// <param name="operand">What is copied, from <paramref name="firstKept"/> and <paramref name="start"/> on.</param>
     /// <param name="firstKept">The tile's first row or column.</param>
     /// <param name="kept">Rows or columns of the operand.</param>
     /// <param name="start">First of the summed dimension.</param>
-    /// <param name="end">Its end.</param>
     /// <param name="thread">Number of the thread.</param>
     /// <param name="threads">Threads of the group.</param>
     /// <param name="side">Rows or columns of the tile.</param>
+    /// <param name="depth">How much of the summed dimension is copied in a step.</param>
     /// <param name="buffer">Where the operand's first buffer starts in shared memory.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Loader(Operand operand, int firstKept, int kept, int start, int end, int thread, int threads, int side, int buffer)
+    public Loader(Operand operand, int firstKept, int kept, int start, int thread, int threads, int side, int depth, int buffer)
     {
-        int across = TLayout.SummedIsContiguous ? 2 : side / 4;
+        int across = TLayout.SummedIsContiguous ? depth / 4 : side / 4;
         int contiguous = (thread & (across - 1)) * 4, other = thread / across;
-        int tileSummed = TLayout.SummedIsContiguous ? contiguous : other, tileKept = TLayout.SummedIsContiguous ? other : contiguous;
-        _values = operand.Values;
-        _step = TLayout.SummedIsContiguous ? 8L : 8L * operand.Stride;
+        _step = TLayout.SummedIsContiguous ? depth : (long)depth * operand.Stride;
         _side = side;
-        _quadruples = 2 * side / threads;
+        _depth = depth;
+        _quadruples = side * depth / (4 * threads);
         // A thread's quadruples are in line, across the direction in which the operand is contiguous.
         _apart = threads / across;
-        _place = buffer + (tileSummed * (side + 4)) + tileKept;
-        _first = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 0);
-        _second = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, _apart);
-        _third = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 2 * _apart);
-        _fourth = At(operand.Stride, firstKept + tileKept, kept, start + tileSummed, end, 3 * _apart);
+        _summed = TLayout.SummedIsContiguous ? contiguous : other;
+        int tileKept = TLayout.SummedIsContiguous ? other : contiguous;
+        _place = buffer + (_summed * (side + 4)) + tileKept;
+        // Rows and columns outside the operand are those at its edge again: nobody keeps what is computed of them.
+        int last = kept - 1 - firstKept;
+        if (TLayout.SummedIsContiguous)
+        {
+            _values = operand.Values.SubView(((long)firstKept * operand.Stride) + start);
+            _keptLeft = 0;
+            _first = (IntrinsicMath.Min(tileKept, last) * operand.Stride) + _summed;
+            _second = (IntrinsicMath.Min(tileKept + _apart, last) * operand.Stride) + _summed;
+            _third = (IntrinsicMath.Min(tileKept + (2 * _apart), last) * operand.Stride) + _summed;
+            _fourth = (IntrinsicMath.Min(tileKept + (3 * _apart), last) * operand.Stride) + _summed;
+        }
+        else
+        {
+            _values = operand.Values.SubView(((long)start * operand.Stride) + firstKept);
+            tileKept = IntrinsicMath.Min(tileKept, last & ~3);
+            _keptLeft = last + 1 - tileKept;
+            _first = (_summed * operand.Stride) + tileKept;
+            _second = ((_summed + _apart) * operand.Stride) + tileKept;
+            _third = ((_summed + (2 * _apart)) * operand.Stride) + tileKept;
+            _fourth = ((_summed + (3 * _apart)) * operand.Stride) + tileKept;
+        }
     }
 
-    /// <summary>The operand's part in the next step; zeros outside the operand.</summary>
+    /// <summary>The operand's part in the next step, where so many are left to sum; zeros after those.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Quadruples Load()
+    public Quadruples Load(int left)
     {
         var result = default(Quadruples);
-        result.First = _first.Load<TLayout, TAccess>(_values, _step);
+        result.First = Load(_first, left - _summed);
         if (_quadruples > 1)
-            result.Second = _second.Load<TLayout, TAccess>(_values, _step);
+            result.Second = Load(_second, left - _summed - (TLayout.SummedIsContiguous ? 0 : _apart));
         if (_quadruples > 2)
         {
-            result.Third = _third.Load<TLayout, TAccess>(_values, _step);
-            result.Fourth = _fourth.Load<TLayout, TAccess>(_values, _step);
+            result.Third = Load(_third, left - _summed - (TLayout.SummedIsContiguous ? 0 : 2 * _apart));
+            result.Fourth = Load(_fourth, left - _summed - (TLayout.SummedIsContiguous ? 0 : 3 * _apart));
         }
+        // Never beyond the operand's end.
+        _values = _values.SubView(left > _depth ? _step : 0L);
         return result;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Float4 Load(int place, int left) =>
+        Float4.Load(_values, place, TLayout.SummedIsContiguous || TAccess.Wide || left <= 0 ? left : _keptLeft, TAccess.Wide);
 
     /// <summary>Stores a step's part in one buffer and turns to the other, which is <paramref name="otherBuffer"/> floats away.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -392,37 +431,6 @@ internal struct Loader<TLayout, TAccess>
         {
             Float4.Wide(place, further * stride)[0] = value;
         }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Cursor At(int stride, int firstKept, int kept, int summed, int end, int further)
-    {
-        if (TLayout.SummedIsContiguous)
-            firstKept += further;
-        else
-            summed += further;
-        long offset = TLayout.SummedIsContiguous ? ((long)firstKept * stride) + summed : ((long)summed * stride) + firstKept;
-        return new(offset, firstKept < kept ? end - summed : 0, kept - firstKept);
-    }
-}
-
-/// <summary>Where a quadruple is read next, and how much is left there.</summary>
-internal struct Cursor(long offset, int summedLeft, int keptLeft)
-{
-    private readonly int _keptLeft = keptLeft;
-    private long _offset = offset;
-    private int _summedLeft = summedLeft;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Float4 Load<TLayout, TAccess>(ArrayView<float> values, long step)
-        where TLayout : struct, ILayout
-        where TAccess : struct, IAccess
-    {
-        int count = TLayout.SummedIsContiguous || TAccess.Wide ? _summedLeft : _summedLeft > 0 ? _keptLeft : 0;
-        var result = Float4.Load(values, _offset, count, TAccess.Wide);
-        _offset += step;
-        _summedLeft -= 8;
-        return result;
     }
 }
 
