@@ -26,6 +26,29 @@ internal sealed class Interruption : IDisposable
 
     public CancellationToken Token => _source.Token;
 
+    /// <summary>Runs a long step, its progress on the terminal, and hands over what came of it.</summary>
+    /// <returns>The command's exit code.</returns>
+    public static int Run<T>(Terminal terminal, Func<IProgress<ProgressUpdate>, CancellationToken, T> step, Action<T> report)
+    {
+        var progress = new ProgressReporter(terminal);
+        using var interruption = new Interruption(terminal);
+        T result;
+        try
+        {
+            result = step(progress, interruption.Token);
+        }
+        catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
+        {
+            return interruption.ExitCode;
+        }
+        finally
+        {
+            progress.Clear();
+        }
+        report(result);
+        return Application.Success;
+    }
+
     /// <summary>128 and the signal's number, as shells have it: 130 for Ctrl-C.</summary>
     public int ExitCode { get; private set; } = SignalExitBase + 2;
 

@@ -20,31 +20,21 @@ internal static class AnalyzeCommand
         command.SetAction(parsed =>
         {
             var options = new AnalyzeOptions { MaxBadRows = parsed.GetValue(maxBadRows), Threads = parsed.GetValue(threads) };
-            var progress = new ProgressReporter(terminal);
-            using var interruption = new Interruption(terminal);
-            LogAnalysis analysis;
-            try
-            {
-                analysis = EventLogAnalysis.Analyze(parsed.GetRequiredValue(inputs), options, progress, interruption.Token);
-            }
-            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
-            {
-                return interruption.ExitCode;
-            }
-            finally
-            {
-                progress.Clear();
-            }
-            EventLogOptions.WarnOfBadRows(terminal, analysis.Read!);
-            if (parsed.GetValue(html) is string page)
-                OutputFile.WriteText(page, AnalysisPage.Render(analysis));
-            if (parsed.GetValue(json))
-            {
-                Report.WriteJson(terminal.Out, analysis);
-                return Application.Success;
-            }
-            Write(terminal, analysis);
-            return Application.Success;
+            return Interruption.Run(
+                terminal,
+                (progress, cancellation) => EventLogAnalysis.Analyze(parsed.GetRequiredValue(inputs), options, progress, cancellation),
+                analysis =>
+                {
+                    EventLogOptions.WarnOfBadRows(terminal, analysis.Read!);
+                    if (parsed.GetValue(html) is string page)
+                        OutputFile.WriteText(page, AnalysisPage.Render(analysis));
+                    if (parsed.GetValue(json))
+                    {
+                        Report.WriteJson(terminal.Out, analysis);
+                        return;
+                    }
+                    Write(terminal, analysis);
+                });
         });
         return command;
     }

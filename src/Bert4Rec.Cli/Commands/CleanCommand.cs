@@ -62,40 +62,30 @@ internal static class CleanCommand
                 MaxBadRows = parsed.GetValue(maxBadRows),
                 Threads = parsed.GetValue(threads),
             };
-            var progress = new ProgressReporter(terminal);
-            using var interruption = new Interruption(terminal);
-            CleanAccount account;
-            try
-            {
-                account = EventLogCleaner.Clean(
-                    parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(output), options, progress, interruption.Token);
-            }
-            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
-            {
-                return interruption.ExitCode;
-            }
-            finally
-            {
-                progress.Clear();
-            }
-            EventLogOptions.WarnOfBadRows(terminal, account.Read);
-            if (parsed.GetValue(json))
-            {
-                Report.WriteJson(terminal.Out, new
+            return Interruption.Run(
+                terminal,
+                (progress, cancellation) => EventLogCleaner.Clean(
+                    parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(output), options, progress, cancellation),
+                account =>
                 {
-                    account.Output,
-                    account.RowsRead,
-                    account.RowsKept,
-                    account.Dropped,
-                    BadRows = account.Read.Examples,
-                    account.Sha256,
+                    EventLogOptions.WarnOfBadRows(terminal, account.Read);
+                    if (parsed.GetValue(json))
+                    {
+                        Report.WriteJson(terminal.Out, new
+                        {
+                            account.Output,
+                            account.RowsRead,
+                            account.RowsKept,
+                            account.Dropped,
+                            BadRows = account.Read.Examples,
+                            account.Sha256,
+                        });
+                        return;
+                    }
+                    EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+                    terminal.Out.WriteLine(
+                        $"cleaned file: {account.Output}; try: bert4rec convert {Terminal.Quote(account.Output)} --output DIR --name NAME");
                 });
-                return Application.Success;
-            }
-            EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
-            terminal.Out.WriteLine(
-                $"cleaned file: {account.Output}; try: bert4rec convert {Terminal.Quote(account.Output)} --output DIR --name NAME");
-            return Application.Success;
         });
         return command;
     }

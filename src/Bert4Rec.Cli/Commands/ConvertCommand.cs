@@ -56,46 +56,36 @@ internal static class ConvertCommand
                 MaxBadRows = parsed.GetValue(maxBadRows),
                 Threads = parsed.GetValue(threads),
             };
-            var progress = new ProgressReporter(terminal);
-            using var interruption = new Interruption(terminal);
-            ConvertAccount account;
-            try
-            {
-                account = AtomicFileWriter.Convert(
-                    parsed.GetRequiredValue(cleaned), directory, dataset, options, progress, interruption.Token);
-            }
-            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
-            {
-                return interruption.ExitCode;
-            }
-            finally
-            {
-                progress.Clear();
-            }
-            EventLogOptions.WarnOfBadRows(terminal, account.Read);
-            if (parsed.GetValue(json))
-            {
-                Report.WriteJson(terminal.Out, new
+            return Interruption.Run(
+                terminal,
+                (progress, cancellation) => AtomicFileWriter.Convert(
+                    parsed.GetRequiredValue(cleaned), directory, dataset, options, progress, cancellation),
+                account =>
                 {
-                    account.Files,
-                    account.RowsRead,
-                    account.RowsKept,
-                    account.Dropped,
-                    account.Histories,
-                    account.UserRows,
-                    account.Items,
-                    BadRows = account.Read.Examples,
+                    EventLogOptions.WarnOfBadRows(terminal, account.Read);
+                    if (parsed.GetValue(json))
+                    {
+                        Report.WriteJson(terminal.Out, new
+                        {
+                            account.Files,
+                            account.RowsRead,
+                            account.RowsKept,
+                            account.Dropped,
+                            account.Histories,
+                            account.UserRows,
+                            account.Items,
+                            BadRows = account.Read.Examples,
+                        });
+                        return;
+                    }
+                    EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+                    string owners = options.GroupBy == HistoryOwner.User ? "users" : "sessions";
+                    terminal.Out.WriteLine(
+                        $"{account.Files[0]}: {account.Histories:N0} {owners}, {account.Items:N0} items, {account.RowsKept:N0} events");
+                    terminal.Out.WriteLine(
+                        $"try: bert4rec train --config configs/ecommerce.yaml --set data_path={Terminal.Quote(directory)} "
+                        + $"--set dataset={Terminal.Quote(dataset)}");
                 });
-                return Application.Success;
-            }
-            EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
-            string owners = options.GroupBy == HistoryOwner.User ? "users" : "sessions";
-            terminal.Out.WriteLine(
-                $"{account.Files[0]}: {account.Histories:N0} {owners}, {account.Items:N0} items, {account.RowsKept:N0} events");
-            terminal.Out.WriteLine(
-                $"try: bert4rec train --config configs/ecommerce.yaml --set data_path={Terminal.Quote(directory)} "
-                + $"--set dataset={Terminal.Quote(dataset)}");
-            return Application.Success;
         });
         return command;
     }

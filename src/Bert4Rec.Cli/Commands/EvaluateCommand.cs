@@ -33,30 +33,20 @@ internal static class EvaluateCommand
             string[] files = [CommonOptions.ConfigOfRun(directory), .. parsed.GetValue(config) ?? []];
             RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
 
-            var progress = new ProgressReporter(terminal);
-            using var interruption = new Interruption(terminal);
-            EvaluationResult result;
-            try
-            {
-                result = EvaluationRun.Evaluate(
-                    directory, runConfig, part, runDevice, parsed.GetValue(threads), progress, interruption.Token);
-            }
-            catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
-            {
-                return interruption.ExitCode;
-            }
-            finally
-            {
-                progress.Clear();
-            }
-            if (parsed.GetValue(json))
-            {
-                Report.WriteJson(terminal.Out, new { split = part, result.Samples, result.Seconds, result.Metrics, result.Baselines });
-                return Application.Success;
-            }
-            terminal.Out.WriteLine($"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}:");
-            Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Metrics, result.Baselines, runConfig.MetricDecimalPlace);
-            return Application.Success;
+            return Interruption.Run(
+                terminal,
+                (progress, cancellation) => EvaluationRun.Evaluate(
+                    directory, runConfig, part, runDevice, parsed.GetValue(threads), progress, cancellation),
+                result =>
+                {
+                    if (parsed.GetValue(json))
+                    {
+                        Report.WriteJson(terminal.Out, new { split = part, result.Samples, result.Seconds, result.Metrics, result.Baselines });
+                        return;
+                    }
+                    terminal.Out.WriteLine($"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}:");
+                    Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Metrics, result.Baselines, runConfig.MetricDecimalPlace);
+                });
         });
         return command;
     }

@@ -11,7 +11,8 @@ internal sealed class BrokenKernels(IKernels inner, string broken) : IKernels
     private const float Factor = 1.01f;
 
     public static IReadOnlyList<string> Names { get; } =
-        ["embedding", "gather-rows", "linear", "gelu", "dropout", "layer-norm", "attention", "softmax-cross-entropy", "score-items", "norm", "adam"];
+        ["embedding", "gather-rows", "linear", "gelu", "dropout", "layer-norm", "attention", "softmax-cross-entropy",
+            "score-items", "top-k", "norm", "adam"];
 
     public string Name => inner.Name;
 
@@ -117,7 +118,11 @@ internal sealed class BrokenKernels(IKernels inner, string broken) : IKernels
 
     public void TopK(
         Tensor h, Tensor items, Tensor bias, Indices targets, Indices excludedOffsets, Indices excludedItems, Indices topItems, Tensor topScores, Indices targetRanks) =>
-        inner.TopK(h, items, bias, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks);
+        Break(
+            "top-k",
+            () => inner.TopK(h, items, bias, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks),
+            [topScores],
+            []);
 
     public void ScoreItems(Tensor h, Tensor items, Tensor bias, Indices candidates, Tensor scores) =>
         Break("score-items", () => inner.ScoreItems(h, items, bias, candidates, scores), [scores], []);

@@ -45,7 +45,9 @@ internal static class KernelCases
         yield return Attention(random, 0.3f, true);
         yield return SoftmaxCrossEntropy(random, 9, 23);
         yield return SoftmaxCrossEntropy(random, 1, 1);
+        yield return ClozeMask(random);
         yield return ScoreItems(random);
+        yield return TopK(random);
         yield return Norm(random);
         yield return Adam(random);
     }
@@ -219,6 +221,48 @@ internal static class KernelCases
                 memory.Kernels.SoftmaxCrossEntropyForward(x[0], x[1], x[2], wanted, losses, logSumExp);
                 memory.Kernels.SoftmaxCrossEntropyBackward(x[0], x[1], x[2], wanted, logSumExp, Scale, dh, dItems, dBias);
                 return (losses, [dh, dItems, dBias]);
+            });
+    }
+
+    /// <summary>The masked tokens, then the targets: whole numbers, and so exact.</summary>
+    private static KernelCase ClozeMask(Random random)
+    {
+        const int MaskToken = 99;
+        int[] tokens = [.. Enumerable.Range(0, Offsets[^1]).Select(_ => random.Next(1, MaskToken))];
+        var masking = new ClozeMasking(new RandomKey(1, 2, 3, 4), 0.4f, 0.3f, MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: true);
+        var (maskedTokens, _, targets, _) = Kernels.Reference.ClozeMask.Draw(tokens, Offsets, masking);
+        Matrix<double> Row(int[] first, int[] second) => Matrix<double>.Build.Dense(1, first.Length + second.Length, [.. first, .. second]);
+        var expected = Row(maskedTokens, targets);
+        return new(
+            "cloze-mask", $"{tokens.Length} tokens",
+            [],
+            expected,
+            _ => expected,
+            (memory, _) =>
+            {
+                Indices masked = memory.Put(tokens), rows = memory.Put(tokens), found = memory.Put(tokens), places = memory.Put(Offsets);
+                int count = memory.Kernels.ClozeMask(memory.Put(tokens), memory.Put(Offsets), masking, masked, rows, found, places);
+                return (memory.Put(Row(masked.ToArray(), found.Top(count).ToArray())), []);
+            });
+    }
+
+    private static KernelCase TopK(Random random)
+    {
+        const int K = 4, Items = 23;
+        return new(
+            "top-k", $"{K} of {Items} items for 3 rows",
+            [Normal(random, 3, 10), Normal(random, Items, 10), Normal(random, 1, Items)],
+            Normal(random, 3, K),
+            x =>
+            {
+                var scores = Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0));
+                return Matrix<double>.Build.Dense(3, K, (row, i) => scores[row, Kernels.Reference.TopK.Best(scores.Row(row), K, [])[i]]);
+            },
+            (memory, x) =>
+            {
+                Tensor scores = memory.Zeros(3, K);
+                memory.Kernels.TopK(x[0], x[1], x[2], default, default, default, memory.Put(new int[3 * K]), scores, default);
+                return (scores, []);
             });
     }
 

@@ -80,7 +80,7 @@ public static class AnalysisPage
             .Append("<meta name=\"viewport\" content=\"width=device-width\"><style>").Append(Style).Append("</style></head><body>\n")
             .Append("<h1>Event log</h1>\n");
         if (analysis.Approximate.Count > 0)
-            page.Append(Escape($"Estimates, because the log is large: {string.Join(", ", analysis.Approximate)}")).Append('\n');
+            page.Append("<p>").Append(Escape($"Estimates, because the log is large: {string.Join(", ", analysis.Approximate)}")).Append("</p>\n");
         page.Append("<main>\n");
         Chart("Events by day", Bars(analysis.RowsByDay.Select(day => (day.Key[5..], (double)day.Value))));
         Chart("Average events by hour (UTC)", Bars(analysis.AverageByHour.Select(hour => (hour.Key, hour.Value))));
