@@ -31,27 +31,52 @@ internal static class SynthesizeCommand
             DefaultValueFactory = _ => "shop",
         };
         name.AcceptLegalFileNamesOnly();
-        Option<bool> json = CommonOptions.Json();
-        var command = new Command("synthesize", "Writes atomic files of an invented shop.")
+        var format = new Option<string>("--format")
         {
-            users, items, interactions, seed, output, name, json,
+            Description = "atomic: NAME.inter, NAME.item and NAME.user. csv: NAME.csv, a raw event log with views, carts, gaps and duplicates, "
+                + "which clean and convert turn into the same purchases.",
+            HelpName = "atomic|csv",
+            DefaultValueFactory = _ => "atomic",
         };
+        format.AcceptOnlyFromAmong("atomic", "csv");
+        var rows = new Option<long?>("--rows")
+        {
+            Description = "Rows of the event log. Without --interactions and the others, the shop grows with it.",
+            HelpName = "N",
+        };
+        Option<bool> json = CommonOptions.Json();
+        var command = new Command("synthesize", "Writes the purchases of an invented shop, as atomic files or as a raw event log.")
+        {
+            users, items, interactions, format, rows, seed, output, name, json,
+        };
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(rows) is { Implicit: false } && result.GetValue(format) != "csv")
+                result.AddError("--rows is for --format csv.");
+            if (result.GetValue(rows) is < 1)
+                result.AddError("--rows must be 1 or more.");
+        });
         command.SetAction(parsed =>
         {
+            bool isLog = parsed.GetValue(format) == "csv";
+            ShopParameters shop = parsed.GetValue(rows) is long wanted ? ShopLog.Fitting(wanted) : defaults;
             var parameters = new ShopParameters
             {
-                Users = parsed.GetValue(users),
-                Items = parsed.GetValue(items),
-                Interactions = parsed.GetValue(interactions),
+                Users = Given(users) ?? shop.Users,
+                Items = Given(items) ?? shop.Items,
+                Interactions = Given(interactions) ?? shop.Interactions,
                 Seed = parsed.GetValue(seed),
             };
+            long logRows = parsed.GetValue(rows) ?? ShopLog.UsualRows(parameters.Interactions);
             string directory = parsed.GetRequiredValue(output);
             string dataset = parsed.GetRequiredValue(name);
             var progress = new ProgressReporter(terminal);
             ShopOracle oracle;
             try
             {
-                oracle = ShopSynthesizer.Write(parameters, directory, dataset, progress);
+                oracle = isLog
+                    ? ShopSynthesizer.WriteLog(parameters, logRows, directory, dataset, progress)
+                    : ShopSynthesizer.Write(parameters, directory, dataset, progress);
             }
             finally
             {
@@ -62,13 +87,18 @@ internal static class SynthesizeCommand
                 Report.WriteJson(terminal.Out, new { output = directory, dataset, oracle });
                 return Application.Success;
             }
+            string file = Path.Combine(directory, dataset) + (isLog ? ".csv" : ".inter");
             terminal.Out.WriteLine(
-                $"{Path.Combine(directory, dataset)}.inter: {parameters.Users:N0} users, {parameters.Items:N0} items, "
+                $"{file}: {(isLog ? $"{logRows:N0} rows, " : "")}{parameters.Users:N0} users, {parameters.Items:N0} items, "
                 + $"{parameters.Interactions:N0} interactions");
             terminal.Out.WriteLine(
                 $"the best possible, knowing the shop's probabilities: Recall@10 {oracle.Expected.Recall:F4}, NDCG@10 {oracle.Expected.Ndcg:F4}");
-            terminal.Out.WriteLine($"try: bert4rec train --set data_path={Terminal.Quote(directory)} --set dataset={Terminal.Quote(dataset)}");
+            terminal.Out.WriteLine(isLog
+                ? $"try: bert4rec analyze {Terminal.Quote(file)}"
+                : $"try: bert4rec train --set data_path={Terminal.Quote(directory)} --set dataset={Terminal.Quote(dataset)}");
             return Application.Success;
+
+            int? Given(Option<int> option) => parsed.GetResult(option) is { Implicit: false } ? parsed.GetValue(option) : null;
         });
         return command;
     }

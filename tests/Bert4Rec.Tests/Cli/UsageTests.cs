@@ -28,6 +28,8 @@ public class UsageTests
     [InlineData("synthesize", "'--output' is required")]
     [InlineData("synthesize --output a --users -1", "--users must be a whole number from 1 to 2147483647, not '-1'")]
     [InlineData("synthesize --output a --name a/b", "not allowed in a file name")]
+    [InlineData("synthesize --output a --rows 5", "--rows is for --format csv")]
+    [InlineData("synthesize --output a --format xml", "'xml'")]
     public void Wrong_usage_says_what_is_wrong_and_exits_with_2(string args, string expected)
     {
         CommandLine.Outcome outcome = CommandLine.Run(args.Split(' ', StringSplitOptions.RemoveEmptyEntries));

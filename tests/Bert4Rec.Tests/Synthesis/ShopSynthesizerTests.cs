@@ -4,6 +4,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Data.Synthesis;
 using Bert4Rec.Evaluation;
+using Bert4Rec.EventLog;
 using Bert4Rec.Tests.Evaluation;
 
 namespace Bert4Rec.Tests.Synthesis;
@@ -28,7 +29,66 @@ public sealed class ShopSynthesizerTests : IDisposable
         Assert.Equal(files.Order(), Directory.GetFiles(Folder).Select(Path.GetFileName).Order());
         foreach (string file in files)
             Assert.Equal(ReadBundled(Path.Combine(sample, file)), File.ReadAllBytes(Path.Combine(Folder, file)));
-        Assert.True(Directory.GetFiles(sample).Sum(file => new FileInfo(file).Length) < 2_000_000);
+        Assert.True(files.Select(file => Path.Combine(sample, file)).Select(path => File.Exists(path) ? path : path + ".gz")
+            .Sum(path => new FileInfo(path).Length) < 2_000_000);
+    }
+
+    [Fact]
+    public void The_bundled_log_is_what_its_command_gives()
+    {
+        ShopSynthesizer.WriteLog(new() { Users = 9_600, Items = 400, Interactions = 60_000 }, rows: 80_000, Folder, "events");
+        string sample = Path.Combine(TestFiles.RepositoryRoot, "data", "sample");
+        Assert.Equal(ReadBundled(Path.Combine(sample, "events.csv")), File.ReadAllBytes(Path.Combine(Folder, "events.csv")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(sample, "events-oracle.json")), File.ReadAllBytes(Path.Combine(Folder, "oracle.json")));
+        Assert.True(new FileInfo(Path.Combine(sample, "events.csv.gz")).Length < 2_000_000);
+    }
+
+    [Theory]
+    [InlineData(10_000)]
+    [InlineData(20_000)]
+    [InlineData(50_000)]
+    public void Cleaning_and_converting_the_log_leave_the_same_purchases_and_the_same_bound(long rows)
+    {
+        var atomic = ShopSynthesizer.Write(Small, Folder, "atomic");
+        var log = ShopSynthesizer.WriteLog(Small, rows, Folder, "log");
+        Assert.Equal(atomic, log);
+        string cleaned = Path.Combine(Folder, "cleaned.csv");
+        var cleaning = EventLogCleaner.Clean([Path.Combine(Folder, "log.csv")], cleaned, new());
+        Assert.Equal(rows, cleaning.RowsRead);
+        Assert.Equal(Small.Interactions, cleaning.RowsKept);
+        AtomicFileWriter.Convert(cleaned, Folder, "shop", new());
+        Assert.Equal(Histories("atomic.inter"), Histories("shop.inter"));
+
+        // "u17" bought "p4, p9": users and items by their numbers, purchases in order.
+        string[] Histories(string file) =>
+        [
+            .. Lines(file).Skip(1).GroupBy(row => Number(row[0]) % 512_000_000).OrderBy(user => user.Key)
+                .Select(user => string.Join(
+                    ' ', user.OrderBy(row => Number(row[2])).Select(row => Number(row[1]) % 1_000_000 - (row[1][0] == 'p' ? 1 : 0)))),
+        ];
+
+        static long Number(string token) => (long)double.Parse(token.TrimStart('u', 'p'), CultureInfo.InvariantCulture);
+    }
+
+    [Fact]
+    public void A_log_is_as_the_real_one_in_events_gaps_and_duplicates()
+    {
+        const long Rows = 400_000;
+        ShopSynthesizer.WriteLog(ShopLog.Fitting(Rows), Rows, Folder, "log");
+        var found = EventLogAnalysis.Analyze([Path.Combine(Folder, "log.csv")], new());
+        Assert.Equal(Rows, found.RawRows);
+        Near(40_779_399, found.EventType["view"]);
+        Near(926_516, found.EventType["cart"]);
+        Near(742_849, found.EventType["purchase"]);
+        Near(549_446, found.Purchases);
+        Near(13_515_609, found.Nulls["category_code"]);
+        Near(6_117_080, found.Nulls["brand"]);
+        Near(26_560_620, found.RowsWithoutNulls);
+        Near(30_220, found.DuplicatedRows);
+        Near(9_244_421, found.Unique["user_session"]);
+        Assert.All(found.RowsByDay.Keys, day => Assert.StartsWith("2019-10-", day));
+
+        static void Near(double real, long count) => Assert.InRange(count / (real * Rows / 42_448_764), 0.85, 1.15);
     }
 
     private static byte[] ReadBundled(string path)

@@ -13,10 +13,12 @@ public static class ShopSynthesizer
     // More would make the bound no more certain (its standard error is below 0.003 then), only slower on a large catalogue.
     private const int OracleSamples = 25_000;
 
-    private const uint CustomerStream = 0x5409_0002, TimeStream = 0x5409_0003, PriceStream = 0x5409_0004;
+    internal const uint CustomerStream = 0x5409_0002;
+
+    private const uint TimeStream = 0x5409_0003, PriceStream = 0x5409_0004;
 
     /// <summary>2019-10-01 00:00:00 UTC in Unix seconds.</summary>
-    private const long Opening = 1_569_888_000;
+    internal const long Opening = 1_569_888_000;
 
     private const int FirstMonth = 30 * 86_400, ShortestGap = 60, LongestGap = 3 * 86_400;
 
@@ -52,9 +54,7 @@ public static class ShopSynthesizer
         });
         WriteLines($"{name}.inter", "user_id:token\titem_id:token\ttimestamp:float\tevent_type:float", writer =>
             WriteInteractions(shop, parameters, lengths, oracle, writer, progress));
-        var result = oracle.Result(parameters);
-        OutputFile.WriteText(Path.Combine(directory, "oracle.json"), JsonSerializer.Serialize(result, OracleFormat) + "\n");
-        return result;
+        return WriteOracle(oracle.Result(parameters), directory);
 
         void WriteLines(string file, string header, Action<StreamWriter> write) => OutputFile.Write(Path.Combine(directory, file), stream =>
         {
@@ -64,13 +64,76 @@ public static class ShopSynthesizer
         });
     }
 
+    /// <summary>Writes the same purchases as a raw event log, NAME.csv, and oracle.json; see <see cref="ShopLog"/>.</summary>
+    /// <param name="parameters">The shop.</param>
+    /// <param name="rows">Rows of the log.</param>
+    /// <param name="directory">Where to; made if it is not there.</param>
+    /// <param name="name">The file's name, without .csv.</param>
+    /// <param name="progress">Told now and then.</param>
+    /// <returns>What oracle.json says: it holds for what cleaning and converting leave of the log.</returns>
+    /// <exception cref="InputException">A parameter that no shop can have, or too few rows for the purchases.</exception>
+    /// <exception cref="IOException">A file cannot be written.</exception>
+    public static ShopOracle WriteLog(
+        ShopParameters parameters, long rows, string directory, string name, IProgress<ProgressUpdate>? progress = null)
+    {
+        var shop = new Shop(parameters);
+        int[] lengths = HistoryLengths.Draw(parameters.Users, parameters.Interactions, parameters.Seed);
+        var log = new ShopLog(shop, parameters, lengths, rows);
+        OutputFile.Write(Path.Combine(directory, $"{name}.csv"), stream => log.Write(stream, progress));
+        var oracle = new OracleMeasure(shop);
+        var purchases = new int[lengths.Max()];
+        var sample = new OracleSample(lengths);
+        for (int user = 0; user < lengths.Length; user++)
+        {
+            if (!sample.Takes(lengths[user]))
+                continue;
+            var random = new PhiloxSequence(parameters.Seed, CustomerStream, (uint)user);
+            for (int n = 0; n < lengths[user]; n++)
+                purchases[n] = shop.Draw(purchases.AsSpan(0, n), ref random);
+            oracle.Add(purchases.AsSpan(0, lengths[user] - 1), purchases[lengths[user] - 1]);
+            progress?.Report(new("measuring the best possible", user + 1, lengths.Length, "users"));
+        }
+        return WriteOracle(oracle.Result(parameters), directory);
+    }
+
+    private static ShopOracle WriteOracle(ShopOracle oracle, string directory)
+    {
+        OutputFile.WriteText(Path.Combine(directory, "oracle.json"), JsonSerializer.Serialize(oracle, OracleFormat) + "\n");
+        return oracle;
+    }
+
+    /// <summary>Which users' last purchases are measured: evenly over all of them, where they are too many to measure each.</summary>
+    private struct OracleSample(int[] lengths)
+    {
+        // Leave-one-out tests the last event of those with at least two before it.
+        private readonly int _testUsers = lengths.Count(n => n >= 3);
+        private int _tested;
+        private int _measured;
+
+        public bool Takes(int length)
+        {
+            if (length < 3)
+                return false;
+            int due = (int)Math.Min(++_tested, (long)_tested * OracleSamples / _testUsers);
+            bool takes = due > _measured;
+            _measured = due;
+            return takes;
+        }
+    }
+
+    /// <summary>An item's price in cents.</summary>
+    internal static long PriceOf(Shop shop, ShopParameters parameters, int item)
+    {
+        var random = new PhiloxSequence(parameters.Seed, PriceStream, (uint)item);
+        return ShopNames.TypicalCents(shop.CategoryOf(item)) * (50 + random.NextBelow(101)) / 100;
+    }
+
     private static void WriteItems(Shop shop, ShopParameters parameters, StreamWriter writer)
     {
         for (int item = 0; item < shop.ItemCount; item++)
         {
             int category = shop.CategoryOf(item);
-            var random = new PhiloxSequence(parameters.Seed, PriceStream, (uint)item);
-            long cents = ShopNames.TypicalCents(category) * (50 + random.NextBelow(101)) / 100;
+            long cents = PriceOf(shop, parameters, item);
             writer.Write(string.Create(
                 CultureInfo.InvariantCulture,
                 $"p{item + 1}\t{ShopNames.Category(category)}\t{ShopNames.Brand(shop.BrandOf(item))}\t{cents / 100}.{cents % 100:00}\n"));
@@ -81,9 +144,7 @@ public static class ShopSynthesizer
         Shop shop, ShopParameters parameters, int[] lengths, OracleMeasure oracle, StreamWriter writer, IProgress<ProgressUpdate>? progress)
     {
         var purchases = new int[lengths.Max()];
-
-        // Leave-one-out tests the last event of those with at least two before it.
-        int testUsers = lengths.Count(n => n >= 3), tested = 0, measured = 0;
+        var sample = new OracleSample(lengths);
         long written = 0;
         for (int user = 0; user < lengths.Length; user++)
         {
@@ -98,16 +159,8 @@ public static class ShopSynthesizer
                 time += ShortestGap + times.NextBelow(LongestGap);
             }
             written += length;
-            if (length >= 3)
-            {
-                // Evenly over all of them, where they are too many to measure each.
-                int due = (int)Math.Min(++tested, (long)tested * OracleSamples / testUsers);
-                if (due > measured)
-                {
-                    oracle.Add(purchases.AsSpan(0, length - 1), purchases[length - 1]);
-                    measured = due;
-                }
-            }
+            if (sample.Takes(length))
+                oracle.Add(purchases.AsSpan(0, length - 1), purchases[length - 1]);
             progress?.Report(new("synthesizing purchases", written, parameters.Interactions, "rows"));
         }
     }
