@@ -41,7 +41,7 @@ internal static class CleanCommand
                     if (EventColumns.TryParse(name, out EventColumn column) && !EventLogCleaner.Required.Contains(column))
                         columns.Add(column);
                     else
-                        argument.AddError($"'{name}' after --keep-nulls is not one of {string.Join(", ", Optional())}.");
+                        argument.AddError($"'{name}' after --keep-nulls is not one of {string.Join(", ", EventLogCleaner.Optional.Select(EventColumns.Name))}.");
                 }
                 return [.. columns];
             },
@@ -89,7 +89,4 @@ internal static class CleanCommand
         });
         return command;
     }
-
-    private static IEnumerable<string> Optional() =>
-        Enum.GetValues<EventColumn>().Where(column => !EventLogCleaner.Required.Contains(column)).Select(EventColumns.Name);
 }

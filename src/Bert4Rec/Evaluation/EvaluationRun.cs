@@ -65,9 +65,11 @@ public static class EvaluationRun
         EvaluationSettings settings,
         IProgress<ProgressUpdate>? progress)
     {
-        IRanker[] baselines = [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
         return (
             Evaluator.Evaluate(model, dataset, statistics, samples, settings, progress).ToDictionary(),
-            baselines.ToDictionary(baseline => baseline.Name, baseline => Evaluator.Evaluate(baseline, dataset, statistics, samples, settings, progress)));
+            Baselines(dataset, split, statistics).ToDictionary(baseline => baseline.Name, baseline => Evaluator.Evaluate(baseline, dataset, statistics, samples, settings, progress)));
     }
+    /// <summary>Popularity, 'the last item again' and a Markov chain.</summary>
+    internal static IReadOnlyList<IRanker> Baselines(InteractionDataset dataset, DatasetSplit split, TrainingStatistics statistics) =>
+        [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
 }

@@ -20,6 +20,9 @@ internal sealed class ModelFolder
     private const string EventsFileName = "events.safetensors";
     private static readonly string[] s_companions = [ConfigFileName, UsersFileName, ItemsFileName, EventsFileName];
 
+    /// <summary>The files of a trained model.</summary>
+    public static IReadOnlyList<string> FileNames { get; } = [ModelFileName, .. s_companions];
+
     private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters)
     {
         Config = config;
