@@ -26,9 +26,10 @@ public static class AnalysisPage
         }));
         if (analysis.Price is { } price)
         {
-            yield return ("Price", ["count", "mean", "std", "min", "25%", "50%", "75%", "max"], [[
-                Html.Whole((long)price.Count), Html.Number(price.Mean), Html.Number(price.Std), Html.Number(price.Min), Html.Number(price.Quarter),
-                Html.Number(price.Median), Html.Number(price.ThreeQuarters), Html.Number(price.Max)]]);
+            yield return ("Price", ["", "price"], [
+                ["count", Html.Whole((long)price.Count)], ["mean", Html.Number(price.Mean)], ["std", Html.Number(price.Std)],
+                ["min", Html.Number(price.Min)], ["25%", Html.Number(price.Quarter)], ["50%", Html.Number(price.Median)],
+                ["75%", Html.Number(price.ThreeQuarters)], ["max", Html.Number(price.Max)]]);
         }
         yield return ("Events by day", ["day", "events", "purchases"], analysis.RowsByDay.Select(day => new[]
         {

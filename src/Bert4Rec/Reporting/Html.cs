@@ -22,7 +22,7 @@ internal static class Html
         table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
         th,td{padding:.15rem .5rem;text-align:right;vertical-align:bottom}
         td{white-space:nowrap}
-        th:first-child,td:first-child{text-align:left}
+        th:first-child,td:first-child{text-align:left;white-space:normal}
         tr+tr td{border-top:1px solid #8883}
         figure{margin:0}
         figcaption{font-size:.9rem;opacity:.85}
