@@ -42,4 +42,8 @@ internal static class TrainingLog
         if (hasTest)
             Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Test, result.Baselines, config.MetricDecimalPlace);
     }
+
+    /// <summary>Where the model is, and what to do with it.</summary>
+    public static void WriteModel(Terminal terminal, string directory) => terminal.Out.WriteLine(
+        $"model in {directory}; try: bert4rec recommend --model {Terminal.Quote(directory)} --history \"...\"");
 }

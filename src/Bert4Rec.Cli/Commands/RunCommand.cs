@@ -67,8 +67,7 @@ internal static class RunCommand
                 }
                 TrainingLog.WriteResult(terminal, result, config);
                 terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(clock.Elapsed.TotalSeconds)} in all");
-                terminal.Out.WriteLine(
-                    $"model in {options.OutputDirectory}; try: bert4rec recommend --model {Terminal.Quote(options.OutputDirectory)} --history \"...\"");
+                TrainingLog.WriteModel(terminal, options.OutputDirectory);
             },
             () => "stopped; the same command goes on where it was");
 
@@ -103,7 +102,8 @@ internal static class RunCommand
             throw new InputException($"--input {string.Join(' ', inputs)}: atomic files are given alone, by their .inter file or its folder");
         string name = Path.GetFileName(interactions);
         name = name[..name.LastIndexOf(".inter", StringComparison.Ordinal)];
-        return [$"data_path={RunConfig.Quoted(Path.GetDirectoryName(Path.GetFullPath(interactions))!)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~"];
+        string folder = Path.GetDirectoryName(Path.GetFullPath(interactions))!;
+        return [$"data_path={RunConfig.Quoted(folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~"];
     }
 
     /// <summary>The .inter file that an input is, or that a folder holds; null for an event log.</summary>

@@ -85,8 +85,7 @@ internal static class TrainCommand
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, config);
-                terminal.Out.WriteLine(
-                    $"model in {options.OutputDirectory}; try: bert4rec recommend --model {Terminal.Quote(options.OutputDirectory)} --history \"...\"");
+                TrainingLog.WriteModel(terminal, options.OutputDirectory);
             },
             () => canResume
                 ? $"stopped; to go on from the last whole epoch: bert4rec train --resume {Terminal.Quote(options.OutputDirectory)}"

@@ -71,11 +71,14 @@ public static class AnalysisPage
     private static IEnumerable<(string Title, string Figure)> Pictures(LogAnalysis analysis)
     {
         yield return ("Events by day", EventsByDay(analysis));
-        yield return ("Average events by hour (UTC)", Charts.Bars("events in an hour of the average day", analysis.AverageByHour.Select(hour => (hour.Key, hour.Value))));
-        yield return ("Average events by weekday", Charts.Bars("events on the average weekday", analysis.AverageByWeekday.Select(day => (day.Key[..3], day.Value))));
+        yield return ("Average events by hour (UTC)", Charts.Bars(
+            "events in an hour of the average day", analysis.AverageByHour.Select(hour => (hour.Key, hour.Value))));
+        yield return ("Average events by weekday", Charts.Bars(
+            "events on the average weekday", analysis.AverageByWeekday.Select(day => (day.Key[..3], day.Value))));
         if (analysis.HistoryLengths.Count == 0)
             yield break;
-        yield return ("Users by number of purchases", Charts.Bars("users with so many purchases", Binned(analysis.HistoryLengths).Select(bin => (bin.Label, (double)bin.Users))));
+        yield return ("Users by number of purchases", Charts.Bars(
+            "users with so many purchases", Binned(analysis.HistoryLengths).Select(bin => (bin.Label, (double)bin.Users))));
         yield return ("Purchases of an item by its rank", Charts.Bars(
             "purchases of the item at this rank", analysis.ItemPopularity.Select(item => (Html.Whole(item.Key), (double)item.Value))));
     }

@@ -94,9 +94,10 @@ internal sealed record RunReport(
     /// <summary>Users drawn at random, whatever the model says of them; those with some history, if there are any.</summary>
     private static ExampleUser[] PickExamples(ModelRanker model, InteractionDataset dataset, Sample[] samples, ulong seed, int maximumLength)
     {
-        Sample[] telling = [.. samples.Where(sample => dataset.History(sample, maximumLength).Length >= ExampleHistory).DistinctBy(sample => sample.User)];
+        Sample[] users = [.. samples.DistinctBy(sample => sample.User)];
+        Sample[] telling = [.. users.Where(sample => dataset.History(sample, maximumLength).Length >= ExampleHistory)];
         if (telling.Length == 0)
-            telling = [.. samples.DistinctBy(sample => sample.User)];
+            telling = users;
         new PhiloxSequence(seed, ExampleStream, 0).Shuffle<Sample>(telling);
         telling = telling[..Math.Min(ExampleCount, telling.Length)];
         if (telling.Length == 0)

@@ -27,7 +27,10 @@ internal static partial class Charts
 
     /// <summary>Two bars for each label, side by side, and what the colours mean.</summary>
     public static string PairedBars(
-        string caption, IReadOnlyList<string> labels, (string Name, IReadOnlyList<double> Values) first, (string Name, IReadOnlyList<double> Values) second)
+        string caption,
+        IReadOnlyList<string> labels,
+        (string Name, IReadOnlyList<double> Values) first,
+        (string Name, IReadOnlyList<double> Values) second)
     {
         using var plot = new Plot();
         Add(plot, first.Values, shift: -0.2, size: 0.38, _first);
@@ -72,8 +75,9 @@ internal static partial class Charts
         plot.Grid.MajorLineColor = Color.FromHex(Ink).WithOpacity(0.15);
         string svg = plot.GetSvgXml(Width, Height);
         // Inside a page there is no XML declaration; the viewBox lets the chart shrink with its column; ids are the whole page's.
+        string viewBox = $"viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{Html.Escape(caption)}\">";
         svg = svg[svg.IndexOf("<svg", StringComparison.Ordinal)..]
-            .Replace($"width=\"{Width}\" height=\"{Height}\">", $"viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{Html.Escape(caption)}\">", StringComparison.Ordinal)
+            .Replace($"width=\"{Width}\" height=\"{Height}\">", viewBox, StringComparison.Ordinal)
             .Replace($"\"{Ink}\"", "\"currentColor\"", StringComparison.Ordinal)
             .Replace("\"black\"", "\"currentColor\"", StringComparison.Ordinal);
         svg = NameClips(svg);

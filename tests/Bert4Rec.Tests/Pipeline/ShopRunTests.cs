@@ -201,16 +201,21 @@ public sealed partial class ShopRunTests(ShopRunTests.RunShop shop) : IClassFixt
         {
             File.WriteAllText(manifest, text);
             CommandLine.Outcome outcome = CommandLine.Run(["run", .. shop.Arguments("damaged")]);
-            Assert.Equal((1, $"error: {manifest}: not a manifest of bert4rec run; remove it to do everything again\n"), (outcome.ExitCode, outcome.Error));
+            Assert.Equal(1, outcome.ExitCode);
+            Assert.Equal($"error: {manifest}: not a manifest of bert4rec run; remove it to do everything again\n", outcome.Error);
         }
     }
 
     [Theory]
     [InlineData("event_log.events=view,sale", "event_log.events must be all, or some of view, remove_from_cart, cart, purchase, not 'view,sale'")]
-    [InlineData("event_log.keep_nulls=[user_id]", "event_log.keep_nulls must be some of category_id, category_code, brand, price, user_session, not 'user_id'")]
+    [InlineData(
+        "event_log.keep_nulls=[user_id]",
+        "event_log.keep_nulls must be some of category_id, category_code, brand, price, user_session, not 'user_id'")]
     [InlineData("event_log.group_by=item", "event_log.group_by must be user or session, not 'item'")]
     [InlineData("event_log.max_bad_rows=2", "event_log.max_bad_rows must be a share like 0.001, not '2'")]
-    [InlineData("event_log.maximum=2", "a key of event_log must be input or events or keep_nulls or max_bad_rows or group_by or min_length or max_length, not 'maximum'")]
+    [InlineData(
+        "event_log.maximum=2",
+        "a key of event_log must be input or events or keep_nulls or max_bad_rows or group_by or min_length or max_length, not 'maximum'")]
     public void A_wrong_setting_of_the_log_is_named(string setting, string message)
     {
         CommandLine.Outcome outcome = CommandLine.Run(["run", .. shop.Arguments("wrong", setting)]);
@@ -241,7 +246,8 @@ public sealed partial class ShopRunTests(ShopRunTests.RunShop shop) : IClassFixt
         int kills = 0, exit;
         do
         {
-            using var process = Process.Start(new ProcessStartInfo("dotnet", [typeof(Application).Assembly.Location, "run", .. shop.Arguments("killed")])
+            string[] command = [typeof(Application).Assembly.Location, "run", .. shop.Arguments("killed")];
+            using var process = Process.Start(new ProcessStartInfo("dotnet", command)
             {
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,
