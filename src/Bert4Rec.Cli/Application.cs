@@ -19,6 +19,7 @@ internal static class Application
         // Not a RootCommand: that one would go by the file's name, Bert4Rec.Cli.
         var root = new Command("bert4rec", "Trains BERT4Rec on purchase histories and recommends what comes next.")
         {
+            RunCommand.Create(terminal),
             TrainCommand.Create(terminal),
             EvaluateCommand.Create(terminal),
             RecommendCommand.Create(terminal),

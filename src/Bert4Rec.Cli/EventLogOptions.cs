@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Bert4Rec.EventLog;
+using Bert4Rec.Pipeline;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli;
@@ -42,6 +43,14 @@ internal static class EventLogOptions
             terminal.Warn($"and {read.BadRows - read.Examples.Count:N0} more rows that cannot be read");
     }
 
+    /// <summary>What a step of a run did: unreadable rows as warnings, and a line.</summary>
+    public static void WriteStep(Terminal terminal, TextWriter log, StepReport step)
+    {
+        if (step.Read is not null)
+            WarnOfBadRows(terminal, step.Read);
+        log.WriteLine(Describe(step));
+    }
+
     /// <summary>Rows read, kept, and dropped by reason.</summary>
     public static void WriteAccount(Terminal terminal, long read, long kept, IReadOnlyDictionary<string, long> dropped)
     {
@@ -55,5 +64,20 @@ internal static class EventLogOptions
         Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
 
         void Add(string name, long rows) => table.AddRow(new Text(name), new Text(rows.ToString("N0", CultureInfo.InvariantCulture)));
+    }
+
+    /// <summary>"clean    80,000 rows read, 60,000 kept, 20,000 dropped (other event type 20,000)".</summary>
+    private static string Describe(StepReport step)
+    {
+        const string Dropped = "dropped: ";
+        string rows = "";
+        if (step.Rows.TryGetValue("read", out long read) && step.Rows.TryGetValue("kept", out long kept))
+        {
+            string reasons = string.Join(", ", step.Rows.Where(row => row.Key.StartsWith(Dropped, StringComparison.Ordinal))
+                .Select(row => $"{row.Key[Dropped.Length..]} {row.Value:N0}"));
+            rows = $"{read:N0} rows read, {kept:N0} kept" + (reasons.Length > 0 ? $", {read - kept:N0} dropped ({reasons})" : "");
+        }
+        string state = step.Ran ? rows : rows.Length > 0 ? $"unchanged: {rows}" : "unchanged";
+        return $"{step.Name,-9}{(state.Length > 0 ? state : "done")}";
     }
 }

@@ -27,8 +27,13 @@ internal sealed class Interruption : IDisposable
     public CancellationToken Token => _source.Token;
 
     /// <summary>Runs a long step, its progress on the terminal, and hands over what came of it.</summary>
+    /// <param name="terminal">Where progress is shown.</param>
+    /// <param name="step">The step.</param>
+    /// <param name="report">Told what came of it, unless it was stopped.</param>
+    /// <param name="stopped">What to say when it was stopped; null for nothing.</param>
     /// <returns>The command's exit code.</returns>
-    public static int Run<T>(Terminal terminal, Func<IProgress<ProgressUpdate>, CancellationToken, T> step, Action<T> report)
+    public static int Run<T>(
+        Terminal terminal, Func<ProgressReporter, CancellationToken, T> step, Action<T> report, Func<string>? stopped = null)
     {
         var progress = new ProgressReporter(terminal);
         using var interruption = new Interruption(terminal);
@@ -39,6 +44,9 @@ internal sealed class Interruption : IDisposable
         }
         catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
         {
+            progress.Clear();
+            if (stopped is not null)
+                terminal.Error.WriteLine(stopped());
             return interruption.ExitCode;
         }
         finally

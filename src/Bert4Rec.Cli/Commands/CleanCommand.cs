@@ -28,6 +28,7 @@ internal static class CleanCommand
                 return types;
             },
         };
+        string optional = string.Join(", ", EventLogCleaner.Optional.Select(EventColumns.Name));
         var keepNulls = new Option<EventColumn[]>("--keep-nulls")
         {
             Description = "Columns that may be empty: a row without them is kept.",
@@ -41,7 +42,7 @@ internal static class CleanCommand
                     if (EventColumns.TryParse(name, out EventColumn column) && !EventLogCleaner.Required.Contains(column))
                         columns.Add(column);
                     else
-                        argument.AddError($"'{name}' after --keep-nulls is not one of {string.Join(", ", Optional())}.");
+                        argument.AddError($"'{name}' after --keep-nulls is not one of {optional}.");
                 }
                 return [.. columns];
             },
@@ -89,7 +90,4 @@ internal static class CleanCommand
         });
         return command;
     }
-
-    private static IEnumerable<string> Optional() =>
-        Enum.GetValues<EventColumn>().Where(column => !EventLogCleaner.Required.Contains(column)).Select(EventColumns.Name);
 }

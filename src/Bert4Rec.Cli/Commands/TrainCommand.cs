@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Bert4Rec.Configuration;
+using Bert4Rec.Pipeline;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli.Commands;
@@ -53,82 +54,48 @@ internal static class TrainCommand
     private static int Train(RunConfig config, RunOptions options, bool json, Terminal terminal)
     {
         TextWriter log = json ? terminal.Error : terminal.Out;
-        var progress = new ProgressReporter(terminal);
-        using var interruption = new Interruption(terminal);
         bool canResume = options.Resume;
-        try
-        {
-            TrainingResult result = TrainingSession.Train(
-                config,
-                options,
-                progress,
-                start =>
+        return Interruption.Run(
+            terminal,
+            (progress, cancellation) =>
+            {
+                RunConfig prepared = new ShopRun(config, options, Observe(progress), progress, cancellation).Prepare();
+                return TrainingSession.Train(
+                    prepared,
+                    options,
+                    progress,
+                    start =>
+                    {
+                        progress.Clear();
+                        TrainingLog.WriteHeader(log, start, options.OutputDirectory, config);
+                    },
+                    epoch =>
+                    {
+                        progress.Clear();
+                        TrainingLog.WriteEpoch(log, epoch, config);
+                        canResume = true;
+                    },
+                    cancellation);
+            },
+            result =>
+            {
+                if (json)
                 {
-                    progress.Clear();
-                    WriteHeader(log, start, options, config);
-                },
-                epoch =>
-                {
-                    progress.Clear();
-                    WriteEpoch(log, epoch, config);
-                    canResume = true;
-                },
-                interruption.Token);
-            progress.Clear();
-            if (json)
-                Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, result });
-            else
-                WriteResult(terminal, result, options, config);
-            return Application.Success;
-        }
-        catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
-        {
-            progress.Clear();
-            terminal.Error.WriteLine(canResume
+                    Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, result });
+                    return;
+                }
+                TrainingLog.WriteResult(terminal, result, config);
+                TrainingLog.WriteModel(terminal, options.OutputDirectory);
+            },
+            () => canResume
                 ? $"stopped; to go on from the last whole epoch: bert4rec train --resume {Terminal.Quote(options.OutputDirectory)}"
                 : "stopped before the first epoch was whole; there is nothing to resume");
-            return interruption.ExitCode;
-        }
-        finally
+
+        RunObserver Observe(ProgressReporter progress) => new(step =>
         {
             progress.Clear();
-        }
-    }
-
-    private static void WriteHeader(TextWriter log, TrainingStart start, RunOptions options, RunConfig config)
-    {
-        log.WriteLine($"data     {start.Dataset}: {start.Users:N0} users, {start.Items:N0} items, {start.Interactions:N0} interactions");
-        log.WriteLine($"samples  {start.TrainSamples:N0} train, {start.ValidSamples:N0} valid, {start.TestSamples:N0} test");
-        log.WriteLine($"model    {start.Parameters:N0} parameters");
-        log.WriteLine($"device   {start.Device}, {start.Threads} {(start.Threads == 1 ? "thread" : "threads")}");
-        if (start.DeviceNote is not null)
-            log.WriteLine($"         {start.DeviceNote}");
-        log.WriteLine($"output   {options.OutputDirectory}");
-        log.WriteLine();
-        log.WriteLine($"epoch      loss   seconds    tokens/s  {"valid " + config.ValidMetric,14}");
-    }
-
-    private static void WriteEpoch(TextWriter log, EpochReport epoch, RunConfig config)
-    {
-        string valid = "";
-        if (epoch.Valid is not null)
-        {
-            double value = epoch.Valid.First(metric => metric.Key.Equals(config.ValidMetric, StringComparison.OrdinalIgnoreCase)).Value;
-            valid = $"  {value.ToString($"F{config.MetricDecimalPlace}"),14}{(epoch.IsBest ? " *" : "")}";
-        }
-        log.WriteLine($"{epoch.Epoch,5}{epoch.Loss,10:F4}{epoch.Seconds,10:F1}{epoch.TokensPerSecond,12:N0}{valid}");
-    }
-
-    private static void WriteResult(Terminal terminal, TrainingResult result, RunOptions options, RunConfig config)
-    {
-        terminal.Out.WriteLine();
-        bool hasTest = result.Test.Count > 0;
-        terminal.Out.WriteLine(
-            $"best epoch {result.BestEpoch} of {result.Epochs}, {ProgressReporter.Duration(result.Seconds)} in all; "
-            + (hasTest ? "on the test part:" : "the split has no test part"));
-        if (hasTest)
-            Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Test, result.Baselines, config.MetricDecimalPlace);
-        terminal.Out.WriteLine($"model in {options.OutputDirectory}; try: bert4rec recommend --model {Terminal.Quote(options.OutputDirectory)} --history \"...\"");
+            EventLogOptions.WriteStep(terminal, log, step);
+        });
     }
 
     /// <summary>"saved/ml-100k-20261124-053110": runs do not overwrite each other.</summary>

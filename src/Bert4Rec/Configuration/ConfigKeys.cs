@@ -12,13 +12,14 @@ internal static class ConfigKeys
         new("average_decay", "0", "0.9"),
         new("data_path", "dataset/"),
         new("dataset", "~"),
+        new("event_log", "~"),
         new("field_separator", "\"\\t\""),
         new("seq_separator", "\" \""),
         new("USER_ID_FIELD", "user_id"),
-        new("ITEM_ID_FIELD", "item_id"),
-        new("RATING_FIELD", "rating"),
-        new("TIME_FIELD", "timestamp"),
-        new("load_col", "~"),
+        new("ITEM_ID_FIELD", "item_id", EventLogDefault: "product_id"),
+        new("RATING_FIELD", "rating", EventLogDefault: "event_type"),
+        new("TIME_FIELD", "timestamp", EventLogDefault: "event_time"),
+        new("load_col", "~", EventLogDefault: "{inter: [user_id, product_id, event_time], item: [product_id, category_code, brand, price]}"),
         new("val_interval", "~"),
         new("filter_inter_by_user_or_item", "false"),
         new("user_inter_num_interval", "~"),
@@ -130,7 +131,9 @@ internal static class ConfigKeys
 /// <param name="Name">RecBole's name.</param>
 /// <param name="Default">RecBole's default, as YAML.</param>
 /// <param name="OwnDefault">The default without recbole_compatible, where it is another.</param>
-internal sealed record ConfigKey(string Name, string Default, string? OwnDefault = null)
+/// <param name="EventLogDefault">The default with event_log, where it is another: it names the columns of what is made from the log.</param>
+internal sealed record ConfigKey(string Name, string Default, string? OwnDefault = null, string? EventLogDefault = null)
 {
-    public string DefaultFor(bool recboleCompatible) => recboleCompatible ? Default : OwnDefault ?? Default;
+    public string DefaultFor(bool recboleCompatible, bool fromEventLog) =>
+        fromEventLog && EventLogDefault is not null ? EventLogDefault : recboleCompatible ? Default : OwnDefault ?? Default;
 }

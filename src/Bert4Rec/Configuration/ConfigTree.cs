@@ -8,7 +8,19 @@ namespace Bert4Rec.Configuration;
 /// </summary>
 internal sealed class ConfigTree
 {
-    private readonly Dictionary<YamlNode, string> _origins = new(ReferenceEqualityComparer.Instance);
+    private readonly Dictionary<YamlNode, string> _origins;
+
+    public ConfigTree()
+    {
+        _origins = new(ReferenceEqualityComparer.Instance);
+    }
+
+    /// <summary>A tree of settings that another one resolved.</summary>
+    public ConfigTree(ConfigTree other, YamlMappingNode resolved)
+    {
+        _origins = new(other._origins, ReferenceEqualityComparer.Instance);
+        Merge(Root, resolved, overDefaults: false);
+    }
 
     public YamlMappingNode Root { get; } = new();
 
@@ -72,8 +84,9 @@ internal sealed class ConfigTree
     public YamlMappingNode Resolve(bool recboleCompatible)
     {
         var resolved = new YamlMappingNode();
+        bool fromEventLog = Root.Children.TryGetValue(new YamlScalarNode("event_log"), out var log) && !IsNull(log);
         foreach (var key in ConfigKeys.All)
-            resolved.Add(key.Name, Parse(key.DefaultFor(recboleCompatible), _ => "default")!);
+            resolved.Add(key.Name, Parse(key.DefaultFor(recboleCompatible, fromEventLog), _ => "default")!);
         var acting = new YamlMappingNode();
         foreach (var key in ConfigKeys.All)
         {

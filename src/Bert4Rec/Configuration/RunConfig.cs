@@ -20,7 +20,8 @@ public sealed class RunConfig
 
         RecboleCompatible = read.Flag("recbole_compatible");
         DataPath = read.Text("data_path");
-        Dataset = read.OptionalText("dataset");
+        EventLog = read.IsSet("event_log") ? EventLogSettings.Read(read, "event_log") : null;
+        Dataset = read.OptionalText("dataset") ?? EventLog?.Name;
         FieldSeparator = read.Separator("field_separator");
         SequenceSeparator = read.Separator("seq_separator");
         UserIdField = read.Text("USER_ID_FIELD");
@@ -87,7 +88,12 @@ public sealed class RunConfig
     /// <summary>Folder of datasets, relative to the current directory; or the dataset's own folder.</summary>
     public string DataPath { get; }
 
-    /// <summary>Name of the dataset: its files are DataPath/Dataset/Dataset.inter and so on. Null when none was named.</summary>
+    /// <summary>The log that the dataset is made from; null where it starts from atomic files.</summary>
+    public EventLogSettings? EventLog { get; }
+
+    /// <summary>
+    /// Name of the dataset: its files are DataPath/Dataset/Dataset.inter and so on. Null when none was named, and no log to name it after.
+    /// </summary>
     public string? Dataset { get; }
 
     public char FieldSeparator { get; }
@@ -215,6 +221,15 @@ public sealed class RunConfig
         return config;
     }
 
+    /// <summary>The same settings, but for some: "key=value" as for <see cref="Load"/>.</summary>
+    public RunConfig With(params IReadOnlyList<string> overrides)
+    {
+        var tree = new ConfigTree(_tree, _settings);
+        foreach (string setting in overrides)
+            tree.AddOverride(setting);
+        return new(tree, tree.Resolve(RecboleCompatible));
+    }
+
     /// <summary>Every setting, defaults included, as YAML that <see cref="Load"/> reads back to the same config.</summary>
     public string ToYaml()
     {
@@ -223,6 +238,9 @@ public sealed class RunConfig
         string text = writer.ToString();
         return text.EndsWith("...\n", StringComparison.Ordinal) ? text[..^4] : text;
     }
+
+    /// <summary>A text as YAML, for "key=value": it stands for exactly this text.</summary>
+    public static string Quoted(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
 
     /// <summary>Where a key's value was written, for messages: "FILE:LINE".</summary>
     public string Where(string key) => _tree.Where(_settings[key]);

@@ -48,6 +48,14 @@ public sealed class DatasetLoader
         return loader.Build(items);
     }
 
+    /// <summary>The files that <see cref="Load"/> would read: .inter, and .item and .user if they are there and wanted.</summary>
+    /// <exception cref="InputException">There is no .inter.</exception>
+    internal static IReadOnlyList<string> FilesOf(RunConfig config)
+    {
+        var loader = new DatasetLoader(config, null);
+        return [loader._interactionFile, .. new[] { "item", "user" }.Select(loader.FindBeside).OfType<string>()];
+    }
+
     private string FindInteractions()
     {
         if (_config.Dataset is not { } name)
@@ -63,11 +71,11 @@ public sealed class DatasetLoader
     private AtomicFileReader Open(string path) => new(path, _config.FieldSeparator, _config.SequenceSeparator);
 
     /// <summary>Opens the file beside .inter with another suffix, if it is there and wanted.</summary>
-    private AtomicFileReader? OpenBeside(string suffix)
-    {
-        string path = Path.Combine(Path.GetDirectoryName(_interactionFile)!, $"{_config.Dataset}.{suffix}");
-        return _config.LoadsFile(suffix) && Existing(path) is { } existing ? Open(existing) : null;
-    }
+    private AtomicFileReader? OpenBeside(string suffix) => FindBeside(suffix) is { } path ? Open(path) : null;
+
+    private string? FindBeside(string suffix) => _config.LoadsFile(suffix)
+        ? Existing(Path.Combine(Path.GetDirectoryName(_interactionFile)!, $"{_config.Dataset}.{suffix}"))
+        : null;
 
     private void ReadInteractions()
     {

@@ -40,20 +40,25 @@ public static class EvaluationRun
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
         cancellation.ThrowIfCancellationRequested();
         var (metrics, baselines) = WithBaselines(
-            ranker, folder.Dataset, split, TrainingStatistics.Count(folder.Dataset, split.Train), samples, Settings(config, mode), progress);
+            ranker, folder.Dataset, split, TrainingStatistics.Count(folder.Dataset, split.Train), samples, AskedFor(config, mode), progress);
         return new(samples.Length, clock.Elapsed.TotalSeconds, metrics, baselines);
     }
 
-    internal static EvaluationSettings Settings(RunConfig config, EvaluationMode mode)
+    /// <summary>What a training measures: the metrics listed, and the one that chooses the model whether it is listed or not.</summary>
+    internal static EvaluationSettings Settings(RunConfig config, EvaluationMode mode) => AskedFor(config, mode) with
     {
-        var settings = new EvaluationSettings { Mode = mode, BatchSize = config.EvalBatchSize, Seed = (ulong)config.Seed };
-        // The metric that chooses the model is computed whether it is listed or not.
-        return settings with
-        {
-            Metrics = [.. config.Metrics.Append(config.ValidMetricKind).Distinct()],
-            TopK = [.. config.TopK.Concat(config.ValidMetricCutoff > 0 ? [config.ValidMetricCutoff] : []).Distinct()],
-        };
-    }
+        Metrics = [.. config.Metrics.Append(config.ValidMetricKind).Distinct()],
+        TopK = [.. config.TopK.Concat(config.ValidMetricCutoff > 0 ? [config.ValidMetricCutoff] : []).Distinct()],
+    };
+
+    private static EvaluationSettings AskedFor(RunConfig config, EvaluationMode mode) => new()
+    {
+        Mode = mode,
+        Metrics = config.Metrics,
+        TopK = config.TopK,
+        BatchSize = config.EvalBatchSize,
+        Seed = (ulong)config.Seed,
+    };
 
     /// <summary>The model's metrics, and those of popularity, 'the last item again' and a Markov chain on the same samples.</summary>
     internal static (Dictionary<string, double> Model, Dictionary<string, IReadOnlyDictionary<string, double>> Baselines) WithBaselines(
@@ -65,9 +70,11 @@ public static class EvaluationRun
         EvaluationSettings settings,
         IProgress<ProgressUpdate>? progress)
     {
-        IRanker[] baselines = [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
         return (
             Evaluator.Evaluate(model, dataset, statistics, samples, settings, progress).ToDictionary(),
-            baselines.ToDictionary(baseline => baseline.Name, baseline => Evaluator.Evaluate(baseline, dataset, statistics, samples, settings, progress)));
+            Baselines(dataset, split, statistics).ToDictionary(baseline => baseline.Name, baseline => Evaluator.Evaluate(baseline, dataset, statistics, samples, settings, progress)));
     }
+    /// <summary>Popularity, 'the last item again' and a Markov chain.</summary>
+    internal static IReadOnlyList<IRanker> Baselines(InteractionDataset dataset, DatasetSplit split, TrainingStatistics statistics) =>
+        [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
 }

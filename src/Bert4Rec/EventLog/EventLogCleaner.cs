@@ -50,6 +50,9 @@ public static class EventLogCleaner
     public static IReadOnlyList<EventColumn> Required { get; } =
         [EventColumn.EventTime, EventColumn.EventType, EventColumn.ProductId, EventColumn.UserId];
 
+    /// <summary>The other columns: those that may be kept empty.</summary>
+    public static IReadOnlyList<EventColumn> Optional { get; } = [.. Enum.GetValues<EventColumn>().Where(column => !Required.Contains(column))];
+
     /// <summary>Cleans logs into one file.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
     /// <param name="output">The cleaned file, written or replaced whole.</param>

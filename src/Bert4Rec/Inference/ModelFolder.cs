@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
@@ -19,6 +20,9 @@ internal sealed class ModelFolder
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
     private static readonly string[] s_companions = [ConfigFileName, UsersFileName, ItemsFileName, EventsFileName];
+
+    /// <summary>The files of a trained model.</summary>
+    public static IReadOnlyList<string> FileNames { get; } = [ModelFileName, .. s_companions];
 
     private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters)
     {
@@ -87,7 +91,10 @@ internal sealed class ModelFolder
         bool isOurs = file.Metadata.ContainsKey($"sha256 of {EventsFileName}");
         if (isOurs)
             CheckCompanions(directory, path, file);
-        config ??= RunConfig.Load([Path.Combine(directory, ConfigFileName)], []);
+        var trained = isOurs || config is null ? RunConfig.Load([Path.Combine(directory, ConfigFileName)], []) : config;
+        config ??= trained;
+        CheckSame(path, "n_heads", config.Heads, trained.Heads);
+        CheckSame(path, "layer_norm_eps", config.LayerNormEpsilon, trained.LayerNormEpsilon);
         var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);
         var layout = new ParameterLayout(Training.TrainerSettings.Of(config, dataset.ItemCount).Shape);
         var parameters = new float[layout.Length];
@@ -115,6 +122,16 @@ internal sealed class ModelFolder
             if (file.Metadata.GetValueOrDefault($"sha256 of {name}") != Hash(companion))
                 throw new InputException($"{companion}: not the file that {path} was saved with (its SHA-256 differs); restore it");
         }
+    }
+
+    /// <summary>Settings that the shapes of the parameters do not tell.</summary>
+    private static void CheckSame<T>(string path, string key, T value, T trained)
+        where T : IEquatable<T>
+    {
+        if (value.Equals(trained))
+            return;
+        throw new InputException(string.Create(
+            CultureInfo.InvariantCulture, $"{path}: {key} {value}: the model was trained with {trained}; leave it as it is"));
     }
 
     private static InteractionDataset LoadData(string directory, RunConfig config)

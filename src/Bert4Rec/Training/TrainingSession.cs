@@ -51,12 +51,9 @@ public static class TrainingSession
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         var best = new float[trainer.Layout.Length];
         var state = options.Resume ? Checkpoint.TryLoad(directory, trainer, average, best) ?? new() : new();
-        if (!options.Resume && Directory.Exists(directory))
-        {
-            // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
-            foreach (string name in (string[])[Checkpoint.FileName, ModelFolder.ModelFileName, ResultFileName])
-                File.Delete(Path.Combine(directory, name));
-        }
+        // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
+        if (!options.Resume)
+            Discard(directory);
         if (state.Epoch == 0)
             ModelFolder.SaveData(directory, config, dataset);
         onStart?.Invoke(new(
@@ -125,6 +122,32 @@ public static class TrainingSession
             Path.Combine(directory, ResultFileName),
             JsonSerializer.Serialize(new { result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines }, Indented) + "\n");
         return result;
+    }
+
+    /// <summary>Removes what a run left in its folder: its checkpoint, its model, its result.</summary>
+    internal static void Discard(string directory)
+    {
+        foreach (string path in new[] { Checkpoint.FileName, ModelFolder.ModelFileName, ResultFileName }.Select(name => Path.Combine(directory, name)))
+        {
+            if (File.Exists(path))
+                File.Delete(path);
+        }
+    }
+
+    /// <summary>The files of a finished run that hold no times: the same run leaves the same bytes.</summary>
+    internal static IReadOnlyList<string> ResultFiles(string directory) =>
+        [.. ModelFolder.FileNames.Append(ResultFileName).Select(name => Path.Combine(directory, name))];
+
+    /// <summary>The result that a run left in its folder, without the seconds.</summary>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    internal static TrainingResult ReadResult(string directory) =>
+        JsonSerializer.Deserialize<TrainingResult>(File.ReadAllText(Path.Combine(directory, ResultFileName)), Lines)!;
+
+    /// <summary>The epochs of a run, from its metrics.jsonl; none where there is no such file.</summary>
+    internal static IReadOnlyList<EpochReport> ReadEpochs(string directory)
+    {
+        string path = Path.Combine(directory, MetricsFileName);
+        return File.Exists(path) ? [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<EpochReport>(line, Lines)!)] : [];
     }
 
     /// <summary>What the config's way of training makes of the training samples.</summary>

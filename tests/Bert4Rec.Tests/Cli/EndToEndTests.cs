@@ -100,12 +100,22 @@ public sealed class EndToEndTests(EndToEndTests.TrainedShop shop) : IClassFixtur
     public void Evaluate_takes_another_part_and_other_metrics()
     {
         CommandLine.Outcome outcome = CommandLine.Run(
-            "evaluate", shop.Model, "--split", "valid", "--set", "topk=[3]", "--set", "metrics=[Hit,GAUC]", "--set", "valid_metric=Hit@3",
-            "--json");
+            "evaluate", shop.Model, "--split", "valid", "--set", "topk=[3]", "--set", "metrics=[Hit,GAUC]", "--json");
 
         JsonElement json = JsonDocument.Parse(outcome.Out).RootElement;
         Assert.Equal("valid", json.GetProperty("split").GetString());
         Assert.Equal(["hit@3", "gauc"], json.GetProperty("metrics").EnumerateObject().Select(metric => metric.Name));
+    }
+
+    [Theory]
+    [InlineData("n_heads=4", "n_heads 4: the model was trained with 2")]
+    [InlineData("layer_norm_eps=0.1", "layer_norm_eps 0.1: the model was trained with 1e-12")]
+    public void Evaluate_does_not_make_another_model_of_the_parameters(string setting, string message)
+    {
+        CommandLine.Outcome outcome = CommandLine.Run("evaluate", shop.Model, "--set", setting);
+
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.Contains(message, outcome.Error, StringComparison.OrdinalIgnoreCase);
     }
 
     [Fact]

@@ -6,7 +6,7 @@ namespace Bert4Rec.Tests.EventLog;
 /// <summary>Damaged logs: every one is cleaned, its rows accounted for, or refused with the file and the line.</summary>
 public sealed class EventLogFuzzTests : IDisposable
 {
-    private const int CasesOfASeed = 750;
+    private static readonly int CasesOfASeed = Fuzz.Cases / 4;
 
     private readonly TemporaryFolder _folder = new();
 
@@ -23,7 +23,7 @@ public sealed class EventLogFuzzTests : IDisposable
         int refused = 0;
         for (int i = 0; i < CasesOfASeed; i++)
         {
-            byte[] log = Damage(Encoding.UTF8.GetBytes(SmallLog.Random(seed + i, 1 + random.Next(40))), random);
+            byte[] log = Fuzz.Damage(Encoding.UTF8.GetBytes(SmallLog.Random(seed + i, 1 + random.Next(40))), random);
             string path = _folder.Write("a.csv", log), output = Path.Combine(_folder.Path, "out.csv");
             var options = new CleanOptions
             {
@@ -53,55 +53,5 @@ public sealed class EventLogFuzzTests : IDisposable
             }
         }
         Assert.InRange(refused, 1, CasesOfASeed * 3 / 4);
-    }
-
-    private static byte[] Damage(byte[] log, Random random)
-    {
-        var bytes = new List<byte>(log);
-        for (int times = random.Next(1, 4); times > 0; times--)
-        {
-            int at = random.Next(bytes.Count);
-            switch (random.Next(11))
-            {
-                case 0:
-                    bytes[at] ^= (byte)(1 << random.Next(8));
-                    break;
-                case 1:
-                    bytes[at] = (byte)random.Next(256);
-                    break;
-                case 2:
-                    bytes.RemoveRange(at, bytes.Count - at);
-                    break;
-                case 3:
-                    bytes.RemoveRange(at, Math.Min(random.Next(200), bytes.Count - at));
-                    break;
-                case 4:
-                    bytes.Insert(at, (byte)'"');
-                    break;
-                case 5:
-                    bytes.InsertRange(at, Enumerable.Repeat((byte)"x,\"\n\0"[random.Next(5)], random.Next(20_000)));
-                    break;
-                case 6:
-                    // Now and then a line longer than a block.
-                    if (random.Next(20) == 0)
-                        bytes.InsertRange(at, Enumerable.Repeat((byte)'y', EventLogReader.BlockSize + random.Next(100_000)));
-                    break;
-                case 7:
-                    bytes.InsertRange(at, Encoding.Unicode.GetBytes("größe"));
-                    break;
-                case 8:
-                    bytes.InsertRange(at, new byte[] { 0xEF, 0xBB, 0xBF });
-                    break;
-                case 9:
-                    bytes = [.. Encoding.Unicode.GetPreamble(), .. Encoding.Unicode.GetBytes(Encoding.Latin1.GetString([.. bytes]))];
-                    break;
-                default:
-                    bytes.InsertRange(at, bytes.GetRange(0, Math.Min(bytes.Count, random.Next(300))));
-                    break;
-            }
-            if (bytes.Count == 0)
-                bytes.Add((byte)'\n');
-        }
-        return [.. bytes];
     }
 }

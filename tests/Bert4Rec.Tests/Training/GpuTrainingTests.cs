@@ -2,6 +2,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Model;
+using Bert4Rec.Pipeline;
 using Bert4Rec.Tests.Kernels;
 using Bert4Rec.Training;
 
@@ -74,9 +75,11 @@ public class GpuTrainingTests
         {
             var config = RunConfig.Load(
                 [Path.Combine(TestFiles.RepositoryRoot, "configs", "sample.yaml")],
-                [$"data_path={Path.Combine(TestFiles.RepositoryRoot, "data")}/", "epochs=2"]);
+                [$"event_log.input='{Path.Combine(TestFiles.RepositoryRoot, "data", "sample", "events.csv.gz")}'", "epochs=2"]);
+            var options = new RunOptions(folder, device, 2, false);
+            config = new ShopRun(config, options, new(), null, default).Prepare();
             var losses = new List<double>();
-            TrainingSession.Train(config, new RunOptions(folder, device, 2, false), null, null, epoch => losses.Add(epoch.Loss), default);
+            TrainingSession.Train(config, options, null, null, epoch => losses.Add(epoch.Loss), default);
             return (losses, File.ReadAllBytes(Path.Combine(folder, "model.safetensors")));
         }
         finally

@@ -1,0 +1,116 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Bert4Rec.Configuration;
+using Bert4Rec.Pipeline;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>run</c>: from an event log, or atomic files, to a trained model and a report; does again only what changed.</summary>
+internal static class RunCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        Option<string[]> config = CommonOptions.Config();
+        Option<string[]> set = CommonOptions.Set();
+        Option<string> device = CommonOptions.Device();
+        Option<int> threads = CommonOptions.Threads();
+        Option<int?> seed = CommonOptions.Seed();
+        Option<bool> json = CommonOptions.Json();
+        var input = new Option<string[]>("--input", "-i")
+        {
+            Description = "Event logs (.csv, .csv.gz, folders of them), or one .inter file; the config's event_log otherwise.",
+            HelpName = "INPUT",
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var output = new Option<string>("--output", "-o")
+        {
+            Description = "Folder for everything; the default is saved/DATASET. A second run there does only what changed.",
+            HelpName = "DIR",
+        };
+        var command = new Command("run", "From an event log to a trained model and a report: analyze, clean, convert, train, report.")
+        {
+            config, set, input, output, device, threads, seed, json,
+        };
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(config) is null && result.GetResult(input) is null && result.GetResult(set) is null)
+                result.AddError("Nothing says what to run on: give a --config FILE or an --input.");
+        });
+        command.SetAction(parsed =>
+        {
+            string[] settings = [.. parsed.GetValue(set) ?? [], .. InputSettings(parsed.GetValue(input) ?? [])];
+            RunConfig runConfig = CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal);
+            string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
+            var options = new RunOptions(directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true);
+            return Run(runConfig, options, parsed.GetValue(json), terminal);
+        });
+        return command;
+    }
+
+    private static int Run(RunConfig config, RunOptions options, bool json, Terminal terminal)
+    {
+        TextWriter log = json ? terminal.Error : terminal.Out;
+        var steps = new List<StepReport>();
+        var clock = Stopwatch.StartNew();
+        return Interruption.Run(
+            terminal,
+            (progress, cancellation) => new ShopRun(config, options, Observe(progress), progress, cancellation).Run(),
+            result =>
+            {
+                string report = Path.Combine(options.OutputDirectory, ShopRun.ReportFileName);
+                if (json)
+                {
+                    var done = steps.Select(step => new { step.Name, step.Ran, step.Rows });
+                    Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, report, steps = done, result });
+                    return;
+                }
+                TrainingLog.WriteResult(terminal, result, config);
+                terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(clock.Elapsed.TotalSeconds)} in all");
+                TrainingLog.WriteModel(terminal, options.OutputDirectory);
+            },
+            () => "stopped; the same command goes on where it was");
+
+        RunObserver Observe(ProgressReporter progress) => new(
+            step =>
+            {
+                progress.Clear();
+                steps.Add(step);
+                EventLogOptions.WriteStep(terminal, log, step);
+            },
+            start =>
+            {
+                progress.Clear();
+                TrainingLog.WriteHeader(log, start, options.OutputDirectory, config);
+            },
+            epoch =>
+            {
+                progress.Clear();
+                TrainingLog.WriteEpoch(log, epoch, config);
+            });
+    }
+
+    /// <summary>--input as settings: event logs, or the atomic files of one dataset.</summary>
+    private static IEnumerable<string> InputSettings(string[] inputs)
+    {
+        if (inputs.Length == 0)
+            return [];
+        string?[] atomic = [.. inputs.Select(AtomicFile)];
+        if (atomic.All(file => file is null))
+            return [$"event_log.input=[{string.Join(", ", inputs.Select(RunConfig.Quoted))}]"];
+        if (atomic is not [string interactions])
+            throw new InputException($"--input {string.Join(' ', inputs)}: atomic files are given alone, by their .inter file or its folder");
+        string name = Path.GetFileName(interactions);
+        name = name[..name.LastIndexOf(".inter", StringComparison.Ordinal)];
+        string folder = Path.GetDirectoryName(Path.GetFullPath(interactions))!;
+        return [$"data_path={RunConfig.Quoted(folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~"];
+    }
+
+    /// <summary>The .inter file that an input is, or that a folder holds; null for an event log.</summary>
+    private static string? AtomicFile(string input) => Directory.Exists(input)
+        ? Directory.EnumerateFiles(input).Where(IsAtomic).Order(StringComparer.Ordinal).FirstOrDefault()
+        : IsAtomic(input) ? input : null;
+
+    private static bool IsAtomic(string path) =>
+        path.EndsWith(".inter", StringComparison.Ordinal) || path.EndsWith(".inter.gz", StringComparison.Ordinal);
+}

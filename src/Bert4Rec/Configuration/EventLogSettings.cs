@@ -1,0 +1,71 @@
+using Bert4Rec.EventLog;
+using YamlDotNet.RepresentationModel;
+
+namespace Bert4Rec.Configuration;
+
+/// <summary>event_log (ours): the log that a run starts from, how it is cleaned and how it becomes histories.</summary>
+/// <param name="Inputs">Files or folders, relative to the current directory.</param>
+/// <param name="Clean">What stays of it.</param>
+/// <param name="Convert">Whose events make a history, and how long one may be.</param>
+public sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptions Clean, ConvertOptions Convert)
+{
+    /// <summary>"events" for a log events.csv.gz: the dataset's name where it has no other.</summary>
+    public string Name
+    {
+        get
+        {
+            string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Inputs[0])));
+            int dot = name.IndexOf('.');
+            return dot > 0 ? name[..dot] : name.Length > 0 ? name : "events";
+        }
+    }
+
+    /// <summary>Reads the key: a file, a list of files, or a mapping of these settings.</summary>
+    internal static EventLogSettings Read(ConfigReader read, string key)
+    {
+        if (read[key] is not YamlMappingNode mapping)
+            return new(read.List(read[key], key, read.Text), new CleanOptions(), new ConvertOptions());
+        foreach (var name in mapping.Children.Keys)
+            read.OneOf(name, $"a key of {key}", "input", "events", "keep_nulls", "max_bad_rows", "group_by", "min_length", "max_length");
+        if (Value("input") is not { } input)
+            throw read.WrongValue(mapping, key, "a file, a list of files, or a mapping whose input is one");
+        var defaults = new ConvertOptions();
+        double maxBadRows = Value("max_bad_rows") is { } share
+            ? read.Real(share, $"{key}.max_bad_rows", "a share like 0.001", value => value is >= 0 and <= 1)
+            : defaults.MaxBadRows;
+        int minLength = Value("min_length") is { } least ? read.Whole(least, $"{key}.min_length", 1) : defaults.MinLength;
+        int maxLength = Value("max_length") is { } most ? read.Whole(most, $"{key}.max_length", minLength) : defaults.MaxLength;
+        bool bySession = Value("group_by") is { } owner && read.OneOf(owner, $"{key}.group_by", "user", "session") == "session";
+        return new(
+            read.List(input, $"{key}.input", read.Text),
+            new CleanOptions
+            {
+                Events = Value("events") is { } events
+                    ? read.List(events, $"{key}.events", ReadEvents).Aggregate((all, type) => all | type)
+                    : EventTypes.Purchase,
+                KeepNulls = Value("keep_nulls") is { } columns and not YamlSequenceNode { Children.Count: 0 }
+                    ? read.List(columns, $"{key}.keep_nulls", ReadColumn).ToHashSet()
+                    : new HashSet<EventColumn>(),
+                MaxBadRows = maxBadRows,
+            },
+            new ConvertOptions
+            {
+                GroupBy = bySession ? HistoryOwner.Session : HistoryOwner.User,
+                MinLength = minLength,
+                MaxLength = maxLength,
+                MaxBadRows = maxBadRows,
+            });
+
+        YamlNode? Value(string name) =>
+            mapping.Children.TryGetValue(new YamlScalarNode(name), out var value) && !ConfigTree.IsNull(value) ? value : null;
+
+        EventTypes ReadEvents(YamlNode node, string name) => EventTypeNames.TryParse(read.Text(node, name), out var types)
+            ? types
+            : throw read.WrongValue(node, name, $"all, or some of {string.Join(", ", EventTypeNames.Names)}");
+
+        EventColumn ReadColumn(YamlNode node, string name) =>
+            EventColumns.TryParse(read.Text(node, name), out var column) && !EventLogCleaner.Required.Contains(column)
+                ? column
+                : throw read.WrongValue(node, name, $"some of {string.Join(", ", EventLogCleaner.Optional.Select(EventColumns.Name))}");
+    }
+}

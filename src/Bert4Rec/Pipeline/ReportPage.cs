@@ -1,0 +1,222 @@
+using System.Text;
+using Bert4Rec.EventLog;
+using Bert4Rec.Reporting;
+
+namespace Bert4Rec.Pipeline;
+
+/// <summary>The report of a run as one page, for whoever decides about the shop: what the model is good for, on what data, with examples.</summary>
+internal static class ReportPage
+{
+    private const int Tenths = 10, ShownHistory = 10;
+
+    public static string Render(RunReport report)
+    {
+        var sections = new List<string>();
+        if (report.Rankers.Count > 0)
+            sections.Add(Html.Section("How good are the suggestions?", Quality(report), wide: true));
+        sections.Add(Html.Section("The data", Data(report), wide: true));
+        if (report.Epochs.Count > 0)
+            sections.Add(Html.Section("How the model learned", Training(report), wide: true));
+        if (report.Rankers.Count > 0)
+            sections.Add(Html.Section("Do the suggestions show the whole shop?", Variety(report), wide: true));
+        if (report.Examples.Count > 0)
+            sections.Add(Html.Section("Some customers", Examples(report), wide: true));
+        sections.Add(Html.Section("How this was made", Making(report), wide: true));
+        return Html.Page($"What comes next: {report.Config.Dataset}", Lead(report), sections);
+    }
+
+    private static string Lead(RunReport report)
+    {
+        if (report.Rankers.Count == 0)
+            return Html.Paragraph("The split leaves no events to test the model on; it is trained on all of them.", "lead");
+        string Reached(int ranker) => Html.Number(Recall(report.Rankers[ranker]), 1);
+        var best = report.Rankers.Skip(1).MaxBy(Recall)!;
+        string verdict = Recall(report.Rankers[0]) > Recall(best)
+            ? ""
+            : $" The model is no better than a simple rule ({best.Name}): train it longer, or on more events, before it is put to use.";
+        return Html.Paragraph(
+            $"Of 100 purchases that the model had not seen, {Reached(0)} were among its ten suggestions. "
+            + $"The ten best sellers alone would have had {Reached(1)}; what others bought after the customer's last item, {Reached(3)}.{verdict}",
+            "lead");
+    }
+
+    /// <summary>Recall@10, in percent.</summary>
+    private static double Recall(ListStatistics ranker) => 100 * ranker.Metrics["recall@10"];
+
+    private static string Quality(RunReport report)
+    {
+        bool isTest = report.Part == "test";
+        IReadOnlyDictionary<string, double> model = isTest ? report.Result.Test : report.Rankers[0].Metrics;
+        IReadOnlyList<(string Name, IReadOnlyDictionary<string, double> Values)> baselines = isTest
+            ? [.. report.Result.Baselines.Select(baseline => (baseline.Key, baseline.Value))]
+            : [.. report.Rankers.Skip(1).Select(ranker => (ranker.Name, ranker.Metrics))];
+        int decimals = report.Config.MetricDecimalPlace;
+        string table = Html.Table(
+            ["", "model", .. baselines.Select(baseline => baseline.Name)],
+            model.Keys.Select(metric => (string[])
+                [metric, Html.Number(model[metric], decimals), .. baselines.Select(baseline => Html.Number(baseline.Values[metric], decimals))]));
+        string chart = Charts.Bars(
+            "purchases that were among ten suggestions (Recall@10), in percent",
+            report.Rankers.Select((ranker, i) => (i == 0 ? "model" : ranker.Name, Recall(ranker))));
+        return Html.Paragraph(
+                $"Measured on {Html.Whole(report.Samples.Length)} events that the model has not seen: for each, it is given what the customer did "
+                + "before and names the items most likely to come next. Three simple rules stand beside it; a model that does not beat them has "
+                + "learned nothing.")
+            + Html.Paragraph(
+                "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place it stands: "
+                + "1 would be always the first. The numbers after the @ are the lengths of the list.")
+            + Html.SideBySide(chart, Block(table));
+    }
+
+    private static string Data(RunReport report)
+    {
+        var dataset = report.Dataset;
+        var lengths = Enumerable.Range(1, dataset.UserCount - 1)
+            .Select(user => dataset.UserOffsets[user + 1] - dataset.UserOffsets[user])
+            .Where(length => length > 0)
+            .CountBy(length => length)
+            .ToDictionary(count => count.Key, count => (long)count.Value);
+        long[] popularity = [.. report.Statistics.EventCounts.Select(count => (long)count)];
+        string[] charts =
+        [
+            .. report.Log is { } log ? [AnalysisPage.EventsByDay(log)] : Array.Empty<string>(),
+            Charts.Bars("customers by the number of their events", AnalysisPage.Binned(lengths).Select(bin => (bin.Label, (double)bin.Users))),
+            Charts.Bars(
+                "share of all events that go to each tenth of the items, best sellers first, in percent",
+                TenthLabels().Zip(Shares(report, popularity))),
+        ];
+        IEnumerable<string> rows = report.Steps.Where(step => step.Rows.Count > 0).Select(step => Block(Html.Table(
+            [$"{step.Name}: rows", ""], step.Rows.Select(row => (string[])[row.Key, Html.Whole(row.Value)]))));
+        return Html.Paragraph(
+                $"{Html.Whole(lengths.Values.Sum())} customers, {Html.Whole(dataset.ItemCount - 1)} items, {Html.Whole(dataset.EventItems.Length)} "
+                + $"events. {Html.Whole(report.Split.Train.Length)} of them teach, {Html.Whole(report.Split.Valid.Length)} choose the best state of the "
+                + $"model, {Html.Whole(report.Split.Test.Length)} test it. A customer with one event teaches little and cannot be tested.")
+            + Html.SideBySide(charts)
+            + Html.SideBySide(rows)
+            + (report.Log is null ? "" : "<p>The whole log, column by column: <a href=\"analysis.html\">analysis.html</a>, in the same folder.</p>\n");
+    }
+
+    private static string Training(RunReport report)
+    {
+        double[] epochs = [.. report.Epochs.Select(epoch => (double)epoch.Epoch)], losses = [.. report.Epochs.Select(epoch => epoch.Loss)];
+        var charts = new List<string> { Charts.Line("training loss by epoch: how surprised the model is by what it should know", epochs, losses) };
+        string metric = report.Config.ValidMetric.ToLowerInvariant();
+        var validated = report.Epochs.Where(epoch => epoch.Valid is not null).ToList();
+        if (validated.Count > 0)
+        {
+            int best = validated.FindIndex(epoch => epoch.Epoch == report.Result.BestEpoch);
+            charts.Add(Charts.Line(
+                $"{report.Config.ValidMetric} on the validation events by epoch; the dot is the state that was kept",
+                [.. validated.Select(epoch => (double)epoch.Epoch)],
+                [.. validated.Select(epoch => epoch.Valid![metric])],
+                best < 0 ? null : best));
+        }
+        return Html.Paragraph($"{report.Result.Epochs} passes over the data; the state after pass {report.Result.BestEpoch} is the model.")
+            + Html.SideBySide(charts);
+    }
+
+    private static string Variety(RunReport report)
+    {
+        var bought = new long[report.Dataset.ItemCount];
+        foreach (var sample in report.Samples)
+            bought[report.Dataset.Target(sample)]++;
+        double[] places = [.. Shares(report, report.Rankers[0].Places)], purchases = [.. Shares(report, bought)];
+        double shown = report.Rankers[0].Places.Count(count => count > 0) / Math.Max(1.0, report.Dataset.ItemCount - 1);
+        return Html.Paragraph(
+                $"Over all lists of ten, the model shows {Html.Percent(shown, 0)} of the items. The best-selling tenth of the items takes "
+                + $"{Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(purchases[0], 0)}% of what customers then bought. "
+                + "The nearer the two, the less the model merely repeats the best sellers.")
+            + Html.SideBySide(
+                Charts.PairedBars(
+                    "share of each tenth of the items, best sellers first, in percent",
+                    [.. TenthLabels()],
+                    ("places in the model's lists", places),
+                    ("what customers bought", purchases)),
+                Block(Html.Table(
+                    ["in lists of ten", "model", .. report.Rankers.Skip(1).Select(ranker => ranker.Name)],
+                    [
+                        Row("items shown (coverage)", "itemcoverage@10", value => Html.Percent(value, 1)),
+                        Row("mean training events of a shown item", "averagepopularity@10", value => Html.Number(value, 0)),
+                        Row("places of the least popular tenth", "tailpercentage@10", value => Html.Percent(value, 1)),
+                        Row("inequality of places (Gini, 0 to 1)", "giniindex@10", value => Html.Number(value, 2)),
+                    ])));
+
+        string[] Row(string name, string metric, Func<double, string> format) =>
+            [name, .. report.Rankers.Select(ranker => format(ranker.Metrics[metric]))];
+    }
+
+    private static string Examples(RunReport report)
+    {
+        var cards = new List<string>();
+        foreach (var example in report.Examples)
+        {
+            var card = new StringBuilder();
+            card.Append("<div><h3>Customer ").Append(Html.Escape(example.User)).Append("</h3>\n<p>Bought so far");
+            int[] shown = example.History[^Math.Min(ShownHistory, example.History.Length)..];
+            if (shown.Length < example.History.Length)
+                card.Append(" (the last ").Append(shown.Length).Append(" of ").Append(example.History.Length).Append(')');
+            card.Append(", oldest first:</p>\n<ul>");
+            foreach (int item in shown)
+                card.Append("<li>").Append(Describe(report, item)).Append("</li>\n");
+            card.Append("</ul>\n<p>Suggested:</p>\n<ol>");
+            foreach (int item in example.Recommended)
+            {
+                bool hit = item == example.Target;
+                card.Append(hit ? "<li class=\"hit\">" : "<li>").Append(Describe(report, item)).Append(hit ? " ✓ bought next" : "").Append("</li>\n");
+            }
+            card.Append("</ol>\n");
+            if (!example.Recommended.Contains(example.Target))
+            {
+                card.Append("<p>Bought next: ").Append(Describe(report, example.Target)).Append(", at place ")
+                    .Append(Html.Whole(example.Rank)).Append(" of ").Append(Html.Whole(report.Dataset.ItemCount - 1)).Append(".</p>\n");
+            }
+            cards.Add(card.Append("</div>\n").ToString());
+        }
+        return Html.Paragraph(
+                "Drawn at random among the customers that the model was tested on; not the best ones. An item bought before may be suggested again.")
+            + Html.SideBySide(cards);
+    }
+
+    private static string Making(RunReport report)
+    {
+        var facts = report.Steps.SelectMany(step => step.Facts).ToDictionary();
+        string table = Html.Table(["", ""], [
+            ["device", facts.GetValueOrDefault("device", "unknown")],
+            ["seed", Html.Whole(report.Config.Seed)],
+            ["model", $"{Html.Whole(report.Result.Parameters)} parameters"],
+            ["training", $"best epoch {report.Result.BestEpoch} of {report.Result.Epochs}, by {report.Config.ValidMetric}"],
+            ["Bert4Rec", ShopRun.Version],
+            [".NET", facts.GetValueOrDefault(".NET", "unknown")]]);
+        string settings = Html.Preformatted(report.Config.With("data_path=.").ToYaml());
+        return table + $"<details><summary>Every setting (config.yaml)</summary>{settings}</details>\n"
+            + Html.Paragraph("manifest.json in the same folder has the checksums of every input and output.");
+    }
+
+    /// <summary>"electronics smartphone · samsung · 149.9 (1003316)", as HTML.</summary>
+    private static string Describe(RunReport report, int item)
+    {
+        var table = report.Dataset.ItemFields;
+        string token = Html.Escape(report.Dataset.Items[item]);
+        IEnumerable<string?> fields = table is null ? [] : Enumerable.Range(0, table.Fields.Count).Select(field => table[item, field]);
+        string[] values = [.. fields.OfType<string>().Where(value => value.Length > 0)];
+        return values.Length == 0 ? token : $"{Html.Escape(string.Join(" · ", values))} <span class=\"token\">{token}</span>";
+    }
+
+    private static string Block(string content) => $"<div>{content}</div>\n";
+
+    private static IEnumerable<string> TenthLabels() => Enumerable.Range(1, Tenths).Select(tenth => tenth == 1 ? "best" : $"{tenth}.");
+
+    /// <summary>What share of the counts falls on each tenth of the items, by their popularity in training; in percent.</summary>
+    private static IEnumerable<double> Shares(RunReport report, long[] counts)
+    {
+        int[] popularity = report.Statistics.EventCounts;
+        int[] byPopularity = [.. Enumerable.Range(1, counts.Length - 1).OrderByDescending(item => popularity[item])];
+        double all = Math.Max(1, counts.Sum());
+        for (int tenth = 0; tenth < Tenths; tenth++)
+        {
+            yield return 100 * byPopularity[Start(tenth)..Start(tenth + 1)].Sum(item => counts[item]) / all;
+        }
+
+        int Start(int tenth) => (int)((long)byPopularity.Length * tenth / Tenths);
+    }
+}

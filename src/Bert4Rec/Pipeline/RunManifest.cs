@@ -1,0 +1,147 @@
+using System.Security.Cryptography;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Pipeline;
+
+/// <param name="Path">In the run's folder; of a file elsewhere, as it was given.</param>
+/// <param name="Bytes">Its length.</param>
+/// <param name="Sha256">In lower case.</param>
+public sealed record ManifestFile(string Path, long Bytes, string Sha256);
+
+/// <summary>A step of a run: what it was made from, and what it wrote.</summary>
+/// <param name="Name">analyze, clean, convert, train or report.</param>
+/// <param name="Inputs">The files it read.</param>
+/// <param name="Options">Everything else that its outputs depend on.</param>
+/// <param name="Rows">What became of the rows; empty for a step that has none.</param>
+/// <param name="Facts">What else is worth knowing: the device of a training.</param>
+/// <param name="Outputs">The files it wrote; null for a step that was begun and is not done.</param>
+public sealed record ManifestStep(
+    string Name,
+    IReadOnlyList<ManifestFile> Inputs,
+    IReadOnlyDictionary<string, string> Options,
+    IReadOnlyDictionary<string, long> Rows,
+    IReadOnlyDictionary<string, string> Facts,
+    IReadOnlyList<ManifestFile>? Outputs)
+{
+    /// <summary>The same files, whatever they are called now, and the same options.</summary>
+    internal bool IsMadeFrom(IReadOnlyList<ManifestFile> inputs, IReadOnlyDictionary<string, string> options) =>
+        Inputs.Select(file => file.Sha256).SequenceEqual(inputs.Select(file => file.Sha256))
+        && Options.Count == options.Count
+        && Options.All(option => options.GetValueOrDefault(option.Key) == option.Value);
+}
+
+/// <summary>
+/// manifest.json: the steps of a run with the checksums of their inputs and outputs. A step whose inputs and options are the recorded ones and
+/// whose outputs are untouched need not run again; one that was begun and is not done was interrupted.
+/// </summary>
+internal sealed class RunManifest
+{
+    public const string FileName = "manifest.json";
+
+    private static readonly JsonSerializerOptions _format = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    private readonly string _directory;
+    private readonly IProgress<ProgressUpdate>? _progress;
+    private readonly List<ManifestStep> _steps;
+
+    private RunManifest(string directory, IProgress<ProgressUpdate>? progress, List<ManifestStep> steps)
+    {
+        _directory = directory;
+        _progress = progress;
+        _steps = steps;
+    }
+
+    /// <summary>The manifest of a run's folder; an empty one where there is none.</summary>
+    /// <exception cref="InputException">The file is none.</exception>
+    public static RunManifest Load(string directory, IProgress<ProgressUpdate>? progress)
+    {
+        string path = Path.Combine(directory, FileName);
+        if (!File.Exists(path))
+            return new(directory, progress, []);
+        try
+        {
+            return new(directory, progress, JsonSerializer.Deserialize<Content>(File.ReadAllText(path), _format)!.Steps.ToList());
+        }
+        catch (Exception e) when (e is JsonException or NullReferenceException or ArgumentNullException)
+        {
+            throw new InputException($"{path}: not a manifest of bert4rec run; remove it to do everything again");
+        }
+    }
+
+    /// <summary>The last record of a step, or null.</summary>
+    public ManifestStep? this[string name] => _steps.Find(step => step.Name == name);
+
+    /// <summary>Whether a step's recorded outputs are all there, as it wrote them.</summary>
+    public bool HasOutputs(ManifestStep step, CancellationToken cancellation) =>
+        step.Outputs is not null && step.Outputs.All(output =>
+        {
+            string path = Path.Combine(_directory, output.Path);
+            return File.Exists(path) && new FileInfo(path).Length == output.Bytes && Hash(path, cancellation) == output.Sha256;
+        });
+
+    /// <summary>A file as it is recorded: one of the run's folder by its path in it.</summary>
+    public ManifestFile Describe(string path, CancellationToken cancellation)
+    {
+        string inFolder = Path.GetRelativePath(_directory, path);
+        bool isOutside = inFolder.StartsWith("..", StringComparison.Ordinal) || Path.IsPathRooted(inFolder);
+        return new((isOutside ? path : inFolder).Replace('\\', '/'), new FileInfo(path).Length, Hash(path, cancellation));
+    }
+
+    /// <summary>Records that a step begins: from now on it is interrupted, until it is <see cref="Finish">finished</see>.</summary>
+    public void Begin(ManifestStep step) => Put(step with { Outputs = null });
+
+    /// <summary>Records what a step wrote: files of the run's folder.</summary>
+    public void Finish(ManifestStep step, IEnumerable<string> outputs, CancellationToken cancellation) => Put(step with
+    {
+        Outputs = [.. outputs.Select(path => Describe(path, cancellation))],
+    });
+
+    /// <summary>Drops the records of steps that this run does not have.</summary>
+    public void Keep(IReadOnlyCollection<string> names)
+    {
+        if (_steps.RemoveAll(step => !names.Contains(step.Name)) > 0)
+            Save();
+    }
+
+    /// <summary>A step keeps its place when it is done again.</summary>
+    private void Put(ManifestStep step)
+    {
+        int place = _steps.FindIndex(other => other.Name == step.Name);
+        if (place < 0)
+            _steps.Add(step);
+        else
+            _steps[place] = step;
+        Save();
+    }
+
+    private void Save() =>
+        OutputFile.WriteText(Path.Combine(_directory, FileName), JsonSerializer.Serialize(new Content(ShopRun.Version, _steps), _format) + "\n");
+
+    private string Hash(string path, CancellationToken cancellation)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
+        byte[] buffer = new byte[1 << 20];
+        long done = 0;
+        for (int read = stream.Read(buffer); read > 0; read = stream.Read(buffer))
+        {
+            cancellation.ThrowIfCancellationRequested();
+            hash.AppendData(buffer, 0, read);
+            done += read;
+            _progress?.Report(new($"checking {Path.GetFileName(path)}", done, stream.Length, "bytes"));
+        }
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private sealed record Content(string Version, IReadOnlyList<ManifestStep> Steps);
+}

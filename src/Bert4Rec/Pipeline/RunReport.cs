@@ -1,0 +1,133 @@
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+using Bert4Rec.EventLog;
+using Bert4Rec.Inference;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Pipeline;
+
+/// <summary>What the lists of ten of a ranker are like, over all samples.</summary>
+/// <param name="Name">The ranker's.</param>
+/// <param name="Metrics">Recall@10, NDCG@10, coverage and the rest, ranking the whole catalogue.</param>
+/// <param name="Places">[items] How many lists an item is in.</param>
+internal sealed record ListStatistics(string Name, IReadOnlyDictionary<string, double> Metrics, long[] Places);
+
+/// <summary>A user whose next item is known, and what the model says.</summary>
+/// <param name="User">The token.</param>
+/// <param name="History">Item ids, oldest first.</param>
+/// <param name="Target">What came next.</param>
+/// <param name="Rank">Its place in the model's list, from 1.</param>
+/// <param name="Recommended">The first ten of that list.</param>
+internal sealed record ExampleUser(string User, int[] History, int Target, int Rank, int[] Recommended);
+
+/// <summary>Everything that the report of a run shows. No times: the same run gives the same report.</summary>
+internal sealed record RunReport(
+    RunConfig Config,
+    InteractionDataset Dataset,
+    DatasetSplit Split,
+    TrainingStatistics Statistics,
+    TrainingResult Result,
+    IReadOnlyList<EpochReport> Epochs,
+    LogAnalysis? Log,
+    IReadOnlyList<ManifestStep> Steps,
+    string Part,
+    Sample[] Samples,
+    IReadOnlyList<ListStatistics> Rankers,
+    IReadOnlyList<ExampleUser> Examples)
+{
+    /// <summary>Length of the lists.</summary>
+    public const int ListLength = 10;
+
+    private const int ExampleCount = 10, ExampleHistory = 3;
+    private const uint ExampleStream = 0x5409_0100;
+
+    private static readonly EvaluationSettings _settings = new()
+    {
+        Metrics = [Metric.Recall, Metric.NDCG, Metric.ItemCoverage, Metric.AveragePopularity, Metric.GiniIndex, Metric.TailPercentage],
+        TopK = [ListLength],
+    };
+
+    /// <summary>Loads a finished run and looks at the lists of its model, and of the baselines.</summary>
+    public static RunReport Gather(
+        string directory,
+        RunConfig config,
+        RunOptions options,
+        LogAnalysis? log,
+        IReadOnlyList<ManifestStep> steps,
+        IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellation)
+    {
+        var folder = ModelFolder.Load(directory, config, progress);
+        var dataset = folder.Dataset;
+        var split = Splitter.Split(dataset, config.EvalArgs);
+        var statistics = TrainingStatistics.Count(dataset, split.Train);
+        var (part, samples) = split.Test.Length > 0 ? ("test", split.Test) : ("valid", split.Valid);
+        using var device = new DeviceSet(options.Device, options.Threads);
+        using var parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
+        parameters.Upload(folder.Parameters);
+        using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);
+        IRanker[] rankers = samples.Length == 0 ? [] : [model, .. EvaluationRun.Baselines(dataset, split, statistics)];
+        var lists = new List<ListStatistics>();
+        foreach (var ranker in rankers)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            var counting = new CountingRanker(ranker, dataset.ItemCount);
+            var metrics = Evaluator.Evaluate(counting, dataset, statistics, samples, _settings, progress);
+            lists.Add(new(ranker.Name, metrics, counting.Places));
+        }
+        return new(
+            config,
+            dataset,
+            split,
+            statistics,
+            TrainingSession.ReadResult(directory),
+            TrainingSession.ReadEpochs(directory),
+            log,
+            steps,
+            part,
+            samples,
+            lists,
+            PickExamples(model, dataset, samples, (ulong)config.Seed, folder.Layout.Shape.MaximumLength));
+    }
+
+    /// <summary>Users drawn at random, whatever the model says of them; those with some history, if there are any.</summary>
+    private static ExampleUser[] PickExamples(ModelRanker model, InteractionDataset dataset, Sample[] samples, ulong seed, int maximumLength)
+    {
+        Sample[] users = [.. samples.DistinctBy(sample => sample.User)];
+        Sample[] telling = [.. users.Where(sample => dataset.History(sample, maximumLength).Length >= ExampleHistory)];
+        if (telling.Length == 0)
+            telling = users;
+        new PhiloxSequence(seed, ExampleStream, 0).Shuffle<Sample>(telling);
+        telling = telling[..Math.Min(ExampleCount, telling.Length)];
+        if (telling.Length == 0)
+            return [];
+        var items = new int[telling.Length * ListLength];
+        var ranks = new TargetRank[telling.Length];
+        model.Rank(dataset, telling, ListLength, items, ranks);
+        return [.. telling.Select((sample, i) => new ExampleUser(
+            dataset.Users[sample.User],
+            dataset.History(sample, maximumLength).ToArray(),
+            dataset.Target(sample),
+            ranks[i].Position + 1,
+            [.. items.AsSpan(i * ListLength, ListLength).ToArray().Where(item => item > 0)]))];
+    }
+
+    /// <summary>Passes everything through, and counts the places of each item.</summary>
+    private sealed class CountingRanker(IRanker inner, int itemCount) : IRanker
+    {
+        public long[] Places { get; } = new long[itemCount];
+
+        public string Name => inner.Name;
+
+        public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+        {
+            inner.Rank(dataset, samples, k, topItems, ranks);
+            foreach (int item in topItems)
+                Places[item] += item > 0 ? 1 : 0;
+        }
+
+        public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
+            inner.Score(dataset, samples, candidates, scores);
+    }
+}
