@@ -35,6 +35,8 @@ internal sealed class GpuDevice : IDisposable
         _context = context;
         _accelerator = device.CreateAccelerator(context);
         CompilerPasses.KeepOrder(_accelerator);
+        if (_accelerator is CLAccelerator)
+            CompilerPasses.FenceLocalMemory();
         Name = $"{id} ({Accelerator.Name.Trim()}){(tensorCores == TensorCores.None ? "" : ", tf32")}";
         _transfer = Accelerator.CreateStream();
         IsCuda = Accelerator is CudaAccelerator;
