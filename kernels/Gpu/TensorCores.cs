@@ -53,7 +53,10 @@ internal interface ITensorCore
         ArrayView<float> exchange);
 }
 
-/// <summary>NVIDIA's, sm_80 and later.</summary>
+/// <summary>
+/// NVIDIA's, sm_80 and later, in inline assembly. ILGPU hands its operands over in variables of local memory, which NVIDIA's assembler turns
+/// into registers again.
+/// </summary>
 internal readonly struct TensorCore : ITensorCore
 {
     public static int ExchangedFloats => 0;

@@ -17,11 +17,15 @@ public class PtxTests
 
     public static TheoryData<int, int> Architectures => new() { { 7, 5 }, { 8, 0 }, { 8, 6 }, { 9, 0 } };
 
+    /// <summary>
+    /// But for inline assembly, whose operands ILGPU hands over in variables of local memory: ptxas turns them into registers, as the next test
+    /// shows.
+    /// </summary>
     [Theory]
     [MemberData(nameof(Architectures))]
     public void Every_kernel_compiles_to_PTX_without_local_memory(int major, int minor)
     {
-        var kernels = Compile(major, minor);
+        var kernels = Compile(major, minor).Where(kernel => !kernel.Name.StartsWith("TensorCoreProduct", StringComparison.Ordinal));
         Assert.NotEmpty(kernels);
         Assert.All(kernels, kernel => Assert.False(
             kernel.Ptx.Contains(".local", StringComparison.Ordinal), $"{kernel.Name} keeps an array in local memory"));
