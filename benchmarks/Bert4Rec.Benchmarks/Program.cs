@@ -4,7 +4,7 @@ using Bert4Rec.Benchmarks;
 using Bert4Rec.Cli;
 
 var terminal = Terminal.OfProcess();
-var root = new RootCommand("Measures where the time of a training goes.") { ProfileCommand.Create(terminal) };
+var root = new RootCommand("Measures where the time of a training goes.") { ProfileCommand.Create(terminal), PtxCommand.Create(terminal) };
 try
 {
     return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });

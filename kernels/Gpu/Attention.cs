@@ -106,9 +106,9 @@ internal sealed class Attention
         where TColumns : struct, ITileColumns
         where TAccess : struct, IAccess
     {
-        var queryTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
-        var keyTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
-        var valueTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
+        var queryTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
+        var keyTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
+        var valueTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
         var scores = SharedMemory.Allocate<float>(Tile * Pitch);
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         // The softmax of each row so far: the largest score, and Σ exp(score − largest); before this tile of keys and after it.
@@ -117,7 +117,7 @@ internal sealed class Attention
         var partTotal = SharedMemory.Allocate<float>(Tile * RowThreads);
         var keptBits = SharedMemory.Allocate<uint>(Tile * RowThreads);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size);
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, TColumns.Pitch);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
         for (int firstQuery = Grid.IdxY / a.Heads * Tile; firstQuery < s.Queries; firstQuery += Grid.DimY / a.Heads * Tile)
         {
@@ -242,14 +242,14 @@ internal sealed class Attention
         where TColumns : struct, ITileColumns
         where TAccess : struct, IAccess
     {
-        var queryTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
-        var dOutputTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
-        var keyTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
-        var valueTile = SharedMemory.Allocate<Float4>(TColumns.TileLength);
+        var queryTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
+        var dOutputTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
+        var keyTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
+        var valueTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY, a.Heads, a.Size);
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY, a.Heads, a.Size, TColumns.Pitch);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
         if (s.Queries == 0)
         {
@@ -352,22 +352,24 @@ internal sealed class Attention
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Dots(ArrayView<Float4> a, int i, ArrayView<Float4> b, int j, Head s)
     {
-        // Indices that run along, two steps a turn: ILGPU does not unroll loops.
+        // Views that run along, two steps a turn: ILGPU does not unroll loops, and only what is at a constant distance from a view's start
+        // is addressed without arithmetic.
         Float4 sums = default;
-        int half = Half * s.TilePitch, atB = j * s.TilePitch, end = (i * s.TilePitch) + s.Fours;
+        int atB = j * s.TilePitch, end = (i * s.TilePitch) + s.Fours;
         for (int atA = i * s.TilePitch; atA < end; atA += 2)
         {
-            sums = AddDots(sums, a, atA, b, atB, half);
-            sums = AddDots(sums, a, atA + 1, b, atB + 1, half);
+            ArrayView<Float4> rowsOfA = a.SubView(atA), rowsOfB = b.SubView(atB);
+            sums = AddDots(sums, rowsOfA, rowsOfB, 0, Half * s.TilePitch);
+            sums = AddDots(sums, rowsOfA, rowsOfB, 1, Half * s.TilePitch);
             atB += 2;
         }
         return sums;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 AddDots(Float4 sums, ArrayView<Float4> a, int atA, ArrayView<Float4> b, int atB, int half)
+    private static Float4 AddDots(Float4 sums, ArrayView<Float4> a, ArrayView<Float4> b, int at, int half)
     {
-        Float4 a0 = a[atA], a1 = a[atA + half], b0 = b[atB], b1 = b[atB + half];
+        Float4 a0 = a[at], a1 = a[at + half], b0 = b[at], b1 = b[at + half];
         return new Float4(AddDot(sums.X, a0, b0), AddDot(sums.Y, a0, b1), AddDot(sums.Z, a1, b0), AddDot(sums.W, a1, b1));
     }
 
@@ -386,8 +388,10 @@ internal sealed class Attention
         int at = start, row = column;
         for (int i = count; i > 1; i -= 2)
         {
-            sums = sums.Add(tile[row], weights[at], weights[at + half]);
-            sums = sums.Add(tile[row + s.TilePitch], weights[at + stride], weights[at + stride + half]);
+            ArrayView<Float4> rows = tile.SubView(row);
+            ArrayView<float> factors = weights.SubView(at);
+            sums = sums.Add(rows[0], factors[0], factors[half]);
+            sums = sums.Add(rows[s.TilePitch], factors[stride], factors[stride + half]);
             at += 2 * stride;
             row += 2 * s.TilePitch;
         }
@@ -408,7 +412,7 @@ internal sealed class Attention
     private readonly struct Head
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Head(ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size)
+        public Head(ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int tilePitch)
         {
             FirstQuery = queryOffsets[sequence];
             Queries = queryOffsets[sequence + 1] - FirstQuery;
@@ -419,7 +423,7 @@ internal sealed class Attention
             Size = size;
             Columns = size / heads;
             Fours = (Columns + 7) / 8 * 2;
-            TilePitch = Fours + 1;
+            TilePitch = tilePitch;
         }
 
         public int FirstQuery { get; }
@@ -443,7 +447,7 @@ internal sealed class Attention
         /// <summary>The same in fours, rounded up to an even number with zeros.</summary>
         public int Fours { get; }
 
-        /// <summary>Row length of a tile, in fours: odd, so that eight rows begin in different banks of shared memory.</summary>
+        /// <summary>Row length of a tile, in fours.</summary>
         public int TilePitch { get; }
 
         /// <summary>Where a query begins in q, dq, output and dOutput.</summary>
@@ -490,23 +494,26 @@ internal sealed class Attention
     /// <summary>Heads of how many columns shared memory has room for.</summary>
     private interface ITileColumns
     {
-        /// <summary>Length of a tile, in fours.</summary>
-        static abstract int TileLength { get; }
+        /// <summary>
+        /// Row length of a tile, in fours: odd, so that eight rows begin in different banks of shared memory, and the same for every head, so
+        /// that where a row lies beside another is known to the compiler.
+        /// </summary>
+        static abstract int Pitch { get; }
     }
 
     private readonly struct Columns32 : ITileColumns
     {
-        public static int TileLength => Tile * 9;
+        public static int Pitch => 9;
     }
 
     private readonly struct Columns64 : ITileColumns
     {
-        public static int TileLength => Tile * 17;
+        public static int Pitch => 17;
     }
 
     private readonly struct Columns128 : ITileColumns
     {
-        public static int TileLength => Tile * 33;
+        public static int Pitch => 33;
     }
 
     private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);

@@ -27,10 +27,10 @@ internal static class PtxCompiler
         }
     }
 
-    /// <summary>"MatMul.Forward&lt;Tile128, Bias&gt;".</summary>
+    /// <summary>"Attention.Forward&lt;Columns64, WideAccess&gt;"; of a type's only kernel, "TiledProduct&lt;…&gt;".</summary>
     private static string Name(MethodInfo kernel)
     {
-        string name = $"{Plain(kernel.DeclaringType!)}.{kernel.Name.Replace("Kernel", "", StringComparison.Ordinal)}";
+        string name = $"{Plain(kernel.DeclaringType!)}.{kernel.Name.Replace("Kernel", "", StringComparison.Ordinal)}".TrimEnd('.');
         Type[] arguments = [.. kernel.DeclaringType!.GetGenericArguments(), .. kernel.GetGenericArguments()];
         return arguments.Length == 0 ? name : $"{name}<{string.Join(", ", arguments.Select(Plain))}>";
     }

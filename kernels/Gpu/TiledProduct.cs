@@ -7,7 +7,8 @@ namespace Bert4Rec.Kernels.Gpu;
 // The product that every dense layer is made of: c = a · b, for operands that lie in memory either way. A group computes a tile of c: it
 // walks along the summed dimension, each step copying eight columns of a and rows of b to shared memory, and each thread keeps 8 × 8
 // results in registers, so that a float read from shared memory is used eight times. While a step is multiplied, the next one's operands
-// are already on their way from memory; shared memory has two buffers, and a step one barrier.
+// are already on their way from memory: they set out before the barrier that begins the step, since a compiler may move a load behind the
+// arithmetic, but not past a barrier. Shared memory has two buffers, and a step one barrier.
 
 /// <summary>The size of a tile. A thread has 8 × 8 results, so a group has Rows · Columns / 64 threads.</summary>
 internal interface ITile
@@ -18,8 +19,8 @@ internal interface ITile
 }
 
 /// <summary>
-/// For products with tiles enough to fill the device. Results and what is read ahead take about 170 registers a thread: two or three groups
-/// of 128 threads share a multiprocessor, so that one works while another waits or writes; a square tile would leave room for one of 256.
+/// For products with tiles enough to fill the device. Results and what is read ahead take about 135 registers a thread: three groups of 128
+/// threads share a multiprocessor, so that one works while another waits or writes; a square tile would leave room for one of 256.
 /// </summary>
 internal readonly struct LargeTile : ITile
 {
@@ -224,26 +225,29 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
         int row = (block / blocksAcross * 32) + (threadRow * 4), column = ((block & (blocksAcross - 1)) * 8 * across) + (threadColumn * 4);
 
         // All that changes from step to step is carried along, so that a step has next to nothing to do but multiply.
-        var a = new Loader<TA, TAccess>(arguments.A, firstRow, arguments.Rows, start, thread, threads, TTile.Rows, Depth, 0);
-        int bufferOfB = Depth * strideA;
+        var a = new Loader<TA, TAccess>(arguments.A, firstRow, arguments.Rows, start, arguments.Summed, thread, threads, TTile.Rows, Depth);
         var b = new Loader<TB, TAccess>(
-            arguments.B, firstColumn, arguments.Columns, start, thread, threads, TTile.Columns, Depth, bufferOfB);
-        int readA = row / 4, readB = (bufferOfB + column) / 4;
-        int otherBuffer = Depth * (strideA + strideB) / 4; // Quadruples to the other buffer.
+            arguments.B, firstColumn, arguments.Columns, start, arguments.Summed, thread, threads, TTile.Columns, Depth);
+        // Places in shared memory are in bytes: others would have to be multiplied by a size in each step.
+        int bufferOfB = Depth * strideA, otherBuffer = Depth * (strideA + strideB) * sizeof(float);
+        int storeA = a.Place * sizeof(float), storeB = (bufferOfB + b.Place) * sizeof(float);
+        int readA = row * sizeof(float), readB = (bufferOfB + column) * sizeof(float);
+        var bytes = shared.Cast<byte>();
         int left = end - start;
-        var nextA = a.Load(left);
-        var nextB = b.Load(left);
-        a.Store(shared, nextA, 4 * otherBuffer);
-        b.Store(shared, nextB, 4 * otherBuffer);
+        a.Store(bytes.SubView(storeA), a.LoadFirst(left));
+        b.Store(bytes.SubView(storeB), b.LoadFirst(left));
+        storeA += otherBuffer;
+        storeB += otherBuffer;
+        left -= Depth;
+        var nextA = a.LoadNext(left);
+        var nextB = b.LoadNext(left);
         Group.Barrier();
 
-        var shared4 = shared.Cast<Float4>().AsAligned(16);
         var sums = default(Sums);
-        for (; left > 0; left -= Depth)
+        while (left > -Depth)
         {
-            nextA = a.Load(left - Depth);
-            nextB = b.Load(left - Depth);
-            ArrayView<Float4> rowsOfA = shared4.SubView(readA), columnsOfB = shared4.SubView(readB);
+            ArrayView<Float4> rowsOfA = bytes.SubView(readA).Cast<Float4>().AsAligned(16);
+            ArrayView<Float4> columnsOfB = bytes.SubView(readB).Cast<Float4>().AsAligned(16);
             sums.Add(rowsOfA, columnsOfB, 0 * strideA / 4, 0 * strideB / 4, across);
             sums.Add(rowsOfA, columnsOfB, 1 * strideA / 4, 1 * strideB / 4, across);
             sums.Add(rowsOfA, columnsOfB, 2 * strideA / 4, 2 * strideB / 4, across);
@@ -252,11 +256,16 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
             sums.Add(rowsOfA, columnsOfB, 5 * strideA / 4, 5 * strideB / 4, across);
             sums.Add(rowsOfA, columnsOfB, 6 * strideA / 4, 6 * strideB / 4, across);
             sums.Add(rowsOfA, columnsOfB, 7 * strideA / 4, 7 * strideB / 4, across);
+            a.Store(bytes.SubView(storeA), nextA);
+            b.Store(bytes.SubView(storeB), nextB);
+            left -= Depth;
+            nextA = a.LoadNext(left);
+            nextB = b.LoadNext(left);
             readA += otherBuffer;
             readB += otherBuffer;
             otherBuffer = -otherBuffer;
-            a.Store(shared, nextA, 4 * otherBuffer);
-            b.Store(shared, nextB, 4 * otherBuffer);
+            storeA += otherBuffer;
+            storeB += otherBuffer;
             Group.Barrier();
         }
 
@@ -318,93 +327,107 @@ internal struct Loader<TLayout, TAccess>
     where TLayout : struct, ILayout
     where TAccess : struct, IAccess
 {
-    private readonly long _step;
+    private readonly int _step;
     private readonly int _side;
-    private readonly int _depth;
     private readonly int _quadruples;
     private readonly int _apart;
     private readonly int _summed;
     private readonly int _keptLeft;
-    private readonly int _first;
     private readonly int _second;
     private readonly int _third;
     private readonly int _fourth;
     private ArrayView<float> _values;
-    private int _place;
 
     /// <param name="operand">What is copied, from <paramref name="firstKept"/> and <paramref name="start"/> on.</param>
     /// <param name="firstKept">The tile's first row or column.</param>
     /// <param name="kept">Rows or columns of the operand.</param>
     /// <param name="start">First of the summed dimension.</param>
+    /// <param name="summed">Length of the summed dimension.</param>
     /// <param name="thread">Number of the thread.</param>
     /// <param name="threads">Threads of the group.</param>
     /// <param name="side">Rows or columns of the tile.</param>
     /// <param name="depth">How much of the summed dimension is copied in a step.</param>
-    /// <param name="buffer">Where the operand's first buffer starts in shared memory.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Loader(Operand operand, int firstKept, int kept, int start, int thread, int threads, int side, int depth, int buffer)
+    public Loader(Operand operand, int firstKept, int kept, int start, int summed, int thread, int threads, int side, int depth)
     {
         int across = TLayout.SummedIsContiguous ? depth / 4 : side / 4;
         int contiguous = (thread & (across - 1)) * 4, other = thread / across;
-        _step = TLayout.SummedIsContiguous ? depth : (long)depth * operand.Stride;
+        _step = TLayout.SummedIsContiguous ? depth : depth * operand.Stride;
         _side = side;
-        _depth = depth;
         _quadruples = side * depth / (4 * threads);
         // A thread's quadruples are in line, across the direction in which the operand is contiguous.
         _apart = threads / across;
         _summed = TLayout.SummedIsContiguous ? contiguous : other;
         int tileKept = TLayout.SummedIsContiguous ? other : contiguous;
-        _place = buffer + (_summed * (side + 4)) + tileKept;
+        Place = (_summed * (side + 4)) + tileKept;
         // Rows and columns outside the operand are those at its edge again: nobody keeps what is computed of them.
         int last = kept - 1 - firstKept;
+        // A thread that has nothing to read stays within the operand.
+        int firstSummed = IntrinsicMath.Min(start + _summed, summed - 1);
         if (TLayout.SummedIsContiguous)
         {
-            _values = operand.Values.SubView(((long)firstKept * operand.Stride) + start);
+            int first = IntrinsicMath.Min(tileKept, last);
+            _values = operand.Values.SubView(((long)(firstKept + first) * operand.Stride) + firstSummed);
             _keptLeft = 0;
-            _first = (IntrinsicMath.Min(tileKept, last) * operand.Stride) + _summed;
-            _second = (IntrinsicMath.Min(tileKept + _apart, last) * operand.Stride) + _summed;
-            _third = (IntrinsicMath.Min(tileKept + (2 * _apart), last) * operand.Stride) + _summed;
-            _fourth = (IntrinsicMath.Min(tileKept + (3 * _apart), last) * operand.Stride) + _summed;
+            _second = (IntrinsicMath.Min(tileKept + _apart, last) - first) * operand.Stride;
+            _third = (IntrinsicMath.Min(tileKept + (2 * _apart), last) - first) * operand.Stride;
+            _fourth = (IntrinsicMath.Min(tileKept + (3 * _apart), last) - first) * operand.Stride;
         }
         else
         {
-            _values = operand.Values.SubView(((long)start * operand.Stride) + firstKept);
             tileKept = IntrinsicMath.Min(tileKept, last & ~3);
+            _values = operand.Values.SubView(((long)firstSummed * operand.Stride) + firstKept + tileKept);
             _keptLeft = last + 1 - tileKept;
-            _first = (_summed * operand.Stride) + tileKept;
-            _second = ((_summed + _apart) * operand.Stride) + tileKept;
-            _third = ((_summed + (2 * _apart)) * operand.Stride) + tileKept;
-            _fourth = ((_summed + (3 * _apart)) * operand.Stride) + tileKept;
+            _second = _apart * operand.Stride;
+            _third = 2 * _apart * operand.Stride;
+            _fourth = 3 * _apart * operand.Stride;
         }
     }
 
-    /// <summary>The operand's part in the next step, where so many are left to sum; zeros after those.</summary>
+    /// <summary>Where in the operand's buffer the thread stores.</summary>
+    public int Place { get; }
+
+    /// <summary>The operand's part in the first step, where so many are left to sum; zeros after those.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Quadruples Load(int left)
+    public readonly Quadruples LoadFirst(int left) => Load(left);
+
+    /// <summary>Likewise in the next step.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Quadruples LoadNext(int left)
     {
+        _values = _values.SubView(left > _summed ? _step : 0);
+        return Load(left);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Quadruples Load(int left)
+    {
+        int apart = TLayout.SummedIsContiguous ? 0 : _apart;
         var result = default(Quadruples);
-        result.First = Load(_first, left - _summed);
+        result.First = Load(0, left, _summed);
         if (_quadruples > 1)
-            result.Second = Load(_second, left - _summed - (TLayout.SummedIsContiguous ? 0 : _apart));
+            result.Second = Load(_second, left, _summed + apart);
         if (_quadruples > 2)
         {
-            result.Third = Load(_third, left - _summed - (TLayout.SummedIsContiguous ? 0 : 2 * _apart));
-            result.Fourth = Load(_fourth, left - _summed - (TLayout.SummedIsContiguous ? 0 : 3 * _apart));
+            result.Third = Load(_third, left, _summed + (2 * apart));
+            result.Fourth = Load(_fourth, left, _summed + (3 * apart));
         }
-        // Never beyond the operand's end.
-        _values = _values.SubView(left > _depth ? _step : 0L);
         return result;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly Float4 Load(int place, int left) =>
-        Float4.Load(_values, place, TLayout.SummedIsContiguous || TAccess.Wide || left <= 0 ? left : _keptLeft, TAccess.Wide);
-
-    /// <summary>Stores a step's part in one buffer and turns to the other, which is <paramref name="otherBuffer"/> floats away.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(ArrayView<float> shared, in Quadruples values, int otherBuffer)
+    private readonly Float4 Load(int further, int left, int summed)
     {
-        var place = shared.SubView(_place);
+        if (TAccess.Wide)
+            return left > summed ? Float4.Wide(_values, further)[0] : default;
+        return Float4.Load(_values, further, TLayout.SummedIsContiguous ? left - summed : left > summed ? _keptLeft : 0, wide: false);
+    }
+
+    /// <summary>Stores a step's part in the buffer, from the thread's place on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(ArrayView<byte> bytes, in Quadruples values)
+    {
+        var place = bytes.Cast<float>();
         Store(place, 0, values.First);
         if (_quadruples > 1)
             Store(place, _apart, values.Second);
@@ -413,7 +436,6 @@ internal struct Loader<TLayout, TAccess>
             Store(place, 2 * _apart, values.Third);
             Store(place, 3 * _apart, values.Fourth);
         }
-        _place += otherBuffer;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

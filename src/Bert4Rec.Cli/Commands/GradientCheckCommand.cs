@@ -16,7 +16,8 @@ internal static class GradientCheckCommand
         kernel.AcceptOnlyFromAmong([.. GradientCheck.Kernels]);
         var broken = new Option<string?>("--break")
         {
-            Description = "Make this kernel's backward (its result, if it has none) wrong by a factor of 1.01, to see it caught.",
+            Description = "Make this kernel's backward (its result, if it has none) wrong by a factor of 1.01, to see it caught; "
+                + "of the cloze mask, which has no gradient, one target.",
             HelpName = "NAME",
         };
         broken.AcceptOnlyFromAmong([.. GradientCheck.Breakable]);

@@ -1,15 +1,18 @@
+using System.Collections.Concurrent;
 using Bert4Rec.Kernels.Gpu;
 
 namespace Bert4Rec.Tests.Kernels;
 
 /// <summary>
 /// Every kernel compiles for NVIDIA's devices; and where ptxas is there ($BERT4REC_PTXAS, or on the PATH), it assembles each of them without
-/// a spill and without local memory, in registers that a group of its size can have.
+/// a spill and without local memory, in registers that a group of its size can have, and the main loops are what they were written to be.
 /// </summary>
 public class PtxTests
 {
     private const int RegistersOfMultiprocessor = 65536;
     private const int SharedBytesOfGroup = 48 * 1024;
+
+    private static readonly ConcurrentDictionary<(int Major, int Minor), Lazy<IReadOnlyList<(string Name, int GroupSize, string Ptx)>>> Compiled = new();
 
     public static TheoryData<int, int> Architectures => new() { { 7, 5 }, { 8, 0 }, { 8, 6 }, { 9, 0 } };
 
@@ -17,7 +20,7 @@ public class PtxTests
     [MemberData(nameof(Architectures))]
     public void Every_kernel_compiles_to_PTX_without_local_memory(int major, int minor)
     {
-        var kernels = PtxCompiler.Compile(major, minor).ToList();
+        var kernels = Compile(major, minor);
         Assert.NotEmpty(kernels);
         Assert.All(kernels, kernel => Assert.False(
             kernel.Ptx.Contains(".local", StringComparison.Ordinal), $"{kernel.Name} keeps an array in local memory"));
@@ -27,15 +30,49 @@ public class PtxTests
     [MemberData(nameof(Architectures))]
     public void Every_kernel_assembles_without_spills(int major, int minor)
     {
-        string? ptxas = Ptxas.Find();
-        Skip.If(ptxas is null, "ptxas is not there; set BERT4REC_PTXAS to its path");
-        Assert.All(PtxCompiler.Compile(major, minor), kernel =>
+        string ptxas = Tool(Ptxas.Find());
+        Assert.All(Compile(major, minor), kernel =>
         {
-            var usage = Ptxas.Assemble(ptxas!, kernel.Ptx, $"sm_{major}{minor}");
+            var usage = Ptxas.Assemble(ptxas, kernel.Ptx, $"sm_{major}{minor}");
             Assert.Equal(0, usage.SpillBytes);
             Assert.Equal(0, usage.StackBytes);
             Assert.InRange(usage.Registers * kernel.GroupSize, 1, RegistersOfMultiprocessor);
             Assert.InRange(usage.SharedBytes, 0, SharedBytesOfGroup);
         });
+    }
+
+    /// <summary>
+    /// Of a product's main loop, 85% of the instructions multiply; each float that is read from shared memory serves eight of them; memory
+    /// is read four floats at a time, a step before they are stored.
+    /// </summary>
+    [SkippableFact]
+    public void Products_spend_their_time_multiplying()
+    {
+        string ptxas = Tool(Ptxas.Find()), disassembler = Tool(MachineCode.FindDisassembler());
+        var products = Compile(8, 0).Where(kernel => kernel.Name.StartsWith("TiledProduct", StringComparison.Ordinal)
+            && kernel.Name.EndsWith("WideAccess>", StringComparison.Ordinal)).ToList();
+        Assert.NotEmpty(products);
+        Assert.All(products, kernel =>
+        {
+            var loop = MachineCode.Of(disassembler, Ptxas.Assemble(ptxas, kernel.Ptx, "sm_80").Cubin).MainLoop;
+            int multiplyAdds = loop.Count("FFMA");
+            Assert.True(multiplyAdds >= 0.85 * loop.Opcodes.Count, $"{kernel.Name}: {multiplyAdds} of {loop.Opcodes.Count}");
+            Assert.True(multiplyAdds >= 64 * loop.Count("LDS.128") / 4, $"{kernel.Name}: {loop.Count("LDS.128")} reads of shared memory");
+            Assert.Equal(0, loop.Count("LDS"));
+            Assert.InRange(loop.Count("LDG.E.128"), 1, 4);
+            Assert.Equal(0, loop.Count("LDG.E"));
+            var opcodes = loop.Opcodes.ToList();
+            int store = opcodes.FindIndex(opcode => opcode.StartsWith("STS", StringComparison.Ordinal));
+            Assert.True(store < opcodes.IndexOf("LDG.E.128"), $"{kernel.Name} loads what the same step stores");
+        });
+    }
+
+    private static IReadOnlyList<(string Name, int GroupSize, string Ptx)> Compile(int major, int minor) =>
+        Compiled.GetOrAdd((major, minor), key => new(() => [.. PtxCompiler.Compile(key.Major, key.Minor)])).Value;
+
+    private static string Tool(string? path)
+    {
+        Skip.If(path is null, "ptxas and nvdisasm are not there; set BERT4REC_PTXAS to the path of ptxas");
+        return path!;
     }
 }
