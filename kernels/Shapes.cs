@@ -16,6 +16,12 @@ internal static class Shapes
             x.Rows == y.Rows && x.Columns == weight.Columns && y.Columns == weight.Rows && (bias.IsNone || bias.Length == weight.Rows),
             "x [T, K], weight [N, K], bias [N], y [T, N]");
 
+    public static void LinearForward(Tensor x, Tensor weight, Tensor y, Tensor bias)
+    {
+        Linear(x, weight, y, bias);
+        Require(!bias.IsNone, "a bias [N]");
+    }
+
     public static void LinearBackwardInput(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
     {
         Linear(dx, weight, dy, default);

@@ -24,7 +24,10 @@ internal static class PtxCommand
             HelpName = "FILE",
             DefaultValueFactory = _ => Path.Combine("docs", "gpu-kernels.md"),
         };
-        var command = new Command("ptx", "Writes what ptxas makes of every GPU kernel ($BERT4REC_PTXAS, or on the PATH; nvdisasm beside it).") { output };
+        var command = new Command("ptx", "Writes what ptxas ($BERT4REC_PTXAS, or on the PATH; nvdisasm beside it) makes of every GPU kernel.")
+        {
+            output,
+        };
         command.SetAction(parsed =>
         {
             string ptxas = Ptxas.Find() ?? throw new InputException("ptxas is not there: put it on the PATH, or its path into BERT4REC_PTXAS");
@@ -92,7 +95,8 @@ internal static class PtxCommand
         foreach (var multiprocessor in Multiprocessor.All)
         {
             text.AppendLine(
-                $"| {multiprocessor.Architecture} | {multiprocessor.Devices} | {multiprocessor.Warps} | {multiprocessor.Groups} | {multiprocessor.SharedBytes >> 10} KB |");
+                $"| {multiprocessor.Architecture} | {multiprocessor.Devices} | {multiprocessor.Warps} | {multiprocessor.Groups} "
+                + $"| {multiprocessor.SharedBytes >> 10} KB |");
         }
         text.Append(
             """
@@ -105,7 +109,10 @@ internal static class PtxCommand
         text.AppendLine($"| kernel | threads | shared | {string.Join(" | ", Multiprocessor.All.Select(m => m.Architecture))} |");
         text.AppendLine($"|---|---:|---:|{string.Concat(Multiprocessor.All.Select(_ => "---:|"))}");
         foreach (var row in rows)
-            text.AppendLine($"| `{row.Name}` | {row.Threads} | {row.SharedBytes:N0} | {string.Join(" | ", Multiprocessor.All.Select(row.Describe))} |");
+        {
+            text.AppendLine(
+                $"| `{row.Name}` | {row.Threads} | {row.SharedBytes:N0} | {string.Join(" | ", Multiprocessor.All.Select(row.Describe))} |");
+        }
         AppendLoops(text, rows, disassembler);
         return text.ToString();
     }
@@ -117,13 +124,15 @@ internal static class PtxCommand
 
             ## Main loops
 
-            What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared and of global
-            memory. A product has one loop, a step of eight of the summed dimension; the cross-entropy is the products ReduceScores and
+            What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared and of
+            global memory. A product has one loop, a step of eight of the summed dimension; the cross-entropy is the products ReduceScores and
             DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and dq. The variants for aligned
-            operands are listed; the others read global memory a float at a time.
+            operands are listed; the others read global memory a float at a time. TensorCoreProduct, for `--precision tf32`, takes sixteen steps at
+            once, and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread; most of its other instructions round to TF32 or move operands into
+            the registers that HMMA wants them in. sm_75 has no TF32, and no such kernels.
 
-            | kernel | FFMA | LDS.128 | LDG.E.128 | all | FFMA share |
-            |---|---:|---:|---:|---:|---:|
+            | kernel | FFMA | HMMA | LDS.128 | LDG.E.128 | all | share of FFMA or HMMA |
+            |---|---:|---:|---:|---:|---:|---:|
 
             """);
         int index = Multiprocessor.All.ToList().FindIndex(multiprocessor => multiprocessor.Architecture == LoopArchitecture);
@@ -131,12 +140,13 @@ internal static class PtxCommand
         {
             foreach (var loop in MachineCode.Of(disassembler, row.Usages[index]!.Cubin).InnerLoops)
             {
-                int multiplyAdds = loop.Count("FFMA");
+                int multiplyAdds = loop.Count("FFMA"), products = loop.Count("HMMA.1688.F32.TF32");
                 // Others sum exponentials and the like.
-                if (multiplyAdds == 0 || loop.Count("LDS.128") == 0)
+                if (loop.Count("LDS.128") == 0)
                     continue;
                 text.AppendLine(
-                    $"| `{row.Name}` | {multiplyAdds} | {loop.Count("LDS.128")} | {loop.Count("LDG.E.128")} | {loop.Opcodes.Count} | {100.0 * multiplyAdds / loop.Opcodes.Count:F1}% |");
+                    $"| `{row.Name}` | {multiplyAdds} | {products} | {loop.Count("LDS.128")} | {loop.Count("LDG.E.128")} | {loop.Opcodes.Count} "
+                    + $"| {100.0 * (multiplyAdds + products) / loop.Opcodes.Count:F1}% |");
             }
         }
     }

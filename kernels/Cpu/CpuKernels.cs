@@ -71,13 +71,13 @@ internal sealed unsafe class CpuKernels<S, V>(string name) : IKernels
 
     public void LinearForward(Tensor x, Tensor weight, Tensor bias, Tensor y)
     {
-        Shapes.Linear(x, weight, y, bias);
+        Shapes.LinearForward(x, weight, y, bias);
         MatMul<S, V>.Forward(_scratch, At(x), At(weight), At(bias), At(y), null, false, x.Rows, weight.Rows, weight.Columns);
     }
 
     public void LinearGeluForward(Tensor x, Tensor weight, Tensor bias, Tensor y, Tensor slope)
     {
-        Shapes.Linear(x, weight, y, bias);
+        Shapes.LinearForward(x, weight, y, bias);
         MatMul<S, V>.Forward(_scratch, At(x), At(weight), At(bias), At(y), OrNull(slope), true, x.Rows, weight.Rows, weight.Columns);
     }
 

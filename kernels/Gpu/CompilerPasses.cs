@@ -7,9 +7,16 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Takes one pass out of ILGPU's compiler (seen in 1.5.3). Code placement, which the optimisation level O2 ends with, moves a load behind
-/// the last store or barrier of its block where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made
-/// "x[i] = sum; sum += x[i]". The level below has no such pass, but does not know either that kernels' arguments lie in global memory.
+/// Changes two things in ILGPU's compiler (seen in 1.5.3).
+/// <para>
+/// A pass is taken out. Code placement, which the optimisation level O2 ends with, moves a load behind the last store or barrier of its block
+/// where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made "x[i] = sum; sum += x[i]". The level below has
+/// no such pass, but does not know either that kernels' arguments lie in global memory.
+/// </para>
+/// <para>
+/// OpenCL's barriers are to order local memory too, through which the threads of a group exchange values: ILGPU has them order global memory
+/// only, which happens to do on a processor.
+/// </para>
 /// </summary>
 internal static class CompilerPasses
 {
@@ -29,6 +36,18 @@ internal static class CompilerPasses
         var transformers = (ImmutableArray<Transformer>)property.GetValue(backend)!;
         property.SetValue(backend, ImmutableArray.CreateRange(transformers.Select(transformer => Transformer.Create(
             transformer.Configuration, transformer.Transformations.RemoveAll(pass => pass is CodePlacement)))));
+    }
+
+    /// <summary>For all OpenCL kernels that are compiled from here on.</summary>
+    /// <exception cref="NotSupportedException">This version of ILGPU has its barriers elsewhere.</exception>
+    public static void FenceLocalMemory()
+    {
+        const string Global = "CLK_GLOBAL_MEM_FENCE", Both = "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE";
+        var type = typeof(Backend).Assembly.GetType("ILGPU.Backends.OpenCL.CLInstructions");
+        var flags = type?.GetField("MemoryFenceFlags", BindingFlags.Static | Hidden)?.GetValue(null) as string[];
+        if (flags is not [Global or Both, _])
+            throw new NotSupportedException($"ILGPU {typeof(Backend).Assembly.GetName().Version} has no CLInstructions.MemoryFenceFlags");
+        flags[0] = Both;
     }
 
     private static PropertyInfo Property(Type type, string name) => type.GetProperty(name, Hidden)

@@ -5,6 +5,14 @@ using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
+/// <summary>Two neighbouring floats.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 8)]
+internal struct Float2
+{
+    public float X;
+    public float Y;
+}
+
 /// <summary>Four neighbouring floats: one 128-bit load or store where they lie at a multiple of four.</summary>
 [StructLayout(LayoutKind.Sequential, Size = 16)]
 internal struct Float4(float x, float y, float z, float w)

@@ -28,15 +28,20 @@ internal sealed class GpuDevice : IDisposable
     /// <param name="device">Of that context.</param>
     /// <param name="id">What --device calls it.</param>
     /// <param name="usesWarps">Overrides <see cref="UsesWarps"/>: the simulator has warps too, for tests.</param>
-    public GpuDevice(Context context, Device device, string id, bool? usesWarps = null)
+    /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
+    public GpuDevice(
+        Context context, Device device, string id, bool? usesWarps = null, TensorCores tensorCores = TensorCores.None)
     {
         _context = context;
         _accelerator = device.CreateAccelerator(context);
         CompilerPasses.KeepOrder(_accelerator);
-        Name = $"{id} ({Accelerator.Name.Trim()})";
+        if (_accelerator is CLAccelerator)
+            CompilerPasses.FenceLocalMemory();
+        Name = $"{id} ({Accelerator.Name.Trim()}){(tensorCores == TensorCores.None ? "" : ", tf32")}";
         _transfer = Accelerator.CreateStream();
         IsCuda = Accelerator is CudaAccelerator;
         UsesWarps = usesWarps ?? IsCuda;
+        TensorCores = tensorCores;
         IsSimulator = Accelerator is CPUAccelerator;
         GroupSize = 1;
         while (GroupSize * 2 <= Math.Min(LargestGroup, Accelerator.MaxNumThreadsPerGroup))
@@ -44,8 +49,9 @@ internal sealed class GpuDevice : IDisposable
     }
 
     /// <summary>A CUDA device that is not there: its kernels are only told of, not compiled, so that others can compile them.</summary>
-    private GpuDevice(Action<MethodInfo, int> onLoad)
+    private GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores)
     {
+        TensorCores = tensorCores;
         OnLoad = onLoad;
         Name = "cuda";
         IsCuda = true;
@@ -71,6 +77,9 @@ internal sealed class GpuDevice : IDisposable
 
     /// <summary>Whether groups reduce by <see cref="WarpReduction"/>; elsewhere the size of a warp is not to be relied on.</summary>
     public bool UsesWarps { get; }
+
+    /// <summary>What multiplies in products.</summary>
+    public TensorCores TensorCores { get; }
 
     /// <summary>ILGPU's own executor, where a barrier costs a thousand times what it does elsewhere.</summary>
     public bool IsSimulator { get; }
@@ -152,12 +161,15 @@ internal sealed class GpuDevice : IDisposable
         _finishedUses = _uses;
     }
 
-    /// <summary>All kernels of a CUDA device, each with its group size.</summary>
-    public static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> CudaKernels()
+    /// <summary>All kernels of a CUDA device, each with its group size; with tensor cores, those that use them come last.</summary>
+    public static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> CudaKernels(bool withTensorCores)
     {
         var kernels = new List<(MethodInfo, int)>();
-        using var device = new GpuDevice((kernel, groupSize) => kernels.Add((kernel, groupSize)));
-        using var all = new GpuKernels(device);
+        foreach (var tensorCores in withTensorCores ? new[] { TensorCores.None, TensorCores.Used } : [TensorCores.None])
+        {
+            using var device = new GpuDevice((kernel, groupSize) => kernels.Add((kernel, groupSize)), tensorCores);
+            using var all = new GpuKernels(device);
+        }
         return [.. kernels.Distinct()];
     }
 

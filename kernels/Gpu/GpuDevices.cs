@@ -44,13 +44,20 @@ public static class GpuDevices
 
     /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
     /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels.</exception>
-    public static IKernels Create(string device) => new GpuKernels(Open(device));
+    /// <exception cref="DeviceException">Or not in this precision.</exception>
+    public static IKernels Create(string device, Precision precision = Precision.Full) => new GpuKernels(Open(device, precision));
+
+    /// <summary>Why a device cannot multiply in TF32.</summary>
+    public static string NoTensorCores(string device) =>
+        $"{device}: precision tf32 needs a CUDA device of compute capability 8.0 or newer; choose one with --device cuda, or leave --precision out";
 
     /// <inheritdoc cref="Create"/>
-    internal static GpuDevice Open(string device)
+    internal static GpuDevice Open(string device, Precision precision = Precision.Full)
     {
+        if (precision == Precision.Tf32 && !device.StartsWith("cuda", StringComparison.Ordinal))
+            throw new DeviceException(NoTensorCores(device));
         if (device == Simulator)
-            return Open(NewContext(Simulator), 0, Simulator);
+            return Open(NewContext(Simulator), 0, Simulator, precision);
         string[] parts = device.Split(':');
         string kind = parts[0];
         int index = parts.Length > 1 ? int.Parse(parts[1]) : 0;
@@ -61,7 +68,22 @@ public static class GpuDevices
             throw new DeviceException($"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
         if (found[index].Problem is string problem)
             throw new DeviceException($"{device}: {problem}");
-        return Open(NewContext(kind), index, found[index].Id);
+        return Open(NewContext(kind), index, found[index].Id, precision);
+    }
+
+    /// <summary>A device whose products are multiplied as tensor cores would.</summary>
+    internal static GpuDevice OpenEmulated(string device)
+    {
+        string kind = device.Split(':')[0];
+        // Two warps, as the small tile has.
+        var context = kind == Simulator
+            ? Context.Create(builder =>
+            {
+                Configure(builder);
+                builder.CPU(new CPUDevice(32, 2, 1));
+            })
+            : NewContext(kind);
+        return new GpuDevice(context, Devices(context, kind)[0], device, tensorCores: TensorCores.Emulated);
     }
 
     /// <summary>ILGPU's simulator, which can run the reductions of either kind.</summary>
@@ -89,11 +111,17 @@ public static class GpuDevices
         return true;
     });
 
-    private static GpuDevice Open(Context context, int index, string id)
+    private static GpuDevice Open(Context context, int index, string id, Precision precision)
     {
+        var device = Devices(context, id.Split(':')[0])[index];
+        if (precision == Precision.Tf32 && device is not CudaDevice { Architecture.Major: >= 8 })
+        {
+            context.Dispose();
+            throw new DeviceException(NoTensorCores(id));
+        }
         try
         {
-            return new GpuDevice(context, Devices(context, id.Split(':')[0])[index], id);
+            return new GpuDevice(context, device, id, tensorCores: precision == Precision.Tf32 ? TensorCores.Used : TensorCores.None);
         }
         catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException or DllNotFoundException)
         {

@@ -71,13 +71,13 @@ internal sealed class GpuKernels : IKernels
 
     public void LinearForward(Tensor x, Tensor weight, Tensor bias, Tensor y)
     {
-        Shapes.Linear(x, weight, y, bias);
+        Shapes.LinearForward(x, weight, y, bias);
         _matMul.Forward(At(x), At(weight), At(bias), At(y), x.Rows, weight.Rows, weight.Columns);
     }
 
     public void LinearGeluForward(Tensor x, Tensor weight, Tensor bias, Tensor y, Tensor slope)
     {
-        Shapes.Linear(x, weight, y, bias);
+        Shapes.LinearForward(x, weight, y, bias);
         _matMul.ForwardGelu(At(x), At(weight), At(bias), At(y), At(slope), x.Rows, weight.Rows, weight.Columns);
     }
 

@@ -19,7 +19,7 @@ internal static class PtxCompiler
         using var backend = new PTXBackend(
             context, new CudaCapabilityContext(architecture), architecture, CudaInstructionSet.ISA_78, null);
         CompilerPasses.KeepOrder(backend);
-        foreach (var (kernel, groupSize) in GpuDevice.CudaKernels())
+        foreach (var (kernel, groupSize) in GpuDevice.CudaKernels(withTensorCores: major >= 8))
         {
             var entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
             var compiled = (PTXCompiledKernel)backend.Compile(entry, default(KernelSpecialization));

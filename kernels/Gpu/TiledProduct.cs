@@ -303,12 +303,22 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
         public static Variant Of<TTile>(GpuDevice device)
             where TTile : struct, ITile
         {
-            int threads = TTile.Rows * TTile.Columns / 64;
-            return new(
-                TTile.Rows,
-                TTile.Columns,
-                device.Load<ProductArguments<TEpilogue>>(Kernel<TTile, WideAccess>, threads),
-                device.Load<ProductArguments<TEpilogue>>(Kernel<TTile, NarrowAccess>, threads));
+            return device.TensorCores switch
+            {
+                TensorCores.None => new(TTile.Rows, TTile.Columns, Load(Kernel<TTile, WideAccess>), Load(Kernel<TTile, NarrowAccess>)),
+                TensorCores.Used => OnTensorCores<TensorCore>(),
+                _ => OnTensorCores<EmulatedTensorCore>(),
+            };
+
+            Variant OnTensorCores<TCore>()
+                where TCore : struct, ITensorCore => new(
+                    TTile.Rows,
+                    TTile.Columns,
+                    Load(TensorCoreProduct<TA, TB, TEpilogue>.Kernel<TTile, WideAccess, TCore>),
+                    Load(TensorCoreProduct<TA, TB, TEpilogue>.Kernel<TTile, NarrowAccess, TCore>));
+
+            GpuKernel<ProductArguments<TEpilogue>> Load(Action<ProductArguments<TEpilogue>> kernel) =>
+                device.Load(kernel, TTile.Rows * TTile.Columns / 64);
         }
 
         public int Down(int rows) => (rows + Rows - 1) / Rows;

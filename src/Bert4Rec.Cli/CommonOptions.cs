@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
 using Bert4Rec.Configuration;
+using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli;
@@ -44,6 +45,32 @@ internal static class CommonOptions
             string device = result.GetValueOrDefault<string>();
             if (device is not ("auto" or "cpu") && !IsAccelerator(device))
                 result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i] and ilgpu-cpu are.");
+        });
+        return option;
+    }
+
+    /// <param name="device">Of the same command.</param>
+    public static Option<Precision> Precision(Option<string> device)
+    {
+        var option = new Option<Precision>("--precision")
+        {
+            Description = "What products multiply in: fp32, or tf32, on the tensor cores of a CUDA device (compute capability 8.0 or newer).",
+            HelpName = "fp32|tf32",
+            DefaultValueFactory = _ => Kernels.Gpu.Precision.Full,
+            CustomParser = argument =>
+            {
+                string text = argument.Tokens[0].Value;
+                if (text is not ("fp32" or "tf32"))
+                    argument.AddError($"'{text}' is not a precision; fp32 and tf32 are.");
+                return text == "tf32" ? Kernels.Gpu.Precision.Tf32 : Kernels.Gpu.Precision.Full;
+            },
+        };
+        option.Validators.Add(result =>
+        {
+            string name = result.GetValue(device) ?? "auto";
+            bool mayBeCuda = name == "auto" || name.StartsWith("cuda", StringComparison.Ordinal);
+            if (result.Tokens.Any(token => token.Value == "tf32") && !mayBeCuda)
+                result.AddError(GpuDevices.NoTensorCores(name));
         });
         return option;
     }

@@ -12,8 +12,9 @@ internal sealed class DeviceSet : IDisposable
 {
     /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
     /// <param name="threads">Threads of the cpu to use; 0 for one a core.</param>
-    /// <exception cref="InputException">There is no such device.</exception>
-    public DeviceSet(string device, int threads)
+    /// <param name="precision">Of products.</param>
+    /// <exception cref="InputException">There is no such device, or it has not this precision.</exception>
+    public DeviceSet(string device, int threads, Precision precision = Precision.Full)
     {
         if (threads < 0)
             throw new InputException($"--threads {threads}: wanted 1 or more, or 0 for one a core");
@@ -21,12 +22,14 @@ internal sealed class DeviceSet : IDisposable
             (device, Note) = Choose(GpuDevices.List());
         if (device == "cpu")
         {
+            if (precision == Precision.Tf32)
+                throw new InputException(GpuDevices.NoTensorCores(device));
             int count = threads == 0 ? Environment.ProcessorCount : threads;
             Kernels = [.. Enumerable.Range(0, count).Select(_ => CpuKernels.Create())];
         }
         else
         {
-            Kernels = [CreateGpu(device)];
+            Kernels = [CreateGpu(device, precision)];
         }
         Workers = new Workers(Kernels.Count);
     }
@@ -54,11 +57,11 @@ internal sealed class DeviceSet : IDisposable
         return ("cpu", gpus.Count == 0 ? null : $"using the cpu: {gpus[0].Id}: {gpus[0].Problem}");
     }
 
-    private static IKernels CreateGpu(string device)
+    private static IKernels CreateGpu(string device, Precision precision)
     {
         try
         {
-            return GpuDevices.Create(device);
+            return GpuDevices.Create(device, precision);
         }
         catch (DeviceException problem)
         {

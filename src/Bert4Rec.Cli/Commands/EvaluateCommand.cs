@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
+using Bert4Rec.Kernels.Gpu;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -14,6 +15,7 @@ internal static class EvaluateCommand
         config.Description = "A YAML file whose keys (data_path, eval_args, metrics, topk) replace those the model was trained with.";
         Option<string[]> set = CommonOptions.Set();
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
         Option<int?> seed = CommonOptions.Seed();
         Option<bool> json = CommonOptions.Json();
@@ -24,7 +26,7 @@ internal static class EvaluateCommand
             DefaultValueFactory = _ => "test",
         };
         split.AcceptOnlyFromAmong("valid", "test");
-        var command = new Command("evaluate", "Evaluates a trained model.") { model, config, set, split, device, threads, seed, json };
+        var command = new Command("evaluate", "Evaluates a trained model.") { model, config, set, split, device, precision, threads, seed, json };
         command.SetAction(parsed =>
         {
             string directory = parsed.GetRequiredValue(model);
@@ -36,7 +38,7 @@ internal static class EvaluateCommand
             return Interruption.Run(
                 terminal,
                 (progress, cancellation) => EvaluationRun.Evaluate(
-                    directory, runConfig, part, runDevice, parsed.GetValue(threads), progress, cancellation),
+                    directory, runConfig, part, runDevice, parsed.GetValue(threads), progress, cancellation, parsed.GetValue(precision)),
                 result =>
                 {
                     if (parsed.GetValue(json))

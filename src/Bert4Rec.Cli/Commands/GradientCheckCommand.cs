@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Bert4Rec.Checking;
+using Bert4Rec.Kernels.Gpu;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;
@@ -10,6 +11,7 @@ internal static class GradientCheckCommand
     public static Command Create(Terminal terminal)
     {
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision(device);
         Option<int?> seed = CommonOptions.Seed();
         Option<bool> json = CommonOptions.Json();
         var kernel = new Option<string?>("--kernel") { Description = "Check this one only.", HelpName = "NAME" };
@@ -21,12 +23,16 @@ internal static class GradientCheckCommand
             HelpName = "NAME",
         };
         broken.AcceptOnlyFromAmong([.. GradientCheck.Breakable]);
-        var command = new Command("gradcheck", "Checks every kernel, forward and backward, on a device.") { device, kernel, broken, seed, json };
+        var command = new Command("gradcheck", "Checks every kernel, forward and backward, on a device.")
+        {
+            device, precision, kernel, broken, seed, json,
+        };
         command.SetAction(parsed =>
         {
             var progress = new ProgressReporter(terminal);
             var results = GradientCheck.Run(
-                parsed.GetRequiredValue(device), parsed.GetValue(kernel), parsed.GetValue(seed) ?? 1, parsed.GetValue(broken), progress);
+                parsed.GetRequiredValue(device), parsed.GetValue(kernel), parsed.GetValue(seed) ?? 1, parsed.GetValue(broken), progress,
+                parsed.GetValue(precision));
             progress.Clear();
             int failed = results.Count(result => !result.Passed);
             if (parsed.GetValue(json))

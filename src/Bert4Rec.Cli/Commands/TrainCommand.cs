@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Bert4Rec.Configuration;
+using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Training;
 
@@ -13,6 +14,7 @@ internal static class TrainCommand
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
         Option<int?> seed = CommonOptions.Seed();
         Option<bool> json = CommonOptions.Json();
@@ -28,7 +30,7 @@ internal static class TrainCommand
         };
         var command = new Command("train", "Trains a model, tests the best one and compares it with the baselines.")
         {
-            config, set, output, resume, device, threads, seed, json,
+            config, set, output, resume, device, precision, threads, seed, json,
         };
         command.Validators.Add(result =>
         {
@@ -45,7 +47,7 @@ internal static class TrainCommand
             string runDevice = parsed.GetRequiredValue(device);
             RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
-            var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null);
+            var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null, parsed.GetValue(precision));
             return Train(runConfig, options, parsed.GetValue(json), terminal);
         });
         return command;

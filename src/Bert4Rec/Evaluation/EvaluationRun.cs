@@ -3,6 +3,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu;
 
 namespace Bert4Rec.Evaluation;
 
@@ -26,15 +27,17 @@ public static class EvaluationRun
     /// <param name="threads">0 for one a core.</param>
     /// <param name="progress">Told after each batch.</param>
     /// <param name="cancellation">Looked at before each ranker.</param>
+    /// <param name="precision">Of products.</param>
     /// <exception cref="InputException">The folder or the settings are wrong, or the part is empty.</exception>
     public static EvaluationResult Evaluate(
-        string directory, RunConfig config, string part, string device, int threads, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+        string directory, RunConfig config, string part, string device, int threads, IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellation, Precision precision = Precision.Full)
     {
         var clock = Stopwatch.StartNew();
         var folder = ModelFolder.Load(directory, config, progress);
         var split = Splitter.Split(folder.Dataset, config.EvalArgs);
         var (samples, mode) = part == "valid" ? (split.Valid, config.EvalArgs.ValidMode) : (split.Test, config.EvalArgs.TestMode);
-        using var devices = new DeviceSet(device, threads);
+        using var devices = new DeviceSet(device, threads, precision);
         using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);

@@ -63,7 +63,7 @@ internal sealed record RunReport(
         var split = Splitter.Split(dataset, config.EvalArgs);
         var statistics = TrainingStatistics.Count(dataset, split.Train);
         var (part, samples) = split.Test.Length > 0 ? ("test", split.Test) : ("valid", split.Valid);
-        using var device = new DeviceSet(options.Device, options.Threads);
+        using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
         using var parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);

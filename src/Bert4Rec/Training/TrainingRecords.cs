@@ -1,3 +1,5 @@
+using Bert4Rec.Kernels.Gpu;
+
 namespace Bert4Rec.Training;
 
 /// <summary>Where and on what a run trains.</summary>
@@ -5,7 +7,8 @@ namespace Bert4Rec.Training;
 /// <param name="Device">auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
 /// <param name="Threads">0 for one a core.</param>
 /// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
-public sealed record RunOptions(string OutputDirectory, string Device, int Threads, bool Resume);
+/// <param name="Precision">Of products.</param>
+public sealed record RunOptions(string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full);
 
 /// <summary>What is about to be trained. Users and items without padding.</summary>
 public sealed record TrainingStart(

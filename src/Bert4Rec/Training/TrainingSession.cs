@@ -42,7 +42,7 @@ public static class TrainingSession
             throw new InputException("no training samples: the split leaves none (a user needs two events to teach anything)");
         var sequences = Sequences(config, dataset, split);
 
-        using var device = new DeviceSet(options.Device, options.Threads);
+        using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
         using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
         using var evaluated = device.Kernels[0].AllocateFloats(trainer.Layout.Length);
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, evaluated, config.RecboleCompatible);

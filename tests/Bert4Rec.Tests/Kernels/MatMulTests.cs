@@ -97,6 +97,16 @@ public class MatMulTests : LayerTests
         Assert.Equal(bias.ToFloats(), results["bias"]);
     }
 
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void A_missing_bias_is_refused(string backend) => Bench.On(backend, bench =>
+    {
+        Tensor x = bench.Garbage(2, 4), weight = bench.Garbage(3, 4), y = bench.Garbage(2, 3);
+        Assert.Throws<ArgumentException>(() => bench.Kernels.LinearForward(x, weight, default, y));
+        Assert.Throws<ArgumentException>(() => bench.Kernels.LinearGeluForward(x, weight, default, y, default));
+        return Results.Of(("y", y));
+    });
+
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Case(130, 64, 37).Run(backend);
 
     private sealed class Case

@@ -11,8 +11,9 @@ public class PtxTests
 {
     private const int RegistersOfMultiprocessor = 65536;
     private const int SharedBytesOfGroup = 48 * 1024;
+    private const string TensorCoreInstruction = "HMMA.1688.F32.TF32";
 
-    private static readonly ConcurrentDictionary<(int Major, int Minor), Lazy<IReadOnlyList<(string Name, int GroupSize, string Ptx)>>> Compiled = new();
+    private static readonly ConcurrentDictionary<(int, int), Lazy<IReadOnlyList<(string Name, int GroupSize, string Ptx)>>> Compiled = new();
 
     public static TheoryData<int, int> Architectures => new() { { 7, 5 }, { 8, 0 }, { 8, 6 }, { 9, 0 } };
 
@@ -67,8 +68,33 @@ public class PtxTests
         });
     }
 
+    /// <summary>From sm_80 on: every instruction of the loop's 2 · 4 · 4, and no multiply-add beside them.</summary>
+    [SkippableTheory]
+    [InlineData(8, 0)]
+    [InlineData(8, 6)]
+    [InlineData(9, 0)]
+    public void Products_in_tf32_are_multiplied_by_tensor_cores(int major, int minor)
+    {
+        string ptxas = Tool(Ptxas.Find()), disassembler = Tool(MachineCode.FindDisassembler());
+        var products = Compile(major, minor).Where(kernel => kernel.Name.StartsWith("TensorCoreProduct", StringComparison.Ordinal)).ToList();
+        Assert.Equal(
+            Compile(major, minor).Count(kernel => kernel.Name.StartsWith("TiledProduct", StringComparison.Ordinal)), products.Count);
+        Assert.All(products.Where(kernel => kernel.Name.Contains("Wide", StringComparison.Ordinal)), kernel =>
+        {
+            var code = MachineCode.Of(disassembler, Ptxas.Assemble(ptxas, kernel.Ptx, $"sm_{major}{minor}").Cubin);
+            var loop = code.InnerLoops.MaxBy(other => other.Count(TensorCoreInstruction))!;
+            Assert.Equal(32, loop.Count(TensorCoreInstruction));
+            Assert.Equal(32, code.Opcodes.Count(opcode => opcode == TensorCoreInstruction));
+            Assert.Equal(0, loop.Count("FFMA"));
+        });
+    }
+
+    [Fact]
+    public void Devices_without_TF32_have_no_kernels_for_it() =>
+        Assert.DoesNotContain(Compile(7, 5), kernel => kernel.Name.StartsWith("TensorCore", StringComparison.Ordinal));
+
     private static IReadOnlyList<(string Name, int GroupSize, string Ptx)> Compile(int major, int minor) =>
-        Compiled.GetOrAdd((major, minor), key => new(() => [.. PtxCompiler.Compile(key.Major, key.Minor)])).Value;
+        Compiled.GetOrAdd((major, minor), key => new(() => [.. PtxCompiler.Compile(key.Item1, key.Item2)])).Value;
 
     private static string Tool(string? path)
     {
