@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Bert4Rec.Kernels.Cpu;
@@ -42,13 +41,17 @@ internal static class Peak
     /// <param name="work">From worker and repetitions to floating point operations done.</param>
     private static double Measure(Workers workers, Func<int, int, double> work)
     {
-        var operations = new double[workers.Count];
+        var speeds = new double[workers.Count];
         double best = 0;
         for (int attempt = 0; attempt < Attempts; attempt++)
         {
-            long start = Stopwatch.GetTimestamp();
-            workers.Run(worker => operations[worker] = work(worker, 10_000));
-            best = Math.Max(best, operations.Sum() / Stopwatch.GetElapsedTime(start).TotalSeconds);
+            workers.Run(worker =>
+            {
+                double start = ThreadClock.Now();
+                double operations = work(worker, 10_000);
+                speeds[worker] = operations / (ThreadClock.Now() - start);
+            });
+            best = Math.Max(best, speeds.Sum());
         }
         return best / 1e9;
     }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Benchmarks;
@@ -16,7 +15,7 @@ internal readonly record struct Cost(long Calls, double Seconds, double Floating
 
 /// <summary>
 /// Times every operation of kernels that return when they are done, as those of the cpu do, and counts its work from its shapes. Rounds of
-/// the same calls keep the least time of each call: what else the machine did meanwhile drops out.
+/// the same calls keep the least time of each call, on the thread's own clock: what else the machine did meanwhile drops out.
 /// </summary>
 internal sealed class ProfiledKernels(IKernels inner) : IKernels
 {
@@ -49,109 +48,109 @@ internal sealed class ProfiledKernels(IKernels inner) : IKernels
 
     public void Fill(Tensor x, float value)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.Fill(x, value);
         Count(nameof(Fill), start, x.Length);
     }
 
     public void Add(Tensor target, Tensor addend)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.Add(target, addend);
         Count(nameof(Add), start, 3 * target.Length);
     }
 
     public void AddSum(Tensor x, Tensor accumulator)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.AddSum(x, accumulator);
         Count(nameof(AddSum), start, x.Length);
     }
 
     public void EmbeddingForward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.EmbeddingForward(tokens, positions, items, positionTable, x);
         Count(nameof(EmbeddingForward), start, 3 * x.Length);
     }
 
     public void EmbeddingBackward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.EmbeddingBackward(tokens, positions, dx, dItems, dPositions);
         Count(nameof(EmbeddingBackward), start, 5 * dx.Length);
     }
 
     public void LinearForward(Tensor x, Tensor weight, Tensor bias, Tensor y)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.LinearForward(x, weight, bias, y);
         CountLinear(nameof(LinearForward), start, x, weight, y, 0);
     }
 
     public void LinearGeluForward(Tensor x, Tensor weight, Tensor bias, Tensor y, Tensor slope)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.LinearGeluForward(x, weight, bias, y, slope);
         CountLinear(nameof(LinearGeluForward), start, x, weight, y, slope.Length);
     }
 
     public void LinearBackwardInput(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.LinearBackwardInput(dy, weight, slope, dx, accumulate);
         CountLinear(nameof(LinearBackwardInput), start, dx, weight, dy, slope.Length + (accumulate ? dx.Length : 0));
     }
 
     public void LinearBackwardWeight(Tensor dy, Tensor x, Tensor dWeight, Tensor dBias)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.LinearBackwardWeight(dy, x, dWeight, dBias);
         CountLinear(nameof(LinearBackwardWeight), start, x, dWeight, dy, dWeight.Length);
     }
 
     public void GeluBackward(Tensor dy, Tensor slope)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.GeluBackward(dy, slope);
         Count(nameof(GeluBackward), start, 3 * dy.Length);
     }
 
     public void Dropout(Tensor x, in Dropout dropout)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.Dropout(x, dropout);
         Count(nameof(Dropout), start, 2 * x.Length);
     }
 
     public void LayerNormForward(Tensor x, Tensor residual, in Dropout dropout, Tensor gain, Tensor bias, float epsilon, Tensor y, Tensor statistics)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.LayerNormForward(x, residual, dropout, gain, bias, epsilon, y, statistics);
         Count(nameof(LayerNormForward), start, (2 * x.Length) + (2 * residual.Length));
     }
 
     public void LayerNormBackward(Tensor dy, Tensor x, Tensor gain, Tensor statistics, in Dropout dropout, Tensor dSum, Tensor dInput, Tensor dGain, Tensor dBias)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.LayerNormBackward(dy, x, gain, statistics, dropout, dSum, dInput, dGain, dBias);
         Count(nameof(LayerNormBackward), start, (3 * dy.Length) + dInput.Length);
     }
 
     public void AttentionForward(Tensor q, Tensor kv, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor output, Tensor logSumExp)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.AttentionForward(q, kv, queryOffsets, keyOffsets, heads, maximumLength, dropout, output, logSumExp);
-        long end = Stopwatch.GetTimestamp();
+        double end = ThreadClock.Now();
         string name = nameof(AttentionForward) + Queries(q, kv);
         Count(name, start, end, kv.Length + (2 * q.Length), 2 * 2.0 * q.Columns * Pairs(queryOffsets, keyOffsets));
     }
 
     public void AttentionBackward(Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor dq, Tensor dkv)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.AttentionBackward(dOutput, q, kv, output, logSumExp, queryOffsets, keyOffsets, heads, maximumLength, dropout, dq, dkv);
-        long end = Stopwatch.GetTimestamp();
+        double end = ThreadClock.Now();
         string name = nameof(AttentionBackward) + Queries(q, kv);
         Count(name, start, end, (2 * kv.Length) + (4 * q.Length), 5 * 2.0 * q.Columns * Pairs(queryOffsets, keyOffsets));
     }
@@ -159,7 +158,7 @@ internal sealed class ProfiledKernels(IKernels inner) : IKernels
     public int ClozeMask(Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets)
     {
         Tokens += tokens.Length;
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         int masked = inner.ClozeMask(tokens, offsets, masking, maskedTokens, maskedRows, targets, maskedOffsets);
         Count(nameof(ClozeMask), start, 2 * tokens.Length);
         return masked;
@@ -167,59 +166,59 @@ internal sealed class ProfiledKernels(IKernels inner) : IKernels
 
     public void GatherRows(Tensor x, Indices rows, Tensor y)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.GatherRows(x, rows, y);
         Count(nameof(GatherRows), start, 2 * y.Length);
     }
 
     public void GatherRowsBackward(Tensor dy, Indices rows, Tensor dx)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.GatherRowsBackward(dy, rows, dx);
         Count(nameof(GatherRowsBackward), start, 3 * dy.Length);
     }
 
     public void SoftmaxCrossEntropyForward(Tensor h, Tensor items, Tensor bias, Indices targets, Tensor losses, Tensor logSumExp)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.SoftmaxCrossEntropyForward(h, items, bias, targets, losses, logSumExp);
-        Count(nameof(SoftmaxCrossEntropyForward), start, Stopwatch.GetTimestamp(), h.Length + items.Length, 2.0 * h.Length * items.Rows);
+        Count(nameof(SoftmaxCrossEntropyForward), start, ThreadClock.Now(), h.Length + items.Length, 2.0 * h.Length * items.Rows);
     }
 
     public void SoftmaxCrossEntropyBackward(Tensor h, Tensor items, Tensor bias, Indices targets, Tensor logSumExp, float scale, Tensor dh, Tensor dItems, Tensor dBias)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.SoftmaxCrossEntropyBackward(h, items, bias, targets, logSumExp, scale, dh, dItems, dBias);
         Count(
-            nameof(SoftmaxCrossEntropyBackward), start, Stopwatch.GetTimestamp(), (2 * h.Length) + (3 * items.Length), 3 * 2.0 * h.Length * items.Rows);
+            nameof(SoftmaxCrossEntropyBackward), start, ThreadClock.Now(), (2 * h.Length) + (3 * items.Length), 3 * 2.0 * h.Length * items.Rows);
     }
 
     public void Norm(Tensor x, Tensor result)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.Norm(x, result);
         Count(nameof(Norm), start, x.Length);
     }
 
     public void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.Adam(parameters, gradients, firstMoments, secondMoments, norms, step);
         Count(nameof(Adam), start, 8 * parameters.Length);
     }
 
     public void TopK(Tensor h, Tensor items, Tensor bias, Indices targets, Indices excludedOffsets, Indices excludedItems, Indices topItems, Tensor topScores, Indices targetRanks)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.TopK(h, items, bias, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks);
-        Count(nameof(TopK), start, Stopwatch.GetTimestamp(), h.Length + items.Length, 2.0 * h.Length * items.Rows);
+        Count(nameof(TopK), start, ThreadClock.Now(), h.Length + items.Length, 2.0 * h.Length * items.Rows);
     }
 
     public void ScoreItems(Tensor h, Tensor items, Tensor bias, Indices candidates, Tensor scores)
     {
-        long start = Stopwatch.GetTimestamp();
+        double start = ThreadClock.Now();
         inner.ScoreItems(h, items, bias, candidates, scores);
-        Count(nameof(ScoreItems), start, Stopwatch.GetTimestamp(), (scores.Length + h.Rows) * h.Columns, 2.0 * scores.Length * h.Columns);
+        Count(nameof(ScoreItems), start, ThreadClock.Now(), (scores.Length + h.Rows) * h.Columns, 2.0 * scores.Length * h.Columns);
     }
 
     private static string Queries(Tensor q, Tensor kv) => q.Rows == kv.Rows ? "" : ", some queries";
@@ -237,20 +236,20 @@ internal sealed class ProfiledKernels(IKernels inner) : IKernels
         return pairs;
     }
 
-    private void CountLinear(string operation, long start, Tensor x, Tensor weight, Tensor y, long besides) => Count(
+    private void CountLinear(string operation, double start, Tensor x, Tensor weight, Tensor y, long besides) => Count(
         operation,
         start,
-        Stopwatch.GetTimestamp(),
+        ThreadClock.Now(),
         x.Length + weight.Length + y.Length + besides,
         2.0 * x.Length * weight.Rows,
         weight.Rows,
         weight.Columns);
 
-    private void Count(string operation, long start, long values) => Count(operation, start, Stopwatch.GetTimestamp(), values, 0);
+    private void Count(string operation, double start, long values) => Count(operation, start, ThreadClock.Now(), values, 0);
 
-    private void Count(string operation, long start, long end, long values, double floatingPointOperations, int outputs = 0, int inputs = 0)
+    private void Count(string operation, double start, double end, long values, double floatingPointOperations, int outputs = 0, int inputs = 0)
     {
-        double seconds = Stopwatch.GetElapsedTime(start, end).TotalSeconds;
+        double seconds = end - start;
         if (_next == _calls.Count)
             _calls.Add((operation, outputs, inputs, new Cost(1, seconds, floatingPointOperations, values * (double)sizeof(float))));
         else if (seconds < _calls[_next].Cost.Seconds)

@@ -4,7 +4,15 @@ using Bert4Rec.Benchmarks;
 using Bert4Rec.Cli;
 
 var terminal = Terminal.OfProcess();
-var root = new RootCommand("Measures where the time of a training goes.") { ProfileCommand.Create(terminal), PtxCommand.Create(terminal) };
+var root = new RootCommand("Measures how fast this is, and where the time goes.")
+{
+    ProfileCommand.Create(terminal),
+    EpochCommand.Create(terminal),
+    ScalingCommand.Create(terminal),
+    LatencyCommand.Create(terminal),
+    KernelsCommand.Create(terminal),
+    PtxCommand.Create(terminal),
+};
 try
 {
     return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });

@@ -16,8 +16,8 @@ internal static unsafe class MatMul<S, V>
     /// <summary>Rows of a block whose activations stay in the first-level cache between product and gelu.</summary>
     private const int RowBlock = 48;
 
-    /// <summary>Inner rows of a block of x that stays in the first-level cache while all of dyᵀ passes over it.</summary>
-    private const int InnerBlock = 128;
+    /// <summary>Values of a block of x that stays in the first-level cache while all of dyᵀ passes over it.</summary>
+    private const int InnerBlock = 8192;
 
     /// <summary>y = x weightᵀ + bias, and gelu and its slope where asked.</summary>
     public static void Forward(Scratch scratch, float* x, float* weight, float* bias, float* y, float* slope, bool gelu, int rows, int n, int k)
@@ -56,9 +56,10 @@ internal static unsafe class MatMul<S, V>
     /// <summary>dWeight += dyᵀ x; dBias += column sums of dy.</summary>
     public static void BackwardWeight(float* dy, float* x, float* dWeight, float* dBias, int rows, int n, int k)
     {
-        for (int row = 0; row < rows; row += InnerBlock)
+        int blockRows = Math.Clamp(InnerBlock / k, 32, 128);
+        for (int row = 0; row < rows; row += blockRows)
         {
-            int block = Math.Min(InnerBlock, rows - row);
+            int block = Math.Min(blockRows, rows - row);
             float* dyBlock = dy + ((long)row * n);
             Product(n, k, block, dyBlock, 1, n, x + ((long)row * k), k, dWeight, k, dWeight, k);
             AddColumnSums(dyBlock, dBias, block, n);

@@ -3,13 +3,13 @@ namespace Bert4Rec.Kernels.Cpu;
 /// <summary>
 /// Softmax cross-entropy against the tied item table, without ever holding the scores: a tile of items is scored against a panel of masked
 /// rows, one row a lane, so that maximum, sum and gradient run down the items without a horizontal step, and a tile of the table serves all
-/// rows while it is in the cache.
+/// rows while it is in the cache. The backward gathers the panels' gradients of some more rows before it multiplies with them.
 /// </summary>
 internal static unsafe class SoftmaxCrossEntropy<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    /// <summary>Items of a tile: its scores, table rows and gradient rows share the first-level cache.</summary>
+    /// <summary>Items of a tile: its scores, table rows and gradient rows stay near.</summary>
     private const int ItemTile = 48;
 
     public static void Forward(Scratch scratch, float* h, float* items, float* bias, int* targets, float* losses, float* logSumExp, int rows, int v, int size)
@@ -57,42 +57,43 @@ internal static unsafe class SoftmaxCrossEntropy<S, V>
         Scratch scratch, float* h, float* items, float* bias, int* targets, float* logSumExp, float scale, float* dh, float* dItems, float* dBias, int rows, int v, int size)
     {
         var panels = new Panels<S, V>(scratch, h, rows, size, ItemTile, 1);
-        float* normaliser = panels.PerRow(0);
+        float* normaliser = panels.PerRow(0), dScores = panels.Scores;
         Buffer.MemoryCopy(logSumExp, normaliser, rows * sizeof(float), rows * sizeof(float));
         new Span<float>(dh, checked(rows * size)).Clear();
+        int stride = Panels<S, V>.BlockStride;
         for (int item = 0; item < v; item += ItemTile)
         {
             int tile = Math.Min(ItemTile, v - item);
             float* table = items + ((long)item * size), dTable = dItems + ((long)item * size);
-            for (int first = 0; first < rows; first += panels.Lanes)
+            for (int block = 0; block < rows; block += Panels<S, V>.RowBlock)
             {
-                int panelRows = Math.Min(panels.Lanes, rows - first);
-                float* dScores = panels.Score(table, bias + item, tile, first);
+                int blockRows = Math.Min(Panels<S, V>.RowBlock, rows - block);
+                for (int first = 0; first < blockRows; first += panels.Lanes)
+                    panels.Score(table, bias + item, tile, block + first, dScores + first, stride);
                 for (int i = 0; i < tile; i++)
                 {
-                    float* row = dScores + (i * panels.Lanes);
-                    for (int lane = 0; lane < panelRows; lane += S.Width)
-                    {
-                        var p = Simd<S, V>.Exp(S.Subtract(S.Load(row + lane), S.Load(normaliser + first + lane)));
-                        S.Store(S.Select(Simd<S, V>.FirstLanes(panelRows - lane), S.Multiply(p, S.Broadcast(scale)), S.Broadcast(0)), row + lane);
-                    }
-                }
-                for (int m = 0; m < panelRows; m++)
-                {
-                    int target = targets[first + m] - item;
-                    if ((uint)target < (uint)tile)
-                        dScores[(target * panels.Lanes) + m] -= scale;
-                }
-                for (int i = 0; i < tile; i++)
-                {
+                    float* row = dScores + (i * stride);
                     var sum = S.Broadcast(0);
-                    for (int lane = 0; lane < panelRows; lane += S.Width)
-                        sum = S.Add(sum, S.Load(dScores + (i * panels.Lanes) + lane));
+                    for (int lane = 0; lane < blockRows; lane += S.Width)
+                    {
+                        var p = Simd<S, V>.Exp(S.Subtract(S.Load(row + lane), S.Load(normaliser + block + lane)));
+                        p = S.Select(Simd<S, V>.FirstLanes(blockRows - lane), S.Multiply(p, S.Broadcast(scale)), S.Broadcast(0));
+                        sum = S.Add(sum, p);
+                        S.Store(p, row + lane);
+                    }
                     dBias[item + i] += S.Sum(sum);
                 }
-                float* panelH = h + ((long)first * size), panelDh = dh + ((long)first * size);
-                MatMul<S, V>.Product(tile, size, panelRows, dScores, panels.Lanes, 1, panelH, size, dTable, size, dTable, size);
-                MatMul<S, V>.Product(panelRows, size, tile, dScores, 1, panels.Lanes, table, size, panelDh, size, panelDh, size);
+                for (int m = 0; m < blockRows; m++)
+                {
+                    int target = targets[block + m] - item;
+                    if ((uint)target >= (uint)tile)
+                        continue;
+                    dScores[(target * stride) + m] -= scale;
+                    dBias[item + target] -= scale;
+                }
+                float* blockH = h + ((long)block * size), blockDh = dh + ((long)block * size);
+                MatMul<S, V>.Product(tile, size, blockRows, dScores, stride, 1, blockH, size, dTable, size, dTable, size);
+                MatMul<S, V>.Product(blockRows, size, tile, dScores, 1, stride, table, size, blockDh, size, blockDh, size);
             }
         }
     }
@@ -105,10 +106,14 @@ internal readonly unsafe ref struct Panels<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
+    /// <summary>
+    /// Rows whose scores of a tile are held at once, whole panels: enough for the sums over rows to be worth loading and storing their results.
+    /// </summary>
+    public const int RowBlock = 128;
+
     private readonly int _rows;
     private readonly int _size;
     private readonly float* _panels;
-    private readonly float* _scores;
     private readonly float* _zeros;
     private readonly float* _perRow;
 
@@ -124,12 +129,13 @@ internal readonly unsafe ref struct Panels<S, V>
         _size = size;
         Lanes = S.TileVectors * S.Width;
         PaddedRows = (rows + Lanes - 1) / Lanes * Lanes;
-        _zeros = scratch.Request((2L * Lanes) + ((long)perRow * PaddedRows) + ((long)itemTile * Lanes) + ((long)PaddedRows * size) + Lanes);
+        long scores = (long)itemTile * BlockStride;
+        _zeros = scratch.Request((2L * Lanes) + ((long)perRow * PaddedRows) + scores + ((long)PaddedRows * size) + Lanes);
         new Span<float>(_zeros, 2 * Lanes).Clear();
         _perRow = _zeros + (2 * Lanes);
         new Span<float>(_perRow, perRow * PaddedRows).Clear();
-        _scores = _perRow + ((long)perRow * PaddedRows);
-        _panels = _scores + ((long)itemTile * Lanes);
+        Scores = _perRow + ((long)perRow * PaddedRows);
+        _panels = Scores + scores;
         for (int first = 0; first < rows; first += Lanes)
         {
             int panelRows = Math.Min(Lanes, rows - first);
@@ -146,18 +152,30 @@ internal readonly unsafe ref struct Panels<S, V>
     /// <summary>[PaddedRows], zero at first.</summary>
     public float* PerRow(int index) => _perRow + ((long)index * PaddedRows);
 
-    /// <summary>scores[i, lane] = items[i] · h[first + lane] + bias[i]; valid until the next call.</summary>
+    /// <summary>Distance of a block's score rows: not a power of two, whose columns would share a few places of the cache.</summary>
+    public static int BlockStride => RowBlock + 16;
+
+    /// <summary>[items of a tile, BlockStride]</summary>
+    public float* Scores { get; }
+
+    /// <summary>scores[i, lane] = items[i] · h[first + lane] + bias[i], in <see cref="Scores"/>; valid until the next call.</summary>
     public float* Score(float* items, float* bias, int tile, int first)
     {
+        Score(items, bias, tile, first, Scores, Lanes);
+        return Scores;
+    }
+
+    /// <summary>The same into rows so far apart.</summary>
+    public void Score(float* items, float* bias, int tile, int first, float* scores, int stride)
+    {
         int columns = MatMul<S, V>.RoundUp(Math.Min(Lanes, _rows - first));
-        MatMul<S, V>.Product(tile, columns, _size, items, _size, 1, _panels + ((long)first * _size), Lanes, _zeros, 0, _scores, Lanes);
+        MatMul<S, V>.Product(tile, columns, _size, items, _size, 1, _panels + ((long)first * _size), Lanes, _zeros, 0, scores, stride);
         for (int i = 0; i < tile; i++)
         {
             var b = S.Broadcast(bias[i]);
-            float* row = _scores + (i * Lanes);
+            float* row = scores + (i * stride);
             for (int lane = 0; lane < columns; lane += S.Width)
                 S.Store(S.Add(S.Load(row + lane), b), row + lane);
         }
-        return _scores;
     }
 }

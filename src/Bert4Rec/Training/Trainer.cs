@@ -6,7 +6,7 @@ using Bert4Rec.Model;
 namespace Bert4Rec.Training;
 
 /// <summary>
-/// Optimises a model epoch by epoch. A batch is dealt to the replicas in contiguous shares of about as many tokens; their gradients are added
+/// Optimises a model epoch by epoch. A batch is dealt to the replicas in contiguous shares of about as much work; their gradients are added
 /// in a fixed order, and each replica then steps its own stretch of the flat parameters. Nothing depends on which thread was faster.
 /// </summary>
 internal sealed class Trainer : IDisposable
@@ -17,6 +17,7 @@ internal sealed class Trainer : IDisposable
     private readonly InteractionDataset _dataset;
     private readonly TrainingSequences _sequences;
     private readonly List<SequenceSpan> _epochSequences = [];
+    private readonly List<SequenceSpan> _silent = [];
     private readonly Replica[] _replicas;
     private readonly Workers _workers;
     private readonly int[] _shareStarts;
@@ -75,21 +76,22 @@ internal sealed class Trainer : IDisposable
     public int Step { get; set; }
 
     /// <summary>
-    /// Tokens of a micro-batch. On the cpu as many as let a layer's activations share the second-level cache with its weights; on a device
-    /// with memory of its own a whole batch, if its activations take no more than a quarter of the memory and half a gigabyte. At least a
-    /// whole sequence.
+    /// Tokens of a micro-batch. On the cpu as many as let a layer's activations share the second-level cache with its weights, and more where
+    /// the item table is too large for that cache: each micro-batch reads all of it. On a device with memory of its own a whole batch, if
+    /// its activations take no more than a quarter of the memory and half a gigabyte. At least a whole sequence.
     /// </summary>
     /// <param name="shape">The model.</param>
     /// <param name="kernels">The device.</param>
     /// <param name="sequences">Sequences of a whole batch.</param>
     public static int TokenCapacity(ModelShape shape, IKernels kernels, int sequences)
     {
-        const long MostBytes = 1 << 29;
+        const long MostBytes = 1 << 29, CachedBytes = 1 << 20;
+        long tableBytes = (long)shape.ItemCount * shape.HiddenSize * sizeof(float);
         long tokens = kernels.MemoryBytes is long memory
             ? Math.Min(
                 (long)sequences * shape.MaximumLength,
                 Math.Min(memory / 4, MostBytes) / (sizeof(float) * Activations.FloatsPerToken(shape)))
-            : Math.Clamp(65536 / shape.HiddenSize, 128, 1024);
+            : Math.Clamp(65536 / shape.HiddenSize, 128, 1024) * (tableBytes > CachedBytes ? 4 : 1);
         return (int)Math.Max(tokens, shape.MaximumLength);
     }
 
@@ -132,7 +134,28 @@ internal sealed class Trainer : IDisposable
     {
         _prepared = default;
         _sequences.Fill(epoch, _epochSequences);
-        new PhiloxSequence(_settings.Seed, ShuffleStream, (uint)epoch).Shuffle(CollectionsMarshal.AsSpan(_epochSequences));
+        var all = CollectionsMarshal.AsSpan(_epochSequences);
+        new PhiloxSequence(_settings.Seed, ShuffleStream, (uint)epoch).Shuffle(all);
+        for (int first = 0; first < all.Length; first += _settings.BatchSize)
+            MoveSilentToEnd(all.Slice(first, Math.Min(_settings.BatchSize, all.Length - first)));
+    }
+
+    /// <summary>Whether a sequence can have a masked event that counts: RecBole's of a single event cannot.</summary>
+    internal bool Teaches(SequenceSpan sequence) => sequence.Length > 1 || !_settings.RecboleCompatible;
+
+    /// <summary>Puts what has no gradient behind the others, in order.</summary>
+    private void MoveSilentToEnd(Span<SequenceSpan> batch)
+    {
+        _silent.Clear();
+        int kept = 0;
+        foreach (var sequence in batch)
+        {
+            if (Teaches(sequence))
+                batch[kept++] = sequence;
+            else
+                _silent.Add(sequence);
+        }
+        CollectionsMarshal.AsSpan(_silent).CopyTo(batch[kept..]);
     }
 
     /// <summary>One optimiser step on a stretch of the epoch's sequences.</summary>
@@ -173,11 +196,18 @@ internal sealed class Trainer : IDisposable
     /// <summary>Deals the next step's sequences to the replicas, packs them and draws their masks.</summary>
     private void PrepareStep(int first, int count)
     {
-        Deal(first, count);
         _prepared = (Step + 1, first, count);
+        _masking = Masking(Step + 1);
+        Deal(first, count);
+        _workers.Run(_prepare);
+    }
+
+    /// <summary>How a step masks its batch, whose first sequence is row 0.</summary>
+    internal ClozeMasking Masking(int step)
+    {
         bool compatible = _settings.RecboleCompatible;
-        var key = new RandomKey(_settings.Seed, (uint)(Step + 1), DropoutStreams.ClozeMask, 0);
-        _masking = new ClozeMasking(
+        var key = new RandomKey(_settings.Seed, (uint)step, DropoutStreams.ClozeMask, 0);
+        return new ClozeMasking(
             key,
             (float)_settings.MaskRatio,
             compatible ? BatchLastOnlyShare(key) : _settings.LastOnlyShare,
@@ -185,7 +215,6 @@ internal sealed class Trainer : IDisposable
             _settings.CountedLimit,
             SkipFirst: compatible,
             AtLeastOne: !compatible);
-        _workers.Run(_prepare);
     }
 
     public void Dispose()
@@ -198,24 +227,39 @@ internal sealed class Trainer : IDisposable
         _norms.Dispose();
     }
 
-    /// <summary>Contiguous shares of about as many tokens each.</summary>
+    /// <summary>Contiguous shares of about as much work each, of the sequences that teach something.</summary>
     private void Deal(int first, int count)
     {
         _first = first;
-        long tokens = 0;
+        while (count > 0 && !Teaches(_epochSequences[first + count - 1]))
+            count--;
+        double all = 0, dealt = 0;
         for (int i = 0; i < count; i++)
-            tokens += _epochSequences[first + i].Length;
+            all += Work(_epochSequences[first + i].Length);
         int sequence = 0;
-        long dealt = 0;
+        uint row = 0;
         for (int r = 0; r < _replicas.Length; r++)
         {
             _shareStarts[r] = sequence;
-            _shareRows[r] = (uint)dealt;
-            long until = tokens * (r + 1) / _replicas.Length;
-            while (sequence < count && (dealt < until || r == _replicas.Length - 1))
-                dealt += _epochSequences[first + sequence++].Length;
+            _shareRows[r] = row;
+            double until = all * (r + 1) / _replicas.Length;
+            for (; sequence < count && (dealt < until || r == _replicas.Length - 1); sequence++)
+            {
+                int length = _epochSequences[first + sequence].Length;
+                dealt += Work(length);
+                row += (uint)length;
+            }
         }
         _shareStarts[_replicas.Length] = count;
+    }
+
+    /// <summary>Multiply-adds that a sequence may be expected to need: in the encoder for each event, in the softmax for each masked one.</summary>
+    private double Work(int length)
+    {
+        var shape = _settings.Shape;
+        double h = shape.HiddenSize, encoder = 3 * shape.Layers * ((4 * h * h) + (2 * h * shape.InnerSize)), softmax = 4 * h * shape.ItemCount;
+        double masked = _masking.LastOnlyShare + ((1 - _masking.LastOnlyShare) * _masking.MaskRatio * length);
+        return (length * encoder) + (masked * softmax);
     }
 
     /// <summary>RecBole draws once a batch whether all its sequences mask only their last event.</summary>

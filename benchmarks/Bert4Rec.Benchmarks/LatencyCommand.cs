@@ -1,0 +1,67 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Bert4Rec.Cli;
+using Bert4Rec.Inference;
+using Bert4Rec.Model;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Benchmarks;
+
+/// <summary><c>latency</c>: how long one <c>recommend</c> takes in a process that has the model loaded, on one thread.</summary>
+internal static class LatencyCommand
+{
+    private const int WarmUp = 300, Queries = 3_000;
+
+    public static Command Create(Terminal terminal)
+    {
+        Option<int> items = CommonOptions.Whole(100, new Option<int>("--items")
+        {
+            Description = "Items of the catalogue.",
+            HelpName = "N",
+            DefaultValueFactory = _ => 45_000,
+        });
+        var command = new Command("latency", "Says how long recommending for one customer takes.") { items };
+        command.SetAction(parsed => Run(parsed.GetValue(items), terminal));
+        return command;
+    }
+
+    private static void Run(int items, Terminal terminal)
+    {
+        terminal.Out.WriteLine($"{Queries:N0} customers one by one, histories of 1 to 50 events, 10 of {items:N0} items each, one thread; milliseconds.");
+        terminal.Out.WriteLine();
+        terminal.Out.WriteLine("| hidden size | p50 | p99 | p50 of the processor | p99 of the processor |");
+        terminal.Out.WriteLine("|---:|---:|---:|---:|---:|");
+        foreach (int hidden in new[] { 64, 128 })
+        {
+            using var shops = new Shops();
+            var (config, dataset) = shops.Make(100_000, items, $"hidden_size={hidden}");
+            var settings = TrainerSettings.Of(config, dataset.ItemCount);
+            var layout = new ParameterLayout(settings.Shape);
+            string folder = Path.Combine(shops.Folder, "model");
+            ModelFolder.SaveData(folder, config, dataset);
+            ModelFolder.SaveModel(folder, config, layout, ParameterInitializer.Draw(layout, settings.InitializerRange, settings.Seed));
+            using var recommender = Recommender.Load(folder, "cpu", 1);
+            var random = new Random(1);
+            string[][] histories =
+            [
+                .. Enumerable.Range(0, WarmUp + Queries).Select(_ => Enumerable.Range(0, random.Next(1, 51))
+                    .Select(_ => dataset.Items[random.Next(1, dataset.ItemCount)]).ToArray()),
+            ];
+            var clock = new List<double>();
+            var processor = new List<double>();
+            for (int i = 0; i < histories.Length; i++)
+            {
+                long start = Stopwatch.GetTimestamp();
+                double processorStart = ThreadClock.Now();
+                recommender.Recommend(histories[i], 10, excludeSeen: false, out _);
+                if (i < WarmUp)
+                    continue;
+                processor.Add((ThreadClock.Now() - processorStart) * 1e3);
+                clock.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+            }
+            terminal.Out.WriteLine($"| {hidden} | {Percentile(clock, 50):F2} | {Percentile(clock, 99):F2} | {Percentile(processor, 50):F2} | {Percentile(processor, 99):F2} |");
+        }
+    }
+
+    private static double Percentile(List<double> values, int percent) => values.Order().ElementAt((values.Count - 1) * percent / 100);
+}
