@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Bert4Rec.Configuration;
+using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Training;
 
@@ -14,6 +15,7 @@ internal static class RunCommand
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
         Option<int?> seed = CommonOptions.Seed();
         Option<bool> json = CommonOptions.Json();
@@ -30,7 +32,7 @@ internal static class RunCommand
         };
         var command = new Command("run", "From an event log to a trained model and a report: analyze, clean, convert, train, report.")
         {
-            config, set, input, output, device, threads, seed, json,
+            config, set, input, output, device, precision, threads, seed, json,
         };
         command.Validators.Add(result =>
         {
@@ -42,7 +44,7 @@ internal static class RunCommand
             string[] settings = [.. parsed.GetValue(set) ?? [], .. InputSettings(parsed.GetValue(input) ?? [])];
             RunConfig runConfig = CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal);
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
-            var options = new RunOptions(directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true);
+            var options = new RunOptions(directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
             return Run(runConfig, options, parsed.GetValue(json), terminal);
         });
         return command;

@@ -150,7 +150,9 @@ public sealed class ShopRun
         // A moved folder is the same data.
         string settings = config.With("data_path=.").ToYaml();
         ManifestStep step = NewStep(
-            "train", DatasetLoader.FilesOf(config), new() { ["device"] = _options.Device, ["config"] = settings });
+            "train",
+            DatasetLoader.FilesOf(config),
+            new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings });
         if (IsDone(step))
             return;
         if (_manifest["train"] is not { Outputs: null } begun || !begun.IsMadeFrom(step.Inputs, step.Options))
