@@ -109,4 +109,4 @@ wants scaling && section "Scaling" dotnet "$tables" scaling --threads "$threads"
 wants kernels && section "Kernels" dotnet "$tables" kernels
 
 say "" "Processes that wanted a core: $(load) at the end."
-mv "$report" benchmarks/RESULTS.md
+sed 's/[ \t]*$//' "$report" >benchmarks/RESULTS.md
