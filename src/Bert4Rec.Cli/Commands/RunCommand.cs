@@ -61,14 +61,16 @@ internal static class RunCommand
             result =>
             {
                 string report = Path.Combine(options.OutputDirectory, ShopRun.ReportFileName);
+                double seconds = clock.Elapsed.TotalSeconds;
                 if (json)
                 {
                     var done = steps.Select(step => new { step.Name, step.Ran, step.Rows });
-                    Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, report, steps = done, result });
+                    Report.WriteJson(
+                        terminal.Out, new { output = options.OutputDirectory, report, steps = done, result = result with { Seconds = seconds } });
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, config);
-                terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(clock.Elapsed.TotalSeconds)} in all");
+                terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(seconds)} in all");
                 TrainingLog.WriteModel(terminal, options.OutputDirectory);
             },
             () => "stopped; the same command goes on where it was");

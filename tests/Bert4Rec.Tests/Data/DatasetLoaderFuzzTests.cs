@@ -39,7 +39,7 @@ public sealed class DatasetLoaderFuzzTests : IDisposable
             }
             catch (InputException e)
             {
-                Assert.Matches(damagesItems ? @"a\.item(:\d+)?: " : @"a\.inter(:\d+)?: ", e.Message);
+                Assert.Matches(damagesItems ? @"a\.item:\d+: " : @"a\.inter:\d+: ", e.Message);
                 refused++;
             }
         }

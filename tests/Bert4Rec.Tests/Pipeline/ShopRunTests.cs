@@ -137,6 +137,7 @@ public sealed partial class ShopRunTests(ShopRunTests.RunShop shop) : IClassFixt
             string.Join(' ', json.GetProperty("steps").EnumerateArray().Where(step => step.GetProperty("ran").GetBoolean())
                 .Select(step => step.GetProperty("name").GetString())));
         Assert.InRange(json.GetProperty("result").GetProperty("test").GetProperty("recall@10").GetDouble(), 0, 1);
+        Assert.True(json.GetProperty("result").GetProperty("seconds").GetDouble() > 0);
     }
 
     [Theory]
