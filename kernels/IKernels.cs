@@ -202,6 +202,23 @@ public interface IKernels : IDisposable
     /// <param name="candidates">[B·C]</param>
     /// <param name="scores">[B, C]</param>
     void ScoreItems(Tensor h, Tensor items, Tensor bias, Indices candidates, Tensor scores);
+
+    /// <summary>Prepares a trained catalogue for <see cref="TopK"/> of single rows; null where that would not make it faster.</summary>
+    /// <param name="items">[V, H]; must not change while the index is used.</param>
+    /// <param name="bias">[V]; likewise.</param>
+    ICatalogueIndex? IndexCatalogue(Tensor items, Tensor bias) => null;
+}
+
+/// <summary>A catalogue whose best items for one row are found without reading all of it.</summary>
+public interface ICatalogueIndex : IDisposable
+{
+    /// <summary>What <see cref="IKernels.TopK"/> gives for one row, where the index is of use for it.</summary>
+    /// <param name="h">[1, H]</param>
+    /// <param name="excluded">Items that must not come, ascending.</param>
+    /// <param name="topItems">[k] ids, best first; 0 where there are fewer than k.</param>
+    /// <param name="topScores">[k]; negative infinity where there are fewer than k.</param>
+    /// <returns>False where it is not: nothing is written then.</returns>
+    bool TryTopK(Tensor h, ReadOnlySpan<int> excluded, Span<int> topItems, Span<float> topScores);
 }
 
 /// <summary>

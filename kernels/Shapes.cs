@@ -106,6 +106,8 @@ internal static class Shapes
         Require(candidates.Length == scores.Length && scores.Rows == h.Rows, "candidates and scores [B, C]");
     }
 
+    public static void IndexCatalogue(Tensor items, Tensor bias) => Require(bias.Length == items.Rows, "items [V, H], bias [V]");
+
     private static void Scores(Tensor h, Tensor items, Tensor bias) =>
         Require(h.Columns == items.Columns && bias.Length == items.Rows, "h [M, H], items [V, H], bias [V]");
 

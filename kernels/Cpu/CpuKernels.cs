@@ -177,6 +177,12 @@ internal sealed unsafe class CpuKernels<S, V>(string name) : IKernels
             _scratch, At(h), At(items), At(bias), OrNull(targets), OrNull(excludedOffsets), OrNull(excludedItems), At(topItems), At(topScores), OrNull(targetRanks), h.Rows, items.Rows, items.Columns, topScores.Columns);
     }
 
+    public ICatalogueIndex IndexCatalogue(Tensor items, Tensor bias)
+    {
+        Shapes.IndexCatalogue(items, bias);
+        return new CatalogueIndex<S, V>(items, bias);
+    }
+
     public void ScoreItems(Tensor h, Tensor items, Tensor bias, Indices candidates, Tensor scores)
     {
         Shapes.ScoreItems(h, items, bias, candidates, scores);

@@ -77,6 +77,12 @@ internal interface ISimd<V>
 
     /// <summary>Unsigned a ≥ b.</summary>
     static abstract V BitsAtLeast(V a, V b);
+
+    /// <summary>Floats whose upper halves are the words' lower halves: the bfloat16 numbers there.</summary>
+    static abstract V BitsLowHalf(V a);
+
+    /// <summary>The same of the words' upper halves.</summary>
+    static abstract V BitsHighHalf(V a);
 }
 
 internal readonly struct Simd512 : ISimd<Vector512<float>>
@@ -160,6 +166,10 @@ internal readonly struct Simd512 : ISimd<Vector512<float>>
 
     public static Vector512<float> BitsAtLeast(Vector512<float> a, Vector512<float> b) =>
         Vector512.GreaterThanOrEqual(a.AsUInt32(), b.AsUInt32()).AsSingle();
+
+    public static Vector512<float> BitsLowHalf(Vector512<float> a) => Vector512.ShiftLeft(a.AsUInt32(), 16).AsSingle();
+
+    public static Vector512<float> BitsHighHalf(Vector512<float> a) => (a.AsUInt32() & Vector512.Create(0xFFFF0000u)).AsSingle();
 }
 
 internal readonly struct Simd256 : ISimd<Vector256<float>>
@@ -243,6 +253,10 @@ internal readonly struct Simd256 : ISimd<Vector256<float>>
 
     public static Vector256<float> BitsAtLeast(Vector256<float> a, Vector256<float> b) =>
         Vector256.GreaterThanOrEqual(a.AsUInt32(), b.AsUInt32()).AsSingle();
+
+    public static Vector256<float> BitsLowHalf(Vector256<float> a) => Vector256.ShiftLeft(a.AsUInt32(), 16).AsSingle();
+
+    public static Vector256<float> BitsHighHalf(Vector256<float> a) => (a.AsUInt32() & Vector256.Create(0xFFFF0000u)).AsSingle();
 }
 
 internal readonly struct Simd128 : ISimd<Vector128<float>>
@@ -326,6 +340,10 @@ internal readonly struct Simd128 : ISimd<Vector128<float>>
 
     public static Vector128<float> BitsAtLeast(Vector128<float> a, Vector128<float> b) =>
         Vector128.GreaterThanOrEqual(a.AsUInt32(), b.AsUInt32()).AsSingle();
+
+    public static Vector128<float> BitsLowHalf(Vector128<float> a) => Vector128.ShiftLeft(a.AsUInt32(), 16).AsSingle();
+
+    public static Vector128<float> BitsHighHalf(Vector128<float> a) => (a.AsUInt32() & Vector128.Create(0xFFFF0000u)).AsSingle();
 }
 
 /// <summary>What every kernel needs beyond single operations: part vectors at the end of a row, the exponential, dropout masks.</summary>

@@ -147,18 +147,22 @@ internal static unsafe class TopK<S, V>
             for (int c = 0; c < perRow; c++)
             {
                 long at = ((long)b * perRow) + c;
-                float* item = items + ((long)candidates[at] * size);
-                var sum = S.Broadcast(0);
-                for (int j = 0; j < size; j += S.Width)
-                    sum = S.MultiplyAdd(Simd<S, V>.LoadFirst(row + j, size - j), Simd<S, V>.LoadFirst(item + j, size - j), sum);
-                scores[at] = S.Sum(sum) + bias[candidates[at]];
+                scores[at] = Score(row, items + ((long)candidates[at] * size), bias[candidates[at]], size);
             }
         }
     }
 
+    public static float Score(float* row, float* item, float bias, int size)
+    {
+        var sum = S.Broadcast(0);
+        for (int j = 0; j < size; j += S.Width)
+            sum = S.MultiplyAdd(Simd<S, V>.LoadFirst(row + j, size - j), Simd<S, V>.LoadFirst(item + j, size - j), sum);
+        return S.Sum(sum) + bias;
+    }
+
     /// <summary>Puts an item behind all that score as much or more; items come in ascending order, so ties keep the lower id first.</summary>
     /// <returns>The k-th best score now.</returns>
-    private static float Insert(int* items, float* scores, int k, int item, float score)
+    public static float Insert(int* items, float* scores, int k, int item, float score)
     {
         int place = k - 1;
         for (; place > 0 && scores[place - 1] < score; place--)

@@ -17,6 +17,7 @@ internal sealed class Predictor : IDisposable
     private readonly DeviceBuffer<int> _eachOne;
     private readonly IKernels _kernels;
     private readonly int[] _hostRows;
+    private readonly ICatalogueIndex? _index;
     private DeviceBuffer<int>? _ints;
     private DeviceBuffer<float>? _floats;
 
@@ -25,7 +26,9 @@ internal sealed class Predictor : IDisposable
     /// <param name="parameters">Read only, may be shared.</param>
     /// <param name="tokenCapacity">Tokens of a micro-batch.</param>
     /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
-    public Predictor(IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, bool alwaysDropsOldest)
+    /// <param name="indexesCatalogue">Prepare for single histories; the parameters must not change from here on.</param>
+    public Predictor(
+        IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, bool alwaysDropsOldest, bool indexesCatalogue = false)
     {
         _kernels = kernels;
         _shape = layout.Shape;
@@ -36,6 +39,7 @@ internal sealed class Predictor : IDisposable
         _eachOne = kernels.AllocateInts(tokenCapacity + 1);
         _eachOne.Upload([.. Enumerable.Range(0, tokenCapacity + 1)]);
         _hostRows = new int[tokenCapacity];
+        _index = indexesCatalogue ? _model.IndexCatalogue() : null;
     }
 
     /// <summary>Histories in the micro-batch.</summary>
@@ -67,6 +71,8 @@ internal sealed class Predictor : IDisposable
         int k, ReadOnlySpan<int> targets, ReadOnlySpan<int> excludedOffsets, ReadOnlySpan<int> excludedItems, Span<int> topItems, Span<float> topScores, Span<int> ranks)
     {
         var h = Predict();
+        if (Count == 1 && targets.IsEmpty && _index?.TryTopK(h, excludedItems, topItems[..k], topScores[..k]) == true)
+            return;
         int room = (Count * k) + (4 * targets.Length) + excludedOffsets.Length + excludedItems.Length;
         var ints = new Room(_kernels, ref _ints, room);
         Tensor scores = new(Floats(Count * k), 0, Count, k);
@@ -90,6 +96,7 @@ internal sealed class Predictor : IDisposable
 
     public void Dispose()
     {
+        _index?.Dispose();
         _model.Dispose();
         _batch.Dispose();
         _lastRows.Dispose();

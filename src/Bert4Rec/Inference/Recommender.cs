@@ -28,7 +28,12 @@ public sealed class Recommender : IDisposable
         _parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
         _parameters.Upload(folder.Parameters);
         _predictor = new Predictor(
-            device.Kernels[0], folder.Layout, _parameters, Training.Trainer.TokenCapacity(folder.Layout.Shape, device.Kernels[0], BatchSize), folder.Config.RecboleCompatible);
+            device.Kernels[0],
+            folder.Layout,
+            _parameters,
+            Training.Trainer.TokenCapacity(folder.Layout.Shape, device.Kernels[0], BatchSize),
+            folder.Config.RecboleCompatible,
+            indexesCatalogue: true);
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
     }

@@ -81,6 +81,9 @@ internal sealed class Bert4RecModel : IDisposable
 
     public void ScoreItems(Tensor h, Indices candidates, Tensor scores) => _kernels.ScoreItems(h, _p.Catalogue, _p.OutputBias, candidates, scores);
 
+    /// <inheritdoc cref="IKernels.IndexCatalogue"/>
+    public ICatalogueIndex? IndexCatalogue() => _kernels.IndexCatalogue(_p.Catalogue, _p.OutputBias);
+
     private int TokenCount => _input.Tokens.Length;
 
     private int QueryCount => _input.QueryRows.IsNone ? TokenCount : _input.QueryRows.Length;

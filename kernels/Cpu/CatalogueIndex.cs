@@ -1,0 +1,197 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace Bert4Rec.Kernels.Cpu;
+
+/// <summary>
+/// Recommending for one customer takes as long as reading the item table. Here a coarse copy of it is read, in bfloat16 and so half as long,
+/// and the exact score computed only of items that the copy cannot rule out: where no score is further than e from its coarse one, the k best
+/// items are among those whose coarse score is at least the k-th best coarse score − 2e.
+/// </summary>
+/// <remarks>
+/// e follows from the Cauchy–Schwarz inequality: ‖h‖ times the largest distance between a row and its copy, and what rounding adds to the two
+/// sums. It takes in a handful of items more than k.
+/// </remarks>
+internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
+    where S : struct, ISimd<V>
+    where V : struct
+{
+    /// <summary>Items between two looks at the list.</summary>
+    private const int ItemTile = 96;
+
+    /// <summary>Of a float's relative rounding, 2⁻²⁴.</summary>
+    private const float UnitRoundoff = 1f / (1 << 24);
+
+    private readonly Tensor _items;
+    private readonly Tensor _bias;
+    private readonly CpuBuffer<float> _coarse;
+    private readonly CpuBuffer<float> _work;
+    private readonly int _paddedSize;
+    private readonly float _distance;
+    private readonly float _norm;
+    private readonly float _largestBias;
+    private readonly List<(int Item, float Score)> _candidates = [];
+    private float[] _best = [];
+
+    /// <param name="items">[V, H]; must stay as they are.</param>
+    /// <param name="bias">[V]; likewise.</param>
+    public CatalogueIndex(Tensor items, Tensor bias)
+    {
+        (_items, _bias) = (items, bias);
+        int size = items.Columns;
+        _paddedSize = (size + (2 * S.Width) - 1) / (2 * S.Width) * 2 * S.Width;
+        _coarse = new CpuBuffer<float>((long)items.Rows * (_paddedSize / 2));
+        _work = new CpuBuffer<float>(_paddedSize + ItemTile + S.Width);
+        double distance = 0, norm = 0;
+        for (int item = 0; item < items.Rows; item++)
+        {
+            var (rowDistance, rowNorm) = Copy(Row(item), (uint*)CoarseRow(item), size);
+            // Not Math.Max of the roots: a NaN must show.
+            distance = rowDistance <= distance ? distance : rowDistance;
+            norm = rowNorm <= norm ? norm : rowNorm;
+            _largestBias = MathF.Max(_largestBias, MathF.Abs(Bias[item]));
+        }
+        (_distance, _norm) = ((float)Math.Sqrt(distance), (float)Math.Sqrt(norm));
+    }
+
+    private float* Bias => ((CpuBuffer<float>)_bias.Buffer).Pointer + _bias.Offset;
+
+    public bool TryTopK(Tensor h, ReadOnlySpan<int> excluded, Span<int> topItems, Span<float> topScores)
+    {
+        // What is excluded may stand before all others.
+        int wanted = topItems.Length + excluded.Length;
+        float* row = ((CpuBuffer<float>)h.Buffer).Pointer + h.Offset;
+        float error = ErrorOf(row, h.Columns);
+        if (wanted > _items.Rows / 8 || !float.IsFinite(error))
+            return false;
+        Shortlist(row, wanted, 2 * error);
+        topItems.Clear();
+        topScores.Fill(float.NegativeInfinity);
+        float least = _best[wanted - 1] - (2 * error);
+        fixed (int* items = topItems)
+        fixed (float* scores = topScores)
+        {
+            foreach (var (item, coarse) in _candidates)
+            {
+                if (coarse < least || excluded.BinarySearch(item) >= 0)
+                    continue;
+                float exact = TopK<S, V>.Score(row, Row(item), Bias[item], h.Columns);
+                if (exact > scores[topItems.Length - 1])
+                    TopK<S, V>.Insert(items, scores, topItems.Length, item, exact);
+            }
+        }
+        return true;
+    }
+
+    public void Dispose()
+    {
+        _coarse.Dispose();
+        _work.Dispose();
+    }
+
+    private float* Row(int item) => ((CpuBuffer<float>)_items.Buffer).Pointer + _items.Offset + ((long)item * _items.Columns);
+
+    private float* CoarseRow(int item) => _coarse.Pointer + ((long)item * (_paddedSize / 2));
+
+    /// <summary>e: no score is further from its coarse one.</summary>
+    private float ErrorOf(float* row, int size)
+    {
+        double squares = 0;
+        for (int j = 0; j < size; j++)
+            squares += (double)row[j] * row[j];
+        float perNorm = _distance + (((2 * size) + 4) * UnitRoundoff * _norm);
+        return 1.01f * (((float)Math.Sqrt(squares) * perNorm) + (4 * UnitRoundoff * _largestBias));
+    }
+
+    /// <summary>Collects, in ascending order, all items whose coarse score was within the margin of the best ones when their turn came.</summary>
+    private void Shortlist(float* row, int wanted, float margin)
+    {
+        float* padded = _work.Pointer, scores = padded + _paddedSize;
+        new Span<float>(padded, _paddedSize).Clear();
+        new ReadOnlySpan<float>(row, _items.Columns).CopyTo(new Span<float>(padded, _paddedSize));
+        if (_best.Length < wanted)
+            _best = new float[wanted];
+        var best = _best.AsSpan(0, wanted);
+        best.Fill(float.NegativeInfinity);
+        _candidates.Clear();
+        for (int first = 0; first < _items.Rows; first += ItemTile)
+        {
+            int tile = Math.Min(ItemTile, _items.Rows - first);
+            ScoreCoarsely(padded, CoarseRow(first), Bias + first, scores, tile, _paddedSize / 2);
+            for (int i = 0; i < tile; i += S.Width)
+            {
+                float least = best[^1] - margin;
+                for (uint better = S.MaskBits(S.GreaterThan(S.Load(scores + i), S.Broadcast(MathF.BitDecrement(least)))); better != 0; better &= better - 1)
+                {
+                    int at = i + BitOperations.TrailingZeroCount(better);
+                    // Padding is never recommended.
+                    if (at >= tile || first + at == 0)
+                        continue;
+                    _candidates.Add((first + at, scores[at]));
+                    Insert(best, scores[at]);
+                }
+            }
+        }
+    }
+
+    /// <summary>Keeps the list in descending order.</summary>
+    private static void Insert(Span<float> best, float score)
+    {
+        if (!(score > best[^1]))
+            return;
+        int place = best.Length - 1;
+        for (; place > 0 && best[place - 1] < score; place--)
+            best[place] = best[place - 1];
+        best[place] = score;
+    }
+
+    /// <summary>scores[i] = row · coarse[i] + bias[i]; a word of a coarse row holds two elements, a vector's width apart.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void ScoreCoarsely(float* row, float* coarse, float* bias, float* scores, int count, int words)
+    {
+        for (int i = 0; i < count; i += 4)
+        {
+            // Items that are not there repeat the last one.
+            int i1 = Math.Min(i + 1, count - 1), i2 = Math.Min(i + 2, count - 1), i3 = Math.Min(i + 3, count - 1);
+            float* item0 = coarse + ((long)i * words), item1 = coarse + ((long)i1 * words);
+            float* item2 = coarse + ((long)i2 * words), item3 = coarse + ((long)i3 * words);
+            V sum0 = S.Broadcast(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+            for (int j = 0; j < words; j += S.Width)
+            {
+                V low = S.Load(row + (2 * j)), high = S.Load(row + (2 * j) + S.Width);
+                V pair0 = S.Load(item0 + j), pair1 = S.Load(item1 + j), pair2 = S.Load(item2 + j), pair3 = S.Load(item3 + j);
+                sum0 = S.MultiplyAdd(high, S.BitsHighHalf(pair0), S.MultiplyAdd(low, S.BitsLowHalf(pair0), sum0));
+                sum1 = S.MultiplyAdd(high, S.BitsHighHalf(pair1), S.MultiplyAdd(low, S.BitsLowHalf(pair1), sum1));
+                sum2 = S.MultiplyAdd(high, S.BitsHighHalf(pair2), S.MultiplyAdd(low, S.BitsLowHalf(pair2), sum2));
+                sum3 = S.MultiplyAdd(high, S.BitsHighHalf(pair3), S.MultiplyAdd(low, S.BitsLowHalf(pair3), sum3));
+            }
+            scores[i] = S.Sum(sum0) + bias[i];
+            scores[i1] = S.Sum(sum1) + bias[i1];
+            scores[i2] = S.Sum(sum2) + bias[i2];
+            scores[i3] = S.Sum(sum3) + bias[i3];
+        }
+    }
+
+    /// <returns>The squared distance of the copy, and the row's squared norm.</returns>
+    private static (double Distance, double Norm) Copy(float* row, uint* coarse, int size)
+    {
+        double distance = 0, norm = 0;
+        for (int j = 0; j < size; j++)
+        {
+            uint half = ToBFloat16(row[j]);
+            int lane = j % S.Width, word = (j / (2 * S.Width) * S.Width) + lane;
+            coarse[word] |= j / S.Width % 2 == 0 ? half : half << 16;
+            double lost = row[j] - BitConverter.UInt32BitsToSingle(half << 16);
+            distance += lost * lost;
+            norm += (double)row[j] * row[j];
+        }
+        return (distance, norm);
+    }
+
+    /// <summary>The upper half of the bits, rounded to nearest, ties to even.</summary>
+    private static uint ToBFloat16(float x)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(x);
+        return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    }
+}

@@ -1,0 +1,85 @@
+using Bert4Rec.Kernels;
+using MathNet.Numerics.LinearAlgebra;
+
+namespace Bert4Rec.Tests.Kernels;
+
+public class CatalogueIndexTests
+{
+    /// <summary>Vector bits, H, V, k.</summary>
+    public static TheoryData<int, int, int, int> Shapes
+    {
+        get
+        {
+            var data = new TheoryData<int, int, int, int>();
+            foreach (int bits in new[] { 512, 256, 128 })
+                foreach (var (hidden, items, k) in new[] { (20, 9, 1), (1, 300, 3), (8, 1000, 10), (64, 997, 100), (100, 5000, 10), (128, 5000, 20) })
+                    data.Add(bits, hidden, items, k);
+            return data;
+        }
+    }
+
+    /// <summary>Rows of every size, so that the copy of a large one is further off than the scores of small ones are apart.</summary>
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Gives_the_items_and_scores_of_TopK(int bits, int hidden, int items, int k)
+    {
+        var random = new Random(hidden + items);
+        for (int trial = 0; trial < 20; trial++)
+        {
+            var table = random.Normal(items, hidden);
+            for (int item = 0; item < items; item++)
+                table.SetRow(item, table.Row(item) * Math.Pow(10, (random.NextDouble() * trial % 5) - 2));
+            Compare(bits, k, random.Normal(1, hidden), table, random.Normal(1, items), [.. random.Integers(trial % 3 * 4, 1, items).Distinct().Order()]);
+        }
+    }
+
+    /// <summary>Integers score exactly in both; their many ties rank by id, and what is tied with the last place must be looked at.</summary>
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Ties_rank_by_lower_id(int bits, int hidden, int items, int k)
+    {
+        var random = new Random(hidden + items);
+        Matrix<double> Draw(int rows, int columns) => Matrix<double>.Build.Dense(rows, columns, (_, _) => random.Next(-1, 2));
+        for (int trial = 0; trial < 5; trial++)
+            Compare(bits, k, Draw(1, hidden), Draw(items, hidden), Draw(1, items), [.. random.Integers(trial * 3, 1, items).Distinct().Order()]);
+    }
+
+    /// <summary>Each item close to the best one, and their copies the same: none may be ruled out.</summary>
+    [Fact]
+    public void Items_that_the_copy_cannot_tell_apart_are_told_apart()
+    {
+        var random = new Random(1);
+        var best = random.Normal(1, 64);
+        var table = Matrix<double>.Build.Dense(2000, 64, (item, j) => best[0, j] * (1 + (1e-6 * ((item * 7919) % 2000))));
+        Compare(512, 10, best, table, Matrix<double>.Build.Dense(1, 2000), []);
+    }
+
+    [Fact]
+    public void Refuses_a_row_that_is_not_finite() => Bench.On("cpu-512", bench =>
+    {
+        using var index = bench.Kernels.IndexCatalogue(bench.Tensor(new float[8000], 8), bench.Tensor(new float[1000], 1000))!;
+        Assert.False(index.TryTopK(bench.Tensor([float.NaN, 1, 1, 1, 1, 1, 1, 1], 8), [], new int[3], new float[3]));
+        return true;
+    });
+
+    private static void Compare(int bits, int k, Matrix<double> h, Matrix<double> table, Matrix<double> bias, int[] excluded) =>
+        Bench.On($"cpu-{bits}", bench =>
+        {
+            Tensor row = bench.Tensor(h), items = bench.Tensor(table), itemBias = bench.Tensor(bias);
+            var topItems = bench.GarbageIndices(k);
+            var topScores = bench.Garbage(1, k);
+            bench.Kernels.TopK(
+                row, items, itemBias, default, bench.Indices(0, excluded.Length), bench.Indices([.. excluded, 0]), topItems, topScores, default);
+            var found = new int[k];
+            var scores = new float[k];
+            using var index = bench.Kernels.IndexCatalogue(items, itemBias)!;
+            bool isOfUse = index.TryTopK(row, excluded, found, scores);
+            Assert.Equal(k + excluded.Length <= table.RowCount / 8, isOfUse);
+            if (isOfUse)
+            {
+                Assert.Equal(topItems.ToArray(), found);
+                Numbers.Close("scores", Matrix<double>.Build.Dense(1, k, (_, i) => topScores.ToArray()[i]), scores, 1e-6);
+            }
+            return true;
+        });
+}
