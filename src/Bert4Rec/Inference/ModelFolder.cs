@@ -4,6 +4,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Model;
 using Bert4Rec.Serialization;
+using CsvHelper;
 
 namespace Bert4Rec.Inference;
 
@@ -19,6 +20,8 @@ internal sealed class ModelFolder
     private const string UsersFileName = "users.txt";
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
+    private static readonly CsvReaderOptions s_itemsRead = new() { Separator = '\t', Mode = CsvMode.Escape, HasHeader = false };
+    private static readonly CsvWriterOptions s_itemsWritten = new() { Separator = '\t', Mode = CsvMode.Escape, NewLine = "\n" };
     private static readonly string[] s_companions = [ConfigFileName, UsersFileName, ItemsFileName, EventsFileName];
 
     /// <summary>The files of a trained model.</summary>
@@ -44,25 +47,21 @@ internal sealed class ModelFolder
     /// <summary>Writes everything but the model, before training.</summary>
     public static void SaveData(string directory, RunConfig config, InteractionDataset dataset)
     {
-        OutputFile.WriteText(Path.Combine(directory, ConfigFileName), config.ToYaml());
-        OutputFile.WriteText(Path.Combine(directory, UsersFileName), Lines(dataset.UserCount, user => dataset.Users[user]));
-        var fields = dataset.ItemFields;
-        int columns = fields?.Fields.Count ?? 0;
-        string header = string.Join('\t', [config.ItemIdField, .. fields?.Fields ?? []]) + "\n";
+        SaveConfig(directory, config);
         OutputFile.WriteText(
-            Path.Combine(directory, ItemsFileName),
-            header + Lines(
-                dataset.ItemCount,
-                item => string.Join('\t', [dataset.Items[item], .. Enumerable.Range(0, columns).Select(column => fields![item, column] ?? "")])));
+            Path.Combine(directory, UsersFileName), string.Concat(Enumerable.Range(1, dataset.UserCount - 1).Select(user => dataset.Users[user] + "\n")));
+        OutputFile.WriteText(Path.Combine(directory, ItemsFileName), Items(config, dataset));
         SafeTensors.Write(
             Path.Combine(directory, EventsFileName),
             [
                 NamedTensor.Of("user_offsets", [dataset.UserOffsets.Length], dataset.UserOffsets),
                 NamedTensor.Of("items", [dataset.EventItems.Length], dataset.EventItems),
             ]);
-
-        static string Lines(int count, Func<int, string> line) => string.Concat(Enumerable.Range(1, count - 1).Select(id => line(id) + "\n"));
     }
+
+    /// <summary>Writes the config alone; <see cref="SaveModel"/> must follow where there is a model.</summary>
+    public static void SaveConfig(string directory, RunConfig config) =>
+        OutputFile.WriteText(Path.Combine(directory, ConfigFileName), config.ToYaml());
 
     /// <summary>Writes the model, to stand beside what <see cref="SaveData"/> wrote.</summary>
     public static void SaveModel(string directory, RunConfig config, ParameterLayout layout, float[] parameters)
@@ -139,21 +138,37 @@ internal sealed class ModelFolder
         Vocabulary users = new(), items = new();
         foreach (string token in File.ReadLines(Path.Combine(directory, UsersFileName)))
             users.GetOrAdd(token);
-        string[] lines = File.ReadAllLines(Path.Combine(directory, ItemsFileName));
-        string[] fields = lines[0].Split('\t')[1..];
-        var values = fields.Select(_ => new string?[lines.Length]).ToArray();
-        for (int id = 1; id < lines.Length; id++)
+        using var file = CsvReader.Create(File.OpenRead(Path.Combine(directory, ItemsFileName)), s_itemsRead);
+        file.Read();
+        string[] fields = [.. Enumerable.Range(1, file.FieldCount - 1).Select(file.GetString)];
+        // Padding is item 0.
+        var values = fields.Select(_ => new List<string?> { null }).ToArray();
+        while (file.Read())
         {
-            string[] cells = lines[id].Split('\t');
-            items.GetOrAdd(cells[0]);
+            items.GetOrAdd(file.GetString(0));
             for (int field = 0; field < fields.Length; field++)
-                values[field][id] = cells[field + 1].Length == 0 ? null : cells[field + 1];
+                values[field].Add(file.GetString(field + 1) is { Length: > 0 } value ? value : null);
         }
         using var events = SafeTensors.Read(Path.Combine(directory, EventsFileName));
         return new InteractionDataset(users, items, events.ReadInts("user_offsets"), events.ReadInts("items"))
         {
-            ItemFields = fields.Length == 0 ? null : new ItemTable(fields, values),
+            ItemFields = fields.Length == 0 ? null : new ItemTable(fields, [.. values.Select(column => column.ToArray())]),
         };
+    }
+
+    /// <summary>A header, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.</summary>
+    private static string Items(RunConfig config, InteractionDataset dataset)
+    {
+        using var text = new StringWriter(CultureInfo.InvariantCulture);
+        using (var file = CsvWriter.Create(text, s_itemsWritten, leaveOpen: true))
+        {
+            var fields = dataset.ItemFields;
+            int[] columns = [.. Enumerable.Range(0, fields?.Fields.Count ?? 0)];
+            file.WriteRecord([config.ItemIdField, .. fields?.Fields ?? []]);
+            for (int item = 1; item < dataset.ItemCount; item++)
+                file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
+        }
+        return text.ToString();
     }
 
     private static string Hash(string path)

@@ -2,8 +2,11 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using Bert4Rec.Configuration;
+using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
+using Bert4Rec.Model;
+using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Inference;
 
@@ -98,6 +101,32 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Equal(shop.Result.Baselines.Keys, evaluation.Baselines.Keys);
         Assert.All(evaluation.Baselines, baseline => Assert.Equal(shop.Result.Baselines[baseline.Key], baseline.Value));
         Assert.Equal(shop.Result.BestValid, EvaluationRun.Evaluate(moved, config, "valid", "cpu", 2, null, default).Metrics);
+    }
+
+    /// <summary>With another separator than TAB, atomic files may hold any of these.</summary>
+    [Fact]
+    public void Tokens_and_fields_come_back_as_they_were()
+    {
+        string[] tokens = ["a\tb", "\"", "a\"b\"", " c ", "#d", "e,f", "'g", "ü"];
+        using var folder = new TemporaryFolder();
+        Vocabulary users = new(), items = new();
+        users.GetOrAdd("u\tv");
+        foreach (string token in tokens)
+            items.GetOrAdd(token);
+        var dataset = new InteractionDataset(users, items, [0, 0, 2], [1, 2])
+        {
+            ItemFields = new ItemTable(["na\tme", "none"], [[null, .. tokens], new string?[tokens.Length + 1]]),
+        };
+        var settings = TrainerSettings.Of(shop.Config, dataset.ItemCount);
+        var layout = new ParameterLayout(settings.Shape);
+        ModelFolder.SaveData(folder.Path, shop.Config, dataset);
+        ModelFolder.SaveModel(folder.Path, shop.Config, layout, ParameterInitializer.Draw(layout, 0.02, 1));
+        var loaded = ModelFolder.Load(folder.Path, null).Dataset;
+        Assert.Equal("u\tv", loaded.Users[1]);
+        Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.Items[item]));
+        Assert.Equal(["na\tme", "none"], loaded.ItemFields!.Fields);
+        Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.ItemFields[item, 0]!));
+        Assert.All(Enumerable.Range(1, tokens.Length), item => Assert.Null(loaded.ItemFields[item, 1]));
     }
 
     /// <summary>As PyTorch's safetensors would save RecBole's state dict: the names and the values, and nothing of ours.</summary>
