@@ -4,6 +4,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
+using Bert4Rec.Model;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
@@ -56,6 +57,8 @@ public static class TrainingSession
             Discard(directory);
         if (state.Epoch == 0)
             ModelFolder.SaveData(directory, config, dataset);
+        else
+            SaveSettings(directory, config, state, trainer.Layout, best);
         onStart?.Invoke(new(
             config.Dataset ?? config.DataPath,
             dataset.UserCount - 1,
@@ -122,6 +125,14 @@ public static class TrainingSession
             Path.Combine(directory, ResultFileName),
             JsonSerializer.Serialize(new { result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines }, Indented) + "\n");
         return result;
+    }
+
+    /// <summary>A resumed run may have been given other settings, and the model says by checksum which ones are its own.</summary>
+    private static void SaveSettings(string directory, RunConfig config, TrainingProgress state, ParameterLayout layout, float[] best)
+    {
+        ModelFolder.SaveConfig(directory, config);
+        if (state.HasBest)
+            ModelFolder.SaveModel(directory, config, layout, best);
     }
 
     /// <summary>Removes what a run left in its folder: its checkpoint, its model, its result.</summary>
