@@ -7,8 +7,9 @@ namespace Bert4Rec.Training;
 /// the parameters moving about a good place; their mean is nearer to it than any of them, and its validation jumps less.
 /// </summary>
 /// <param name="length">Parameters.</param>
-/// <param name="decay">Weight of the past, reached once there is a past: epoch n takes in its parameters with weight max(1 / n, 1 − decay).
-/// 0 for the parameters themselves.</param>
+/// <param name="decay">Weight of the past, at most; 0 for the parameters themselves. Epoch n takes in its parameters with weight
+/// max(4 / (n + 3), 1 − decay): in a run that is still short the mean is of its last quarter, not of its beginnings (polynomial-decay averaging
+/// with η = 3; Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).</param>
 internal sealed class ParameterAverage(long length, double decay)
 {
     private readonly float[] _current = new float[length];
@@ -20,7 +21,7 @@ internal sealed class ParameterAverage(long length, double decay)
     public void Add(DeviceBuffer<float> parameters, int epoch)
     {
         parameters.Download(_current);
-        float weight = (float)Math.Max(1.0 / epoch, 1 - decay);
+        float weight = (float)Math.Max(4.0 / (epoch + 3), 1 - decay);
         for (int i = 0; i < Values.Length; i++)
             Values[i] = ((1 - weight) * Values[i]) + (weight * _current[i]);
     }

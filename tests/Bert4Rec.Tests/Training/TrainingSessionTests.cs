@@ -109,10 +109,10 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
     public void The_model_is_the_mean_of_the_epochs_parameters()
     {
         float[][] models = [.. ((string[])["1", "2", "3"]).Select(epochs => Parameters("average_decay=0", $"epochs={epochs}"))];
-        // Three epochs at a decay of 0.5: the first two weigh the same, then half against the third.
-        float[] mean = Parameters("average_decay=0.5", "epochs=3");
+        // The second epoch weighs 4/5 against the first; the third would weigh 4/6 against both, but a decay of 0.25 makes it 3/4.
+        float[] mean = Parameters("average_decay=0.25", "epochs=3");
         for (int i = 0; i < mean.Length; i++)
-            Assert.Equal((0.25 * models[0][i]) + (0.25 * models[1][i]) + (0.5 * models[2][i]), mean[i], 1e-6);
+            Assert.Equal((0.05 * models[0][i]) + (0.2 * models[1][i]) + (0.75 * models[2][i]), mean[i], 1e-6);
 
         float[] Parameters(params string[] settings)
         {
