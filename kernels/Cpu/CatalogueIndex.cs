@@ -19,7 +19,7 @@ internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
     /// <summary>Items between two looks at the list.</summary>
     private const int ItemTile = 96;
 
-    /// <summary>Of a float's relative rounding, 2⁻²⁴.</summary>
+    /// <summary>The largest relative error of rounding to a float.</summary>
     private const float UnitRoundoff = 1f / (1 << 24);
 
     private readonly Tensor _items;
@@ -46,9 +46,8 @@ internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
         for (int item = 0; item < items.Rows; item++)
         {
             var (rowDistance, rowNorm) = Copy(Row(item), (uint*)CoarseRow(item), size);
-            // Not Math.Max of the roots: a NaN must show.
-            distance = rowDistance <= distance ? distance : rowDistance;
-            norm = rowNorm <= norm ? norm : rowNorm;
+            distance = Math.Max(distance, rowDistance);
+            norm = Math.Max(norm, rowNorm);
             _largestBias = MathF.Max(_largestBias, MathF.Abs(Bias[item]));
         }
         (_distance, _norm) = ((float)Math.Sqrt(distance), (float)Math.Sqrt(norm));

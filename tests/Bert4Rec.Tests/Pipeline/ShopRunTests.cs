@@ -262,7 +262,7 @@ public sealed partial class ShopRunTests(ShopRunTests.RunShop shop) : IClassFixt
                     for (int line = 0; line < kills * 2 && await process.StandardOutput.ReadLineAsync() is not null; line++)
                     {
                     }
-                    await Task.Delay(random.Next(kills == 0 ? 800 : 40));
+                    await Task.Delay(random.Next(kills == 0 ? 400 : 40));
                     process.Kill();
                     kills++;
                 }
