@@ -19,11 +19,6 @@ internal static unsafe class TopK<S, V>
         new Span<float>(topScores, rows * k).Fill(float.NegativeInfinity);
         if (targetRanks != null)
             new Span<int>(targetRanks, rows * 3).Clear();
-        if (rows <= S.Width / 4 && targetRanks == null)
-        {
-            RankFew(scratch, h, items, bias, excludedOffsets, excludedItems, topItems, topScores, rows, v, size, k);
-            return;
-        }
         var panels = new Panels<S, V>(scratch, h, rows, size, ItemTile, 3);
         float* least = panels.PerRow(0), targetScores = panels.PerRow(1), greater = panels.PerRow(2);
         new Span<float>(least, panels.PaddedRows).Fill(float.PositiveInfinity);
@@ -75,68 +70,6 @@ internal static unsafe class TopK<S, V>
             return;
         for (int m = 0; m < rows; m++)
             targetRanks[3 * m] = (int)greater[m];
-    }
-
-    /// <summary>
-    /// A row or two, which would leave most lanes of a panel empty: lanes run along the hidden size instead, then along the scores, and the
-    /// table is read at the speed of memory.
-    /// </summary>
-    private static void RankFew(
-        Scratch scratch, float* h, float* items, float* bias, int* excludedOffsets, int* excludedItems, int* topItems, float* topScores, int rows, int v, int size, int k)
-    {
-        float* scores = scratch.Request(ItemTile + S.Width);
-        for (int item = 0; item < v; item += ItemTile)
-        {
-            int tile = Math.Min(ItemTile, v - item);
-            for (int m = 0; m < rows; m++)
-            {
-                ScoreRow(h + ((long)m * size), items + ((long)item * size), bias + item, scores, tile, size);
-                float* list = topScores + ((long)m * k);
-                for (int i = 0; i < tile; i += S.Width)
-                {
-                    for (uint better = S.MaskBits(S.GreaterThan(S.Load(scores + i), S.Broadcast(list[k - 1]))); better != 0; better &= better - 1)
-                    {
-                        int at = i + System.Numerics.BitOperations.TrailingZeroCount(better);
-                        // The list may have got better since; padding is never recommended.
-                        if (at < tile && item + at > 0 && scores[at] > list[k - 1] && !IsExcluded(excludedOffsets, excludedItems, m, item + at))
-                            Insert(topItems + ((long)m * k), list, k, item + at, scores[at]);
-                    }
-                }
-            }
-        }
-    }
-
-    /// <summary>scores[i] = row · items[i] + bias[i]</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void ScoreRow(float* row, float* items, float* bias, float* scores, int count, int size)
-    {
-        int rest = size % S.Width, whole = size - rest;
-        for (int i = 0; i < count; i += 4)
-        {
-            // Items that are not there repeat the last one.
-            int i1 = Math.Min(i + 1, count - 1), i2 = Math.Min(i + 2, count - 1), i3 = Math.Min(i + 3, count - 1);
-            float* item0 = items + ((long)i * size), item1 = items + ((long)i1 * size);
-            float* item2 = items + ((long)i2 * size), item3 = items + ((long)i3 * size);
-            V sum0 = S.Broadcast(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-            // Whole vectors by themselves: a call for the rest would keep the sums in memory.
-            for (int j = 0; j < whole; j += S.Width)
-            {
-                var x = S.Load(row + j);
-                sum0 = S.MultiplyAdd(x, S.Load(item0 + j), sum0);
-                sum1 = S.MultiplyAdd(x, S.Load(item1 + j), sum1);
-                sum2 = S.MultiplyAdd(x, S.Load(item2 + j), sum2);
-                sum3 = S.MultiplyAdd(x, S.Load(item3 + j), sum3);
-            }
-            scores[i] = S.Sum(sum0) + bias[i];
-            scores[i1] = S.Sum(sum1) + bias[i1];
-            scores[i2] = S.Sum(sum2) + bias[i2];
-            scores[i3] = S.Sum(sum3) + bias[i3];
-        }
-        for (int i = 0; rest > 0 && i < count; i++)
-        {
-            var product = S.Multiply(Simd<S, V>.LoadFirst(row + whole, rest), Simd<S, V>.LoadFirst(items + ((long)i * size) + whole, rest));
-            scores[i] += S.Sum(product);
-        }
     }
 
     public static void Score(float* h, float* items, float* bias, int* candidates, float* scores, int rows, int perRow, int size)

@@ -60,24 +60,33 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
         }
     }
 
+    /// <summary>The short lists come from the catalogue's index where histories are few, the long ones never.</summary>
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Many_histories_at_once_get_what_each_gets_alone(bool excludeSeen)
+    [InlineData(2, false)]
+    [InlineData(2, true)]
+    [InlineData(6, false)]
+    [InlineData(6, true)]
+    public void Many_histories_at_once_get_what_each_gets_alone(int k, bool excludeSeen)
     {
         using var recommender = TrainedShop.Open(shop.Model);
         var random = new Random(5);
         // More tokens than a micro-batch holds, some longer than the model's sequences, some empty.
         string[][] histories = [.. Enumerable.Range(0, 400).Select(_ =>
             Enumerable.Range(0, random.Next(14)).Select(_ => $"p{random.Next(1, Items + 3)}").ToArray())];
-        var together = recommender.Recommend(histories, 6, excludeSeen, out var unknown);
+        var together = recommender.Recommend(histories, k, excludeSeen, out var unknown);
         Assert.Equal(histories.Length, together.Count);
         for (int i = 0; i < histories.Length; i++)
         {
-            var alone = recommender.Recommend(histories[i], 6, excludeSeen, out var unknownAlone);
+            var alone = recommender.Recommend(histories[i], k, excludeSeen, out var unknownAlone);
             Assert.Equal(unknownAlone, unknown[i]);
             Assert.Equal(alone.Select(item => item.Token), together[i].Select(item => item.Token));
             Assert.All(alone.Zip(together[i]), pair => Assert.Equal(pair.First.Score, pair.Second.Score, 1e-4f));
+        }
+        int first = 0;
+        foreach (string[][] few in histories.Chunk(3))
+        {
+            foreach (var list in recommender.Recommend(few, k, excludeSeen, out _))
+                Assert.Equal(together[first++].Select(item => item.Token), list.Select(item => item.Token));
         }
     }
 
