@@ -39,13 +39,24 @@ internal sealed class ClozeMask
         var arguments = new Arguments(tokens, offsets, sequences, new Rules(masking), maskedTokens, maskedRows, targets, maskedOffsets);
         _draw.Launch(queue, Groups((long)sequences * Lanes), arguments);
         _count.Launch(queue, Groups(sequences + 1), arguments);
-        _prefixSum.Scan(queue, maskedOffsets, _device.Reserve(ref _work, _prefixSum.WorkLength(sequences + 1), queue));
+        _prefixSum.Scan(queue, maskedOffsets, Work(_prefixSum.WorkLength(sequences + 1)));
         _list.Launch(queue, Groups(sequences), arguments);
 
         int count = 0;
         maskedOffsets.SubView(sequences, 1).CopyToCPU(queue, new Span<int>(ref count));
         queue.Synchronize();
         return count;
+    }
+
+    /// <summary>Work memory of the transfer queue, which is done with it when a mask is drawn.</summary>
+    private ArrayView<int> Work(long length)
+    {
+        if (_work is null || _work.Length < length)
+        {
+            _device.Free(_work);
+            _work = _device.Allocate<int>(length);
+        }
+        return _work.View.BaseView.SubView(0, length);
     }
 
     private Index2D Groups(long threads) => new((int)((threads + _device.GroupSize - 1) / _device.GroupSize), 1);

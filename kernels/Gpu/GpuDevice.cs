@@ -19,8 +19,8 @@ internal sealed class GpuDevice : IDisposable
     private readonly Context? _context;
     private readonly Accelerator? _accelerator;
     private readonly AcceleratorStream? _transfer;
-    private MemoryBuffer1D<float, Stride1D.Dense>? _workspace;
-    private MemoryBuffer1D<float, Stride1D.Dense>? _parts;
+    private DeviceArena.Slice? _workspace;
+    private DeviceArena.Slice? _parts;
     private long _uses;
     private long _finishedUses;
 
@@ -33,6 +33,7 @@ internal sealed class GpuDevice : IDisposable
         Context context, Device device, string id, bool? usesWarps = null, TensorCores tensorCores = TensorCores.None)
     {
         _context = context;
+        Arena = new(this);
         _accelerator = device.CreateAccelerator(context);
         CompilerPasses.KeepOrder(_accelerator);
         if (_accelerator is CLAccelerator)
@@ -51,6 +52,7 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>A CUDA device that is not there: its kernels are only told of, not compiled, so that others can compile them.</summary>
     private GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores)
     {
+        Arena = new(this);
         TensorCores = tensorCores;
         OnLoad = onLoad;
         Name = "cuda";
@@ -93,13 +95,16 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>Groups enough to fill the device a few times over.</summary>
     public int MaximumGroups => Multiprocessors * 16;
 
-    /// <summary>Bytes of device memory in use.</summary>
+    /// <summary>Where floats lie.</summary>
+    public DeviceArena Arena { get; }
+
+    /// <summary>Bytes taken from the driver.</summary>
     public long AllocatedBytes { get; private set; }
 
-    /// <summary>The most that were ever in use.</summary>
+    /// <summary>The most that were ever taken.</summary>
     public long PeakBytes { get; private set; }
 
-    /// <summary>Memory with old contents; to be given back to <see cref="Free"/>.</summary>
+    /// <summary>Memory of the driver's, with old contents; to be given back to <see cref="Free"/>.</summary>
     public MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(long length)
         where T : unmanaged
     {
@@ -122,23 +127,10 @@ internal sealed class GpuDevice : IDisposable
     /// Work memory of one operation on <see cref="Compute"/>, with old contents; valid until the next request. It grows to the largest
     /// request and stays.
     /// </summary>
-    public ArrayView<float> Workspace(long floats) => Reserve(ref _workspace, floats, Compute);
+    public ArrayView<float> Workspace(long floats) => Reserve(ref _workspace, floats);
 
     /// <summary>Work memory for the parts of one sum, beside <see cref="Workspace"/>: products split their sums inside larger operations.</summary>
-    public ArrayView<float> Parts(long floats) => Reserve(ref _parts, floats, Compute);
-
-    /// <summary>Work memory of a caller's own, which only the operations of one queue use; it grows likewise, and goes with the device.</summary>
-    public ArrayView<T> Reserve<T>(ref MemoryBuffer1D<T, Stride1D.Dense>? memory, long length, AcceleratorStream queue)
-        where T : unmanaged
-    {
-        if (memory is null || memory.Length < length)
-        {
-            queue.Synchronize();
-            Free(memory);
-            memory = Allocate<T>(length);
-        }
-        return memory.View.BaseView.SubView(0, length);
-    }
+    public ArrayView<float> Parts(long floats) => Reserve(ref _parts, floats);
 
     /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
     public static bool IsAligned(ArrayView<float> view) => IndexOf(view) % 4 == 0;
@@ -180,14 +172,23 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>Groups that cover so many items, one item a thread, as many as are worth having; kernels stride by the whole grid.</summary>
     public int GroupsFor(long items) => (int)Math.Clamp((items + GroupSize - 1) / GroupSize, 1, MaximumGroups);
 
+    private ArrayView<float> Reserve(ref DeviceArena.Slice? slice, long floats)
+    {
+        if (slice is null || slice.View.Length < floats)
+        {
+            slice?.Dispose();
+            slice = Arena.Take(floats);
+        }
+        return slice.View.SubView(0, floats);
+    }
+
     /// <summary>Where a view begins in its buffer; generic, because a cast to the interface would allocate.</summary>
     private static long IndexOf<TView>(TView view)
         where TView : struct, IContiguousArrayView => view.Index;
 
     public void Dispose()
     {
-        _parts?.Dispose();
-        _workspace?.Dispose();
+        Arena.Dispose();
         _transfer?.Dispose();
         _accelerator?.Dispose();
         _context?.Dispose();

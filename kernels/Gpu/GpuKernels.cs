@@ -41,9 +41,15 @@ internal sealed class GpuKernels : IKernels
 
     public long? MemoryBytes => _device.Accelerator.MemorySize;
 
-    public DeviceBuffer<float> AllocateFloats(long length) => new GpuBuffer<float>(_device, length);
+    public DeviceBuffer<float> AllocateFloats(long length)
+    {
+        // ILGPU 1.5.3 clears the wrong part of a block on OpenCL: it multiplies the start of a view by the element size twice.
+        var floats = new GpuFloats(_device, length);
+        _elementwise.Fill(floats.ForCompute(), 0);
+        return floats;
+    }
 
-    public DeviceBuffer<int> AllocateInts(long length) => new GpuBuffer<int>(_device, length);
+    public DeviceBuffer<int> AllocateInts(long length) => new GpuIntegers(_device, length);
 
     public void Dispose() => _device.Dispose();
 
@@ -200,10 +206,10 @@ internal sealed class GpuKernels : IKernels
     }
 
     /// <summary>The tensor's part of its buffer; an empty view where there is none.</summary>
-    private static ArrayView<float> At(Tensor x) => x.IsNone ? default : ((GpuBuffer<float>)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
+    private static ArrayView<float> At(Tensor x) => x.IsNone ? default : ((GpuFloats)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
 
-    private static ArrayView<int> At(Indices x) => x.IsNone ? default : ((GpuBuffer<int>)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
+    private static ArrayView<int> At(Indices x) => x.IsNone ? default : ((GpuIntegers)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
 
     /// <summary>As <see cref="At(Indices)"/>, for the transfer queue.</summary>
-    private static ArrayView<int> AtTransfer(Indices x) => ((GpuBuffer<int>)x.Buffer).ForTransfer().SubView(x.Offset, x.Length);
+    private static ArrayView<int> AtTransfer(Indices x) => ((GpuIntegers)x.Buffer).ForTransfer().SubView(x.Offset, x.Length);
 }

@@ -12,6 +12,8 @@ namespace Bert4Rec.Tests.Training;
 /// <summary>Training on the GPUs of this machine, OpenCL on the processor among them. The simulator would take days.</summary>
 public class GpuTrainingTests
 {
+    public static TheoryData<string> Gpus => [.. Backends.Gpus];
+
     private static string? Device => Backends.Gpus.FirstOrDefault(name => name != GpuDevices.Simulator);
 
     /// <summary>Both draw the same Philox numbers, so they differ by rounding alone, dropout or not.</summary>
@@ -33,40 +35,27 @@ public class GpuTrainingTests
     public void A_large_catalogue_trains_in_a_gigabyte()
     {
         Skip.If(Device is null, "no GPU and no OpenCL here");
-        const int Masked = 8192, Sequence = 4;
+        const int Masked = 8192;
         var shape = new ModelShape(100_001, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f);
-        var layout = new ParameterLayout(shape);
         using var device = GpuDevices.Open(Device!);
-        using var kernels = new GpuKernels(device);
-        DeviceBuffer<float> Parameters() => kernels.AllocateFloats(layout.Length);
-        using DeviceBuffer<float> parameters = Parameters(), first = Parameters(), second = Parameters();
-        parameters.Upload(ParameterInitializer.Draw(layout, 0.02, 1));
-        long before = device.AllocatedBytes;
-
-        using var gradients = Parameters();
-        using var loss = kernels.AllocateFloats(1);
-        using var model = new Bert4RecModel(kernels, layout, parameters, gradients, Masked * Sequence);
-        var random = new Random(1);
-        Indices Upload(IEnumerable<int> values)
-        {
-            int[] array = [.. values];
-            var indices = Indices.Of(kernels.AllocateInts(array.Length));
-            indices.Upload(array);
-            return indices;
-        }
-        var places = Enumerable.Range(0, Masked);
-        var offsets = Enumerable.Range(0, Masked + 1);
-        var input = new ModelInput(
-            Upload(random.Integers(Masked * Sequence, 1, shape.ItemCount)), Upload(places.SelectMany(_ => Enumerable.Range(0, Sequence))),
-            Upload(offsets.Select(i => i * Sequence)), Upload(places.Select(i => (i * Sequence) + 1)), Upload(offsets));
-        model.Forward(input, new RandomKey(1, 1, 0, 0));
-        model.LossAndBackward(Upload(random.Integers(Masked, 1, shape.ItemCount)), 1f / Masked, Tensor.Of(loss));
-        kernels.Adam(
-            Tensor.Of(parameters), Tensor.Of(gradients), Tensor.Of(first), Tensor.Of(second), default, new AdamStep(1, 1e-3f));
-
+        using var training = new Training(device, shape, Masked);
+        double loss = training.Step();
         // Fresh weights of 0.02 tell the items hardly apart.
-        Assert.InRange(Tensor.Of(loss).ToArray()[0] / Masked / Math.Log(shape.ItemCount), 0.99, 1.02);
-        Assert.InRange(device.PeakBytes - before, 1, 1_000_000_000);
+        Assert.InRange(loss / Masked / Math.Log(shape.ItemCount), 0.99, 1.02);
+        Assert.InRange(device.PeakBytes - training.BytesOfParametersAndMoments, 1, 1_000_000_000);
+    }
+
+    [Theory]
+    [MemberData(nameof(Gpus))]
+    public void A_step_takes_no_memory_that_the_one_before_it_did_not(string name)
+    {
+        using var device = GpuDevices.Open(name);
+        using var training = new Training(device, new ModelShape(40, 8, 8, 16, 2, 2, 1e-12f, 0.2f, 0.2f), 6);
+        training.Step();
+        long peak = device.PeakBytes;
+        training.Step();
+        Assert.Equal(peak, device.PeakBytes);
+        Assert.Equal(peak, device.AllocatedBytes);
     }
 
     /// <summary>The parameters without what else the file holds: the config there names the run's folder.</summary>
@@ -88,6 +77,67 @@ public class GpuTrainingTests
         finally
         {
             Directory.Delete(folder, true);
+        }
+    }
+
+    /// <summary>A model whose every sequence has four events, the second of them masked.</summary>
+    private sealed class Training : IDisposable
+    {
+        private const int Sequence = 4;
+
+        private readonly GpuKernels _kernels;
+        private readonly Tensor _parameters, _gradients, _first, _second, _loss;
+        private readonly Bert4RecModel _model;
+        private readonly ModelInput _input;
+        private readonly Indices _targets;
+        private readonly int _masked;
+        private int _step;
+
+        public Training(GpuDevice device, ModelShape shape, int masked)
+        {
+            _masked = masked;
+            _kernels = new GpuKernels(device);
+            var layout = new ParameterLayout(shape);
+            (_parameters, _first, _second) = (Floats(layout.Length), Floats(layout.Length), Floats(layout.Length));
+            _parameters.Upload(ParameterInitializer.Draw(layout, 0.02, 1));
+            BytesOfParametersAndMoments = device.AllocatedBytes;
+
+            (_gradients, _loss) = (Floats(layout.Length), Floats(1));
+            _model = new Bert4RecModel(_kernels, layout, _parameters.Buffer, _gradients.Buffer, masked * Sequence);
+            var random = new Random(1);
+            var sequences = Enumerable.Range(0, masked);
+            var offsets = Enumerable.Range(0, masked + 1);
+            _input = new ModelInput(
+                Integers(random.Integers(masked * Sequence, 1, shape.ItemCount)), Integers(sequences.SelectMany(_ => Enumerable.Range(0, Sequence))),
+                Integers(offsets.Select(i => i * Sequence)), Integers(sequences.Select(i => (i * Sequence) + 1)), Integers(offsets));
+            _targets = Integers(random.Integers(masked, 1, shape.ItemCount));
+        }
+
+        public long BytesOfParametersAndMoments { get; }
+
+        /// <summary>Σ loss of the masked events.</summary>
+        public double Step()
+        {
+            _step++;
+            _kernels.Fill(_gradients, 0);
+            _kernels.Fill(_loss, 0);
+            _model.Forward(_input, new RandomKey(1, (uint)_step, 0, 0));
+            _model.LossAndBackward(_targets, 1f / _masked, _loss);
+            _kernels.Adam(_parameters, _gradients, _first, _second, default, new AdamStep(_step, 1e-3f));
+            return _loss.ToArray()[0];
+        }
+
+        /// <summary>All the memory goes with the device.</summary>
+        public void Dispose() => _model.Dispose();
+
+        private Tensor Floats(long length) => Tensor.Of(_kernels.AllocateFloats(length));
+
+        private Indices Integers(IEnumerable<int> values)
+        {
+            int[] array = [.. values];
+            var indices = Indices.Of(_kernels.AllocateInts(array.Length));
+            indices.Upload(array);
+            return indices;
         }
     }
 }
