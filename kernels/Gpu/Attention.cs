@@ -25,9 +25,6 @@ internal sealed class Attention
     /// <summary>Pairs of half rows and half columns: a thread each. More threads would idle.</summary>
     private const int LargestGroup = Half * Half;
 
-    /// <summary>Queries of a sequence that one group takes on, a tile at a time.</summary>
-    private const int QueriesPerGroup = 4 * Tile;
-
     private readonly GpuDevice _device;
     private readonly GpuKernel<RowSumsArguments> _rowSums;
     private readonly (int Columns, Passes Narrow, Passes Wide)[] _passes;
@@ -50,9 +47,9 @@ internal sealed class Attention
         int maximumLength, in Dropout dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
     {
         bool aligned = IsAligned(q, size, heads) && IsAligned(kv, size, heads) && IsAligned(output, size, heads);
-        int stripes = Math.Max(1, (maximumLength + QueriesPerGroup - 1) / QueriesPerGroup);
+        int shares = Shares((long)sequences * heads, maximumLength, _device.MaximumGroups);
         PassesFor(size / heads, aligned).Forward.Launch(
-            new Index2D(sequences, heads * stripes),
+            new Index2D(sequences, heads * shares),
             new(q, kv, queryOffsets, keyOffsets, heads, size, Scale(size / heads), new DropoutKey(dropout), output, logSumExp));
     }
 
@@ -68,12 +65,21 @@ internal sealed class Attention
         var rowSums = _device.Workspace(Math.Max(1, sums));
         if (sums > 0)
             _rowSums.Launch(_device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
+        // Shared, the work grows by two fifths, as scores are made twice: only where half the device would idle.
+        int shares = Shares((long)sequences * heads, maximumLength, _device.MaximumGroups / 2);
         PassesFor(size / heads, aligned).Backward.Launch(
-            new Index2D(sequences, heads),
+            new Index2D(sequences, heads * (shares == 1 ? 1 : 2 * shares)),
             new(
-                dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, size, Scale(size / heads), new DropoutKey(dropout),
-                dq, dkv));
+                dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, shares, size, Scale(size / heads),
+                new DropoutKey(dropout), dq, dkv));
     }
+
+    /// <summary>
+    /// How many groups share the tiles of a sequence and head, every so-manieth tile each: so many that there are about
+    /// <paramref name="groups"/> in all, but no more than there are tiles.
+    /// </summary>
+    private static int Shares(long sequencesAndHeads, int maximumLength, int groups) =>
+        (int)Math.Clamp(groups / Math.Max(1, sequencesAndHeads), 1, Math.Max(1, (maximumLength + Tile - 1) / Tile));
 
     private static float Scale(int columns) => 1f / MathF.Sqrt(columns);
 
@@ -235,8 +241,9 @@ internal sealed class Attention
     }
 
     /// <summary>
-    /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Gradients are added up in place, each
-    /// element by one and the same thread, in the order of the tiles.
+    /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Where several share them, half of the groups
+    /// take some of the keys each, with all queries, for dk and dv, the other half some of the queries, with all keys, for dq. Gradients are
+    /// added up in place, each element by one and the same thread, in the order of the tiles: their bits do not depend on the shares.
     /// </summary>
     private static void BackwardKernel<TColumns, TAccess>(BackwardArguments a)
         where TColumns : struct, ITileColumns
@@ -249,9 +256,13 @@ internal sealed class Attention
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY, a.Heads, a.Size, TColumns.Pitch);
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, TColumns.Pitch);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
-        if (s.Queries == 0)
+        int part = Grid.IdxY / a.Heads;
+        bool addsKeys = part < a.Shares, addsQueries = a.Shares == 1 || !addsKeys;
+        int keyStart = addsKeys ? part * Tile : 0, keyStep = addsKeys ? a.Shares * Tile : Tile;
+        int queryStart = addsQueries ? part % a.Shares * Tile : 0, queryStep = addsQueries ? a.Shares * Tile : Tile;
+        if (s.Queries == 0 && part == 0)
         {
             for (int i = Group.IdxX; i < s.Keys * s.Columns; i += Group.DimX)
             {
@@ -260,12 +271,12 @@ internal sealed class Attention
                 a.DKv[at + s.Size] = 0f;
             }
         }
-        for (int firstKey = 0; firstKey < s.Keys && s.Queries > 0; firstKey += Tile)
+        for (int firstKey = keyStart; firstKey < s.Keys && queryStart < s.Queries; firstKey += keyStep)
         {
             int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey;
             LoadTile<TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
             LoadTile<TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
-            for (int firstQuery = 0; firstQuery < s.Queries; firstQuery += Tile)
+            for (int firstQuery = queryStart; firstQuery < s.Queries; firstQuery += queryStep)
             {
                 int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
                 LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
@@ -303,7 +314,7 @@ internal sealed class Attention
                 Group.Barrier();
 
                 // dv = (M ∘ P)ᵀ dOutput, dk = dSᵀ q
-                int keyPairs = (Half < keys ? Half : keys) * s.Fours;
+                int keyPairs = addsKeys ? (Half < keys ? Half : keys) * s.Fours : 0;
                 for (int m = Group.IdxX; m < keyPairs; m += Group.DimX)
                 {
                     int j = m / s.Fours, column = m - (j * s.Fours);
@@ -319,7 +330,7 @@ internal sealed class Attention
                 }
 
                 // dq = dS k
-                int queryPairs = (Half < rows ? Half : rows) * s.Fours;
+                int queryPairs = addsQueries ? (Half < rows ? Half : rows) * s.Fours : 0;
                 for (int m = Group.IdxX; m < queryPairs; m += Group.DimX)
                 {
                     int i = m / s.Fours, column = m - (i * s.Fours);
@@ -527,6 +538,6 @@ internal sealed class Attention
 
     internal readonly record struct BackwardArguments(
         ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp,
-        ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, float Scale, DropoutKey Dropout,
+        ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, float Scale, DropoutKey Dropout,
         ArrayView<float> DQ, ArrayView<float> DKv);
 }

@@ -101,6 +101,18 @@ public class AttentionTests : LayerTests
         Assert.All(dkv, value => Assert.Equal(0f, value));
     }
 
+    /// <summary>A GPU lets several groups share a long sequence, unless there are sequences enough to fill it.</summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void Bits_do_not_depend_on_the_other_sequences(string backend)
+    {
+        int[] lengths = [130, .. Enumerable.Repeat(1, 40)];
+        var c = new Case(8, 2, 0.2f, lengths, lengths);
+        var (among, alone) = (c.Run(backend), c.FirstSequence().Run(backend));
+        foreach (var (name, values) in alone)
+            Assert.Equal(among[name][..values.Length], values);
+    }
+
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) =>
         new Case(20, 4, 0.3f, [1, 50, 17, 1, 37], [1, 11, 17, 0, 1]).Run(backend);
 
@@ -125,6 +137,19 @@ public class AttentionTests : LayerTests
             Kv = random.Normal(_keyOffsets[^1], 2 * hidden, scale);
             DOutput = random.Normal(_queryOffsets[^1], hidden);
         }
+
+        private Case(Case other, int queries, int keys)
+        {
+            _heads = other._heads;
+            _dropout = other._dropout;
+            _keyOffsets = [0, keys];
+            _queryOffsets = [0, queries];
+            Q = other.Q.SubMatrix(0, queries, 0, other.Q.ColumnCount);
+            Kv = other.Kv.SubMatrix(0, keys, 0, other.Kv.ColumnCount);
+            DOutput = other.DOutput.SubMatrix(0, queries, 0, other.DOutput.ColumnCount);
+        }
+
+        public Case FirstSequence() => new(this, _queryOffsets[1], _keyOffsets[1]);
 
         public (Matrix<double> Output, Matrix<double> LogSumExp) Forward(Matrix<double> q, Matrix<double> kv) =>
             Attention.Forward(q, kv, _queryOffsets, _keyOffsets, _heads, _dropout);
