@@ -2,7 +2,7 @@
 # Measures everything on this machine and writes benchmarks/RESULTS.md: kernels, an epoch of each config, scaling, the latency of a
 # recommendation, and the same steps in TorchSharp. Nothing else should run meanwhile. About half an hour on two cores.
 #
-# Usage: benchmarks/run.sh [section...], of: kernels epoch scaling latency peer; all of them without any.
+# Usage: benchmarks/run.sh [section...], of: kernels epoch scaling latency peer. With sections it prints those, and leaves RESULTS.md alone.
 #   ML100K=DIR    folder that holds ml-100k/ml-100k.inter (its licence does not let us bundle it); left out without
 #   DEBIAN13=DIR  where the Debian 13 root for TorchSharp is, or is to be made; a temporary folder without. Only where the system's
 #                 C++ library is too old for libtorch, as Debian 12's is; needs root, debootstrap and 1 GB.
@@ -109,4 +109,9 @@ wants scaling && section "Scaling" dotnet "$tables" scaling --threads "$threads"
 wants kernels && section "Kernels" dotnet "$tables" kernels
 
 say "" "Processes that wanted a core: $(load) at the end."
-sed 's/[ \t]*$//' "$report" >benchmarks/RESULTS.md
+sed -i 's/[ \t]*$//' "$report"
+if [ $# = 0 ]; then
+    cp "$report" benchmarks/RESULTS.md
+else
+    cat "$report"
+fi

@@ -43,7 +43,7 @@ internal static class KernelsCommand
             var shape = KernelWorkload.Shapes[group.Key.Shape];
             using var device = new DeviceSet(group.Key.Device, 1);
             using var workload = new KernelWorkload(device.Kernels[0], shape);
-            terminal.Out.WriteLine($"{device.Kernels[0].Name}, one thread, {group.Key.Shape}: {shape.Tokens:N0} tokens in sequences of {shape.Length}, "
+            terminal.Out.WriteLine($"{device.Kernels[0].Name}{(group.Key.Device == "cpu" ? ", one thread" : "")}, {group.Key.Shape}: {shape.Tokens:N0} tokens in sequences of {shape.Length}, "
                 + $"{shape.Masked} masked, {shape.Items:N0} items, hidden size {shape.Hidden}, inner {shape.Inner}. Ceilings: products {product:F0} GFLOP/s, copying {copy:F0} GB/s.");
             terminal.Out.WriteLine();
             terminal.Out.WriteLine("| kernel | median, µs | spread | GFLOP/s | GB/s | of the ceiling |");
