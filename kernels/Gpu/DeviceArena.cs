@@ -22,7 +22,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
     /// <exception cref="AcceleratorException">The device has no more.</exception>
     public Slice Take(long length)
     {
-        long padded = Padded(Math.Max(1, length));
+        long padded = Padded(length);
         foreach (var block in _blocks)
         {
             if (block.TryTake(padded, out long start))
@@ -41,11 +41,11 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
         _blocks.Clear();
     }
 
-    private static long Padded(long length) => (length + Alignment - 1) / Alignment * Alignment;
+    private static long Padded(long length) => (Math.Max(1, length) + Alignment - 1) / Alignment * Alignment;
 
     private void Return(Block block, long start, long length)
     {
-        // Gone with the arena already?
+        // Its arena may have gone first, and the block with it.
         if (block.Memory.IsDisposed)
             return;
         block.Return(start, length);
@@ -80,7 +80,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
             if (_disposed)
                 return;
             _disposed = true;
-            _arena.Return(_block, _start, Padded(Math.Max(1, View.Length)));
+            _arena.Return(_block, _start, Padded(View.Length));
         }
     }
 
