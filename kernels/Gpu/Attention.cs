@@ -65,7 +65,7 @@ internal sealed class Attention
         var rowSums = _device.Workspace(Math.Max(1, sums));
         if (sums > 0)
             _rowSums.Launch(_device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
-        // Shared, the work grows by two fifths, as scores are made twice: only where half the device would idle.
+        // Shared, the work grows by two fifths, as scores are made twice: only where three quarters of the device would idle.
         int shares = Shares((long)sequences * heads, maximumLength, _device.MaximumGroups / 2);
         PassesFor(size / heads, aligned).Backward.Launch(
             new Index2D(sequences, heads * (shares == 1 ? 1 : 2 * shares)),
