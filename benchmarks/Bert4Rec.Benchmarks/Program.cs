@@ -2,6 +2,7 @@ using System.CommandLine;
 using Bert4Rec;
 using Bert4Rec.Benchmarks;
 using Bert4Rec.Cli;
+using Bert4Rec.Kernels.Gpu;
 
 var terminal = Terminal.OfProcess();
 var root = new RootCommand("Measures how fast this is, and where the time goes.")
@@ -17,7 +18,7 @@ try
 {
     return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
 }
-catch (InputException e)
+catch (Exception e) when (e is InputException or DeviceException)
 {
     terminal.Error.WriteLine($"error: {Terminal.OneLine(e.Message)}");
     return 1;

@@ -41,7 +41,7 @@ internal sealed class Attention
         ];
     }
 
-    /// <exception cref="ArgumentException">A head has more than 128 columns.</exception>
+    /// <exception cref="DeviceException">A head has more than 128 columns.</exception>
     public void Forward(
         ArrayView<float> q, ArrayView<float> kv, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads,
         int maximumLength, in Dropout dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
@@ -94,7 +94,7 @@ internal sealed class Attention
             if (columns <= most)
                 return aligned ? wide : narrow;
         }
-        throw new ArgumentException($"a head has {columns} columns, and the GPU kernels take 128 at most: use more heads, or --device cpu");
+        throw new DeviceException($"a head has {columns} columns, and the GPU kernels take 128 at most: use more heads, or --device cpu");
     }
 
     private Passes Load<TColumns, TAccess>()

@@ -19,7 +19,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
     private readonly List<Block> _blocks = [];
 
     /// <summary>Memory with old contents; the arena's again once it is disposed of.</summary>
-    /// <exception cref="AcceleratorException">The device has no more.</exception>
+    /// <exception cref="DeviceException">The device has not so much left.</exception>
     public Slice Take(long length)
     {
         long padded = Padded(length);
@@ -33,6 +33,9 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
         added.TryTake(padded, out long first);
         return new Slice(this, added, first, length);
     }
+
+    /// <summary>Floats dealt out, and what lies between them and the next slices.</summary>
+    public long TakenLength => _blocks.Sum(block => block.TakenLength);
 
     public void Dispose()
     {
@@ -49,7 +52,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
         if (block.Memory.IsDisposed)
             return;
         block.Return(start, length);
-        if (!block.IsUnused)
+        if (block.TakenLength > 0)
             return;
         // Operations on what lay there may still be queued.
         device.FinishCompute();
@@ -98,7 +101,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
 
         public MemoryBuffer1D<float, Stride1D.Dense> Memory { get; }
 
-        public bool IsUnused => _gaps is [var gap] && gap == (0, Memory.Length);
+        public long TakenLength => Memory.Length - _gaps.Sum(gap => gap.End - gap.Start);
 
         /// <summary>The first stretch of this length that is free.</summary>
         public bool TryTake(long length, out long start)

@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -8,8 +9,8 @@ using ILGPU.Runtime.OpenCL;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), work memory, and the
-/// sizes of groups that suit it.
+/// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), memory, and the sizes of
+/// groups that suit it.
 /// </summary>
 internal sealed class GpuDevice : IDisposable
 {
@@ -105,11 +106,22 @@ internal sealed class GpuDevice : IDisposable
     public long PeakBytes { get; private set; }
 
     /// <summary>Memory of the driver's, with old contents; to be given back to <see cref="Free"/>.</summary>
+    /// <exception cref="DeviceException">The device has not so much left.</exception>
     public MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(long length)
         where T : unmanaged
     {
-        // Kernels are given no empty buffers.
-        var memory = Accelerator.Allocate1D<T>(Math.Max(1, length));
+        MemoryBuffer1D<T, Stride1D.Dense> memory;
+        try
+        {
+            // Kernels are given no empty buffers.
+            memory = Accelerator.Allocate1D<T>(Math.Max(1, length));
+        }
+        catch (Exception e) when (e is AcceleratorException or OutOfMemoryException)
+        {
+            throw new DeviceException(
+                $"{Name}: out of memory: wanted {Unsafe.SizeOf<T>() * (double)length:N0} bytes beside {AllocatedBytes:N0}; "
+                + "try a smaller train_batch_size or hidden_size, or --device cpu");
+        }
         AllocatedBytes += memory.LengthInBytes;
         PeakBytes = Math.Max(PeakBytes, AllocatedBytes);
         return memory;

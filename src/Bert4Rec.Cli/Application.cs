@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using Bert4Rec.Cli.Commands;
+using Bert4Rec.Kernels.Gpu;
 
 namespace Bert4Rec.Cli;
 
@@ -70,7 +71,7 @@ internal static class Application
     {
         string message = e switch
         {
-            InputException or IOException or UnauthorizedAccessException => e.Message,
+            InputException or DeviceException or IOException or UnauthorizedAccessException => e.Message,
             OutOfMemoryException => "out of memory; try a smaller train_batch_size, or fewer --threads",
             _ => $"this should not happen: {e.GetType().Name}: {e.Message} ({TraceVariable}=1 shows where)",
         };

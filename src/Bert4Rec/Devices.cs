@@ -13,7 +13,8 @@ internal sealed class DeviceSet : IDisposable
     /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
     /// <param name="threads">Threads of the cpu to use; 0 for one a core.</param>
     /// <param name="precision">Of products.</param>
-    /// <exception cref="InputException">There is no such device, or it has not this precision.</exception>
+    /// <exception cref="InputException">Fewer threads than none.</exception>
+    /// <exception cref="DeviceException">There is no such device, or it has not this precision.</exception>
     public DeviceSet(string device, int threads, Precision precision = Precision.Full)
     {
         if (threads < 0)
@@ -23,13 +24,13 @@ internal sealed class DeviceSet : IDisposable
         if (device == "cpu")
         {
             if (precision == Precision.Tf32)
-                throw new InputException(GpuDevices.NoTensorCores(device));
+                throw new DeviceException(GpuDevices.NoTensorCores(device));
             int count = threads == 0 ? Environment.ProcessorCount : threads;
             Kernels = [.. Enumerable.Range(0, count).Select(_ => CpuKernels.Create())];
         }
         else
         {
-            Kernels = [CreateGpu(device, precision)];
+            Kernels = [GpuDevices.Create(device, precision)];
         }
         Workers = new Workers(Kernels.Count);
     }
@@ -55,17 +56,5 @@ internal sealed class DeviceSet : IDisposable
         if (gpus.Find(device => device.Problem is null) is { } usable)
             return (usable.Id, null);
         return ("cpu", gpus.Count == 0 ? null : $"using the cpu: {gpus[0].Id}: {gpus[0].Problem}");
-    }
-
-    private static IKernels CreateGpu(string device, Precision precision)
-    {
-        try
-        {
-            return GpuDevices.Create(device, precision);
-        }
-        catch (DeviceException problem)
-        {
-            throw new InputException(problem.Message);
-        }
     }
 }

@@ -51,7 +51,7 @@ public static class GradientCheck
     /// <param name="broken">A kernel whose backward is to be wrong by a factor of 1.01, to see it caught; or null.</param>
     /// <param name="progress">Told after each check.</param>
     /// <param name="precision">Of products; it decides on the bound.</param>
-    /// <exception cref="InputException">There is no such device.</exception>
+    /// <exception cref="DeviceException">There is no such device.</exception>
     public static IReadOnlyList<CheckResult> Run(
         string device, string? kernel, int seed, string? broken, IProgress<ProgressUpdate>? progress, Precision precision = Precision.Full)
     {

@@ -30,7 +30,7 @@ public class DeviceArenaTests
                 held.RemoveAt(which);
             }
             var buffer = kernels.AllocateFloats(random.Next(20) == 0 ? 0 : random.Next(1, 50_000));
-            Assert.All(Tensor.Of(buffer).ToArray(), value => Assert.Equal(0f, value));
+            Check((buffer, 0));
             kernels.Fill(Tensor.Of(buffer), i);
             held.Add((buffer, i));
         }
@@ -40,7 +40,7 @@ public class DeviceArenaTests
         Assert.Equal(BlockBytes, device.PeakBytes);
 
         static void Check((DeviceBuffer<float> Buffer, float Value) pair) =>
-            Assert.All(Tensor.Of(pair.Buffer).ToArray(), value => Assert.Equal(pair.Value, value));
+            Assert.Equal(-1, Array.FindIndex(Tensor.Of(pair.Buffer).ToArray(), value => value != pair.Value));
     }
 
     /// <summary>Neighbours that come back, in any order, are one gap again: the whole block can be dealt out anew.</summary>
@@ -85,6 +85,18 @@ public class DeviceArenaTests
         large.Dispose();
         large.Dispose();
         Assert.Equal(BlockBytes, device.AllocatedBytes);
+    }
+
+    [Theory]
+    [MemberData(nameof(Gpus))]
+    public void More_than_the_device_has_is_refused_in_a_sentence(string backend)
+    {
+        using var device = GpuDevices.Open(backend);
+        using var small = device.Arena.Take(1);
+        string message = Assert.Throws<DeviceException>(() => device.Arena.Take(1L << 60)).Message;
+        Assert.StartsWith($"{device.Name}: out of memory: wanted 4,611,686,018,427,387,904 bytes beside 16,777,216; try", message, StringComparison.Ordinal);
+        Assert.Equal(BlockBytes, device.AllocatedBytes);
+        Assert.Equal(DeviceArena.Alignment, device.Arena.TakenLength);
     }
 
     [Fact]

@@ -92,6 +92,28 @@ public class ElementwiseTests : LayerTests
         Assert.NotEmpty(kernels.Name);
     }
 
+    /// <summary>A GPU may still read the memory when the next values are there.</summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void An_upload_waits_for_the_operations_before_it(string backend)
+    {
+        const int Rows = 20_000, Columns = 64;
+        var (zeros, ones) = Bench.On(backend, bench =>
+        {
+            Tensor x = bench.Tensor([.. Enumerable.Range(0, 2 * Columns).Select(i => (float)(i / Columns))], Columns);
+            Tensor first = bench.Garbage(Rows, Columns), second = bench.Garbage(Rows, Columns);
+            Indices rows = bench.Indices(new int[Rows]);
+            bench.Kernels.GatherRows(x, rows, first);
+            rows.Upload([.. Enumerable.Repeat(1, Rows)]);
+            bench.Kernels.GatherRows(x, rows, second);
+            x.Upload(new float[2 * Columns]);
+            return (first.ToArray(), second.ToArray());
+        });
+        // Of a million, the first that is wrong will do.
+        Assert.Equal(-1, Array.FindIndex(zeros, value => value != 0));
+        Assert.Equal(-1, Array.FindIndex(ones, value => value != 1));
+    }
+
     private static float Norm(string backend, float[] x) => Bench.On(backend, bench =>
     {
         var result = bench.Garbage(1, 1);

@@ -98,7 +98,7 @@ public class TensorCoreTests
     [InlineData(GpuDevices.Simulator)]
     public void Other_devices_refuse(string name)
     {
-        string message = Assert.Throws<InputException>(() => new DeviceSet(name, 1, Precision.Tf32)).Message;
+        string message = Assert.Throws<DeviceException>(() => new DeviceSet(name, 1, Precision.Tf32)).Message;
         Assert.StartsWith($"{name}: precision tf32 needs a CUDA device", message, StringComparison.Ordinal);
     }
 
