@@ -1,6 +1,7 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Reference;
 using MathNet.Numerics.LinearAlgebra;
+using DeviceException = Bert4Rec.Kernels.Gpu.DeviceException;
 using Dropout = Bert4Rec.Kernels.Dropout;
 
 namespace Bert4Rec.Tests.Kernels;
@@ -68,6 +69,16 @@ public class AttentionTests : LayerTests
         Numbers.CheckGradient($"dkv of {c}", kv => c.Forward(c.Q, kv).Output.Dot(c.DOutput), c.Kv, results["dkv"], 3e-6);
         foreach (var (name, values) in c.Run(backend, offset: 8))
             Numbers.Close($"{name}, aligned", results[name].ToMatrix(1), values, 1e-6);
+    }
+
+    public static TheoryData<string> Gpus => [.. Backends.Gpus];
+
+    [Theory]
+    [MemberData(nameof(Gpus))]
+    public void A_head_wider_than_a_tile_is_refused_in_a_sentence(string backend)
+    {
+        var c = new Case(256, 1, 0f, [2], [2]);
+        Assert.StartsWith("a head has 256 columns", Assert.Throws<DeviceException>(() => c.Run(backend)).Message, StringComparison.Ordinal);
     }
 
     /// <summary>Scores of several hundred: exp must be taken from below its overflow, and the largest probability is 1.</summary>
