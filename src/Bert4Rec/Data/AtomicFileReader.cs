@@ -1,7 +1,7 @@
 using System.Globalization;
-using System.IO.Compression;
 using System.Text;
 using System.Text.Unicode;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Data;
 
@@ -48,8 +48,7 @@ public sealed class AtomicFileReader : IDisposable
 {
     private const int LongestLine = 1 << 24;
 
-    private readonly FileStream _file;
-    private readonly Stream _content;
+    private readonly InputFile _file;
     private readonly byte _separator;
     private readonly byte _sequenceSeparator;
     private readonly AtomicField[] _fields;
@@ -65,36 +64,22 @@ public sealed class AtomicFileReader : IDisposable
     /// <exception cref="InputException">There is no such file, it cannot be read, or its header is not one.</exception>
     public AtomicFileReader(string path, char fieldSeparator = '\t', char sequenceSeparator = ' ')
     {
-        Path = path;
         _separator = (byte)fieldSeparator;
         _sequenceSeparator = (byte)sequenceSeparator;
+        _file = new InputFile(path);
         try
         {
-            _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            throw new InputException($"{path}: there is no such file", e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-        {
-            throw new InputException($"{path}: the file cannot be read: {e.Message.ReplaceLineEndings(" ")}", e);
-        }
-        try
-        {
-            _content = IsGzip(_file) ? new GZipStream(_file, CompressionMode.Decompress) : _file;
             _fields = ReadHeader();
         }
         catch
         {
-            _content?.Dispose();
             _file.Dispose();
             throw;
         }
         _ends = new int[_fields.Length];
     }
 
-    public string Path { get; }
+    public string Path => _file.Path;
 
     public IReadOnlyList<AtomicField> Fields => _fields;
 
@@ -217,11 +202,7 @@ public sealed class AtomicFileReader : IDisposable
     /// <summary>An error at the current line.</summary>
     public InputException Error(string message) => Error(Line, message);
 
-    public void Dispose()
-    {
-        _content.Dispose();
-        _file.Dispose();
-    }
+    public void Dispose() => _file.Dispose();
 
     private InputException Error(long line, string message) => InputException.At(Path, line, Printable(message));
 
@@ -230,14 +211,6 @@ public sealed class AtomicFileReader : IDisposable
         if (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) || !double.IsFinite(number))
             throw Error($"{_fields[column].Name} must be a number, not {Show(value)}");
         return number;
-    }
-
-    private static bool IsGzip(FileStream file)
-    {
-        Span<byte> magic = stackalloc byte[2];
-        int read = file.ReadAtLeast(magic, 2, throwOnEndOfStream: false);
-        file.Position = 0;
-        return read == 2 && magic[0] == 0x1F && magic[1] == 0x8B;
     }
 
     private AtomicField[] ReadHeader()
@@ -306,16 +279,9 @@ public sealed class AtomicFileReader : IDisposable
         }
         if (_filled == _buffer.Length)
             Array.Resize(ref _buffer, _buffer.Length * 2);
-        try
-        {
-            int read = _content.Read(_buffer, _filled, _buffer.Length - _filled);
-            _filled += read;
-            return read > 0;
-        }
-        catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
-        {
-            throw new InputException($"{Path}:{Line + 1}: the file cannot be read on: {e.Message.ReplaceLineEndings(" ")}", e);
-        }
+        int read = _file.Read(_buffer.AsSpan(_filled), minimum: 1, Line + 1);
+        _filled += read;
+        return read > 0;
     }
 
     private static string Count(int count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";

@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
-using System.IO.Compression;
 using System.Text;
+using Bert4Rec.Serialization;
 using CsvHelper;
 
 namespace Bert4Rec.EventLog;
@@ -150,7 +150,7 @@ public static class EventLogReader
     /// <exception cref="InputException">It is no event log.</exception>
     public static IReadOnlyList<string> Head(string input, int rows)
     {
-        using var file = new LogStream(ListFiles([input])[0]);
+        using var file = new InputFile(ListFiles([input])[0]);
         using var reader = new StreamReader(file.Content);
         var lines = new List<string>();
         while (lines.Count <= rows && reader.ReadLine() is string line)
@@ -176,16 +176,16 @@ public static class EventLogReader
         long bytesBefore = 0;
         foreach (string path in files)
         {
-            using var file = new LogStream(path);
+            using var file = new InputFile(path);
             byte[] buffer = Rent(buffers);
-            int filled = file.Fill(buffer, 0);
+            int filled = file.Read(buffer, buffer.Length, line: 1);
             Header header = ReadHeader(path, buffer.AsSpan(0, filled), out int start);
             long line = 2;
             buffer.AsSpan(start, filled - start).CopyTo(buffer);
             filled -= start;
             while (true)
             {
-                filled = file.Fill(buffer, filled, line);
+                filled += file.Read(buffer.AsSpan(filled), buffer.Length - filled, line);
                 bool last = filled < buffer.Length;
                 int end = last ? filled : buffer.AsSpan(0, filled).LastIndexOf((byte)'\n') + 1;
                 byte[] next = Rent(buffers);
@@ -215,11 +215,11 @@ public static class EventLogReader
 
     /// <summary>Passes over the rest of a line that is longer than a block.</summary>
     /// <returns>The bytes after it that <paramref name="buffer"/> has.</returns>
-    private static int SkipLine(LogStream file, byte[] buffer, long line)
+    private static int SkipLine(InputFile file, byte[] buffer, long line)
     {
         while (true)
         {
-            int filled = file.Fill(buffer, 0, line);
+            int filled = file.Read(buffer, buffer.Length, line);
             int end = buffer.AsSpan(0, filled).IndexOf((byte)'\n') + 1;
             if (end > 0)
             {
@@ -344,55 +344,5 @@ public static class EventLogReader
         public long CutRows { get; set; }
 
         public List<BadRow> Examples { get; } = [];
-    }
-
-    /// <summary>A file's content, unpacked where its first bytes say gzip.</summary>
-    private sealed class LogStream : IDisposable
-    {
-        private readonly string _path;
-        private readonly FileStream _file;
-
-        public LogStream(string path)
-        {
-            _path = path;
-            try
-            {
-                _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
-                Span<byte> magic = stackalloc byte[2];
-                bool gzip = _file.ReadAtLeast(magic, 2, throwOnEndOfStream: false) == 2 && magic[0] == 0x1F && magic[1] == 0x8B;
-                _file.Position = 0;
-                Content = gzip ? new GZipStream(_file, CompressionMode.Decompress) : _file;
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
-            {
-                _file?.Dispose();
-                throw new InputException($"{path}: the file cannot be read: {e.Message.ReplaceLineEndings(" ")}", e);
-            }
-        }
-
-        public Stream Content { get; }
-
-        /// <summary>Bytes read, as they lie on the disk.</summary>
-        public long Position => _file.Position;
-
-        /// <summary>Fills a buffer up from a position; less than all of it means that the file is at its end.</summary>
-        public int Fill(byte[] buffer, int from, long line = 1)
-        {
-            try
-            {
-                return from + Content.ReadAtLeast(buffer.AsSpan(from), buffer.Length - from, throwOnEndOfStream: false);
-            }
-            catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
-            {
-                throw InputException.At(
-                    _path, line, $"the file cannot be read on from here (a damaged disk or .gz?): {e.Message.ReplaceLineEndings(" ")}");
-            }
-        }
-
-        public void Dispose()
-        {
-            Content.Dispose();
-            _file.Dispose();
-        }
     }
 }
