@@ -33,6 +33,8 @@ internal static class Application
             new HelpOption(),
             new VersionOption(),
         };
+        foreach (Command command in root.Subcommands)
+            CommonOptions.RefuseEmpty(command, mayBeEmpty: "--history");
         // A token may begin with '@'; it is no file of further arguments.
         ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Action is ParseErrorAction usage)
@@ -78,7 +80,7 @@ internal static class Application
         terminal.Error.WriteLine($"error: {Terminal.OneLine(message)}");
         if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
             terminal.Error.WriteLine(e.StackTrace);
-        return Failed;
+        return e is InputException { IsWrongUsage: true } ? WrongUsage : Failed;
     }
 
     /// <summary>The first of the exceptions that came out of several threads.</summary>

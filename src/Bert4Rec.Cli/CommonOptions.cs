@@ -11,6 +11,9 @@ namespace Bert4Rec.Cli;
 /// <summary>Options that several commands share, and what they mean.</summary>
 internal static class CommonOptions
 {
+    /// <summary>No machine of today runs more at once, and starting some ten thousand ends the process.</summary>
+    private static readonly int s_mostThreads = Math.Max(1024, Environment.ProcessorCount);
+
     public static Option<string[]> Config() => new("--config")
     {
         Description = "A YAML file with RecBole's keys; of several the later ones win.",
@@ -80,7 +83,7 @@ internal static class CommonOptions
         Description = "Threads to use.",
         HelpName = "N",
         DefaultValueFactory = _ => Environment.ProcessorCount,
-    });
+    }, s_mostThreads);
 
     public static Option<int?> Seed() => new("--seed")
     {
@@ -101,11 +104,22 @@ internal static class CommonOptions
         Required = true,
     };
 
-    /// <summary>Takes whole numbers from a minimum on.</summary>
-    public static Option<T> Whole<T>(T minimum, Option<T> option)
+    /// <summary>Refuses "" for every file, folder and name of a command: the system would take it for something else each time.</summary>
+    /// <param name="command">The command.</param>
+    /// <param name="mayBeEmpty">Names of the options for which "" has a meaning.</param>
+    public static void RefuseEmpty(Command command, params string[] mayBeEmpty)
+    {
+        foreach (Option option in command.Options.Where(option => IsText(option.ValueType) && !mayBeEmpty.Contains(option.Name)))
+            option.Validators.Add(result => CheckNotEmpty(result, option.Name));
+        foreach (Argument argument in command.Arguments.Where(argument => IsText(argument.ValueType)))
+            argument.Validators.Add(result => CheckNotEmpty(result, argument.Name));
+    }
+
+    /// <summary>Takes whole numbers from a minimum on, to a maximum if there is one.</summary>
+    public static Option<T> Whole<T>(T minimum, Option<T> option, T? maximum = null)
         where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
     {
-        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum);
+        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum, maximum);
         return option;
     }
 
@@ -129,13 +143,22 @@ internal static class CommonOptions
         return config;
     }
 
-    private static T ParseWhole<T>(ArgumentResult argument, string option, T minimum)
+    private static bool IsText(Type type) => type == typeof(string) || type == typeof(string[]);
+
+    private static void CheckNotEmpty(SymbolResult result, string name)
+    {
+        if (result.Tokens.Any(token => token.Value.Length == 0))
+            result.AddError($"{name} must not be empty.");
+    }
+
+    private static T ParseWhole<T>(ArgumentResult argument, string option, T minimum, T? maximum = null)
         where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
     {
         string text = argument.Tokens[0].Value;
-        if (T.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out T value) && value >= minimum)
+        T most = maximum ?? T.MaxValue;
+        if (T.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out T value) && value >= minimum && value <= most)
             return value;
-        argument.AddError($"{option} must be a whole number from {minimum} to {T.MaxValue}, not '{text}'.");
+        argument.AddError($"{option} must be a whole number from {minimum} to {most}, not '{text}'.");
         return default;
     }
 

@@ -2,7 +2,7 @@ namespace Bert4Rec;
 
 /// <summary>
 /// The run cannot go on because of what the user gave it. The message is one line that names the file, the line and the value, and says
-/// what would be right; the command line prints it without a stack trace and exits with 1.
+/// what would be right; the command line prints it without a stack trace and exits with 1, or with 2 for <see cref="IsWrongUsage"/>.
 /// </summary>
 public sealed class InputException : Exception
 {
@@ -15,6 +15,9 @@ public sealed class InputException : Exception
         : base(message, inner)
     {
     }
+
+    /// <summary>Nothing was tried: what was asked for is beyond a limit.</summary>
+    public bool IsWrongUsage { get; init; }
 
     /// <summary>An error at a line of a file: "FILE:LINE: message".</summary>
     public static InputException At(string file, long line, string message) => new($"{file}:{line}: {message}");

@@ -22,9 +22,18 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
     public string? OptionalText(string key) => IsSet(key) ? Text(key) : null;
 
     public string Text(YamlNode node, string key) =>
-        node is YamlScalarNode { Value.Length: > 0 } scalar && !ConfigTree.IsNull(node)
-            ? scalar.Value!
+        node is YamlScalarNode { Value.Length: > 0 } scalar && !ConfigTree.IsNull(node) && !scalar.Value!.Contains('\0')
+            ? scalar.Value
             : throw WrongValue(node, key, "text");
+
+    /// <summary>A name that a folder and its files can have, and only ones inside the folder they are put in.</summary>
+    public string? OptionalFileName(string key)
+    {
+        string? name = OptionalText(key);
+        return name is null || (name is not ("." or "..") && name.AsSpan().IndexOfAny('/', '\\') < 0)
+            ? name
+            : throw WrongValue(this[key], key, "a name, not a path (the folder of datasets is data_path)");
+    }
 
     /// <summary>One of a few words, without regard to case.</summary>
     public string OneOf(YamlNode node, string key, params string[] words) =>
@@ -115,7 +124,7 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 
     private static string Describe(YamlNode node) => node switch
     {
-        YamlScalarNode scalar => $"'{ConfigTree.OneLine(scalar.Value ?? "")}'",
+        YamlScalarNode scalar => $"'{ConfigTree.Shown(scalar.Value ?? "")}'",
         YamlSequenceNode => "a list",
         _ => "a mapping",
     };

@@ -4,10 +4,14 @@ using YamlDotNet.RepresentationModel;
 namespace Bert4Rec.Configuration;
 
 /// <summary>
-/// The settings of several YAML files and overrides, merged, every node still knowing the file and line it was written on.
+/// The settings of several YAML files and overrides, later ones over earlier ones, every node still knowing the file and line it was
+/// written on. As in RecBole a key's value replaces the whole earlier value; only dotted keys of overrides reach inside one.
 /// </summary>
 internal sealed class ConfigTree
 {
+    /// <summary>Characters.</summary>
+    private const int ShownLength = 100;
+
     private readonly Dictionary<YamlNode, string> _origins;
 
     public ConfigTree()
@@ -19,13 +23,14 @@ internal sealed class ConfigTree
     public ConfigTree(ConfigTree other, YamlMappingNode resolved)
     {
         _origins = new(other._origins, ReferenceEqualityComparer.Instance);
-        Merge(Root, resolved, overDefaults: false);
+        foreach (var (key, value) in resolved.Children)
+            Put(Root, key, value);
     }
 
     public YamlMappingNode Root { get; } = new();
 
-    /// <summary>Merges a file over what is there: later values win, mappings are merged.</summary>
-    /// <exception cref="InputException">The file cannot be read, or is not a YAML mapping.</exception>
+    /// <summary>Puts a file's keys over those that are there.</summary>
+    /// <exception cref="InputException">The file cannot be read, is not a YAML mapping, or exceeds <see cref="YamlLimits"/>.</exception>
     public void AddFile(string path)
     {
         string text;
@@ -40,7 +45,7 @@ internal sealed class ConfigTree
         YamlNode? root;
         try
         {
-            root = Parse(text, node => $"{path}:{node.Start.Line}");
+            root = Parse(text, mark => $"{path}:{mark.Line}");
         }
         catch (YamlException e)
         {
@@ -50,19 +55,28 @@ internal sealed class ConfigTree
             return;
         if (root is not YamlMappingNode mapping)
             throw Error(root, "a config is a mapping of 'key: value' lines");
-        Merge(Root, mapping, overDefaults: false);
+        foreach (var (key, value) in mapping.Children)
+        {
+            if (key is not YamlScalarNode { Value: not null })
+                throw Error(key, "a key must be a plain word");
+            Put(Root, key, value);
+        }
     }
 
-    /// <summary>Merges "key=value", the value being YAML; dots in the key lead into mappings ("eval_args.mode=uni100").</summary>
-    /// <exception cref="InputException">There is no key or no '='.</exception>
+    /// <summary>
+    /// Sets "key=value", the value being YAML; dots in the key lead into the mapping that is there ("eval_args.mode=uni100").
+    /// </summary>
+    /// <exception cref="InputException">There is no key or no '=', or the setting exceeds <see cref="YamlLimits"/>.</exception>
     public void AddOverride(string setting)
     {
         int equals = setting.IndexOf('=');
         string[] path = equals < 0 ? [""] : setting[..equals].Split('.', StringSplitOptions.TrimEntries);
         if (path.Contains(""))
-            throw new InputException($"'{OneLine(setting)}': a setting is key=value, for example epochs=20 or eval_args.mode=uni100");
+            throw new InputException($"'{Shown(setting)}': a setting is key=value, for example epochs=20 or eval_args.mode=uni100");
         string text = setting[(equals + 1)..];
-        string origin = $"--set {OneLine(setting)}";
+        string origin = $"--set {Shown(setting)}";
+        if (path.Length > YamlLimits.Depth)
+            throw new InputException($"{origin}: a key has at most {YamlLimits.Depth} parts, not {path.Length}") { IsWrongUsage = true };
         YamlNode? value;
         try
         {
@@ -73,10 +87,7 @@ internal sealed class ConfigTree
             // "[10,inf)" is an interval, not YAML. What should have been YAML fails as text where it is read.
             value = Known(new YamlScalarNode(text) { Style = ScalarStyle.DoubleQuoted }, origin);
         }
-        value ??= Known(new YamlScalarNode("~"), origin);
-        foreach (string name in path.Reverse())
-            value = Known(new YamlMappingNode { { Known(new YamlScalarNode(name), origin), value } }, origin);
-        Merge(Root, (YamlMappingNode)value, overDefaults: false);
+        PutInside(Root, path, value ?? Known(new YamlScalarNode("~"), origin), origin);
     }
 
     /// <summary>Puts defaults under what is there; a null there takes the default as well.</summary>
@@ -86,18 +97,13 @@ internal sealed class ConfigTree
         var resolved = new YamlMappingNode();
         bool fromEventLog = Root.Children.TryGetValue(new YamlScalarNode("event_log"), out var log) && !IsNull(log);
         foreach (var key in ConfigKeys.All)
-            resolved.Add(key.Name, Parse(key.DefaultFor(recboleCompatible, fromEventLog), _ => "default")!);
-        var acting = new YamlMappingNode();
-        foreach (var key in ConfigKeys.All)
         {
-            if (Root.Children.TryGetValue(new YamlScalarNode(key.Name), out var value))
-                acting.Add(key.Name, value);
+            var value = Parse(key.DefaultFor(recboleCompatible, fromEventLog), _ => "default")!;
+            if (Root.Children.TryGetValue(new YamlScalarNode(key.Name), out var given) && !IsNull(given))
+                value = key.Name == "eval_args" && given is YamlMappingNode args ? OverDefaults((YamlMappingNode)value, args) : given;
+            resolved.Add(key.Name, value);
         }
-        Merge(resolved, acting, overDefaults: true);
-        var ordered = new YamlMappingNode();
-        foreach (var key in ConfigKeys.All)
-            ordered.Add(key.Name, resolved[key.Name]);
-        return ordered;
+        return resolved;
     }
 
     /// <summary>"FILE:LINE" of a node, or the override it came from.</summary>
@@ -111,14 +117,18 @@ internal sealed class ConfigTree
 
     public static string OneLine(string text) => text.ReplaceLineEndings(" ");
 
-    private YamlNode? Parse(string text, Func<YamlNode, string> origin)
+    /// <summary>A value as a message shows it: in one line, a long one only up to a point.</summary>
+    public static string Shown(string value) => OneLine(value.Length > ShownLength ? $"{value[..ShownLength]}..." : value);
+
+    private YamlNode? Parse(string text, Func<Mark, string> origin)
     {
         var stream = new YamlStream();
         try
         {
+            YamlLimits.Check(text, origin);
             stream.Load(new StringReader(text));
         }
-        catch (Exception e) when (e is not YamlException)
+        catch (Exception e) when (e is not (YamlException or InputException))
         {
             // YamlDotNet lets a few other exceptions out of its scanner.
             throw new YamlException(e.Message);
@@ -128,7 +138,12 @@ internal sealed class ConfigTree
         if (stream.Documents.Count > 1)
             throw new YamlException(stream.Documents[1].RootNode.Start, stream.Documents[1].RootNode.End, "a second document begins here");
         foreach (var node in stream.Documents[0].AllNodes)
-            _origins[node] = origin(node);
+        {
+            // Such a key is none of the keys known by their words: it would be passed over.
+            if (node is YamlMappingNode mapping && mapping.Children.Keys.FirstOrDefault(key => !key.Tag.IsEmpty) is { } tagged)
+                throw new YamlException(tagged.Start, tagged.End, $"a key with the tag {tagged.Tag}; write it without");
+            _origins[node] = origin(node.Start);
+        }
         return stream.Documents[0].RootNode;
     }
 
@@ -138,27 +153,34 @@ internal sealed class ConfigTree
         return node;
     }
 
-    private void Merge(YamlMappingNode target, YamlMappingNode source, bool overDefaults)
+    /// <summary>eval_args is the one mapping that RecBole fills up: what it leaves out, or sets to null, keeps its default.</summary>
+    private YamlMappingNode OverDefaults(YamlMappingNode defaults, YamlMappingNode given)
     {
-        foreach (var (key, given) in source.Children)
+        foreach (var (key, value) in given.Children.Where(entry => !IsNull(entry.Value)))
+            Put(defaults, key, value);
+        _origins[defaults] = _origins[given];
+        return defaults;
+    }
+
+    /// <summary>Sets the value at a path, in copies of the mappings on the way: an alias may share them.</summary>
+    private void PutInside(YamlMappingNode target, ReadOnlySpan<string> path, YamlNode value, string origin)
+    {
+        var key = Known(new YamlScalarNode(path[0]), origin);
+        if (path.Length > 1)
         {
-            var value = given;
-            if (key is not YamlScalarNode { Value: { } name })
-                throw Error(key, "a key must be a plain word");
-            if (overDefaults && IsNull(value))
-                continue;
-            // A split is one strategy: merged, it would be two.
-            bool merged = value is YamlMappingNode && name != "split";
-            if (merged && target.Children.TryGetValue(key, out var old) && old is YamlMappingNode oldMapping)
-            {
-                var both = new YamlMappingNode { Style = oldMapping.Style };
-                _origins[both] = _origins[value];
-                Merge(both, oldMapping, overDefaults: false);
-                Merge(both, (YamlMappingNode)value, overDefaults);
-                value = both;
-            }
-            target.Children.Remove(key);
-            target.Children.Add(key, value);
+            var inner = new YamlMappingNode();
+            // A split is one strategy: beside an earlier one it would be two.
+            if (path[0] != "split" && target.Children.TryGetValue(key, out var old) && old is YamlMappingNode oldMapping)
+                inner = new YamlMappingNode(oldMapping.Children) { Style = oldMapping.Style };
+            PutInside(inner, path[1..], value, origin);
+            value = Known(inner, origin);
         }
+        Put(target, key, value);
+    }
+
+    private static void Put(YamlMappingNode target, YamlNode key, YamlNode value)
+    {
+        target.Children.Remove(key);
+        target.Children.Add(key, value);
     }
 }

@@ -21,7 +21,7 @@ public sealed class RunConfig
         RecboleCompatible = read.Flag("recbole_compatible");
         DataPath = read.Text("data_path");
         EventLog = read.IsSet("event_log") ? EventLogSettings.Read(read, "event_log") : null;
-        Dataset = read.OptionalText("dataset") ?? EventLog?.Name;
+        Dataset = read.OptionalFileName("dataset") ?? EventLog?.Name;
         FieldSeparator = read.Separator("field_separator");
         SequenceSeparator = read.Separator("seq_separator");
         UserIdField = read.Text("USER_ID_FIELD");
@@ -242,8 +242,12 @@ public sealed class RunConfig
     /// <summary>A text as YAML, for "key=value": it stands for exactly this text.</summary>
     public static string Quoted(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
 
-    /// <summary>Where a key's value was written, for messages: "FILE:LINE".</summary>
-    public string Where(string key) => _tree.Where(_settings[key]);
+    /// <summary>Where a key's value was written, or what it says of one name, for messages: "FILE:LINE".</summary>
+    public string Where(string key, string? name = null)
+    {
+        var value = _settings[key];
+        return _tree.Where(name is not null && value is YamlMappingNode mapping && mapping.Children.TryGetValue(name, out var inner) ? inner : value);
+    }
 
     /// <summary>Whether the file with this suffix ("item") is wanted.</summary>
     public bool LoadsFile(string suffix) => LoadColumns is null || LoadColumns.ContainsKey(suffix);

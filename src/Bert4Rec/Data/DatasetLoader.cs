@@ -153,7 +153,7 @@ public sealed class DatasetLoader
     {
         if (_config.LoadColumns is not { } wanted || wanted[suffix] is not { } names)
             return Enumerable.Range(0, reader.Fields.Count);
-        return names.Select(name => reader.Require(name, $"load_col.{suffix}, {_config.Where("load_col")}"));
+        return names.Select(name => reader.Require(name, $"load_col.{suffix}, {_config.Where("load_col", suffix)}"));
     }
 
     /// <summary>In .item and .user a value may be missing (an unknown price); one that is there must be of its type.</summary>
@@ -183,7 +183,7 @@ public sealed class DatasetLoader
             else
             {
                 throw new InputException(
-                    $"{_config.Where("val_interval")}: val_interval.{filter.Field} does not fit the column's type {type.Keyword()} "
+                    $"{_config.Where("val_interval", filter.Field)}: val_interval.{filter.Field} does not fit the column's type {type.Keyword()} "
                     + $"in {reader.Path}; an interval filters float, a list of tokens filters token");
             }
         }
@@ -207,7 +207,7 @@ public sealed class DatasetLoader
         if (_unusedFilters.Count > 0)
         {
             string field = _unusedFilters.First().Field;
-            throw new InputException($"{_config.Where("val_interval")}: val_interval names the field '{field}', which no loaded file has");
+            throw new InputException($"{_config.Where("val_interval", field)}: val_interval names the field '{field}', which no loaded file has");
         }
         bool[] keepUsers = KeepListed(users, _users.Count, "user");
         bool[] keepItems = KeepListed(items, interactionItems, "item");

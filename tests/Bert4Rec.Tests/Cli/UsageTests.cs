@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.Intrinsics;
 using System.Text.Json;
 
@@ -10,8 +11,10 @@ public class UsageTests
     [InlineData("trian", "'trian' was not matched. Did you mean")]
     [InlineData("train", "give a --config FILE")]
     [InlineData("train --config a.yaml --device gpu", "'gpu' is not a device")]
-    [InlineData("train --config a.yaml --threads 0", "--threads must be a whole number from 1 to 2147483647, not '0'")]
-    [InlineData("train --config a.yaml --threads many", "--threads must be a whole number from 1 to 2147483647, not 'many'")]
+    [InlineData("train --config a.yaml --threads 0", "--threads must be a whole number from 1 to 1024, not '0'")]
+    [InlineData("train --config a.yaml --threads -1", "--threads must be a whole number from 1 to 1024, not '-1'")]
+    [InlineData("analyze a.csv --threads 32767", "--threads must be a whole number from 1 to 1024, not '32767'")]
+    [InlineData("train --config a.yaml --threads many", "--threads must be a whole number from 1 to 1024, not 'many'")]
     [InlineData("train --config a.yaml --seed x", "--seed must be a whole number from 0 to 2147483647, not 'x'")]
     [InlineData("train --config a.yaml --threads", "argument missing for option: '--threads'")]
     [InlineData("train --config a.yaml --set epochs", "'epochs' after --set is not of the form key=value")]
@@ -41,6 +44,55 @@ public class UsageTests
         Assert.Contains(expected, outcome.Error);
         Assert.True(args.Length == 0 || !outcome.Error.Contains("\n\n"), "blank lines");
         Assert.Empty(outcome.Out);
+    }
+
+    [Theory]
+    [InlineData("--output", "train", "--set", "dataset=a", "-o", "")]
+    [InlineData("--output", "run", "--set", "dataset=a", "-o", "")]
+    [InlineData("--output", "clean", "a.csv", "-o", "")]
+    [InlineData("--output", "synthesize", "-o", "")]
+    [InlineData("--name", "convert", "a.csv", "-o", "a", "--name", "")]
+    [InlineData("--config", "train", "--config", "")]
+    [InlineData("--input", "run", "-i", "")]
+    [InlineData("--model", "recommend", "-m", "", "--history", "")]
+    [InlineData("--html", "analyze", "a.csv", "--html", "")]
+    [InlineData("MODEL_DIR", "evaluate", "")]
+    [InlineData("INPUT", "analyze", "")]
+    public void An_empty_path_or_name_is_wrong_usage(string option, params string[] args)
+    {
+        CommandLine.Outcome outcome = CommandLine.Run(args);
+
+        Assert.Equal(2, outcome.ExitCode);
+        Assert.StartsWith($"{option} must not be empty.\n", outcome.Error);
+    }
+
+    /// <summary>Read by a recursive parser, each of these ended the process, or filled its memory.</summary>
+    [Fact]
+    public void Yaml_without_bounds_is_wrong_usage_at_once()
+    {
+        using var folder = new TemporaryFolder();
+        const int Depth = 100_000;
+        string lists = new string('[', Depth) + new string(']', Depth), sequences = string.Concat(Enumerable.Repeat("- ", Depth)) + "x";
+        string bomb = "a0: &a0 x\n" + string.Concat(Enumerable.Range(1, 8).Select(i =>
+            $"a{i}: &a{i} [{string.Join(", ", Enumerable.Repeat($"*a{i - 1}", 9))}]\n"));
+        string file = folder.Write("a.yaml", $"epochs: 1\ntopk: {lists}\n");
+        Refuses($"{file}:2: lists and mappings are nested more than 32 deep", "train", "--config", file);
+        file = folder.Write("b.yaml", sequences);
+        Refuses($"{file}:1: lists and mappings are nested more than 32 deep", "train", "--config", file);
+        file = folder.Write("c.yaml", bomb);
+        Refuses($"{file}:6: the aliases up to here stand for more than 100000 nodes", "train", "--config", file);
+        Refuses("...: lists and mappings are nested more than 32 deep", "train", "--set", $"topk={lists}");
+        Refuses($"...: a key has at most 32 parts, not {Depth}", "train", "--set", $"{string.Join('.', Enumerable.Repeat("a", Depth))}=1");
+
+        static void Refuses(string message, params string[] args)
+        {
+            var clock = Stopwatch.StartNew();
+            CommandLine.Outcome outcome = CommandLine.Run(args);
+            Assert.Equal(2, outcome.ExitCode);
+            Assert.Contains(message, outcome.Error);
+            Assert.InRange(outcome.Error.Length, 1, 1000);
+            Assert.InRange(clock.Elapsed.TotalSeconds, 0, 5);
+        }
     }
 
     [Theory]

@@ -114,20 +114,44 @@ public sealed class RunConfigTests : IDisposable
         Assert.Empty(config.Warnings);
     }
 
+    /// <summary>RecBole updates its dictionary with each file, and fills up eval_args alone with defaults.</summary>
     [Fact]
-    public void Later_files_and_overrides_win_and_mappings_merge()
+    public void A_later_value_replaces_the_whole_earlier_one()
     {
         string first = _folder.Write("first.yaml", "epochs: 5\nhidden_size: 32\neval_args: {split: {RS: [8, 1, 1]}, mode: uni100}\n"
-            + "val_interval: {rating: '[3,inf)'}\n");
+            + "val_interval: {rating: '[3,inf)'}\nload_col: {inter: [a, b], item: [b]}\n");
         string second = _folder.Write("second.yaml", "hidden_size: 16\neval_args:\n  split: {LS: test_only}\n"
             + "val_interval: {year: '(1990,2000]'}\n");
-        var config = RunConfig.Load([first, second], ["topk=[5,10]", "eval_args.mode={valid: full, test: pop50}", "epochs=7",
-            "learning_rate=1e-3"]);
+        var config = RunConfig.Load([first, second], ["topk=[5,10]", "epochs=7", "learning_rate=1e-3", "load_col={inter: [b]}"]);
         Assert.Equal((7, 16, 1e-3), (config.Epochs, config.HiddenSize, config.LearningRate));
         Assert.Equal([5, 10], config.TopK);
-        var popular = new EvaluationMode(CandidateSource.Popularity, 50);
-        Assert.Equal(new EvalArgs(new LeaveOneOut(false, true), default, popular), config.EvalArgs);
+        Assert.Equal(new EvalArgs(new LeaveOneOut(false, true), default, default), config.EvalArgs);
+        Assert.Equal(["year"], config.ValueFilters.Select(filter => filter.Field));
+        Assert.Equal(["inter"], config.LoadColumns!.Keys);
+        Assert.Equal(["b"], config.LoadColumns["inter"]);
+    }
+
+    [Fact]
+    public void Dots_reach_inside_a_value_and_leave_the_rest()
+    {
+        string file = _folder.Write("a.yaml", "eval_args: {split: {RS: [8, 1, 1]}, mode: uni100}\nval_interval: &v {rating: '[3,inf)'}\n"
+            + "load_col:\n  inter: [a, b]\n  item: [b]\nunknown: *v\n");
+        var config = RunConfig.Load(
+            [file],
+            ["eval_args.mode={valid: full, test: pop50}", "eval_args.split.LS=valid_only", "val_interval.year=(1990,2000]", "load_col.item=[c]"]);
+        Assert.Equal(new EvalArgs(new LeaveOneOut(true, false), default, new(CandidateSource.Popularity, 50)), config.EvalArgs);
         Assert.Equal(["rating", "year"], config.ValueFilters.Select(filter => filter.Field));
+        Assert.Equal(["a", "b"], config.LoadColumns!["inter"]);
+        Assert.Equal(["c"], config.LoadColumns["item"]);
+        Assert.Equal((file + ":4", "--set load_col.item=[c]"), (config.Where("load_col", "inter"), config.Where("load_col", "item")));
+        Assert.Equal((file + ":2", "--set val_interval.year=(1990,2000]"), (config.Where("val_interval", "rating"), config.Where("val_interval", "year")));
+    }
+
+    [Fact]
+    public void An_anchor_may_be_used_where_it_is_known_before()
+    {
+        var config = RunConfig.Load([_folder.Write("a.yaml", "topk: &k [5, 7]\nunknown: {a: *k, b: *k}\neval_batch_size: 3\n")], []);
+        Assert.Equal([5, 7], config.TopK);
     }
 
     [Fact]
@@ -258,7 +282,16 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("- epochs", "1: a config is a mapping of 'key: value' lines")]
     [InlineData("[a, b]: 1", "1: a key must be a plain word")]
     [InlineData("a: 1\n---\nb: 2", "3: not YAML: a second document begins here")]
-    [InlineData("a: &x {b: *x}", "not YAML")]
+    [InlineData("a: &x {b: *x}", "1: not YAML: the alias *x stands for nothing before it")]
+    [InlineData("a: *x\nb: &x 1", "1: not YAML: the alias *x stands for nothing before it")]
+    [InlineData("epochs: 1\n!!str hidden_size: 3", "2: not YAML: a key with the tag")]
+    [InlineData("\ndataset: ../../x", "2: dataset must be a name, not a path (the folder of datasets is data_path), not '../../x'")]
+    [InlineData("dataset: ..", "1: dataset must be a name, not a path")]
+    [InlineData("dataset: /tmp/x", "1: dataset must be a name, not a path")]
+    [InlineData("dataset: a\\b", "1: dataset must be a name, not a path")]
+    [InlineData("dataset: ''", "1: dataset must be text, not ''")]
+    [InlineData("dataset: \"a\\0\"", "1: dataset must be text")]
+    [InlineData("data_path: \"a\\0\"", "1: data_path must be text")]
     public void Errors_name_file_and_line(string text, string message)
     {
         string file = _folder.Write("a.yaml", text);

@@ -29,6 +29,9 @@ internal sealed class RecBoleStep : IDisposable
 
     public float LearningRate => (float)Number("learning_rate");
 
+    /// <summary>Adam steps that RecBole made, on the same batch.</summary>
+    public int Steps => Integer("steps");
+
     /// <summary>State names, in the file's order.</summary>
     public IEnumerable<string> ParameterNames =>
         _file.Names.Where(name => name.StartsWith("param.", StringComparison.Ordinal)).Select(name => name["param.".Length..]);
@@ -39,7 +42,10 @@ internal sealed class RecBoleStep : IDisposable
     /// <summary>A tensor as a matrix; a vector is one row, and leading dimensions are rows.</summary>
     public Matrix<double> Matrix(string name) => _file.ReadFloats(name).ToMatrix(_file.Shape(name)[^1]);
 
-    /// <summary>The tensors of a prefix (param, grad, after1, after5) by state name.</summary>
+    /// <summary>[sequences, items] Scores after the last step.</summary>
+    public Matrix<double> FinalScores => Matrix($"eval.scores_after{Steps}");
+
+    /// <summary>The tensors of a prefix (param, grad, after1, after of the last step) by state name.</summary>
     public Dictionary<string, Matrix<double>> State(string prefix) =>
         ParameterNames.ToDictionary(name => name, name => Matrix($"{prefix}.{name}"));
 

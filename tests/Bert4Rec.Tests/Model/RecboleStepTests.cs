@@ -159,7 +159,7 @@ public class RecboleStepTests
         public void CheckScores(double bound)
         {
             int[] sequences = _file.ReadInts("input.item_seq"), lengths = _file.ReadInts("input.item_seq_len");
-            float[] expected = _file.ReadFloats("eval.scores_after5");
+            float[] expected = _file.ReadFloats($"eval.scores_after{Steps}");
             int items = Size("n_items");
             using var batch = new SequenceBatch(_kernels, lengths.Length * _length, lengths.Length);
             foreach (var (b, length) in lengths.Index())
