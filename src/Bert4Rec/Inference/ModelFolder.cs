@@ -64,12 +64,15 @@ internal sealed class ModelFolder
         OutputFile.WriteText(Path.Combine(directory, ConfigFileName), config.ToYaml());
 
     /// <summary>Writes the model, to stand beside what <see cref="SaveData"/> wrote.</summary>
+    /// <exception cref="InputException">A parameter is not a finite number.</exception>
     public static void SaveModel(string directory, RunConfig config, ParameterLayout layout, float[] parameters)
     {
+        string path = Path.Combine(directory, ModelFileName);
+        CheckFinite(path, layout, parameters, "try a tenth of learning_rate, or clip_grad_norm: 5");
         var metadata = s_companions.ToDictionary(name => $"sha256 of {name}", name => Hash(Path.Combine(directory, name)));
         metadata["config"] = config.ToYaml();
         SafeTensors.Write(
-            Path.Combine(directory, ModelFileName),
+            path,
             layout.Entries.Select(entry => NamedTensor.Of(entry.Name, entry.Shape, parameters.AsMemory((int)entry.Offset, (int)entry.Length))),
             metadata);
     }
@@ -108,6 +111,7 @@ internal sealed class ModelFolder
             }
             file.ReadFloats(entry.Name).CopyTo(parameters, entry.Offset);
         }
+        CheckFinite(path, layout, parameters, "train again, or restore the file");
         return new(config, dataset, layout, parameters);
     }
 
@@ -120,6 +124,19 @@ internal sealed class ModelFolder
                 throw new InputException($"{companion}: missing; it belongs to {path}");
             if (file.Metadata.GetValueOrDefault($"sha256 of {name}") != Hash(companion))
                 throw new InputException($"{companion}: not the file that {path} was saved with (its SHA-256 differs); restore it");
+        }
+    }
+
+    /// <summary>Nothing can be ranked by scores that are no numbers, and comparisons with them would call every target the first.</summary>
+    private static void CheckFinite(string path, ParameterLayout layout, ReadOnlySpan<float> parameters, string remedy)
+    {
+        foreach (var entry in layout.Entries)
+        {
+            foreach (float value in parameters.Slice((int)entry.Offset, (int)entry.Length))
+            {
+                if (!float.IsFinite(value))
+                    throw new InputException($"{path}: {entry.Name} holds {value.ToString(CultureInfo.InvariantCulture)}; {remedy}");
+            }
         }
     }
 

@@ -91,7 +91,15 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 targets[i] = dataset.Target(samples[first + i]);
             predictor.TopK(k, targets.AsSpan(0, count), [], [], topItems.Slice(first * k, count * k), scores, counts);
             for (int i = 0; i < count; i++)
-                ranks[first + i] = new(counts[3 * i], counts[(3 * i) + 1], counts[(3 * i) + 2]);
+            {
+                var rank = new TargetRank(counts[3 * i], counts[(3 * i) + 1], counts[(3 * i) + 2]);
+                int sample = first + i, listed = Math.Min(k, dataset.ItemCount - 1);
+                // No number is greater than NaN: a target with such a score would count as the first, though the list has another there.
+                if (rank.Position < listed && topItems[(sample * k) + rank.Position] != targets[i])
+                    throw NotFinite();
+                ThrowIfNotFinite(scores.AsSpan(i * k, listed));
+                ranks[sample] = rank;
+            }
         }
     }
 
@@ -102,9 +110,23 @@ internal sealed class ModelRanker : IRanker, IDisposable
         for (int first = 0; first < samples.Length; first += predictor.Count)
         {
             Fill(predictor, dataset, samples[first..]);
-            predictor.Score(candidates.Slice(first * width, predictor.Count * width), scores.Slice(first * width, predictor.Count * width));
+            var share = scores.Slice(first * width, predictor.Count * width);
+            predictor.Score(candidates.Slice(first * width, predictor.Count * width), share);
+            ThrowIfNotFinite(share);
         }
     }
+
+    private static void ThrowIfNotFinite(ReadOnlySpan<float> scores)
+    {
+        foreach (float score in scores)
+        {
+            if (!float.IsFinite(score))
+                throw NotFinite();
+        }
+    }
+
+    private static InputException NotFinite() => new(
+        "the model gives scores that are no finite numbers, which cannot be ranked; train with a tenth of learning_rate, or clip_grad_norm: 5");
 
     /// <summary>As many of the samples' histories as fit.</summary>
     private void Fill(Predictor predictor, InteractionDataset dataset, ReadOnlySpan<Sample> samples)

@@ -2,32 +2,49 @@ namespace Bert4Rec.Serialization;
 
 /// <summary>
 /// Writes a file so that its name never stands for half of it: the content goes to a temporary file beside it, to the disk, and only then
-/// takes the name. A run killed at any point leaves the old file or the new one.
+/// takes the name. A run that is killed, or loses its power, leaves the old file or the new one.
 /// </summary>
 public static class OutputFile
 {
-    /// <summary>Writes or replaces <paramref name="path"/>; the folder is made if it is not there.</summary>
+    private const string Suffix = ".tmp";
+
+    /// <summary>
+    /// Writes or replaces <paramref name="path"/>; the folder is made if it is not there. A link stays and its target is replaced; what is
+    /// no regular file (a device, a pipe) is written into.
+    /// </summary>
+    /// <exception cref="InputException">Another run is writing the same file.</exception>
     /// <exception cref="IOException">The disk is full, or the folder cannot be written; what <paramref name="path"/> held stays.</exception>
     public static void Write(string path, Action<Stream> write)
     {
-        Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        // Always the same name: what a killed run left is overwritten by the next, not collected.
-        string temporary = path + ".tmp";
-        using (var stream = new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1 << 16))
+        path = Target(Path.GetFullPath(path));
+        string folder = Path.GetDirectoryName(path)!;
+        Directory.CreateDirectory(folder);
+        if (UnixFile.IsSpecial(path))
         {
-            try
-            {
-                write(stream);
-                stream.Flush(flushToDisk: true);
-            }
-            catch
-            {
-                stream.Dispose();
-                File.Delete(temporary);
-                throw;
-            }
+            using var special = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+            write(special);
+            return;
         }
-        File.Move(temporary, path, overwrite: true);
+        RemoveLeftovers(folder, path);
+        string temporary = $"{path}.{Path.GetRandomFileName()}{Suffix}";
+        try
+        {
+            // CreateNew follows no link. The file has no buffer of its own: to dispose of it writes nothing, and so cannot fail on a full disk.
+            using (var file = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0))
+            {
+                var buffered = new BufferedStream(file, 1 << 16);
+                write(buffered);
+                buffered.Flush();
+                file.Flush(flushToDisk: true);
+            }
+            File.Move(temporary, path, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
+        UnixFile.SyncFolder(folder);
     }
 
     /// <summary>Writes or replaces <paramref name="path"/> with text, UTF-8 without a byte order mark.</summary>
@@ -37,4 +54,46 @@ public static class OutputFile
         using var writer = new StreamWriter(stream, leaveOpen: true);
         writer.Write(text);
     });
+
+    /// <summary>Where a chain of links ends.</summary>
+    private static string Target(string path)
+    {
+        try
+        {
+            return File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return path;
+        }
+    }
+
+    /// <summary>Deletes what killed runs left of this file. A file that a living run writes is locked by it.</summary>
+    private static void RemoveLeftovers(string folder, string path)
+    {
+        string name = Path.GetFileName(path);
+        foreach (string left in Directory.EnumerateFiles(folder))
+        {
+            string leftName = Path.GetFileName(left);
+            if (!leftName.StartsWith(name + ".", StringComparison.Ordinal) || !leftName.EndsWith(Suffix, StringComparison.Ordinal)
+                || leftName[name.Length..^Suffix.Length].LastIndexOf('.') is not (0 or 9))
+                continue;
+            if (File.ResolveLinkTarget(left, returnFinalTarget: false) is null && !UnixFile.IsSpecial(left))
+            {
+                try
+                {
+                    new FileStream(left, FileMode.Open, FileAccess.Read, FileShare.None).Dispose();
+                }
+                catch (FileNotFoundException)
+                {
+                    continue;
+                }
+                catch (IOException e)
+                {
+                    throw new InputException($"{path}: another run is writing it; wait for that one, or give another name", e);
+                }
+            }
+            File.Delete(left);
+        }
+    }
 }

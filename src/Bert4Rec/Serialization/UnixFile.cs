@@ -1,0 +1,46 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+
+namespace Bert4Rec.Serialization;
+
+/// <summary>What .NET does not tell of a file, or do with it: its kind, and a folder's way to the disk. No effect on other systems.</summary>
+internal static partial class UnixFile
+{
+    private const int CurrentFolder = -100, WantType = 1, StatusLength = 256, ModeOffset = 28;
+    private const int TypeMask = 0xF000, RegularFile = 0x8000, FolderFile = 0x4000;
+
+    /// <summary>Whether a path, links followed, is there and neither a regular file nor a folder: a device, a pipe, a socket.</summary>
+    public static bool IsSpecial(string path)
+    {
+        if (!OperatingSystem.IsLinux())
+            return false;
+        var status = new byte[StatusLength];
+        if (Statx(CurrentFolder, path, 0, WantType, status) != 0)
+            return false;
+        return (BinaryPrimitives.ReadUInt16LittleEndian(status.AsSpan(ModeOffset)) & TypeMask) is not (RegularFile or FolderFile);
+    }
+
+    /// <summary>Sends a folder's entries to the disk, so that a rename outlives a power cut. Some file systems cannot, which is no error.</summary>
+    public static void SyncFolder(string folder)
+    {
+        if (!OperatingSystem.IsLinux())
+            return;
+        int descriptor = Open(folder, 0);
+        if (descriptor < 0)
+            return;
+        _ = Sync(descriptor);
+        _ = Close(descriptor);
+    }
+
+    [LibraryImport("libc", EntryPoint = "statx", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Statx(int folder, string path, int flags, uint mask, [Out] byte[] status);
+
+    [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Open(string path, int flags);
+
+    [LibraryImport("libc", EntryPoint = "fsync")]
+    private static partial int Sync(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "close")]
+    private static partial int Close(int descriptor);
+}
