@@ -160,11 +160,21 @@ public sealed class AtomicFileReader : IDisposable
     }
 
     /// <summary>The current row's token, valid until the next call.</summary>
-    /// <exception cref="InputException">It is empty.</exception>
+    /// <exception cref="InputException">
+    /// It is empty; or it holds a CR or a byte order mark, which the next program to read it as text could take for no part of it.
+    /// </exception>
     public ReadOnlySpan<char> Token(int column)
     {
         var text = Text(column);
-        return text.Length > 0 ? text : throw Error($"{_fields[column].Name} is empty; every row needs one");
+        if (text.IsEmpty)
+            throw Error($"{_fields[column].Name} is empty; every row needs one");
+        int odd = text.IndexOfAny('\r', '\uFEFF');
+        if (odd < 0)
+            return text;
+        string what = text[odd] == '\r'
+            ? "a carriage return (CR); end lines with LF or CRLF alone"
+            : "a byte order mark (U+FEFF), as joined files have it; take it out";
+        throw Error($"{_fields[column].Name} {Show(this[column])} has in it {what}");
     }
 
     /// <summary>The current row's value as text, valid until the next call.</summary>
@@ -301,7 +311,9 @@ public sealed class AtomicFileReader : IDisposable
         for (int i = 0; i < text.Length; i++)
         {
             char character = from[i];
-            text[i] = character == '\t' ? ' ' : char.IsControl(character) || character is '\u2028' or '\u2029' ? '\uFFFD' : character;
+            text[i] = character == '\t' ? ' ' : char.IsControl(character) || character is '\u2028' or '\u2029' or '\uFEFF'
+                ? '\uFFFD'
+                : character;
         }
     });
 }

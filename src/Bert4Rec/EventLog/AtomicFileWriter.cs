@@ -3,6 +3,7 @@ using System.Collections.Concurrent;
 using System.Globalization;
 using System.IO.Hashing;
 using System.Runtime.InteropServices;
+using System.Text;
 using System.Text.Unicode;
 using Bert4Rec.Serialization;
 
@@ -194,6 +195,8 @@ public static class AtomicFileWriter
                 return $"{column.Name()} is empty; every event needs one";
             if (value.ContainsAny(_controls))
                 return $"{column.Name()} has a TAB or another control character: {EventValues.Show(value)}; atomic files cannot hold it";
+            if (value.IndexOf(Encoding.UTF8.Preamble) >= 0)
+                return $"{column.Name()} has a byte order mark (U+FEFF) in it: {EventValues.Show(value)}; take it out";
             if (!Utf8.IsValid(value))
                 return $"{column.Name()} is not UTF-8: {EventValues.Show(value)}";
             if (column is EventColumn.EventTime or EventColumn.EventType or EventColumn.Price && !value.IsEmpty

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Security.Cryptography;
+using System.Text;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Model;
@@ -153,7 +154,8 @@ internal sealed class ModelFolder
     private static InteractionDataset LoadData(string directory, RunConfig config)
     {
         Vocabulary users = new(), items = new();
-        foreach (string token in File.ReadLines(Path.Combine(directory, UsersFileName)))
+        // Neither a CR nor a byte order mark is anything but part of a token here.
+        foreach (string token in Encoding.UTF8.GetString(File.ReadAllBytes(Path.Combine(directory, UsersFileName))).Split('\n')[..^1])
             users.GetOrAdd(token);
         using var file = CsvReader.Create(File.OpenRead(Path.Combine(directory, ItemsFileName)), s_itemsRead);
         file.Read();

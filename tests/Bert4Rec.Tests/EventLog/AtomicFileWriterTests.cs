@@ -86,10 +86,12 @@ public sealed class AtomicFileWriterTests : IDisposable
     {
         string raw = _folder.Write("raw.csv", SmallLog.Text(SmallLog.Row()));
         string tab = _folder.Write("tab.csv", SmallLog.Text("1.0,5,p,c,a,x\ty,1.0,u,s"));
+        string mark = _folder.Write("mark.csv", SmallLog.Text("1.0,5,p,c,a,x,1.0,\uFEFFu,s"));
         string empty = _folder.Write("empty.csv", SmallLog.Text());
 
         Assert.Contains("raw.csv:2: event_time must be a number", Throws(raw));
         Assert.Contains("tab.csv:2: brand has a TAB", Throws(tab));
+        Assert.Contains("mark.csv:2: user_id has a byte order mark (U+FEFF)", Throws(mark));
         Assert.Contains("empty.csv: no row is left of 0", Throws(empty));
         Assert.False(File.Exists(Path.Combine(_folder.Path, "x.inter")));
         Assert.Empty(Directory.GetFiles(_folder.Path, "*.tmp"));

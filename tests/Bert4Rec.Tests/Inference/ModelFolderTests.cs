@@ -103,17 +103,23 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Equal(shop.Result.BestValid, EvaluationRun.Evaluate(moved, config, "valid", "cpu", 2, null, default).Metrics);
     }
 
-    /// <summary>With another separator than TAB, atomic files may hold any of these.</summary>
+    /// <summary>Separators, line breaks and byte order marks are parts of a token like any other character but LF.</summary>
     [Fact]
     public void Tokens_and_fields_come_back_as_they_were()
     {
-        string[] tokens = ["a\tb", "\"", "a\"b\"", " c ", "#d", "e,f", "'g", "ü"];
+        string[] tokens =
+        [
+            "\uFEFFc", "c", "a\tb", "\"", "a\"b\"", " c ", "#d", "e,f", "'g", "ü", "a\rb", "d\r", "d", "\r",
+            "\0", "\u0085", "\u2028x", "h\\", "\\",
+        ];
+        string[] userTokens = ["\uFEFFu", "u", "u\tv", "u\rv", "w\r", "w", "\r", "\u2028"];
         using var folder = new TemporaryFolder();
         Vocabulary users = new(), items = new();
-        users.GetOrAdd("u\tv");
+        foreach (string token in userTokens)
+            users.GetOrAdd(token);
         foreach (string token in tokens)
             items.GetOrAdd(token);
-        var dataset = new InteractionDataset(users, items, [0, 0, 2], [1, 2])
+        var dataset = new InteractionDataset(users, items, [0, .. new int[userTokens.Length], 2], [1, 2])
         {
             ItemFields = new ItemTable(["na\tme", "none"], [[null, .. tokens], new string?[tokens.Length + 1]]),
         };
@@ -122,7 +128,7 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         ModelFolder.SaveData(folder.Path, shop.Config, dataset);
         ModelFolder.SaveModel(folder.Path, shop.Config, layout, ParameterInitializer.Draw(layout, 0.02, 1));
         var loaded = ModelFolder.Load(folder.Path, null).Dataset;
-        Assert.Equal("u\tv", loaded.Users[1]);
+        Assert.Equal(userTokens, Enumerable.Range(1, userTokens.Length).Select(user => loaded.Users[user]));
         Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.Items[item]));
         Assert.Equal(["na\tme", "none"], loaded.ItemFields!.Fields);
         Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.ItemFields[item, 0]!));
