@@ -346,7 +346,7 @@ public sealed class RunConfig
         EvaluationMode Mode(YamlNode value) =>
             EvaluationMode.TryParse((value as YamlScalarNode)?.Value ?? "", out var mode)
                 ? mode
-                : throw read.WrongValue(value, Key, "full, uniN or popN (N sampled items, for example uni100)");
+                : throw read.WrongValue(value, Key, $"full, uniN or popN (N sampled items, from 1 to {EvaluationMode.MaximumDraws}, for example uni100)");
     }
 
     private Dictionary<string, IReadOnlyList<string>?>? ReadLoadColumns(ConfigReader read)

@@ -20,8 +20,11 @@ public enum CandidateSource
 /// <param name="Draws">How many are drawn; 0 for <see cref="CandidateSource.Full"/>.</param>
 public readonly record struct EvaluationMode(CandidateSource Source, int Draws)
 {
+    /// <summary>Far more than any evaluation draws, and few enough for the memory.</summary>
+    public const int MaximumDraws = 1_000_000;
+
     /// <summary>Reads "full", "uni100", "pop100".</summary>
-    /// <returns>False where it is none of these, or the number is below 1.</returns>
+    /// <returns>False where it is none of these, or the number is not from 1 to <see cref="MaximumDraws"/>.</returns>
     public static bool TryParse(string text, out EvaluationMode mode)
     {
         mode = default;
@@ -30,7 +33,7 @@ public readonly record struct EvaluationMode(CandidateSource Source, int Draws)
         bool uniform = text.StartsWith("uni", StringComparison.Ordinal);
         if (!uniform && !text.StartsWith("pop", StringComparison.Ordinal))
             return false;
-        if (!int.TryParse(text.AsSpan(3), NumberStyles.None, CultureInfo.InvariantCulture, out int draws) || draws < 1)
+        if (!int.TryParse(text.AsSpan(3), NumberStyles.None, CultureInfo.InvariantCulture, out int draws) || draws is < 1 or > MaximumDraws)
             return false;
         mode = new(uniform ? CandidateSource.Uniform : CandidateSource.Popularity, draws);
         return true;

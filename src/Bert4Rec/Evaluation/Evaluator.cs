@@ -9,6 +9,9 @@ namespace Bert4Rec.Evaluation;
 /// </remarks>
 public static class Evaluator
 {
+    /// <summary>List places, or candidates, of a batch: bounds its memory where the lists are long.</summary>
+    private const int LargestBatch = 1 << 26;
+
     /// <param name="ranker">What to evaluate.</param>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="training">Counts of the training part.</param>
@@ -32,8 +35,9 @@ public static class Evaluator
                 "no samples to evaluate: the split leaves none in this part (leave-one-out needs users of three or more events)");
         }
         var metrics = new MetricAccumulator(settings.Metrics, settings.TopK, training.ItemCounts);
-        int k = settings.TopK.Max();
-        int batchSize = Math.Min(settings.BatchSize, samples.Length);
+        // No list is longer than the catalogue, whatever length a metric is named after.
+        int k = Math.Clamp(settings.TopK.Max(), 1, dataset.ItemCount - 1);
+        int batchSize = Math.Min(settings.BatchSize, Math.Min(samples.Length, Math.Max(1, LargestBatch / Math.Max(k, settings.Mode.Draws + 1))));
         var topItems = new int[batchSize * k];
         var ranks = new TargetRank[batchSize];
         var sampled = settings.Mode.Source == CandidateSource.Full ? null : new SampledRanking(ranker, dataset, training, settings, batchSize);

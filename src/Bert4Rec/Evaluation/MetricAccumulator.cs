@@ -58,7 +58,8 @@ public sealed class MetricAccumulator
     public long Count { get; private set; }
 
     /// <summary>Adds a sample.</summary>
-    /// <param name="topItems">The list, best first, of at least the greatest k places; 0 from where the candidates ran out.</param>
+    /// <param name="topItems">The list, best first, of at least the greatest k places, or of as many as there are items; 0 from where the
+    /// candidates ran out.</param>
     /// <param name="rank">Where the target stands among the candidates.</param>
     /// <param name="candidates">Number of items that were ranked, the target included.</param>
     public void Add(ReadOnlySpan<int> topItems, TargetRank rank, int candidates)
@@ -67,7 +68,7 @@ public sealed class MetricAccumulator
         int position = rank.Position;
         for (int i = 0; i < _topK.Length; i++)
         {
-            var list = topItems[.._topK[i]];
+            var list = topItems[..Math.Min(_topK[i], topItems.Length)];
             int length = list.IndexOf(0);
             if (length >= 0)
                 list = list[..length];

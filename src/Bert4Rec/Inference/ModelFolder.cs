@@ -158,7 +158,8 @@ internal sealed class ModelFolder
         foreach (string token in Encoding.UTF8.GetString(File.ReadAllBytes(Path.Combine(directory, UsersFileName))).Split('\n')[..^1])
             users.GetOrAdd(token);
         using var file = CsvReader.Create(File.OpenRead(Path.Combine(directory, ItemsFileName)), s_itemsRead);
-        file.Read();
+        if (!file.Read())
+            throw new InputException($"{Path.Combine(directory, ItemsFileName)}: no header; train again, or restore the folder");
         string[] fields = [.. Enumerable.Range(1, file.FieldCount - 1).Select(file.GetString)];
         // Padding is item 0.
         var values = fields.Select(_ => new List<string?> { null }).ToArray();
@@ -168,11 +169,36 @@ internal sealed class ModelFolder
             for (int field = 0; field < fields.Length; field++)
                 values[field].Add(file.GetString(field + 1) is { Length: > 0 } value ? value : null);
         }
-        using var events = SafeTensors.Read(Path.Combine(directory, EventsFileName));
-        return new InteractionDataset(users, items, events.ReadInts("user_offsets"), events.ReadInts("items"))
+        string eventsPath = Path.Combine(directory, EventsFileName);
+        using var events = SafeTensors.Read(eventsPath);
+        int[] offsets = events.ReadInts("user_offsets"), eventItems = events.ReadInts("items");
+        CheckEvents(eventsPath, offsets, eventItems, users.Count, items.Count);
+        return new InteractionDataset(users, items, offsets, eventItems)
         {
             ItemFields = fields.Length == 0 ? null : new ItemTable(fields, [.. values.Select(column => column.ToArray())]),
         };
+    }
+
+    /// <summary>That the events are those of an <see cref="InteractionDataset"/>: a right checksum says only that they are as they were written.</summary>
+    private static void CheckEvents(string path, int[] offsets, int[] items, int userCount, int itemCount)
+    {
+        if (offsets.Length != userCount + 1)
+            throw Wrong($"user_offsets has {offsets.Length} values, but {UsersFileName} makes it {userCount + 1}");
+        // User 0 is padding.
+        if (offsets[0] != 0 || offsets[1] != 0)
+            throw Wrong($"user_offsets begins with {offsets[0]}, {offsets[1]} instead of 0, 0");
+        for (int user = 1; user < userCount; user++)
+        {
+            if (offsets[user + 1] < offsets[user])
+                throw Wrong($"user_offsets falls from {offsets[user]} to {offsets[user + 1]} at user {user}");
+        }
+        if (offsets[^1] != items.Length)
+            throw Wrong($"user_offsets ends with {offsets[^1]}, but there are {items.Length} items");
+        int wrong = Array.FindIndex(items, item => item < 1 || item >= itemCount);
+        if (wrong >= 0)
+            throw Wrong($"items[{wrong}] is {items[wrong]}, but {ItemsFileName} makes the ids 1 to {itemCount - 1}");
+
+        InputException Wrong(string what) => new($"{path}: {what}; train again, or restore the folder");
     }
 
     /// <summary>A header, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.</summary>

@@ -24,7 +24,7 @@ public sealed record ManifestStep(
     IReadOnlyDictionary<string, string> Options,
     IReadOnlyDictionary<string, long> Rows,
     IReadOnlyDictionary<string, string> Facts,
-    IReadOnlyList<ManifestFile>? Outputs)
+    IReadOnlyList<ManifestFile>? Outputs = null)
 {
     /// <summary>The same files, whatever they are called now, and the same options.</summary>
     internal bool IsMadeFrom(IReadOnlyList<ManifestFile> inputs, IReadOnlyDictionary<string, string> options) =>
@@ -47,6 +47,8 @@ internal sealed class RunManifest
         NewLine = "\n",
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
@@ -68,15 +70,25 @@ internal sealed class RunManifest
         string path = Path.Combine(directory, FileName);
         if (!File.Exists(path))
             return new(directory, progress, []);
+        Content? content = null;
+        string where = path;
         try
         {
-            return new(directory, progress, JsonSerializer.Deserialize<Content>(File.ReadAllText(path), _format)!.Steps.ToList());
+            content = JsonSerializer.Deserialize<Content>(File.ReadAllText(path), _format);
         }
-        catch (Exception e) when (e is JsonException or NullReferenceException or ArgumentNullException)
+        catch (JsonException e)
         {
-            throw new InputException($"{path}: not a manifest of bert4rec run; remove it to do everything again");
+            where = e.LineNumber is long line ? $"{path}:{line + 1}" : path;
         }
+        return content is not null && content.Steps.All(IsWhole)
+            ? new(directory, progress, [.. content.Steps])
+            : throw new InputException($"{where}: not a manifest of bert4rec run; remove it to do everything again");
     }
+
+    /// <summary>What the serializer does not look at: nulls in lists and dictionaries.</summary>
+    private static bool IsWhole(ManifestStep step) =>
+        step is not null && step.Inputs.Concat(step.Outputs ?? []).All(file => file is not null)
+        && step.Options.Values.Concat(step.Facts.Values).All(value => value is not null);
 
     /// <summary>The last record of a step, or null.</summary>
     public ManifestStep? this[string name] => _steps.Find(step => step.Name == name);

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
@@ -17,8 +18,19 @@ public static class TrainingSession
     private const string MetricsFileName = "metrics.jsonl";
     private const string ResultFileName = "result.json";
 
-    private static readonly JsonSerializerOptions Lines = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+    private static readonly JsonSerializerOptions Lines = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
+
     private static readonly JsonSerializerOptions Indented = new(Lines) { WriteIndented = true };
+
+    private static readonly JsonSerializerOptions s_read = new(Lines)
+    {
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
+    };
 
     /// <param name="config">The settings.</param>
     /// <param name="options">Where and on what.</param>
@@ -123,7 +135,8 @@ public static class TrainingSession
         // Without the time taken: the same run gives the same file.
         OutputFile.WriteText(
             Path.Combine(directory, ResultFileName),
-            JsonSerializer.Serialize(new { result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines }, Indented) + "\n");
+            JsonSerializer.Serialize(
+                new SavedResult(result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines), Indented) + "\n");
         return result;
     }
 
@@ -150,21 +163,58 @@ public static class TrainingSession
         [.. ModelFolder.FileNames.Append(ResultFileName).Select(name => Path.Combine(directory, name))];
 
     /// <summary>The result that a run left in its folder, without the seconds.</summary>
+    /// <exception cref="InputException">It is damaged.</exception>
     /// <exception cref="IOException">It cannot be read.</exception>
-    internal static TrainingResult ReadResult(string directory) =>
-        JsonSerializer.Deserialize<TrainingResult>(File.ReadAllText(Path.Combine(directory, ResultFileName)), Lines)!;
+    internal static TrainingResult ReadResult(string directory)
+    {
+        string path = Path.Combine(directory, ResultFileName);
+        return TryRead<SavedResult>(File.ReadAllText(path)) is { } saved
+            ? new(saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.Baselines)
+            : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
+    }
 
     /// <summary>The epochs of a run, from its metrics.jsonl; none where there is no such file.</summary>
+    /// <exception cref="InputException">It is damaged.</exception>
     internal static IReadOnlyList<EpochReport> ReadEpochs(string directory)
     {
         string path = Path.Combine(directory, MetricsFileName);
-        return File.Exists(path) ? [.. File.ReadLines(path).Select(line => JsonSerializer.Deserialize<EpochReport>(line, Lines)!)] : [];
+        var epochs = new List<EpochReport>();
+        foreach (string line in File.Exists(path) ? File.ReadLines(path) : [])
+        {
+            if (TryRead<EpochReport>(line) is not { } epoch || epoch.Epoch <= (epochs.Count > 0 ? epochs[^1].Epoch : 0))
+                throw InputException.At(path, epochs.Count + 1, "not the line of a next epoch; restore the file, or remove it to go on without the epochs");
+            epochs.Add(epoch);
+        }
+        return epochs;
+    }
+
+    /// <summary>A record as <see cref="JsonSerializer"/> wrote it; null where the text is no such record, or not a whole one.</summary>
+    private static T? TryRead<T>(string json)
+        where T : class
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<T>(json, s_read);
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
     }
 
     /// <summary>What the config's way of training makes of the training samples.</summary>
     internal static TrainingSequences Sequences(RunConfig config, InteractionDataset dataset, DatasetSplit split) => config.RecboleCompatible
         ? TrainingSequences.Prefixes(dataset, split, config.MaximumItemListLength)
         : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
+
+    /// <summary>result.json.</summary>
+    private sealed record SavedResult(
+        int Epochs,
+        int BestEpoch,
+        long Parameters,
+        IReadOnlyDictionary<string, double> BestValid,
+        IReadOnlyDictionary<string, double> Test,
+        IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
 
     /// <summary>metrics.jsonl and the TensorBoard events, of epochs that a checkpoint stands behind.</summary>
     private sealed class MetricsLog : IDisposable

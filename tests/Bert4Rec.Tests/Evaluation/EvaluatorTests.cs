@@ -28,6 +28,40 @@ public class EvaluatorTests
         }
     }
 
+    /// <summary>The metric keeps the name and the divisor of its k; the ranker is asked for no more items than there are.</summary>
+    [Theory]
+    [InlineData("full")]
+    [InlineData("uni10")]
+    public void Lists_are_no_longer_than_the_catalogue(string text)
+    {
+        var (dataset, split, training) = Small(1, 25);
+        Assert.True(EvaluationMode.TryParse(text, out var mode));
+        int longest = 0;
+        var watched = new WatchedRanker(Ranker, k => longest = Math.Max(longest, k));
+        var result = Evaluator.Evaluate(
+            watched, dataset, training, split.Test, new() { Mode = mode, TopK = [3, 1_000_000, int.MaxValue] });
+        var all = Evaluator.Evaluate(Ranker, dataset, training, split.Test, new() { Mode = mode, TopK = [3, 24] });
+
+        Assert.Equal(mode == default ? 24 : 0, longest);
+        foreach (var (name, value) in all.Where(metric => metric.Key.EndsWith("@24", StringComparison.Ordinal)))
+        {
+            foreach (int k in new[] { 1_000_000, int.MaxValue })
+            {
+                double expected = name == "precision@24" ? value * 24 / k : value;
+                Assert.Equal(expected, result[name.Replace("@24", $"@{k}")], expected * 1e-12);
+            }
+        }
+        Assert.All(all.Where(metric => metric.Key.EndsWith("@3", StringComparison.Ordinal)), metric => Assert.Equal(metric.Value, result[metric.Key]));
+    }
+
+    [Theory]
+    [InlineData("uni0")]
+    [InlineData("uni1000001")]
+    [InlineData("pop2147483647")]
+    [InlineData("uni1000000000")]
+    [InlineData("uni99999999999")]
+    public void Draws_are_some_and_not_more_than_the_memory_holds(string text) => Assert.False(EvaluationMode.TryParse(text, out _));
+
     [Theory]
     [InlineData("uni10")]
     [InlineData("pop10")]
@@ -151,6 +185,20 @@ public class EvaluatorTests
     }
 
     /// <summary>Notes the candidates it is asked about.</summary>
+    private sealed class WatchedRanker(IRanker inner, Action<int> onRank) : IRanker
+    {
+        public string Name => inner.Name;
+
+        public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+        {
+            onRank(k);
+            inner.Rank(dataset, samples, k, topItems, ranks);
+        }
+
+        public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
+            inner.Score(dataset, samples, candidates, scores);
+    }
+
     private sealed class SpyRanker(IRanker inner, Dictionary<Sample, int[]> drawn) : IRanker
     {
         public string Name => inner.Name;

@@ -68,6 +68,33 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Contains(config, Refusal(folder));
     }
 
+    /// <summary>Behind checksums that fit: whoever writes the files anew has those.</summary>
+    [Theory]
+    [InlineData("user_offsets falls from 3 to 2 at user 2", new[] { 0, 0, 3, 2, 4 }, new[] { 1, 2, 1, 2 })]
+    [InlineData("user_offsets falls from 5 to 4 at user 2", new[] { 0, 0, 5, 4, 4 }, new[] { 1, 2, 1, 2 })]
+    [InlineData("user_offsets begins with 0, 1 instead of 0, 0", new[] { 0, 1, 2, 3, 4 }, new[] { 1, 2, 1, 2 })]
+    [InlineData("user_offsets begins with -1, 0 instead of 0, 0", new[] { -1, 0, 2, 3, 4 }, new[] { 1, 2, 1, 2 })]
+    [InlineData("user_offsets ends with 3, but there are 4 items", new[] { 0, 0, 2, 3, 3 }, new[] { 1, 2, 1, 2 })]
+    [InlineData("user_offsets ends with 2147483647, but there are 4 items", new[] { 0, 0, 2, 3, int.MaxValue }, new[] { 1, 2, 1, 2 })]
+    [InlineData("user_offsets has 4 values, but users.txt makes it 5", new[] { 0, 0, 2, 4 }, new[] { 1, 2, 1, 2 })]
+    [InlineData("items[1] is 3, but items.tsv makes the ids 1 to 2", new[] { 0, 0, 2, 3, 4 }, new[] { 1, 3, 1, 2 })]
+    [InlineData("items[3] is 0, but items.tsv makes the ids 1 to 2", new[] { 0, 0, 2, 3, 4 }, new[] { 1, 2, 1, 0 })]
+    [InlineData("items[0] is -1, but items.tsv makes the ids 1 to 2", new[] { 0, 0, 2, 3, 4 }, new[] { -1, 2, 1, 2 })]
+    public void Events_that_are_none_of_the_users_and_items_are_refused(string message, int[] offsets, int[] eventItems)
+    {
+        using var folder = new TemporaryFolder();
+        Vocabulary users = new(), items = new();
+        foreach (string token in (string[])["u", "v", "w"])
+            users.GetOrAdd(token);
+        foreach (string token in (string[])["i", "j"])
+            items.GetOrAdd(token);
+        var dataset = new InteractionDataset(users, items, offsets, eventItems);
+        var layout = new ParameterLayout(TrainerSettings.Of(shop.Config, dataset.ItemCount).Shape);
+        ModelFolder.SaveData(folder.Path, shop.Config, dataset);
+        ModelFolder.SaveModel(folder.Path, shop.Config, layout, ParameterInitializer.Draw(layout, 0.02, 1));
+        Assert.StartsWith($"{Path.Combine(folder.Path, "events.safetensors")}: {message};", Refusal(folder.Path));
+    }
+
     [Fact]
     public void A_config_of_another_shape_is_refused()
     {
