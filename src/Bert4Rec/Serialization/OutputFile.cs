@@ -8,6 +8,9 @@ public static class OutputFile
 {
     private const string Suffix = ".tmp";
 
+    /// <summary>Of a point and <see cref="Path.GetRandomFileName"/>.</summary>
+    private const int UniqueLength = 1 + 12;
+
     /// <summary>
     /// Writes or replaces <paramref name="path"/>; the folder is made if it is not there. A link stays and its target is replaced; what is
     /// no regular file (a device, a pipe) is written into.
@@ -75,8 +78,9 @@ public static class OutputFile
         foreach (string left in Directory.EnumerateFiles(folder))
         {
             string leftName = Path.GetFileName(left);
-            if (!leftName.StartsWith(name + ".", StringComparison.Ordinal) || !leftName.EndsWith(Suffix, StringComparison.Ordinal)
-                || leftName[name.Length..^Suffix.Length].LastIndexOf('.') is not (0 or 9))
+            int unique = leftName.Length - name.Length - Suffix.Length;
+            if (!leftName.StartsWith(name, StringComparison.Ordinal) || !leftName.EndsWith(Suffix, StringComparison.Ordinal)
+                || (unique != 0 && (unique != UniqueLength || leftName[name.Length] != '.')))
                 continue;
             if (File.ResolveLinkTarget(left, returnFinalTarget: false) is null && !UnixFile.IsSpecial(left))
             {

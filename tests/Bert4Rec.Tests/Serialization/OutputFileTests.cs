@@ -60,4 +60,55 @@ public sealed class OutputFileTests : IDisposable
         Assert.Equal("new", File.ReadAllText(FilePath));
         Assert.False(File.Exists(FilePath + ".tmp"));
     }
+
+    [Fact]
+    public void A_second_writer_is_refused_by_name_and_the_first_goes_on()
+    {
+        OutputFile.Write(FilePath, stream =>
+        {
+            stream.Write("first"u8);
+            var error = Assert.Throws<InputException>(() => OutputFile.WriteText(FilePath, "second"));
+            Assert.Contains(FilePath, error.Message, StringComparison.Ordinal);
+        });
+
+        Assert.Equal("first", File.ReadAllText(FilePath));
+    }
+
+    [Fact]
+    public void A_link_stays_and_its_target_is_replaced()
+    {
+        OutputFile.WriteText(FilePath, "old");
+        string link = Path.Combine(_folder, "link.txt");
+        File.CreateSymbolicLink(link, FilePath);
+
+        OutputFile.WriteText(link, "new");
+
+        Assert.Equal(FilePath, new FileInfo(link).LinkTarget);
+        Assert.Equal("new", File.ReadAllText(FilePath));
+    }
+
+    [Fact]
+    public void A_link_in_the_place_of_the_temporary_file_is_not_followed()
+    {
+        string other = Path.Combine(_folder, "other.txt");
+        File.WriteAllText(other, "other");
+        Directory.CreateDirectory(Path.GetDirectoryName(FilePath)!);
+        File.CreateSymbolicLink(FilePath + ".tmp", other);
+
+        OutputFile.WriteText(FilePath, "new");
+
+        Assert.Equal("other", File.ReadAllText(other));
+        Assert.Equal("new", File.ReadAllText(FilePath));
+    }
+
+    [Fact]
+    public void A_device_is_written_into_and_stays_one()
+    {
+        if (!OperatingSystem.IsLinux())
+            return;
+        OutputFile.WriteText("/dev/null", "gone");
+
+        Assert.True(UnixFile.IsSpecial("/dev/null"));
+        Assert.False(UnixFile.IsSpecial(_folder));
+    }
 }
