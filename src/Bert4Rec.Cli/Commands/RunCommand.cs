@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Pipeline;
+using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli.Commands;
@@ -57,7 +58,11 @@ internal static class RunCommand
         var clock = Stopwatch.StartNew();
         return Interruption.Run(
             terminal,
-            (progress, cancellation) => new ShopRun(config, options, Observe(progress), progress, cancellation).Run(),
+            (progress, cancellation) =>
+            {
+                using var folder = FolderLock.Take(options.OutputDirectory);
+                return new ShopRun(config, options, Observe(progress), progress, cancellation).Run();
+            },
             result =>
             {
                 string report = Path.Combine(options.OutputDirectory, ShopRun.ReportFileName);

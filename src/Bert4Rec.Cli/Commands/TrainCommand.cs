@@ -2,6 +2,7 @@ using System.CommandLine;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Pipeline;
+using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli.Commands;
@@ -61,6 +62,7 @@ internal static class TrainCommand
             terminal,
             (progress, cancellation) =>
             {
+                using var folder = FolderLock.Take(options.OutputDirectory);
                 RunConfig prepared = new ShopRun(config, options, Observe(progress), progress, cancellation).Prepare();
                 return TrainingSession.Train(
                     prepared,
