@@ -1,3 +1,7 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+
 namespace Bert4Rec.Data;
 
 /// <summary>
@@ -43,6 +47,25 @@ public sealed class InteractionDataset
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
     public int Target(Sample sample) => EventItems[sample.Event];
+
+    /// <summary>SHA-256 of all tokens and events in their order, in lower case: equal only where every internal id means the same.</summary>
+    public string Checksum()
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var vocabulary in new[] { Users, Items })
+        {
+            for (int id = 1; id < vocabulary.Count; id++)
+            {
+                byte[] token = Encoding.UTF8.GetBytes(vocabulary[id]);
+                hash.AppendData(BitConverter.GetBytes(token.Length));
+                hash.AppendData(token);
+            }
+            hash.AppendData(BitConverter.GetBytes(-1));
+        }
+        hash.AppendData(MemoryMarshal.AsBytes(UserOffsets.AsSpan()));
+        hash.AppendData(MemoryMarshal.AsBytes(EventItems.AsSpan()));
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
 }
 
 /// <summary>"What does this user take next?": the event to predict, by its index in <see cref="InteractionDataset.EventItems"/>.</summary>

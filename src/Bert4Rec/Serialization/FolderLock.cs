@@ -6,13 +6,16 @@ namespace Bert4Rec.Serialization;
 /// </summary>
 public sealed class FolderLock : IDisposable
 {
-    /// <summary>Stays in the folder: to delete it would let two runs each lock a file of that name.</summary>
     public const string FileName = ".lock";
 
+    private readonly string _directory;
+    private readonly bool _isNew;
     private readonly FileStream _file;
 
-    private FolderLock(FileStream file)
+    private FolderLock(string directory, bool isNew, FileStream file)
     {
+        _directory = directory;
+        _isNew = isNew;
         _file = file;
     }
 
@@ -21,11 +24,19 @@ public sealed class FolderLock : IDisposable
     /// <exception cref="IOException">The folder cannot be made or written.</exception>
     public static FolderLock Take(string directory)
     {
+        bool isNew = !Directory.Exists(directory);
         Directory.CreateDirectory(directory);
         string path = Path.Combine(directory, FileName);
         try
         {
-            return new(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
+            while (true)
+            {
+                var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+                // The run before this one may have deleted the file between its opening and its locking: that lock would hold nobody off.
+                if (File.Exists(path))
+                    return new(directory, isNew, file);
+                file.Dispose();
+            }
         }
         catch (IOException e) when (File.Exists(path))
         {
@@ -33,5 +44,12 @@ public sealed class FolderLock : IDisposable
         }
     }
 
-    public void Dispose() => _file.Dispose();
+    /// <summary>Leaves nothing behind: not even the folder, where this lock made it and nothing was written.</summary>
+    public void Dispose()
+    {
+        File.Delete(_file.Name);
+        _file.Dispose();
+        if (_isNew && !Directory.EnumerateFileSystemEntries(_directory).Any())
+            Directory.Delete(_directory);
+    }
 }

@@ -12,9 +12,17 @@ internal static class Checkpoint
 {
     public const string FileName = "checkpoint.safetensors";
 
-    private const string ProgressKey = "progress";
+    private const string ProgressKey = "progress", OriginKey = "origin";
 
-    public static void Save(string directory, Trainer trainer, ParameterAverage average, float[] best, TrainingProgress progress)
+    /// <param name="directory">The run's folder.</param>
+    /// <param name="origin">What the run is made from, by name: the dataset's checksum, and the settings that may not change on the way.</param>
+    public static void Save(
+        string directory,
+        IReadOnlyDictionary<string, string> origin,
+        Trainer trainer,
+        ParameterAverage average,
+        float[] best,
+        TrainingProgress progress)
     {
         int[] shape = [best.Length];
         SafeTensors.Write(
@@ -26,20 +34,34 @@ internal static class Checkpoint
                 NamedTensor.Of("average_parameters", shape, average.Values),
                 NamedTensor.Of("best_parameters", shape, best),
             ],
-            new Dictionary<string, string> { [ProgressKey] = JsonSerializer.Serialize(progress) });
+            new Dictionary<string, string>
+            {
+                [ProgressKey] = JsonSerializer.Serialize(progress),
+                [OriginKey] = JsonSerializer.Serialize(origin),
+            });
     }
 
     /// <summary>Sets the trainer, the average and <paramref name="best"/> to the saved state.</summary>
     /// <returns>Null where there is no checkpoint.</returns>
-    /// <exception cref="InputException">The file is damaged, or of another model.</exception>
-    public static TrainingProgress? TryLoad(string directory, Trainer trainer, ParameterAverage average, float[] best)
+    /// <exception cref="InputException">The file is damaged, or of another model, other data or other settings.</exception>
+    public static TrainingProgress? TryLoad(
+        string directory, IReadOnlyDictionary<string, string> origin, Trainer trainer, ParameterAverage average, float[] best)
     {
         string path = Path.Combine(directory, FileName);
         if (!File.Exists(path))
             return null;
         using var file = SafeTensors.Read(path);
-        if (!file.Metadata.TryGetValue(ProgressKey, out string? text))
+        if (!file.Metadata.TryGetValue(ProgressKey, out string? text) || !file.Metadata.TryGetValue(OriginKey, out string? made))
             throw new InputException($"{path}: not a checkpoint of bert4rec; remove it to train from the beginning");
+        var saved = JsonSerializer.Deserialize<Dictionary<string, string>>(made)!;
+        foreach (var (name, value) in origin)
+        {
+            if (saved.GetValueOrDefault(name) is string before && before == value)
+                continue;
+            throw new InputException(
+                $"{path}: {name} was {saved.GetValueOrDefault(name) ?? "not set"} when it was saved and is now {value}; "
+                + "restore what has changed, or train from the beginning in another folder");
+        }
         trainer.Parameters.Upload(Values("parameters"));
         trainer.FirstMoments.Upload(Values("first_moments"));
         trainer.SecondMoments.Upload(Values("second_moments"));

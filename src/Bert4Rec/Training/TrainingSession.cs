@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
@@ -63,14 +64,15 @@ public static class TrainingSession
         string directory = options.OutputDirectory;
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         var best = new float[trainer.Layout.Length];
-        var state = options.Resume ? Checkpoint.TryLoad(directory, trainer, average, best) ?? new() : new();
+        var origin = Origin(config, dataset, split);
+        var state = options.Resume ? Checkpoint.TryLoad(directory, origin, trainer, average, best) ?? new() : new();
         // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
         if (!options.Resume)
             Discard(directory);
-        if (state.Epoch == 0)
-            ModelFolder.SaveData(directory, config, dataset);
-        else
-            SaveSettings(directory, config, state, trainer.Layout, best);
+        // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
+        ModelFolder.SaveData(directory, config, dataset);
+        if (state.HasBest)
+            ModelFolder.SaveModel(directory, config, trainer.Layout, best);
         onStart?.Invoke(new(
             config.Dataset ?? config.DataPath,
             dataset.UserCount - 1,
@@ -109,7 +111,7 @@ public static class TrainingSession
                 }
                 var report = new EpochReport(state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
                 log.Write(report);
-                Checkpoint.Save(directory, trainer, average, best, state);
+                Checkpoint.Save(directory, origin, trainer, average, best, state);
                 onEpoch?.Invoke(report);
             }
         }
@@ -140,13 +142,25 @@ public static class TrainingSession
         return result;
     }
 
-    /// <summary>A resumed run may have been given other settings, and the model says by checksum which ones are its own.</summary>
-    private static void SaveSettings(string directory, RunConfig config, TrainingProgress state, ParameterLayout layout, float[] best)
-    {
-        ModelFolder.SaveConfig(directory, config);
-        if (state.HasBest)
-            ModelFolder.SaveModel(directory, config, layout, best);
-    }
+    /// <summary>What the parameters mean and the order of everything random depend on.</summary>
+    private static SortedDictionary<string, string> Origin(RunConfig config, InteractionDataset dataset, DatasetSplit split) =>
+        new(StringComparer.Ordinal)
+        {
+            ["the checksum of the dataset"] = dataset.Checksum(),
+            ["the number of train, valid and test samples"] = $"{split.Train.Length}, {split.Valid.Length}, {split.Test.Length}",
+            ["seed"] = Text(config.Seed),
+            ["recbole_compatible"] = Text(config.RecboleCompatible),
+            ["MAX_ITEM_LIST_LENGTH"] = Text(config.MaximumItemListLength),
+            ["hidden_size"] = Text(config.HiddenSize),
+            ["inner_size"] = Text(config.InnerSize),
+            ["n_layers"] = Text(config.Layers),
+            ["n_heads"] = Text(config.Heads),
+            ["layer_norm_eps"] = Text(config.LayerNormEpsilon),
+            ["mask_ratio"] = Text(config.MaskRatio),
+            ["ft_ratio"] = Text(config.FineTuningRatio),
+        };
+
+    private static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Removes what a run left in its folder: its checkpoint, its model, its result.</summary>
     internal static void Discard(string directory)
