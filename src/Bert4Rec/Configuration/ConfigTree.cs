@@ -1,3 +1,4 @@
+using Bert4Rec.Serialization;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
@@ -8,6 +9,8 @@ namespace Bert4Rec.Configuration;
 /// </summary>
 internal sealed class ConfigTree
 {
+    private const int LongestFile = 1 << 22;
+
     private readonly Dictionary<YamlNode, string> _origins;
 
     public ConfigTree()
@@ -28,15 +31,7 @@ internal sealed class ConfigTree
     /// <exception cref="InputException">The file cannot be read, or is not a YAML mapping.</exception>
     public void AddFile(string path)
     {
-        string text;
-        try
-        {
-            text = File.ReadAllText(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-        {
-            throw new InputException($"{path}: the config cannot be read: {OneLine(e.Message)}", e);
-        }
+        string text = InputFile.ReadText(path, LongestFile, "a config");
         YamlNode? root;
         try
         {
