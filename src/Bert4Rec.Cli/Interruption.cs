@@ -13,6 +13,7 @@ internal sealed class Interruption : IDisposable
     private readonly CancellationTokenSource _source = new();
     private readonly Terminal _terminal;
     private readonly PosixSignalRegistration[] _registrations;
+    private int _signals;
 
     public Interruption(Terminal terminal)
     {
@@ -69,7 +70,8 @@ internal sealed class Interruption : IDisposable
 
     private void Stop(PosixSignalContext context, int number)
     {
-        if (_source.IsCancellationRequested)
+        // Counted before anything that can take its time: the second signal must not wait for what the first one does.
+        if (Interlocked.Increment(ref _signals) > 1)
             return;
         context.Cancel = true;
         ExitCode = SignalExitBase + number;

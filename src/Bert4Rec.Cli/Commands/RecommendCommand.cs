@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Bert4Rec.Inference;
+using Bert4Rec.Serialization;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;
@@ -88,10 +89,9 @@ internal static class RecommendCommand
 
     private static IEnumerable<History> ReadHistories(string path, Terminal terminal)
     {
-        using TextReader? file = path == "-" ? null : new StreamReader(path);
-        TextReader reader = file ?? terminal.In;
+        using TextReader? file = path == "-" ? null : InputFile.OpenText(path);
         int number = 0;
-        while (reader.ReadLine() is string line)
+        foreach (string line in InputFile.ReadLines(file ?? terminal.In, path))
         {
             number++;
             string[] parts = line.Split('\t');

@@ -1,3 +1,4 @@
+using Bert4Rec.Serialization;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
@@ -11,6 +12,8 @@ internal sealed class ConfigTree
 {
     /// <summary>Characters.</summary>
     private const int ShownLength = 100;
+
+    private const int LongestFile = 1 << 22;
 
     private readonly Dictionary<YamlNode, string> _origins;
 
@@ -33,15 +36,7 @@ internal sealed class ConfigTree
     /// <exception cref="InputException">The file cannot be read, is not a YAML mapping, or exceeds <see cref="YamlLimits"/>.</exception>
     public void AddFile(string path)
     {
-        string text;
-        try
-        {
-            text = File.ReadAllText(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-        {
-            throw new InputException($"{path}: the config cannot be read: {OneLine(e.Message)}", e);
-        }
+        string text = InputFile.ReadText(path, LongestFile, "a config");
         YamlNode? root;
         try
         {

@@ -46,8 +46,6 @@ public readonly record struct AtomicField(string Name, AtomicType Type);
 /// </summary>
 public sealed class AtomicFileReader : IDisposable
 {
-    private const int LongestLine = 1 << 24;
-
     private readonly InputFile _file;
     private readonly byte _separator;
     private readonly byte _sequenceSeparator;
@@ -256,8 +254,8 @@ public sealed class AtomicFileReader : IDisposable
         while ((length = _buffer.AsSpan(_next + searched, _filled - _next - searched).IndexOf((byte)'\n')) < 0)
         {
             searched = _filled - _next;
-            if (searched > LongestLine)
-                throw Error(Line + 1, $"the line is longer than {LongestLine >> 20} MB: this is not an atomic file");
+            if (searched > InputFile.LongestLine)
+                throw Error(Line + 1, $"the line is longer than {InputFile.LongestLine >> 20} MB: this is not an atomic file");
             if (!Fill())
             {
                 if (searched == 0)

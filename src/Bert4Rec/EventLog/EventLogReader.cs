@@ -151,7 +151,10 @@ public static class EventLogReader
     public static IReadOnlyList<string> Head(string input, int rows)
     {
         using var file = new InputFile(ListFiles([input])[0]);
-        using var reader = new StreamReader(file.Content);
+        // Of a line that never ends, a block is enough.
+        byte[] start = new byte[BlockSize];
+        int length = file.Read(start, start.Length, line: 1);
+        using var reader = new StreamReader(new MemoryStream(start, 0, length));
         var lines = new List<string>();
         while (lines.Count <= rows && reader.ReadLine() is string line)
             lines.Add(line);

@@ -154,10 +154,9 @@ internal sealed class ModelFolder
     private static InteractionDataset LoadData(string directory, RunConfig config)
     {
         Vocabulary users = new(), items = new();
-        // Neither a CR nor a byte order mark is anything but part of a token here.
-        foreach (string token in Encoding.UTF8.GetString(File.ReadAllBytes(Path.Combine(directory, UsersFileName))).Split('\n')[..^1])
+        foreach (string token in ReadUsers(Path.Combine(directory, UsersFileName)))
             users.GetOrAdd(token);
-        using var file = CsvReader.Create(File.OpenRead(Path.Combine(directory, ItemsFileName)), s_itemsRead);
+        using var file = CsvReader.Create(InputFile.Open(Path.Combine(directory, ItemsFileName)), s_itemsRead);
         if (!file.Read())
             throw new InputException($"{Path.Combine(directory, ItemsFileName)}: no header; train again, or restore the folder");
         string[] fields = [.. Enumerable.Range(1, file.FieldCount - 1).Select(file.GetString)];
@@ -201,6 +200,15 @@ internal sealed class ModelFolder
         InputException Wrong(string what) => new($"{path}: {what}; train again, or restore the folder");
     }
 
+    /// <summary>A token a line; a CR, or a byte order mark, is but a part of one.</summary>
+    private static string[] ReadUsers(string path)
+    {
+        using var file = InputFile.Open(path);
+        byte[] content = new byte[file.Length];
+        file.ReadExactly(content);
+        return Encoding.UTF8.GetString(content).Split('\n')[..^1];
+    }
+
     /// <summary>A header, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.</summary>
     private static string Items(RunConfig config, InteractionDataset dataset)
     {
@@ -218,7 +226,7 @@ internal sealed class ModelFolder
 
     private static string Hash(string path)
     {
-        using var stream = File.OpenRead(path);
+        using var stream = InputFile.Open(path);
         return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 }

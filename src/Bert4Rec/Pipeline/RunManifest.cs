@@ -142,7 +142,7 @@ internal sealed class RunManifest
     private string Hash(string path, CancellationToken cancellation)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
+        using var stream = InputFile.Open(path);
         byte[] buffer = new byte[1 << 20];
         long done = 0;
         for (int read = stream.Read(buffer); read > 0; read = stream.Read(buffer))

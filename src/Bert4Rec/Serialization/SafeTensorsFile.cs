@@ -3,7 +3,6 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
-using Microsoft.Win32.SafeHandles;
 
 namespace Bert4Rec.Serialization;
 
@@ -16,15 +15,15 @@ public sealed class SafeTensorsFile : IDisposable
     private static readonly JsonDocumentOptions StrictJson = new() { AllowDuplicateProperties = false };
 
     private readonly string _path;
-    private readonly SafeFileHandle _handle;
+    private readonly FileStream _file;
     private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
     private long _dataStart;
 
-    private SafeTensorsFile(string path, SafeFileHandle handle)
+    private SafeTensorsFile(string path, FileStream file)
     {
         _path = path;
-        _handle = handle;
+        _file = file;
     }
 
     /// <summary>The header's <c>__metadata__</c>, the checksum's keys included.</summary>
@@ -91,20 +90,11 @@ public sealed class SafeTensorsFile : IDisposable
             ? (int)x
             : throw Damaged($"the tensor '{name}' holds {x}, which does not fit 32 bits"));
 
-    public void Dispose() => _handle.Dispose();
+    public void Dispose() => _file.Dispose();
 
     internal static SafeTensorsFile Open(string path)
     {
-        SafeFileHandle handle;
-        try
-        {
-            handle = File.OpenHandle(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException(File.Exists(path) ? $"{path}: {e.Message}" : $"{path}: there is no such file", e);
-        }
-        var file = new SafeTensorsFile(path, handle);
+        var file = new SafeTensorsFile(path, InputFile.Open(path));
         try
         {
             file.Load();
@@ -119,7 +109,7 @@ public sealed class SafeTensorsFile : IDisposable
 
     private void Load()
     {
-        long fileLength = RandomAccess.GetLength(_handle);
+        long fileLength = RandomAccess.GetLength(_file.SafeFileHandle);
         if (fileLength < SafeTensors.PrefixLength)
             throw Damaged($"{fileLength} bytes are too few for a safetensors file; it is truncated or another kind of file");
         var prefix = new byte[SafeTensors.PrefixLength];
@@ -275,7 +265,7 @@ public sealed class SafeTensorsFile : IDisposable
     {
         while (destination.Length > 0)
         {
-            int count = RandomAccess.Read(_handle, destination, position);
+            int count = RandomAccess.Read(_file.SafeFileHandle, destination, position);
             if (count == 0)
                 throw Damaged($"it ended at byte {position} while it was read");
             destination = destination[count..];

@@ -314,7 +314,7 @@ public sealed class RunConfigTests : IDisposable
     [Fact]
     public void A_missing_file_is_named() =>
         Assert.StartsWith(
-            "/nowhere/a.yaml: the config cannot be read",
+            "/nowhere/a.yaml: there is no such file",
             Assert.Throws<InputException>(() => RunConfig.Load(["/nowhere/a.yaml"], [])).Message);
 
     [Theory]
