@@ -74,7 +74,7 @@ internal static class Application
         string message = e switch
         {
             InputException or DeviceException or IOException or UnauthorizedAccessException => e.Message,
-            OutOfMemoryException => "out of memory; try a smaller train_batch_size, or fewer --threads",
+            OutOfMemoryException => "out of memory; try less of it: a smaller train_batch_size or model, or fewer --threads",
             _ => $"this should not happen: {e.GetType().Name}: {e.Message} ({TraceVariable}=1 shows where)",
         };
         terminal.Error.WriteLine($"error: {Terminal.OneLine(message)}");

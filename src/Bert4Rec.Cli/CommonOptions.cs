@@ -45,8 +45,7 @@ internal static class CommonOptions
         };
         option.Validators.Add(result =>
         {
-            string device = result.GetValueOrDefault<string>();
-            if (device is not ("auto" or "cpu") && !IsAccelerator(device))
+            foreach (string device in result.Tokens.Select(token => token.Value).Where(device => device is not ("auto" or "cpu") && !IsAccelerator(device)))
                 result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i] and ilgpu-cpu are.");
         });
         return option;
@@ -70,9 +69,9 @@ internal static class CommonOptions
         };
         option.Validators.Add(result =>
         {
-            string name = result.GetValue(device) ?? "auto";
-            bool mayBeCuda = name == "auto" || name.StartsWith("cuda", StringComparison.Ordinal);
-            if (result.Tokens.Any(token => token.Value == "tf32") && !mayBeCuda)
+            if (!TryGet(result, device, out string? name) || name == "auto" || name!.StartsWith("cuda", StringComparison.Ordinal))
+                return;
+            if (result.Tokens.Any(token => token.Value == "tf32"))
                 result.AddError(GpuDevices.NoTensorCores(name));
         });
         return option;
@@ -85,12 +84,11 @@ internal static class CommonOptions
         DefaultValueFactory = _ => Environment.ProcessorCount,
     }, s_mostThreads);
 
-    public static Option<int?> Seed() => new("--seed")
+    public static Option<int?> Seed() => Whole(minimum: 0, new Option<int?>("--seed")
     {
         Description = "Seed of every random number; the same seed, device and threads give the same bits.",
         HelpName = "N",
-        CustomParser = argument => ParseWhole(argument, "--seed", minimum: 0),
-    };
+    });
 
     public static Option<bool> Json() => new("--json")
     {
@@ -103,6 +101,21 @@ internal static class CommonOptions
         HelpName = "DIR",
         Required = true,
     };
+
+    /// <summary>An option's value, for another's validator; false where it has none, of which its own error tells.</summary>
+    public static bool TryGet<T>(SymbolResult result, Option<T> option, out T? value)
+    {
+        try
+        {
+            value = result.GetValue(option);
+            return true;
+        }
+        catch (InvalidOperationException)
+        {
+            value = default;
+            return false;
+        }
+    }
 
     /// <summary>Refuses "" for every file, folder and name of a command: the system would take it for something else each time.</summary>
     /// <param name="command">The command.</param>
@@ -120,6 +133,14 @@ internal static class CommonOptions
         where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
     {
         option.CustomParser = argument => ParseWhole(argument, option.Name, minimum, maximum);
+        return option;
+    }
+
+    /// <inheritdoc cref="Whole{T}(T, Option{T}, T?)"/>
+    public static Option<T?> Whole<T>(T minimum, Option<T?> option)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
+    {
+        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum);
         return option;
     }
 

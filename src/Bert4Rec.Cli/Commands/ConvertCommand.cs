@@ -41,7 +41,7 @@ internal static class ConvertCommand
         };
         command.Validators.Add(result =>
         {
-            if (result.GetValue(minLength) > result.GetValue(maxLength))
+            if (CommonOptions.TryGet(result, minLength, out int least) && CommonOptions.TryGet(result, maxLength, out int most) && least > most)
                 result.AddError("--min-length is greater than --max-length: no history would be left.");
         });
         command.SetAction(parsed =>

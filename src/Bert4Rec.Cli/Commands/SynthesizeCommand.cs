@@ -39,11 +39,11 @@ internal static class SynthesizeCommand
             DefaultValueFactory = _ => "atomic",
         };
         format.AcceptOnlyFromAmong("atomic", "csv");
-        var rows = new Option<long?>("--rows")
+        Option<long?> rows = CommonOptions.Whole(minimum: 1L, new Option<long?>("--rows")
         {
             Description = "Rows of the event log. Without --interactions and the others, the shop grows with it.",
             HelpName = "N",
-        };
+        });
         Option<bool> json = CommonOptions.Json();
         var command = new Command("synthesize", "Writes the purchases of an invented shop, as atomic files or as a raw event log.")
         {
@@ -51,10 +51,8 @@ internal static class SynthesizeCommand
         };
         command.Validators.Add(result =>
         {
-            if (result.GetResult(rows) is { Implicit: false } && result.GetValue(format) != "csv")
+            if (result.GetResult(rows) is { Implicit: false } && CommonOptions.TryGet(result, format, out string? given) && given != "csv")
                 result.AddError("--rows is for --format csv.");
-            if (result.GetValue(rows) is < 1)
-                result.AddError("--rows must be 1 or more.");
         });
         command.SetAction(parsed =>
         {

@@ -21,7 +21,7 @@ public enum CandidateSource
 public readonly record struct EvaluationMode(CandidateSource Source, int Draws)
 {
     /// <summary>Far more than any evaluation draws, and few enough for the memory.</summary>
-    public const int MaximumDraws = 1_000_000;
+    public const int MaximumDraws = 100_000;
 
     /// <summary>Reads "full", "uni100", "pop100".</summary>
     /// <returns>False where it is none of these, or the number is not from 1 to <see cref="MaximumDraws"/>.</returns>
