@@ -14,10 +14,10 @@ internal static class Peak
     public static double MultiplyAdd(Workers workers) => Measure(workers, static (_, repetitions) =>
     {
         if (Vector512.IsHardwareAccelerated)
-            return Peak<Simd512, Vector512<float>>.MultiplyAdd(repetitions);
+            return Peak<F32x16>.MultiplyAdd(repetitions);
         return Vector256.IsHardwareAccelerated
-            ? Peak<Simd256, Vector256<float>>.MultiplyAdd(repetitions)
-            : Peak<Simd128, Vector128<float>>.MultiplyAdd(repetitions);
+            ? Peak<F32x8>.MultiplyAdd(repetitions)
+            : Peak<F32x4>.MultiplyAdd(repetitions);
     });
 
     /// <summary>The matrix product that all kernels share, of matrices that stay in the first-level cache.</summary>
@@ -27,10 +27,10 @@ internal static class Peak
         double speed = Measure(workers, (worker, repetitions) =>
         {
             if (Vector512.IsHardwareAccelerated)
-                return Peak<Simd512, Vector512<float>>.Product(memory[worker], repetitions);
+                return Peak<F32x16>.Product(memory[worker], repetitions);
             return Vector256.IsHardwareAccelerated
-                ? Peak<Simd256, Vector256<float>>.Product(memory[worker], repetitions)
-                : Peak<Simd128, Vector128<float>>.Product(memory[worker], repetitions);
+                ? Peak<F32x8>.Product(memory[worker], repetitions)
+                : Peak<F32x4>.Product(memory[worker], repetitions);
         });
         foreach (var buffer in memory)
             buffer.Dispose();
@@ -57,9 +57,8 @@ internal static class Peak
     }
 }
 
-internal static unsafe class Peak<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class Peak<V>
+    where V : struct, IVector<V>
 {
     private const int Inner = 100;
 
@@ -67,36 +66,36 @@ internal static unsafe class Peak<S, V>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static double MultiplyAdd(int repetitions)
     {
-        V factor = S.Broadcast(0.999f), addend = S.Broadcast(0.001f);
+        V factor = 0.999f, addend = 0.001f;
         V c0 = addend, c1 = addend, c2 = addend, c3 = addend, c4 = addend, c5 = addend;
         V c6 = addend, c7 = addend, c8 = addend, c9 = addend, c10 = addend, c11 = addend;
         for (int i = 0; i < repetitions * Inner; i++)
         {
-            c0 = S.MultiplyAdd(c0, factor, addend);
-            c1 = S.MultiplyAdd(c1, factor, addend);
-            c2 = S.MultiplyAdd(c2, factor, addend);
-            c3 = S.MultiplyAdd(c3, factor, addend);
-            c4 = S.MultiplyAdd(c4, factor, addend);
-            c5 = S.MultiplyAdd(c5, factor, addend);
-            c6 = S.MultiplyAdd(c6, factor, addend);
-            c7 = S.MultiplyAdd(c7, factor, addend);
-            c8 = S.MultiplyAdd(c8, factor, addend);
-            c9 = S.MultiplyAdd(c9, factor, addend);
-            c10 = S.MultiplyAdd(c10, factor, addend);
-            c11 = S.MultiplyAdd(c11, factor, addend);
+            c0 = V.MultiplyAdd(c0, factor, addend);
+            c1 = V.MultiplyAdd(c1, factor, addend);
+            c2 = V.MultiplyAdd(c2, factor, addend);
+            c3 = V.MultiplyAdd(c3, factor, addend);
+            c4 = V.MultiplyAdd(c4, factor, addend);
+            c5 = V.MultiplyAdd(c5, factor, addend);
+            c6 = V.MultiplyAdd(c6, factor, addend);
+            c7 = V.MultiplyAdd(c7, factor, addend);
+            c8 = V.MultiplyAdd(c8, factor, addend);
+            c9 = V.MultiplyAdd(c9, factor, addend);
+            c10 = V.MultiplyAdd(c10, factor, addend);
+            c11 = V.MultiplyAdd(c11, factor, addend);
         }
-        V sum = S.Add(S.Add(S.Add(c0, c1), S.Add(c2, c3)), S.Add(S.Add(c4, c5), S.Add(c6, c7)));
-        sum = S.Add(sum, S.Add(S.Add(c8, c9), S.Add(c10, c11)));
+        V sum = c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9 + c10 + c11;
         // Uses the sums, which are finite, without changing the count.
-        return float.IsFinite(S.Sum(sum)) ? 2.0 * 12 * S.Width * Inner * repetitions : 0;
+        return float.IsFinite(V.Sum(sum)) ? 2.0 * 12 * V.Width * Inner * repetitions : 0;
     }
 
     public static double Product(CpuBuffer<float> memory, int repetitions)
     {
         const int Rows = 48, Columns = 64, Steps = 64;
-        float* a = memory.Pointer, b = a + (Rows * Steps), c = b + (Steps * Columns);
+        float* data = memory.Pointer;
+        Matrix a = new(data, Steps), b = new(data + (Rows * Steps), Columns), c = new(data + ((Rows + Columns) * Steps), Columns);
         for (int i = 0; i < repetitions; i++)
-            MatMul<S, V>.Product(Rows, Columns, Steps, a, Steps, 1, b, Columns, c, Columns, c, Columns);
+            Product<V>.MultiplyAdd(Rows, Columns, Steps, a, b, c, c);
         return 2.0 * Rows * Columns * Steps * repetitions;
     }
 }

@@ -3,30 +3,29 @@ using System.Numerics;
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>Adam over flat buffers: one pass that reads four arrays and writes four, and so runs at the speed of memory.</summary>
-internal static unsafe class AdamOptimizer<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class AdamOptimizer<V>
+    where V : struct, IVector<V>
 {
     public static void Update(float* parameters, float* gradients, float* firstMoments, float* secondMoments, in AdamStep step, float gradientScale, long length)
     {
         double correction1 = 1 - Math.Pow(step.Beta1, step.Step);
         double correction2 = 1 - Math.Pow(step.Beta2, step.Step);
-        var stepSize = S.Broadcast((float)(step.LearningRate / correction1));
-        var inverseRoot = S.Broadcast((float)(1 / Math.Sqrt(correction2)));
-        V scale = S.Broadcast(gradientScale), decay = S.Broadcast(step.WeightDecay), epsilon = S.Broadcast(step.Epsilon);
-        V beta1 = S.Broadcast(step.Beta1), beta2 = S.Broadcast(step.Beta2), rest1 = S.Broadcast(1 - step.Beta1), rest2 = S.Broadcast(1 - step.Beta2);
-        for (long i = 0; i < length; i += S.Width)
+        V stepSize = (float)(step.LearningRate / correction1);
+        V inverseRoot = (float)(1 / Math.Sqrt(correction2));
+        V scale = gradientScale, decay = step.WeightDecay, epsilon = step.Epsilon;
+        V beta1 = step.Beta1, beta2 = step.Beta2, rest1 = 1 - step.Beta1, rest2 = 1 - step.Beta2;
+        for (long i = 0; i < length; i += V.Width)
         {
-            int lanes = (int)Math.Min(S.Width, length - i);
-            var p = Simd<S, V>.LoadFirst(parameters + i, lanes);
-            var g = S.MultiplyAdd(decay, p, S.Multiply(scale, Simd<S, V>.LoadFirst(gradients + i, lanes)));
-            var m = S.MultiplyAdd(beta1, Simd<S, V>.LoadFirst(firstMoments + i, lanes), S.Multiply(rest1, g));
-            var v = S.MultiplyAdd(beta2, Simd<S, V>.LoadFirst(secondMoments + i, lanes), S.Multiply(rest2, S.Multiply(g, g)));
-            var denominator = S.MultiplyAdd(S.Sqrt(v), inverseRoot, epsilon);
-            Simd<S, V>.StoreFirst(S.Subtract(p, S.Divide(S.Multiply(stepSize, m), denominator)), parameters + i, lanes);
-            Simd<S, V>.StoreFirst(m, firstMoments + i, lanes);
-            Simd<S, V>.StoreFirst(v, secondMoments + i, lanes);
-            Simd<S, V>.StoreFirst(S.Broadcast(0), gradients + i, lanes);
+            int lanes = (int)Math.Min(V.Width, length - i);
+            var p = V.LoadFirst(parameters + i, lanes);
+            var g = V.MultiplyAdd(decay, p, scale * V.LoadFirst(gradients + i, lanes));
+            var m = V.MultiplyAdd(beta1, V.LoadFirst(firstMoments + i, lanes), rest1 * g);
+            var v = V.MultiplyAdd(beta2, V.LoadFirst(secondMoments + i, lanes), rest2 * (g * g));
+            var denominator = V.MultiplyAdd(V.Sqrt(v), inverseRoot, epsilon);
+            V.StoreFirst(p - stepSize * m / denominator, parameters + i, lanes);
+            V.StoreFirst(m, firstMoments + i, lanes);
+            V.StoreFirst(v, secondMoments + i, lanes);
+            V.StoreFirst(0, gradients + i, lanes);
         }
     }
 

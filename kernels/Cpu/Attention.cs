@@ -4,9 +4,8 @@ namespace Bert4Rec.Kernels.Cpu;
 /// Multi-head attention over ragged sequences. A block of queries meets all keys of its sequence at once: the scores of one block and head
 /// live in the first-level cache between the two products, and the backward makes them again from the saved log-sum-exp.
 /// </summary>
-internal static unsafe class Attention<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class Attention<V>
+    where V : struct, IVector<V>
 {
     private const int QueryBlock = 48;
 
@@ -21,20 +20,21 @@ internal static unsafe class Attention<S, V>
             int firstQuery = queryOffsets[b], queries = queryOffsets[b + 1] - firstQuery;
             if (queries == 0)
                 continue;
-            int keys = keyOffsets[b + 1] - keyOffsets[b], stride = MatMul<S, V>.RoundUp(keys);
+            int keys = keyOffsets[b + 1] - keyOffsets[b], stride = Product<V>.RoundUp(keys);
             for (int head = 0; head < heads; head++)
             {
                 float* k = kv + ((long)keyOffsets[b] * 2 * h) + (head * d);
+                Matrix keysTransposed = new(work.KeysTransposed, stride), values = new(k + h, 2 * h), p = new(work.P, stride);
                 var headDropout = ForHead(dropout, head);
-                MatMul<S, V>.Transpose(k, 2 * h, keys, d, work.KeysTransposed, stride);
+                Product<V>.Transpose(k, 2 * h, keys, d, work.KeysTransposed, stride);
                 for (int first = 0; first < queries; first += QueryBlock)
                 {
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
                     long at = ((long)row * h) + (head * d);
-                    MatMul<S, V>.Product(block, stride, d, q + at, h, 1, work.KeysTransposed, stride, work.Zeros, 0, work.P, stride);
+                    Product<V>.MultiplyAdd(block, stride, d, new(q + at, h), keysTransposed, work.Zeros, p);
                     for (int i = 0; i < block; i++)
                         logSumExp[((row + i) * heads) + head] = Softmax(work.P + (i * stride), keys, scale, headDropout, (uint)(row + i), work.Mask);
-                    MatMul<S, V>.Product(block, d, keys, work.P, stride, 1, k + h, 2 * h, work.Zeros, 0, output + at, h);
+                    Product<V>.MultiplyAdd(block, d, keys, p, values, work.Zeros, new(output + at, h));
                 }
             }
         }
@@ -49,24 +49,25 @@ internal static unsafe class Attention<S, V>
         for (int b = 0; b < sequences; b++)
         {
             int firstQuery = queryOffsets[b], queries = queryOffsets[b + 1] - firstQuery;
-            int keys = keyOffsets[b + 1] - keyOffsets[b], stride = MatMul<S, V>.RoundUp(keys);
+            int keys = keyOffsets[b + 1] - keyOffsets[b], stride = Product<V>.RoundUp(keys);
             long keyStart = (long)keyOffsets[b] * 2 * h;
             new Span<float>(dkv + keyStart, keys * 2 * h).Clear();
             if (queries == 0)
                 continue;
             for (int head = 0; head < heads; head++)
             {
-                float* k = kv + keyStart + (head * d);
-                float* dk = dkv + keyStart + (head * d);
+                float* k = kv + keyStart + (head * d), dk = dkv + keyStart + (head * d);
+                Matrix keysTransposed = new(work.KeysTransposed, stride), valuesTransposed = new(work.ValuesTransposed, stride);
+                Matrix dKeys = new(dk, 2 * h), dValues = new(dk + h, 2 * h), p = new(work.P, stride), dp = new(work.DP, stride);
                 var headDropout = ForHead(dropout, head);
-                MatMul<S, V>.Transpose(k, 2 * h, keys, d, work.KeysTransposed, stride);
-                MatMul<S, V>.Transpose(k + h, 2 * h, keys, d, work.ValuesTransposed, stride);
+                Product<V>.Transpose(k, 2 * h, keys, d, work.KeysTransposed, stride);
+                Product<V>.Transpose(k + h, 2 * h, keys, d, work.ValuesTransposed, stride);
                 for (int first = 0; first < queries; first += QueryBlock)
                 {
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
                     long at = ((long)row * h) + (head * d);
-                    MatMul<S, V>.Product(block, stride, d, q + at, h, 1, work.KeysTransposed, stride, work.Zeros, 0, work.P, stride);
-                    MatMul<S, V>.Product(block, stride, d, dOutput + at, h, 1, work.ValuesTransposed, stride, work.Zeros, 0, work.DP, stride);
+                    Product<V>.MultiplyAdd(block, stride, d, new(q + at, h), keysTransposed, work.Zeros, p);
+                    Product<V>.MultiplyAdd(block, stride, d, new(dOutput + at, h), valuesTransposed, work.Zeros, dp);
                     for (int i = 0; i < block; i++)
                     {
                         long rowAt = at + ((long)i * h);
@@ -74,9 +75,9 @@ internal static unsafe class Attention<S, V>
                         SoftmaxBackward(
                             work.P + (i * stride), work.DP + (i * stride), keys, scale, logSumExp[((row + i) * heads) + head], delta, headDropout, (uint)(row + i), work.Mask);
                     }
-                    MatMul<S, V>.Product(keys, d, block, work.P, 1, stride, dOutput + at, h, dk + h, 2 * h, dk + h, 2 * h);
-                    MatMul<S, V>.Product(keys, d, block, work.DP, 1, stride, q + at, h, dk, 2 * h, dk, 2 * h);
-                    MatMul<S, V>.Product(block, d, keys, work.DP, stride, 1, k, 2 * h, work.Zeros, 0, dq + at, h);
+                    Product<V>.MultiplyAdd(keys, d, block, p.Transposed, new(dOutput + at, h), dValues, dValues);
+                    Product<V>.MultiplyAdd(keys, d, block, dp.Transposed, new(q + at, h), dKeys, dKeys);
+                    Product<V>.MultiplyAdd(block, d, keys, dp, new(k, 2 * h), work.Zeros, new(dq + at, h));
                 }
             }
         }
@@ -85,26 +86,26 @@ internal static unsafe class Attention<S, V>
     /// <summary>Turns a row of q·k into dropped-out probabilities; returns log Σ exp of the scaled scores. Lanes past the keys become 0.</summary>
     private static float Softmax(float* p, int keys, float scale, in Dropout dropout, uint row, float* mask)
     {
-        var largest = S.Broadcast(float.NegativeInfinity);
-        for (int j = 0; j < keys; j += S.Width)
-            largest = S.Max(largest, S.Select(Simd<S, V>.FirstLanes(keys - j), S.Load(p + j), S.Broadcast(float.NegativeInfinity)));
-        float max = S.MaxLane(largest) * scale;
-        var total = S.Broadcast(0);
-        for (int j = 0; j < keys; j += S.Width)
+        V largest = float.NegativeInfinity;
+        for (int j = 0; j < keys; j += V.Width)
+            largest = V.Max(largest, V.SelectFirst(keys - j, V.Load(p + j), float.NegativeInfinity));
+        float max = V.MaxLane(largest) * scale;
+        V total = 0;
+        for (int j = 0; j < keys; j += V.Width)
         {
-            var e = Simd<S, V>.Exp(S.MultiplyAdd(S.Load(p + j), S.Broadcast(scale), S.Broadcast(-max)));
-            e = S.Select(Simd<S, V>.FirstLanes(keys - j), e, S.Broadcast(0));
-            total = S.Add(total, e);
-            S.Store(e, p + j);
+            var e = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -max));
+            e = V.SelectFirst(keys - j, e, 0);
+            total += e;
+            e.Store(p + j);
         }
-        float sum = S.Sum(total);
-        var inverse = S.Broadcast(1f / sum);
+        float sum = V.Sum(total);
+        V inverse = 1f / sum;
         if (!dropout.IsNone)
-            Simd<S, V>.DropoutRow(dropout, dropout.Key.FirstRow + row, mask, keys);
-        for (int j = 0; j < keys; j += S.Width)
+            DropoutLayer<V>.DrawRow(dropout, row, mask, keys);
+        for (int j = 0; j < keys; j += V.Width)
         {
-            var probability = S.Multiply(S.Load(p + j), inverse);
-            S.Store(dropout.IsNone ? probability : S.Multiply(probability, S.Load(mask + j)), p + j);
+            var probability = V.Load(p + j) * inverse;
+            (dropout.IsNone ? probability : probability * V.Load(mask + j)).Store(p + j);
         }
         return max + MathF.Log(sum);
     }
@@ -114,24 +115,24 @@ internal static unsafe class Attention<S, V>
         float* p, float* dp, int keys, float scale, float logSumExp, float delta, in Dropout dropout, uint row, float* mask)
     {
         if (!dropout.IsNone)
-            Simd<S, V>.DropoutRow(dropout, dropout.Key.FirstRow + row, mask, keys);
-        for (int j = 0; j < keys; j += S.Width)
+            DropoutLayer<V>.DrawRow(dropout, row, mask, keys);
+        for (int j = 0; j < keys; j += V.Width)
         {
-            var probability = Simd<S, V>.Exp(S.MultiplyAdd(S.Load(p + j), S.Broadcast(scale), S.Broadcast(-logSumExp)));
-            probability = S.Select(Simd<S, V>.FirstLanes(keys - j), probability, S.Broadcast(0));
-            var m = dropout.IsNone ? S.Broadcast(1) : S.Load(mask + j);
-            var dProbability = S.Subtract(S.Multiply(S.Load(dp + j), m), S.Broadcast(delta));
-            S.Store(S.Multiply(S.Multiply(probability, dProbability), S.Broadcast(scale)), dp + j);
-            S.Store(S.Multiply(probability, m), p + j);
+            var probability = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp));
+            probability = V.SelectFirst(keys - j, probability, 0);
+            V m = dropout.IsNone ? 1 : V.Load(mask + j);
+            var dProbability = V.Load(dp + j) * m - delta;
+            (probability * dProbability * scale).Store(dp + j);
+            (probability * m).Store(p + j);
         }
     }
 
     private static float Dot(float* a, float* b, int length)
     {
-        var sum = S.Broadcast(0);
-        for (int j = 0; j < length; j += S.Width)
-            sum = S.MultiplyAdd(Simd<S, V>.LoadFirst(a + j, length - j), Simd<S, V>.LoadFirst(b + j, length - j), sum);
-        return S.Sum(sum);
+        V sum = 0;
+        for (int j = 0; j < length; j += V.Width)
+            sum = V.MultiplyAdd(V.LoadFirst(a + j, length - j), V.LoadFirst(b + j, length - j), sum);
+        return V.Sum(sum);
     }
 
     private static Dropout ForHead(in Dropout dropout, int head) =>
@@ -141,19 +142,20 @@ internal static unsafe class Attention<S, V>
     {
         public Workspace(Scratch scratch, int d, int maximumLength)
         {
-            int stride = MatMul<S, V>.RoundUp(maximumLength) + 64;
+            int stride = Product<V>.RoundUp(maximumLength) + 64;
             int zeros = Math.Max(stride, d) + 64;
             float* p = scratch.Request(zeros + (2L * d * stride) + (2L * QueryBlock * stride) + stride + 64);
-            Zeros = p;
-            new Span<float>(Zeros, zeros).Clear();
-            KeysTransposed = Zeros + zeros;
+            Zeros = new(p, 0);
+            new Span<float>(p, zeros).Clear();
+            KeysTransposed = p + zeros;
             ValuesTransposed = KeysTransposed + ((long)d * stride);
             P = ValuesTransposed + ((long)d * stride);
             DP = P + ((long)QueryBlock * stride);
             Mask = DP + ((long)QueryBlock * stride);
         }
 
-        public float* Zeros { get; }
+        /// <summary>One row of zeros for all, to start products from.</summary>
+        public Matrix Zeros { get; }
 
         public float* KeysTransposed { get; }
 

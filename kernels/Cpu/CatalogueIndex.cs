@@ -12,9 +12,8 @@ namespace Bert4Rec.Kernels.Cpu;
 /// e follows from the Cauchy–Schwarz inequality: ‖h‖ times the largest distance between a row and its copy, and what rounding adds to the two
 /// sums. It takes in a handful of items more than k.
 /// </remarks>
-internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
-    where S : struct, ISimd<V>
-    where V : struct
+internal sealed unsafe class CatalogueIndex<V> : ICatalogueIndex
+    where V : struct, IVector<V>
 {
     /// <summary>Items between two looks at the list.</summary>
     private const int ItemTile = 96;
@@ -39,9 +38,9 @@ internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
     {
         (_items, _bias) = (items, bias);
         int size = items.Columns;
-        _paddedSize = (size + (2 * S.Width) - 1) / (2 * S.Width) * 2 * S.Width;
+        _paddedSize = (size + (2 * V.Width) - 1) / (2 * V.Width) * 2 * V.Width;
         _coarse = new CpuBuffer<float>((long)items.Rows * (_paddedSize / 2));
-        _work = new CpuBuffer<float>(_paddedSize + ItemTile + S.Width);
+        _work = new CpuBuffer<float>(_paddedSize + ItemTile + V.Width);
         double distance = 0, norm = 0;
         for (int item = 0; item < items.Rows; item++)
         {
@@ -74,9 +73,9 @@ internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
             {
                 if (coarse < least || excluded.BinarySearch(item) >= 0)
                     continue;
-                float exact = TopK<S, V>.Score(row, Row(item), Bias[item], h.Columns);
+                float exact = TopK<V>.Score(row, Row(item), Bias[item], h.Columns);
                 if (exact > scores[topItems.Length - 1])
-                    TopK<S, V>.Insert(items, scores, topItems.Length, item, exact);
+                    TopK<V>.Insert(items, scores, topItems.Length, item, exact);
             }
         }
         return true;
@@ -117,10 +116,10 @@ internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
         {
             int tile = Math.Min(ItemTile, _items.Rows - first);
             ScoreCoarsely(padded, CoarseRow(first), Bias + first, scores, tile, _paddedSize / 2);
-            for (int i = 0; i < tile; i += S.Width)
+            for (int i = 0; i < tile; i += V.Width)
             {
                 float least = best[^1] - margin;
-                for (uint better = S.MaskBits(S.GreaterThan(S.Load(scores + i), S.Broadcast(MathF.BitDecrement(least)))); better != 0; better &= better - 1)
+                for (uint better = V.GreaterBits(V.Load(scores + i), MathF.BitDecrement(least)); better != 0; better &= better - 1)
                 {
                     int at = i + BitOperations.TrailingZeroCount(better);
                     // Padding is never recommended.
@@ -154,20 +153,20 @@ internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
             int i1 = Math.Min(i + 1, count - 1), i2 = Math.Min(i + 2, count - 1), i3 = Math.Min(i + 3, count - 1);
             float* item0 = coarse + ((long)i * words), item1 = coarse + ((long)i1 * words);
             float* item2 = coarse + ((long)i2 * words), item3 = coarse + ((long)i3 * words);
-            V sum0 = S.Broadcast(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-            for (int j = 0; j < words; j += S.Width)
+            V sum0 = 0, sum1 = sum0, sum2 = sum0, sum3 = sum0;
+            for (int j = 0; j < words; j += V.Width)
             {
-                V low = S.Load(row + (2 * j)), high = S.Load(row + (2 * j) + S.Width);
-                V pair0 = S.Load(item0 + j), pair1 = S.Load(item1 + j), pair2 = S.Load(item2 + j), pair3 = S.Load(item3 + j);
-                sum0 = S.MultiplyAdd(high, S.BitsHighHalf(pair0), S.MultiplyAdd(low, S.BitsLowHalf(pair0), sum0));
-                sum1 = S.MultiplyAdd(high, S.BitsHighHalf(pair1), S.MultiplyAdd(low, S.BitsLowHalf(pair1), sum1));
-                sum2 = S.MultiplyAdd(high, S.BitsHighHalf(pair2), S.MultiplyAdd(low, S.BitsLowHalf(pair2), sum2));
-                sum3 = S.MultiplyAdd(high, S.BitsHighHalf(pair3), S.MultiplyAdd(low, S.BitsLowHalf(pair3), sum3));
+                V low = V.Load(row + (2 * j)), high = V.Load(row + (2 * j) + V.Width);
+                V pair0 = V.Load(item0 + j), pair1 = V.Load(item1 + j), pair2 = V.Load(item2 + j), pair3 = V.Load(item3 + j);
+                sum0 = V.MultiplyAdd(high, V.UpperHalves(pair0), V.MultiplyAdd(low, V.LowerHalves(pair0), sum0));
+                sum1 = V.MultiplyAdd(high, V.UpperHalves(pair1), V.MultiplyAdd(low, V.LowerHalves(pair1), sum1));
+                sum2 = V.MultiplyAdd(high, V.UpperHalves(pair2), V.MultiplyAdd(low, V.LowerHalves(pair2), sum2));
+                sum3 = V.MultiplyAdd(high, V.UpperHalves(pair3), V.MultiplyAdd(low, V.LowerHalves(pair3), sum3));
             }
-            scores[i] = S.Sum(sum0) + bias[i];
-            scores[i1] = S.Sum(sum1) + bias[i1];
-            scores[i2] = S.Sum(sum2) + bias[i2];
-            scores[i3] = S.Sum(sum3) + bias[i3];
+            scores[i] = V.Sum(sum0) + bias[i];
+            scores[i1] = V.Sum(sum1) + bias[i1];
+            scores[i2] = V.Sum(sum2) + bias[i2];
+            scores[i3] = V.Sum(sum3) + bias[i3];
         }
     }
 
@@ -178,8 +177,8 @@ internal sealed unsafe class CatalogueIndex<S, V> : ICatalogueIndex
         for (int j = 0; j < size; j++)
         {
             uint half = ToBFloat16(row[j]);
-            int lane = j % S.Width, word = (j / (2 * S.Width) * S.Width) + lane;
-            coarse[word] |= j / S.Width % 2 == 0 ? half : half << 16;
+            int lane = j % V.Width, word = (j / (2 * V.Width) * V.Width) + lane;
+            coarse[word] |= j / V.Width % 2 == 0 ? half : half << 16;
             double lost = row[j] - BitConverter.UInt32BitsToSingle(half << 16);
             distance += lost * lost;
             norm += (double)row[j] * row[j];

@@ -1,9 +1,8 @@
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>Draws the cloze mask and lists the masked rows in order, sequence by sequence.</summary>
-internal static unsafe class ClozeMask<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class ClozeMask<V>
+    where V : struct, IVector<V>
 {
     public static int Draw(
         Scratch scratch, int* tokens, int* offsets, int sequences, in ClozeMasking masking, int* maskedTokens, int* maskedRows, int* targets, int* maskedOffsets)
@@ -13,7 +12,7 @@ internal static unsafe class ClozeMask<S, V>
         for (int b = 0; b < sequences; b++)
         {
             int start = offsets[b], length = offsets[b + 1] - start;
-            float* keep = scratch.Request(DropoutLayer<S, V>.MaskLength(length));
+            float* keep = scratch.Request(DropoutLayer<V>.MaskLength(length));
             int masked = DrawSequence(keep, masking, (uint)b, length);
             int skipped = Math.Max(0, masked - masking.CountedLimit);
             for (int p = 0; p < length; p++)
@@ -47,7 +46,7 @@ internal static unsafe class ClozeMask<S, V>
             if (threshold > uint.MaxValue)
                 new Span<float>(keep, length).Clear();
             else
-                Simd<S, V>.ThresholdRow(masking.Key, row, (uint)threshold, 1, keep, length);
+                Philox<V>.ThresholdRow(masking.Key, row, (uint)threshold, 1, keep, length);
             for (int p = 0; p < length; p++)
                 masked += keep[p] == 0 ? 1 : 0;
             if (masked > 0 || !masking.AtLeastOne)

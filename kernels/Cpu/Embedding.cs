@@ -1,9 +1,8 @@
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>Item and position lookup, and the sums of their gradients. One thread adds row after row, so no two additions race.</summary>
-internal static unsafe class Embedding<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class Embedding<V>
+    where V : struct, IVector<V>
 {
     public static void Forward(int* tokens, int* positions, float* items, float* positionTable, float* x, int rows, int h)
     {
@@ -43,10 +42,10 @@ internal static unsafe class Embedding<S, V>
     /// <summary>sum = a + b</summary>
     public static void AddRows(float* a, float* b, float* sum, long length)
     {
-        for (long i = 0; i < length; i += S.Width)
+        for (long i = 0; i < length; i += V.Width)
         {
-            int lanes = (int)Math.Min(S.Width, length - i);
-            Simd<S, V>.StoreFirst(S.Add(Simd<S, V>.LoadFirst(a + i, lanes), Simd<S, V>.LoadFirst(b + i, lanes)), sum + i, lanes);
+            int lanes = (int)Math.Min(V.Width, length - i);
+            V.StoreFirst(V.LoadFirst(a + i, lanes) + V.LoadFirst(b + i, lanes), sum + i, lanes);
         }
     }
 }

@@ -6,31 +6,30 @@ namespace Bert4Rec.Kernels.Cpu;
 /// gelu(u) = u Φ(u) in its erf form, and its slope Φ(u) + u φ(u) at once: both need e^(−u²/2), and with the slope kept the backward is one
 /// multiplication.
 /// </summary>
-internal static unsafe class Gelu<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class Gelu<V>
+    where V : struct, IVector<V>
 {
     /// <summary>y holds u and is overwritten by gelu(u); slope, where it is wanted, gets gelu'(u).</summary>
     public static void Forward(float* y, float* slope, long length)
     {
-        for (long i = 0; i < length; i += S.Width)
+        for (long i = 0; i < length; i += V.Width)
         {
-            int lanes = (int)Math.Min(S.Width, length - i);
-            var u = Simd<S, V>.LoadFirst(y + i, lanes);
+            int lanes = (int)Math.Min(V.Width, length - i);
+            var u = V.LoadFirst(y + i, lanes);
             var phi = NormalDistribution(u, out var density);
-            Simd<S, V>.StoreFirst(S.Multiply(u, phi), y + i, lanes);
+            V.StoreFirst(u * phi, y + i, lanes);
             if (slope != null)
-                Simd<S, V>.StoreFirst(S.MultiplyAdd(u, density, phi), slope + i, lanes);
+                V.StoreFirst(V.MultiplyAdd(u, density, phi), slope + i, lanes);
         }
     }
 
     /// <summary>dy ∘= slope</summary>
     public static void Backward(float* dy, float* slope, long length)
     {
-        for (long i = 0; i < length; i += S.Width)
+        for (long i = 0; i < length; i += V.Width)
         {
-            int lanes = (int)Math.Min(S.Width, length - i);
-            Simd<S, V>.StoreFirst(S.Multiply(Simd<S, V>.LoadFirst(dy + i, lanes), Simd<S, V>.LoadFirst(slope + i, lanes)), dy + i, lanes);
+            int lanes = (int)Math.Min(V.Width, length - i);
+            V.StoreFirst(V.LoadFirst(dy + i, lanes) * V.LoadFirst(slope + i, lanes), dy + i, lanes);
         }
     }
 
@@ -41,18 +40,17 @@ internal static unsafe class Gelu<S, V>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V NormalDistribution(V u, out V density)
     {
-        var one = S.Broadcast(1f);
-        var z = S.Abs(u);
-        var e = Simd<S, V>.Exp(S.Multiply(S.Multiply(z, z), S.Broadcast(-0.5f)));
-        var t = S.Divide(one, S.MultiplyAdd(z, S.Broadcast(0.33f), one));
-        var p = S.MultiplyAdd(S.Broadcast(0.0445137316f), t, S.Broadcast(-0.215731354f));
-        p = S.MultiplyAdd(p, t, S.Broadcast(0.321825742f));
-        p = S.MultiplyAdd(p, t, S.Broadcast(-0.0796773496f));
-        p = S.MultiplyAdd(p, t, S.Broadcast(0.175568776f));
-        p = S.MultiplyAdd(p, t, S.Broadcast(0.121082632f));
-        p = S.MultiplyAdd(p, t, S.Broadcast(0.132417825f));
-        var tail = S.Multiply(S.Multiply(p, t), e);
-        density = S.Multiply(e, S.Broadcast(0.39894228f));
-        return S.Select(S.GreaterThan(u, S.Broadcast(0f)), S.Subtract(one, tail), tail);
+        var z = V.Abs(u);
+        var e = V.Exp(z * z * -0.5f);
+        var t = (V)1f / V.MultiplyAdd(z, 0.33f, 1f);
+        var p = V.MultiplyAdd(0.0445137316f, t, -0.215731354f);
+        p = V.MultiplyAdd(p, t, 0.321825742f);
+        p = V.MultiplyAdd(p, t, -0.0796773496f);
+        p = V.MultiplyAdd(p, t, 0.175568776f);
+        p = V.MultiplyAdd(p, t, 0.121082632f);
+        p = V.MultiplyAdd(p, t, 0.132417825f);
+        var tail = p * t * e;
+        density = e * 0.39894228f;
+        return V.SelectGreater(u, 0f, (V)1f - tail, tail);
     }
 }

@@ -5,16 +5,15 @@ namespace Bert4Rec.Kernels.Cpu;
 /// rows, one row a lane, so that maximum, sum and gradient run down the items without a horizontal step, and a tile of the table serves all
 /// rows while it is in the cache. The backward gathers the panels' gradients of some more rows before it multiplies with them.
 /// </summary>
-internal static unsafe class SoftmaxCrossEntropy<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class SoftmaxCrossEntropy<V>
+    where V : struct, IVector<V>
 {
     /// <summary>Items of a tile: its scores, table rows and gradient rows stay near.</summary>
     private const int ItemTile = 48;
 
     public static void Forward(Scratch scratch, float* h, float* items, float* bias, int* targets, float* losses, float* logSumExp, int rows, int v, int size)
     {
-        var panels = new Panels<S, V>(scratch, h, rows, size, ItemTile, 2);
+        var panels = new Panels<V>(scratch, h, rows, size, ItemTile, 2);
         float* max = panels.PerRow(0), sum = panels.PerRow(1);
         new Span<float>(max, panels.PaddedRows).Fill(-1e30f);
         new Span<float>(sum, panels.PaddedRows).Clear();
@@ -25,19 +24,8 @@ internal static unsafe class SoftmaxCrossEntropy<S, V>
             {
                 int panelRows = Math.Min(panels.Lanes, rows - first);
                 float* scores = panels.Score(items + ((long)item * size), bias + item, tile, first);
-                for (int lane = 0; lane < panelRows; lane += S.Width)
-                {
-                    float* column = scores + lane;
-                    var before = S.Load(max + first + lane);
-                    var largest = before;
-                    for (int i = 0; i < tile; i++)
-                        largest = S.Max(largest, S.Load(column + (i * panels.Lanes)));
-                    var total = S.Multiply(S.Load(sum + first + lane), Simd<S, V>.Exp(S.Subtract(before, largest)));
-                    for (int i = 0; i < tile; i++)
-                        total = S.Add(total, Simd<S, V>.Exp(S.Subtract(S.Load(column + (i * panels.Lanes)), largest)));
-                    S.Store(largest, max + first + lane);
-                    S.Store(total, sum + first + lane);
-                }
+                for (int lane = 0; lane < panelRows; lane += V.Width)
+                    AddExponentials(scores + lane, panels.Lanes, tile, max + first + lane, sum + first + lane);
                 for (int m = 0; m < panelRows; m++)
                 {
                     int target = targets[first + m] - item;
@@ -53,35 +41,50 @@ internal static unsafe class SoftmaxCrossEntropy<S, V>
         }
     }
 
+    /// <summary>The online softmax: the sum is of exp(score − max), so a larger maximum scales down what was summed before.</summary>
+    private static void AddExponentials(float* scores, int stride, int tile, float* max, float* sum)
+    {
+        var before = V.Load(max);
+        var largest = before;
+        for (int i = 0; i < tile; i++)
+            largest = V.Max(largest, V.Load(scores + (i * stride)));
+        var total = V.Load(sum) * V.Exp(before - largest);
+        for (int i = 0; i < tile; i++)
+            total += V.Exp(V.Load(scores + (i * stride)) - largest);
+        largest.Store(max);
+        total.Store(sum);
+    }
+
     public static void Backward(
         Scratch scratch, float* h, float* items, float* bias, int* targets, float* logSumExp, float scale, float* dh, float* dItems, float* dBias, int rows, int v, int size)
     {
-        var panels = new Panels<S, V>(scratch, h, rows, size, ItemTile, 1);
+        var panels = new Panels<V>(scratch, h, rows, size, ItemTile, 1);
         float* normaliser = panels.PerRow(0), dScores = panels.Scores;
         Buffer.MemoryCopy(logSumExp, normaliser, rows * sizeof(float), rows * sizeof(float));
         new Span<float>(dh, checked(rows * size)).Clear();
-        int stride = Panels<S, V>.BlockStride;
+        int stride = Panels<V>.BlockStride;
         for (int item = 0; item < v; item += ItemTile)
         {
             int tile = Math.Min(ItemTile, v - item);
-            float* table = items + ((long)item * size), dTable = dItems + ((long)item * size);
-            for (int block = 0; block < rows; block += Panels<S, V>.RowBlock)
+            float* table = items + ((long)item * size);
+            var dTable = new Matrix(dItems + ((long)item * size), size);
+            for (int block = 0; block < rows; block += Panels<V>.RowBlock)
             {
-                int blockRows = Math.Min(Panels<S, V>.RowBlock, rows - block);
+                int blockRows = Math.Min(Panels<V>.RowBlock, rows - block);
                 for (int first = 0; first < blockRows; first += panels.Lanes)
                     panels.Score(table, bias + item, tile, block + first, dScores + first, stride);
                 for (int i = 0; i < tile; i++)
                 {
                     float* row = dScores + (i * stride);
-                    var sum = S.Broadcast(0);
-                    for (int lane = 0; lane < blockRows; lane += S.Width)
+                    V sum = 0;
+                    for (int lane = 0; lane < blockRows; lane += V.Width)
                     {
-                        var p = Simd<S, V>.Exp(S.Subtract(S.Load(row + lane), S.Load(normaliser + block + lane)));
-                        p = S.Select(Simd<S, V>.FirstLanes(blockRows - lane), S.Multiply(p, S.Broadcast(scale)), S.Broadcast(0));
-                        sum = S.Add(sum, p);
-                        S.Store(p, row + lane);
+                        var p = V.Exp(V.Load(row + lane) - V.Load(normaliser + block + lane));
+                        p = V.SelectFirst(blockRows - lane, p * scale, 0);
+                        sum += p;
+                        p.Store(row + lane);
                     }
-                    dBias[item + i] += S.Sum(sum);
+                    dBias[item + i] += V.Sum(sum);
                 }
                 for (int m = 0; m < blockRows; m++)
                 {
@@ -91,9 +94,9 @@ internal static unsafe class SoftmaxCrossEntropy<S, V>
                     dScores[(target * stride) + m] -= scale;
                     dBias[item + target] -= scale;
                 }
-                float* blockH = h + ((long)block * size), blockDh = dh + ((long)block * size);
-                MatMul<S, V>.Product(tile, size, blockRows, dScores, stride, 1, blockH, size, dTable, size, dTable, size);
-                MatMul<S, V>.Product(blockRows, size, tile, dScores, 1, stride, table, size, blockDh, size, blockDh, size);
+                Matrix blockH = new(h + ((long)block * size), size), blockDh = new(dh + ((long)block * size), size);
+                Product<V>.MultiplyAdd(tile, size, blockRows, new(dScores, stride), blockH, dTable, dTable);
+                Product<V>.MultiplyAdd(blockRows, size, tile, new(dScores, 1, stride), new(table, size), blockDh, blockDh);
             }
         }
     }
@@ -102,9 +105,8 @@ internal static unsafe class SoftmaxCrossEntropy<S, V>
 /// <summary>
 /// Rows of h laid out for scoring items against them: panels of as many rows as a register tile is wide, transposed, so that a row is a lane.
 /// </summary>
-internal readonly unsafe ref struct Panels<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal readonly unsafe ref struct Panels<V>
+    where V : struct, IVector<V>
 {
     /// <summary>
     /// Rows whose scores of a tile are held at once, whole panels: enough for the sums over rows to be worth loading and storing their results.
@@ -127,7 +129,7 @@ internal readonly unsafe ref struct Panels<S, V>
     {
         _rows = rows;
         _size = size;
-        Lanes = S.TileVectors * S.Width;
+        Lanes = V.TileVectors * V.Width;
         PaddedRows = (rows + Lanes - 1) / Lanes * Lanes;
         long scores = (long)itemTile * BlockStride;
         _zeros = scratch.Request((2L * Lanes) + ((long)perRow * PaddedRows) + scores + ((long)PaddedRows * size) + Lanes);
@@ -139,7 +141,7 @@ internal readonly unsafe ref struct Panels<S, V>
         for (int first = 0; first < rows; first += Lanes)
         {
             int panelRows = Math.Min(Lanes, rows - first);
-            MatMul<S, V>.Transpose(h + ((long)first * size), size, panelRows, size, _panels + ((long)first * size), Lanes);
+            Product<V>.Transpose(h + ((long)first * size), size, panelRows, size, _panels + ((long)first * size), Lanes);
         }
     }
 
@@ -168,14 +170,15 @@ internal readonly unsafe ref struct Panels<S, V>
     /// <summary>The same into rows so far apart.</summary>
     public void Score(float* items, float* bias, int tile, int first, float* scores, int stride)
     {
-        int columns = MatMul<S, V>.RoundUp(Math.Min(Lanes, _rows - first));
-        MatMul<S, V>.Product(tile, columns, _size, items, _size, 1, _panels + ((long)first * _size), Lanes, _zeros, 0, scores, stride);
+        int columns = Product<V>.RoundUp(Math.Min(Lanes, _rows - first));
+        var panel = new Matrix(_panels + ((long)first * _size), Lanes);
+        Product<V>.MultiplyAdd(tile, columns, _size, new(items, _size), panel, new(_zeros, 0), new(scores, stride));
         for (int i = 0; i < tile; i++)
         {
-            var b = S.Broadcast(bias[i]);
+            V b = bias[i];
             float* row = scores + (i * stride);
-            for (int lane = 0; lane < columns; lane += S.Width)
-                S.Store(S.Add(S.Load(row + lane), b), row + lane);
+            for (int lane = 0; lane < columns; lane += V.Width)
+                (V.Load(row + lane) + b).Store(row + lane);
         }
     }
 }

@@ -6,9 +6,8 @@ namespace Bert4Rec.Kernels.Cpu;
 /// Scores and the k best of each row in one pass over the catalogue. A tile of scores is compared with every row's k-th best so far; once a
 /// list has warmed up, hardly any item passes, and only those are looked at one by one.
 /// </summary>
-internal static unsafe class TopK<S, V>
-    where S : struct, ISimd<V>
-    where V : struct
+internal static unsafe class TopK<V>
+    where V : struct, IVector<V>
 {
     private const int ItemTile = 96;
 
@@ -19,7 +18,7 @@ internal static unsafe class TopK<S, V>
         new Span<float>(topScores, rows * k).Fill(float.NegativeInfinity);
         if (targetRanks != null)
             new Span<int>(targetRanks, rows * 3).Clear();
-        var panels = new Panels<S, V>(scratch, h, rows, size, ItemTile, 3);
+        var panels = new Panels<V>(scratch, h, rows, size, ItemTile, 3);
         float* least = panels.PerRow(0), targetScores = panels.PerRow(1), greater = panels.PerRow(2);
         new Span<float>(least, panels.PaddedRows).Fill(float.PositiveInfinity);
         new Span<float>(least, rows).Fill(float.NegativeInfinity);
@@ -40,11 +39,11 @@ internal static unsafe class TopK<S, V>
                 float* scores = panels.Score(items + ((long)item * size), bias + item, tile, first);
                 for (int i = item == 0 ? 1 : 0; i < tile; i++)
                 {
-                    for (int lane = 0; lane < panelRows; lane += S.Width)
+                    for (int lane = 0; lane < panelRows; lane += V.Width)
                     {
                         int row = first + lane;
-                        var score = S.Load(scores + (i * panels.Lanes) + lane);
-                        for (uint better = S.MaskBits(S.GreaterThan(score, S.Load(least + row))); better != 0; better &= better - 1)
+                        var score = V.Load(scores + (i * panels.Lanes) + lane);
+                        for (uint better = V.GreaterBits(score, V.Load(least + row)); better != 0; better &= better - 1)
                         {
                             int bit = System.Numerics.BitOperations.TrailingZeroCount(better), m = row + bit;
                             if (!IsExcluded(excludedOffsets, excludedItems, m, item + i))
@@ -52,9 +51,9 @@ internal static unsafe class TopK<S, V>
                         }
                         if (targetRanks == null)
                             continue;
-                        var target = S.Load(targetScores + row);
-                        S.Store(S.Add(S.Load(greater + row), S.Select(S.GreaterThan(score, target), S.Broadcast(1), S.Broadcast(0))), greater + row);
-                        for (uint equal = S.MaskBits(S.Equal(score, target)); equal != 0; equal &= equal - 1)
+                        var target = V.Load(targetScores + row);
+                        (V.Load(greater + row) + V.SelectGreater(score, target, 1, 0)).Store(greater + row);
+                        for (uint equal = V.EqualBits(score, target); equal != 0; equal &= equal - 1)
                         {
                             int m = row + System.Numerics.BitOperations.TrailingZeroCount(equal);
                             if (m >= rows || item + i == targets[m])
@@ -87,10 +86,10 @@ internal static unsafe class TopK<S, V>
 
     public static float Score(float* row, float* item, float bias, int size)
     {
-        var sum = S.Broadcast(0);
-        for (int j = 0; j < size; j += S.Width)
-            sum = S.MultiplyAdd(Simd<S, V>.LoadFirst(row + j, size - j), Simd<S, V>.LoadFirst(item + j, size - j), sum);
-        return S.Sum(sum) + bias;
+        V sum = 0;
+        for (int j = 0; j < size; j += V.Width)
+            sum = V.MultiplyAdd(V.LoadFirst(row + j, size - j), V.LoadFirst(item + j, size - j), sum);
+        return V.Sum(sum) + bias;
     }
 
     /// <summary>Puts an item behind all that score as much or more; items come in ascending order, so ties keep the lower id first.</summary>

@@ -1,0 +1,264 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Bert4Rec.Kernels.Cpu;
+
+/// <summary>Where the elements of a matrix lie: (i, j) at data[i · rowStride + j · columnStride].</summary>
+internal readonly unsafe struct Matrix(float* data, nint rowStride, nint columnStride = 1)
+{
+    public readonly float* Data = data;
+    public readonly nint RowStride = rowStride;
+    public readonly nint ColumnStride = columnStride;
+
+    /// <summary>The same elements with rows for columns.</summary>
+    public Matrix Transposed => new(Data, ColumnStride, RowStride);
+
+    /// <summary>Without the first rows.</summary>
+    public Matrix FromRow(nint row) => new(Data + (row * RowStride), RowStride, ColumnStride);
+
+    /// <summary>Without the first columns.</summary>
+    public Matrix FromColumn(nint column) => new(Data + (column * ColumnStride), RowStride, ColumnStride);
+}
+
+/// <summary>
+/// Matrix products, all from one primitive: a tile of six rows by up to four vectors is held in registers while the K dimension runs through
+/// it, so that each loaded value is used six or sixty-four times. Operands with the K dimension last are transposed first.
+/// </summary>
+internal static unsafe class Product<V>
+    where V : struct, IVector<V>
+{
+    private const int TileRows = 6;
+
+    /// <summary>
+    /// c = init + a · b for a [m, k], b [k, n]; init may be c itself, or one row for all (row stride 0). Each element of c is one chain of
+    /// multiply-adds in the order of k, whatever tile it falls in, so its bits depend on neither the shape nor the vector width.
+    /// </summary>
+    /// <remarks>Elements of a row of b, init and c are neighbours. b and init are read up to a vector past column n.</remarks>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static void MultiplyAdd(int m, int n, int k, Matrix a, Matrix b, Matrix init, Matrix c)
+    {
+        int j = 0;
+        if (V.TileVectors == 4)
+        {
+            for (; j + (4 * V.Width) <= n; j += 4 * V.Width)
+                Panel<Columns4<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+        }
+        for (; j + (2 * V.Width) <= n; j += 2 * V.Width)
+            Panel<Columns2<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+        for (; j + V.Width <= n; j += V.Width)
+            Panel<Columns1<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+        if (j < n)
+            PartPanel(m, n - j, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+    }
+
+    /// <summary>target[j, i] = source[i, j], with zeros behind the last source row up to the target's stride.</summary>
+    public static void Transpose(float* source, nint sourceStride, int rows, int columns, float* target, int targetStride)
+    {
+        int i = 0;
+        for (; i + 4 <= rows; i += 4)
+        {
+            float* s = source + (i * sourceStride);
+            int j = 0;
+            for (; j + 4 <= columns; j += 4)
+            {
+                var r0 = Vector128.Load(s + j);
+                var r1 = Vector128.Load(s + sourceStride + j);
+                var r2 = Vector128.Load(s + (2 * sourceStride) + j);
+                var r3 = Vector128.Load(s + (3 * sourceStride) + j);
+                var low01 = UnpackLow(r0, r1);
+                var low23 = UnpackLow(r2, r3);
+                var high01 = UnpackHigh(r0, r1);
+                var high23 = UnpackHigh(r2, r3);
+                float* t = target + ((long)j * targetStride) + i;
+                Vector128.Create(low01.GetLower(), low23.GetLower()).Store(t);
+                Vector128.Create(low01.GetUpper(), low23.GetUpper()).Store(t + targetStride);
+                Vector128.Create(high01.GetLower(), high23.GetLower()).Store(t + (2 * targetStride));
+                Vector128.Create(high01.GetUpper(), high23.GetUpper()).Store(t + (3 * targetStride));
+            }
+            for (; j < columns; j++)
+            {
+                for (int r = 0; r < 4; r++)
+                    target[((long)j * targetStride) + i + r] = s[(r * sourceStride) + j];
+            }
+        }
+        for (; i < rows; i++)
+        {
+            for (int j = 0; j < columns; j++)
+                target[((long)j * targetStride) + i] = source[(i * sourceStride) + j];
+        }
+        for (; i < targetStride; i++)
+        {
+            for (int j = 0; j < columns; j++)
+                target[((long)j * targetStride) + i] = 0;
+        }
+    }
+
+    /// <summary>The next multiple of the vector width.</summary>
+    public static int RoundUp(int n) => (n + V.Width - 1) / V.Width * V.Width;
+
+    /// <summary>A row of zeros to start products from.</summary>
+    public static float* Zeros(Scratch scratch, int n)
+    {
+        int length = RoundUp(n) + (4 * V.Width);
+        float* zeros = scratch.Request(length);
+        new Span<float>(zeros, length).Clear();
+        return zeros;
+    }
+
+    /// <summary>Fewer columns than a vector: the tile goes to the stack, and its columns from there.</summary>
+    private static void PartPanel(int m, int columns, int k, Matrix a, Matrix b, Matrix init, Matrix c)
+    {
+        float* tile = stackalloc float[TileRows * 16];
+        for (int i = 0; i < m; i += TileRows)
+        {
+            int rows = Math.Min(TileRows, m - i);
+            Panel<Columns1<V>>(rows, k, a.FromRow(i), b, init.FromRow(i), new(tile, V.Width));
+            for (int r = 0; r < rows; r++)
+                Buffer.MemoryCopy(tile + (r * V.Width), c.FromRow(i + r).Data, columns * sizeof(float), columns * sizeof(float));
+        }
+    }
+
+    private static Vector128<float> UnpackLow(Vector128<float> a, Vector128<float> b) =>
+        Sse.IsSupported ? Sse.UnpackLow(a, b) : Vector128.Create(a[0], b[0], a[1], b[1]);
+
+    private static Vector128<float> UnpackHigh(Vector128<float> a, Vector128<float> b) =>
+        Sse.IsSupported ? Sse.UnpackHigh(a, b) : Vector128.Create(a[2], b[2], a[3], b[3]);
+
+    private static void Panel<C>(int m, int k, Matrix a, Matrix b, Matrix init, Matrix c)
+        where C : struct, IColumns<C, V>
+    {
+        for (int i = 0; i < m; i += TileRows)
+            Tile<C>(Math.Min(TileRows, m - i), k, a.FromRow(i), b, init.FromRow(i), c.FromRow(i));
+    }
+
+    /// <summary>
+    /// A tile stores without a call or a branch while its sums are live: either would make the compiler keep the sums in memory. Rows that
+    /// are not there repeat the last one, and store the same values to the same place.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Tile<C>(int rows, int k, Matrix a, Matrix b, Matrix init, Matrix c)
+        where C : struct, IColumns<C, V>
+    {
+        int last = rows - 1;
+        nint i1 = Math.Min(1, last), i2 = Math.Min(2, last), i3 = Math.Min(3, last), i4 = Math.Min(4, last), i5 = Math.Min(5, last);
+        var c0 = C.Load(init.Data);
+        var c1 = C.Load(init.Data + (i1 * init.RowStride));
+        var c2 = C.Load(init.Data + (i2 * init.RowStride));
+        var c3 = C.Load(init.Data + (i3 * init.RowStride));
+        var c4 = C.Load(init.Data + (i4 * init.RowStride));
+        var c5 = C.Load(init.Data + (i5 * init.RowStride));
+        float* a0 = a.Data, a1 = a0 + (i1 * a.RowStride), a2 = a0 + (i2 * a.RowStride);
+        float* a3 = a0 + (i3 * a.RowStride), a4 = a0 + (i4 * a.RowStride), a5 = a0 + (i5 * a.RowStride), row = b.Data;
+        for (int step = 0; step < k; step++)
+        {
+            var bs = C.Load(row);
+            c0.AddProduct(*a0, bs);
+            c1.AddProduct(*a1, bs);
+            c2.AddProduct(*a2, bs);
+            c3.AddProduct(*a3, bs);
+            c4.AddProduct(*a4, bs);
+            c5.AddProduct(*a5, bs);
+            row += b.RowStride;
+            a0 += a.ColumnStride;
+            a1 += a.ColumnStride;
+            a2 += a.ColumnStride;
+            a3 += a.ColumnStride;
+            a4 += a.ColumnStride;
+            a5 += a.ColumnStride;
+        }
+        c0.Store(c.Data);
+        c1.Store(c.Data + (i1 * c.RowStride));
+        c2.Store(c.Data + (i2 * c.RowStride));
+        c3.Store(c.Data + (i3 * c.RowStride));
+        c4.Store(c.Data + (i4 * c.RowStride));
+        c5.Store(c.Data + (i5 * c.RowStride));
+    }
+}
+
+/// <summary>
+/// A row of a tile: neighbouring vectors. The compiler keeps the fields of a struct in registers where there are at most four and none is a
+/// struct of several fields itself, so this is written out for one, two and four; the tile is not.
+/// </summary>
+internal interface IColumns<C, V>
+    where C : struct, IColumns<C, V>
+    where V : struct, IVector<V>
+{
+    static abstract unsafe C Load(float* p);
+
+    unsafe void Store(float* p);
+
+    /// <summary>this = a · b + this, vector by vector.</summary>
+    void AddProduct(V a, C b);
+}
+
+internal unsafe struct Columns1<V>(V v0) : IColumns<Columns1<V>, V>
+    where V : struct, IVector<V>
+{
+    private V _v0 = v0;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Columns1<V> Load(float* p) => new(V.Load(p));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(float* p)
+    {
+        _v0.Store(p);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void AddProduct(V a, Columns1<V> b)
+    {
+        V.AddProduct(ref _v0, a, b._v0);
+    }
+}
+
+internal unsafe struct Columns2<V>(V v0, V v1) : IColumns<Columns2<V>, V>
+    where V : struct, IVector<V>
+{
+    private V _v0 = v0, _v1 = v1;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Columns2<V> Load(float* p) => new(V.Load(p), V.Load(p + V.Width));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(float* p)
+    {
+        _v0.Store(p);
+        _v1.Store(p + V.Width);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void AddProduct(V a, Columns2<V> b)
+    {
+        V.AddProduct(ref _v0, a, b._v0);
+        V.AddProduct(ref _v1, a, b._v1);
+    }
+}
+
+internal unsafe struct Columns4<V>(V v0, V v1, V v2, V v3) : IColumns<Columns4<V>, V>
+    where V : struct, IVector<V>
+{
+    private V _v0 = v0, _v1 = v1, _v2 = v2, _v3 = v3;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Columns4<V> Load(float* p) => new(V.Load(p), V.Load(p + V.Width), V.Load(p + (2 * V.Width)), V.Load(p + (3 * V.Width)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store(float* p)
+    {
+        _v0.Store(p);
+        _v1.Store(p + V.Width);
+        _v2.Store(p + (2 * V.Width));
+        _v3.Store(p + (3 * V.Width));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void AddProduct(V a, Columns4<V> b)
+    {
+        V.AddProduct(ref _v0, a, b._v0);
+        V.AddProduct(ref _v1, a, b._v1);
+        V.AddProduct(ref _v2, a, b._v2);
+        V.AddProduct(ref _v3, a, b._v3);
+    }
+}

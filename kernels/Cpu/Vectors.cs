@@ -1,0 +1,278 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Bert4Rec.Kernels.Cpu;
+
+/// <summary>Sixteen floats in a register of 512 bits.</summary>
+internal struct F32x16(Vector512<float> lanes) : IVector<F32x16>
+{
+    private Vector512<float> _lanes = lanes;
+
+    public static int Width => 16;
+
+    public static int TileVectors => 4;
+
+    public static F32x16 Iota => new(Vector512<float>.Indices);
+
+    private readonly Vector512<uint> Words => _lanes.AsUInt32();
+
+    public static implicit operator F32x16(float x) => new(Vector512.Create(x));
+
+    public static F32x16 operator +(F32x16 a, F32x16 b) => new(a._lanes + b._lanes);
+
+    public static F32x16 operator -(F32x16 a, F32x16 b) => new(a._lanes - b._lanes);
+
+    public static F32x16 operator *(F32x16 a, F32x16 b) => new(a._lanes * b._lanes);
+
+    public static F32x16 operator /(F32x16 a, F32x16 b) => new(a._lanes / b._lanes);
+
+    public static unsafe F32x16 Load(float* p) => new(Vector512.Load(p));
+
+    public readonly unsafe void Store(float* p) => _lanes.Store(p);
+
+    public static F32x16 MultiplyAdd(F32x16 a, F32x16 b, F32x16 c) => new(Vector512.MultiplyAddEstimate(a._lanes, b._lanes, c._lanes));
+
+    public static void AddProduct(ref F32x16 sum, F32x16 a, F32x16 b) =>
+        sum._lanes = Vector512.MultiplyAddEstimate(a._lanes, b._lanes, sum._lanes);
+
+    public static F32x16 Max(F32x16 a, F32x16 b) => new(Vector512.MaxNative(a._lanes, b._lanes));
+
+    public static F32x16 Min(F32x16 a, F32x16 b) => new(Vector512.MinNative(a._lanes, b._lanes));
+
+    public static F32x16 Abs(F32x16 a) => new(Vector512.Abs(a._lanes));
+
+    public static F32x16 Sqrt(F32x16 a) => new(Vector512.Sqrt(a._lanes));
+
+    public static F32x16 Round(F32x16 a) => new(Vector512.Round(a._lanes));
+
+    public static F32x16 PowerOfTwo(F32x16 n) =>
+        new(Vector512.ShiftLeft(Vector512.ConvertToInt32Native(n._lanes) + Vector512.Create(127), 23).AsSingle());
+
+    public static float Sum(F32x16 a) => Vector512.Sum(a._lanes);
+
+    public static float MaxLane(F32x16 a) => F32x8.MaxLane(new(Vector256.MaxNative(a._lanes.GetLower(), a._lanes.GetUpper())));
+
+    public static F32x16 SelectGreater(F32x16 a, F32x16 b, F32x16 x, F32x16 y) =>
+        new(Vector512.ConditionalSelect(Vector512.GreaterThan(a._lanes, b._lanes), x._lanes, y._lanes));
+
+    public static uint GreaterBits(F32x16 a, F32x16 b) =>
+        (uint)Vector512.ExtractMostSignificantBits(Vector512.GreaterThan(a._lanes, b._lanes));
+
+    public static uint EqualBits(F32x16 a, F32x16 b) => (uint)Vector512.ExtractMostSignificantBits(Vector512.Equals(a._lanes, b._lanes));
+
+    public static F32x16 WordsFrom(uint first) => new((Vector512<uint>.Indices + Vector512.Create(first)).AsSingle());
+
+    public static F32x16 WordsOf(uint x) => new(Vector512.Create(x).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F32x16 MultiplyWords(F32x16 a, uint m, out F32x16 high)
+    {
+        var odd = Vector512.ShiftRightLogical(a._lanes.AsUInt64(), 32);
+        Vector512<ulong> evenProduct, oddProduct;
+        if (Avx512F.IsSupported)
+        {
+            evenProduct = Avx512F.Multiply(a.Words, Vector512.Create(m));
+            oddProduct = Avx512F.Multiply(odd.AsUInt32(), Vector512.Create(m));
+        }
+        else
+        {
+            evenProduct = (a._lanes.AsUInt64() & Vector512.Create(0xFFFFFFFFul)) * Vector512.Create((ulong)m);
+            oddProduct = odd * Vector512.Create((ulong)m);
+        }
+        var even = Vector512.Create(0x00000000FFFFFFFFul).AsUInt32();
+        high = new(Vector512.ConditionalSelect(even, Vector512.ShiftRightLogical(evenProduct, 32).AsUInt32(), oddProduct.AsUInt32()).AsSingle());
+        return new(Vector512.ConditionalSelect(even, evenProduct.AsUInt32(), Vector512.ShiftLeft(oddProduct, 32).AsUInt32()).AsSingle());
+    }
+
+    public static F32x16 XorWords(F32x16 a, F32x16 b, F32x16 c) => new((a.Words ^ b.Words ^ c.Words).AsSingle());
+
+    public static F32x16 SelectAtLeastWords(F32x16 a, F32x16 b, F32x16 x, F32x16 y) =>
+        new(Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(a.Words, b.Words).AsSingle(), x._lanes, y._lanes));
+
+    public static F32x16 LowerHalves(F32x16 a) => new(Vector512.ShiftLeft(a.Words, 16).AsSingle());
+
+    public static F32x16 UpperHalves(F32x16 a) => new((a.Words & Vector512.Create(0xFFFF0000u)).AsSingle());
+}
+
+/// <summary>Eight floats in a register of 256 bits.</summary>
+internal struct F32x8(Vector256<float> lanes) : IVector<F32x8>
+{
+    private Vector256<float> _lanes = lanes;
+
+    public static int Width => 8;
+
+    public static int TileVectors => 2;
+
+    public static F32x8 Iota => new(Vector256<float>.Indices);
+
+    private readonly Vector256<uint> Words => _lanes.AsUInt32();
+
+    public static implicit operator F32x8(float x) => new(Vector256.Create(x));
+
+    public static F32x8 operator +(F32x8 a, F32x8 b) => new(a._lanes + b._lanes);
+
+    public static F32x8 operator -(F32x8 a, F32x8 b) => new(a._lanes - b._lanes);
+
+    public static F32x8 operator *(F32x8 a, F32x8 b) => new(a._lanes * b._lanes);
+
+    public static F32x8 operator /(F32x8 a, F32x8 b) => new(a._lanes / b._lanes);
+
+    public static unsafe F32x8 Load(float* p) => new(Vector256.Load(p));
+
+    public readonly unsafe void Store(float* p) => _lanes.Store(p);
+
+    public static F32x8 MultiplyAdd(F32x8 a, F32x8 b, F32x8 c) => new(Vector256.MultiplyAddEstimate(a._lanes, b._lanes, c._lanes));
+
+    public static void AddProduct(ref F32x8 sum, F32x8 a, F32x8 b) =>
+        sum._lanes = Vector256.MultiplyAddEstimate(a._lanes, b._lanes, sum._lanes);
+
+    public static F32x8 Max(F32x8 a, F32x8 b) => new(Vector256.MaxNative(a._lanes, b._lanes));
+
+    public static F32x8 Min(F32x8 a, F32x8 b) => new(Vector256.MinNative(a._lanes, b._lanes));
+
+    public static F32x8 Abs(F32x8 a) => new(Vector256.Abs(a._lanes));
+
+    public static F32x8 Sqrt(F32x8 a) => new(Vector256.Sqrt(a._lanes));
+
+    public static F32x8 Round(F32x8 a) => new(Vector256.Round(a._lanes));
+
+    public static F32x8 PowerOfTwo(F32x8 n) =>
+        new(Vector256.ShiftLeft(Vector256.ConvertToInt32Native(n._lanes) + Vector256.Create(127), 23).AsSingle());
+
+    public static float Sum(F32x8 a) => Vector256.Sum(a._lanes);
+
+    public static float MaxLane(F32x8 a) => F32x4.MaxLane(new(Vector128.MaxNative(a._lanes.GetLower(), a._lanes.GetUpper())));
+
+    public static F32x8 SelectGreater(F32x8 a, F32x8 b, F32x8 x, F32x8 y) =>
+        new(Vector256.ConditionalSelect(Vector256.GreaterThan(a._lanes, b._lanes), x._lanes, y._lanes));
+
+    public static uint GreaterBits(F32x8 a, F32x8 b) =>
+        (uint)Vector256.ExtractMostSignificantBits(Vector256.GreaterThan(a._lanes, b._lanes));
+
+    public static uint EqualBits(F32x8 a, F32x8 b) => (uint)Vector256.ExtractMostSignificantBits(Vector256.Equals(a._lanes, b._lanes));
+
+    public static F32x8 WordsFrom(uint first) => new((Vector256<uint>.Indices + Vector256.Create(first)).AsSingle());
+
+    public static F32x8 WordsOf(uint x) => new(Vector256.Create(x).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F32x8 MultiplyWords(F32x8 a, uint m, out F32x8 high)
+    {
+        var odd = Vector256.ShiftRightLogical(a._lanes.AsUInt64(), 32);
+        Vector256<ulong> evenProduct, oddProduct;
+        if (Avx2.IsSupported)
+        {
+            evenProduct = Avx2.Multiply(a.Words, Vector256.Create(m));
+            oddProduct = Avx2.Multiply(odd.AsUInt32(), Vector256.Create(m));
+        }
+        else
+        {
+            evenProduct = (a._lanes.AsUInt64() & Vector256.Create(0xFFFFFFFFul)) * Vector256.Create((ulong)m);
+            oddProduct = odd * Vector256.Create((ulong)m);
+        }
+        var even = Vector256.Create(0x00000000FFFFFFFFul).AsUInt32();
+        high = new(Vector256.ConditionalSelect(even, Vector256.ShiftRightLogical(evenProduct, 32).AsUInt32(), oddProduct.AsUInt32()).AsSingle());
+        return new(Vector256.ConditionalSelect(even, evenProduct.AsUInt32(), Vector256.ShiftLeft(oddProduct, 32).AsUInt32()).AsSingle());
+    }
+
+    public static F32x8 XorWords(F32x8 a, F32x8 b, F32x8 c) => new((a.Words ^ b.Words ^ c.Words).AsSingle());
+
+    public static F32x8 SelectAtLeastWords(F32x8 a, F32x8 b, F32x8 x, F32x8 y) =>
+        new(Vector256.ConditionalSelect(Vector256.GreaterThanOrEqual(a.Words, b.Words).AsSingle(), x._lanes, y._lanes));
+
+    public static F32x8 LowerHalves(F32x8 a) => new(Vector256.ShiftLeft(a.Words, 16).AsSingle());
+
+    public static F32x8 UpperHalves(F32x8 a) => new((a.Words & Vector256.Create(0xFFFF0000u)).AsSingle());
+}
+
+/// <summary>Four floats in a register of 128 bits.</summary>
+internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
+{
+    private Vector128<float> _lanes = lanes;
+
+    public static int Width => 4;
+
+    public static int TileVectors => 2;
+
+    public static F32x4 Iota => new(Vector128<float>.Indices);
+
+    private readonly Vector128<uint> Words => _lanes.AsUInt32();
+
+    public static implicit operator F32x4(float x) => new(Vector128.Create(x));
+
+    public static F32x4 operator +(F32x4 a, F32x4 b) => new(a._lanes + b._lanes);
+
+    public static F32x4 operator -(F32x4 a, F32x4 b) => new(a._lanes - b._lanes);
+
+    public static F32x4 operator *(F32x4 a, F32x4 b) => new(a._lanes * b._lanes);
+
+    public static F32x4 operator /(F32x4 a, F32x4 b) => new(a._lanes / b._lanes);
+
+    public static unsafe F32x4 Load(float* p) => new(Vector128.Load(p));
+
+    public readonly unsafe void Store(float* p) => _lanes.Store(p);
+
+    public static F32x4 MultiplyAdd(F32x4 a, F32x4 b, F32x4 c) => new(Vector128.MultiplyAddEstimate(a._lanes, b._lanes, c._lanes));
+
+    public static void AddProduct(ref F32x4 sum, F32x4 a, F32x4 b) =>
+        sum._lanes = Vector128.MultiplyAddEstimate(a._lanes, b._lanes, sum._lanes);
+
+    public static F32x4 Max(F32x4 a, F32x4 b) => new(Vector128.MaxNative(a._lanes, b._lanes));
+
+    public static F32x4 Min(F32x4 a, F32x4 b) => new(Vector128.MinNative(a._lanes, b._lanes));
+
+    public static F32x4 Abs(F32x4 a) => new(Vector128.Abs(a._lanes));
+
+    public static F32x4 Sqrt(F32x4 a) => new(Vector128.Sqrt(a._lanes));
+
+    public static F32x4 Round(F32x4 a) => new(Vector128.Round(a._lanes));
+
+    public static F32x4 PowerOfTwo(F32x4 n) =>
+        new(Vector128.ShiftLeft(Vector128.ConvertToInt32Native(n._lanes) + Vector128.Create(127), 23).AsSingle());
+
+    public static float Sum(F32x4 a) => Vector128.Sum(a._lanes);
+
+    public static float MaxLane(F32x4 a) => MathF.Max(MathF.Max(a._lanes[0], a._lanes[1]), MathF.Max(a._lanes[2], a._lanes[3]));
+
+    public static F32x4 SelectGreater(F32x4 a, F32x4 b, F32x4 x, F32x4 y) =>
+        new(Vector128.ConditionalSelect(Vector128.GreaterThan(a._lanes, b._lanes), x._lanes, y._lanes));
+
+    public static uint GreaterBits(F32x4 a, F32x4 b) =>
+        (uint)Vector128.ExtractMostSignificantBits(Vector128.GreaterThan(a._lanes, b._lanes));
+
+    public static uint EqualBits(F32x4 a, F32x4 b) => (uint)Vector128.ExtractMostSignificantBits(Vector128.Equals(a._lanes, b._lanes));
+
+    public static F32x4 WordsFrom(uint first) => new((Vector128<uint>.Indices + Vector128.Create(first)).AsSingle());
+
+    public static F32x4 WordsOf(uint x) => new(Vector128.Create(x).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static F32x4 MultiplyWords(F32x4 a, uint m, out F32x4 high)
+    {
+        var odd = Vector128.ShiftRightLogical(a._lanes.AsUInt64(), 32);
+        Vector128<ulong> evenProduct, oddProduct;
+        if (Sse2.IsSupported)
+        {
+            evenProduct = Sse2.Multiply(a.Words, Vector128.Create(m));
+            oddProduct = Sse2.Multiply(odd.AsUInt32(), Vector128.Create(m));
+        }
+        else
+        {
+            evenProduct = (a._lanes.AsUInt64() & Vector128.Create(0xFFFFFFFFul)) * Vector128.Create((ulong)m);
+            oddProduct = odd * Vector128.Create((ulong)m);
+        }
+        var even = Vector128.Create(0x00000000FFFFFFFFul).AsUInt32();
+        high = new(Vector128.ConditionalSelect(even, Vector128.ShiftRightLogical(evenProduct, 32).AsUInt32(), oddProduct.AsUInt32()).AsSingle());
+        return new(Vector128.ConditionalSelect(even, evenProduct.AsUInt32(), Vector128.ShiftLeft(oddProduct, 32).AsUInt32()).AsSingle());
+    }
+
+    public static F32x4 XorWords(F32x4 a, F32x4 b, F32x4 c) => new((a.Words ^ b.Words ^ c.Words).AsSingle());
+
+    public static F32x4 SelectAtLeastWords(F32x4 a, F32x4 b, F32x4 x, F32x4 y) =>
+        new(Vector128.ConditionalSelect(Vector128.GreaterThanOrEqual(a.Words, b.Words).AsSingle(), x._lanes, y._lanes));
+
+    public static F32x4 LowerHalves(F32x4 a) => new(Vector128.ShiftLeft(a.Words, 16).AsSingle());
+
+    public static F32x4 UpperHalves(F32x4 a) => new((a.Words & Vector128.Create(0xFFFF0000u)).AsSingle());
+}
