@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.EventLog;

@@ -3,7 +3,6 @@ using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
-using Bert4Rec.EventLog;
 
 namespace Bert4Rec.Cli.Commands;
 

@@ -4,7 +4,6 @@ using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.EventLog;
-using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 

@@ -1,5 +1,4 @@
 using System.Text;
-using Bert4Rec.EventLog;
 using Bert4Rec.Reporting;
 
 namespace Bert4Rec.Pipeline;

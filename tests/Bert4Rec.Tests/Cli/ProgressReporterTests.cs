@@ -1,4 +1,3 @@
-using Bert4Rec.Cli;
 using Bert4Rec.Cli.Output;
 
 namespace Bert4Rec.Tests.Cli;

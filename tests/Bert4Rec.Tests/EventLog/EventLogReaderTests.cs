@@ -1,4 +1,3 @@
-using System.Text;
 using Bert4Rec.Configuration;
 using Bert4Rec.EventLog;
 
