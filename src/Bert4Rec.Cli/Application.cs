@@ -4,7 +4,7 @@ using System.CommandLine.Invocation;
 using Bert4Rec.Cli.Commands;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Cli;
 

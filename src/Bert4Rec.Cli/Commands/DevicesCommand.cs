@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;

@@ -3,7 +3,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 using Bert4Rec.Model;
 
 namespace Bert4Rec.Pipeline;
