@@ -45,7 +45,7 @@ public static class GpuDevices
     /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
     /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels.</exception>
     /// <exception cref="DeviceException">Or not in this precision.</exception>
-    public static IKernels Create(string device, Precision precision = Precision.Full) => new GpuKernels(Open(device, precision));
+    public static KernelSet Create(string device, Precision precision = Precision.Full) => new GpuKernels(Open(device, precision));
 
     /// <summary>Why a device cannot multiply in TF32.</summary>
     public static string NoTensorCores(string device) =>

@@ -35,7 +35,7 @@ internal sealed class Trainer : IDisposable
     private float _gradientScale;
     private (int Step, int First, int Count) _prepared;
 
-    public Trainer(TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<IKernels> kernels, Workers workers)
+    public Trainer(TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<KernelSet> kernels, Workers workers)
     {
         _settings = settings;
         _dataset = dataset;
@@ -83,7 +83,7 @@ internal sealed class Trainer : IDisposable
     /// <param name="shape">The model.</param>
     /// <param name="kernels">The device.</param>
     /// <param name="sequences">Sequences of a whole batch.</param>
-    public static int TokenCapacity(ModelShape shape, IKernels kernels, int sequences)
+    public static int TokenCapacity(ModelShape shape, KernelSet kernels, int sequences)
     {
         const long MostBytes = 1 << 29, CachedBytes = 1 << 20;
         long tableBytes = (long)shape.ItemCount * shape.HiddenSize * sizeof(float);
@@ -206,7 +206,7 @@ internal sealed class Trainer : IDisposable
     internal ClozeMasking Masking(int step)
     {
         bool compatible = _settings.RecboleCompatible;
-        var key = new RandomKey(_settings.Seed, (uint)step, DropoutStreams.ClozeMask, 0);
+        var key = new RandomKey(_settings.Seed, (uint)step, RandomStreams.ClozeMask, 0);
         return new ClozeMasking(
             key,
             (float)_settings.MaskRatio,
@@ -289,7 +289,7 @@ internal sealed class Trainer : IDisposable
             kernels.Fill(gradients, 0);
         }
         if (_settings.ClipGradNorm is not null)
-            kernels.Norm(sum, new(_norms, r, 1, 1));
+            kernels.GradientNorm(sum, new(_norms, r, 1, 1));
     }
 
     private void Update(int r) => _replicas[r].Kernels.Adam(
