@@ -1,5 +1,6 @@
 using Bert4Rec.Data;
 using Bert4Rec.Kernels;
+using Bert4Rec.Model;
 
 namespace Bert4Rec.Inference;
 
@@ -31,7 +32,7 @@ public sealed class Recommender : IDisposable
             device.Kernels[0],
             folder.Layout,
             _parameters,
-            Training.Trainer.TokenCapacity(folder.Layout.Shape, device.Kernels[0], BatchSize),
+            MicroBatchSize.Tokens(folder.Layout.Shape, device.Kernels[0], BatchSize),
             folder.Config.RecboleCompatible,
             indexesCatalogue: true);
         _counts = new(CountItems);
@@ -40,7 +41,7 @@ public sealed class Recommender : IDisposable
 
     /// <summary>Loads the folder that training wrote; nothing else is needed.</summary>
     /// <exception cref="InputException">The folder is not what it should be.</exception>
-    /// <exception cref="Kernels.Gpu.DeviceException">There is no such device.</exception>
+    /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
     public static Recommender Load(string directory, string device, int threads) =>
         new(ModelFolder.Load(directory, null), new DeviceSet(device, threads));
 

@@ -1,0 +1,198 @@
+using System.Reflection;
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+using ILGPU.Runtime.CPU;
+using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
+
+namespace Bert4Rec.Kernels.Gpu.Runtime;
+
+/// <summary>
+/// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), memory, and the sizes of
+/// groups that suit it.
+/// </summary>
+internal sealed class GpuDevice : IDisposable
+{
+    /// <summary>Bounds <see cref="GroupSize"/>: what kernels allocate shared memory for.</summary>
+    public const int LargestGroup = 256;
+
+    private readonly Context? _context;
+    private readonly Accelerator? _accelerator;
+    private readonly AcceleratorStream? _transfer;
+    private DeviceArena.Slice? _workspace;
+    private DeviceArena.Slice? _parts;
+    private long _uses;
+    private long _finishedUses;
+
+    /// <param name="context">Owned from here on.</param>
+    /// <param name="device">Of that context.</param>
+    /// <param name="id">What --device calls it.</param>
+    /// <param name="usesWarps">Overrides <see cref="UsesWarps"/>: the simulator has warps too, for tests.</param>
+    /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
+    public GpuDevice(
+        Context context, Device device, string id, bool? usesWarps = null, TensorCores tensorCores = TensorCores.None)
+    {
+        _context = context;
+        Arena = new(this);
+        _accelerator = device.CreateAccelerator(context);
+        CompilerPasses.KeepOrder(_accelerator);
+        if (_accelerator is CLAccelerator)
+            CompilerPasses.FenceLocalMemory();
+        Name = $"{id} ({Accelerator.Name.Trim()}){(tensorCores == TensorCores.None ? "" : ", tf32")}";
+        _transfer = Accelerator.CreateStream();
+        IsCuda = Accelerator is CudaAccelerator;
+        UsesWarps = usesWarps ?? IsCuda;
+        TensorCores = tensorCores;
+        IsSimulator = Accelerator is CPUAccelerator;
+        GroupSize = 1;
+        while (GroupSize * 2 <= Math.Min(LargestGroup, Accelerator.MaxNumThreadsPerGroup))
+            GroupSize *= 2;
+    }
+
+    /// <summary>A CUDA device that is not there: it only tells of the kernels that are loaded, so that others can compile them.</summary>
+    /// <param name="onLoad">Is told each kernel and its group size.</param>
+    /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
+    public GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores)
+    {
+        Arena = new(this);
+        TensorCores = tensorCores;
+        OnLoad = onLoad;
+        Name = "cuda";
+        IsCuda = true;
+        UsesWarps = true;
+        GroupSize = LargestGroup;
+    }
+
+    public string Name { get; }
+
+    /// <exception cref="InvalidOperationException">The device is not there.</exception>
+    public Accelerator Accelerator => _accelerator ?? throw new InvalidOperationException("this device only lists its kernels");
+
+    /// <summary>Is told each kernel and its group size instead of its being compiled; null on a device that is there.</summary>
+    public Action<MethodInfo, int>? OnLoad { get; }
+
+    /// <summary>The queue of the arithmetic; its operations run in the order they were launched in.</summary>
+    public AcceleratorStream Compute => Accelerator.DefaultStream;
+
+    /// <summary>The queue of uploads and of the cloze mask, which do not wait for the arithmetic.</summary>
+    public AcceleratorStream Transfer => _transfer ?? throw new InvalidOperationException("this device only lists its kernels");
+
+    public bool IsCuda { get; }
+
+    /// <summary>Whether groups reduce by exchanges within warps; elsewhere the size of a warp is not to be relied on.</summary>
+    public bool UsesWarps { get; }
+
+    /// <summary>What multiplies in products.</summary>
+    public TensorCores TensorCores { get; }
+
+    /// <summary>ILGPU's own executor, where a barrier costs a thousand times what it does elsewhere.</summary>
+    public bool IsSimulator { get; }
+
+    /// <summary>Threads of a group, a power of two, 256 at most.</summary>
+    public int GroupSize { get; }
+
+    /// <summary>As many groups as this run at the same time at least; 1 on a device that is not there.</summary>
+    public int Multiprocessors => Math.Max(1, _accelerator?.NumMultiprocessors ?? 1);
+
+    /// <summary>Groups enough to fill the device a few times over.</summary>
+    public int MaximumGroups => Multiprocessors * 16;
+
+    /// <summary>Where floats lie.</summary>
+    public DeviceArena Arena { get; }
+
+    /// <summary>Bytes taken from the driver.</summary>
+    public long AllocatedBytes { get; private set; }
+
+    /// <summary>The most that were ever taken.</summary>
+    public long PeakBytes { get; private set; }
+
+    /// <summary>Memory of the driver's, with old contents; to be given back to <see cref="Free"/>.</summary>
+    /// <exception cref="DeviceException">The device has not so much left.</exception>
+    public MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(long length)
+        where T : unmanaged
+    {
+        MemoryBuffer1D<T, Stride1D.Dense> memory;
+        try
+        {
+            // Kernels are given no empty buffers.
+            memory = Accelerator.Allocate1D<T>(Math.Max(1, length));
+        }
+        catch (Exception e) when (e is AcceleratorException or OutOfMemoryException)
+        {
+            throw new DeviceException(
+                $"{Name}: out of memory: wanted {Unsafe.SizeOf<T>() * (double)length:N0} bytes beside {AllocatedBytes:N0}; "
+                + "try a smaller train_batch_size or hidden_size, or --device cpu");
+        }
+        AllocatedBytes += memory.LengthInBytes;
+        PeakBytes = Math.Max(PeakBytes, AllocatedBytes);
+        return memory;
+    }
+
+    public void Free(MemoryBuffer? memory)
+    {
+        if (memory is null || memory.IsDisposed)
+            return;
+        AllocatedBytes -= memory.LengthInBytes;
+        memory.Dispose();
+    }
+
+    /// <summary>
+    /// Work memory of one operation on <see cref="Compute"/>, with old contents; valid until the next request. It grows to the largest
+    /// request and stays.
+    /// </summary>
+    public ArrayView<float> Workspace(long floats) => Reserve(ref _workspace, floats);
+
+    /// <summary>Work memory for the parts of one sum, beside <see cref="Workspace"/>: products split their sums inside larger operations.</summary>
+    public ArrayView<float> Parts(long floats) => Reserve(ref _parts, floats);
+
+    /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
+    public static bool IsAligned(ArrayView<float> view) => IndexOf(view) % 4 == 0;
+
+    /// <summary>Told of each use of memory by an operation on <see cref="Compute"/>, before it is launched.</summary>
+    /// <returns>The use's number, for <see cref="FinishUse"/>.</returns>
+    public long BeginUse() => ++_uses;
+
+    /// <summary>Waits for the operations on <see cref="Compute"/> if the one of that use may still be among them.</summary>
+    public void FinishUse(long use)
+    {
+        if (use > _finishedUses)
+            FinishCompute();
+    }
+
+    /// <summary>Waits for all operations on <see cref="Compute"/>.</summary>
+    public void FinishCompute()
+    {
+        Compute.Synchronize();
+        _finishedUses = _uses;
+    }
+
+    /// <summary>A kernel for groups of <paramref name="groupSize"/> threads.</summary>
+    public GpuKernel<TArguments> Load<TArguments>(Action<TArguments> kernel, int groupSize)
+        where TArguments : struct => new(this, kernel, groupSize);
+
+    /// <summary>Groups that cover so many items, one item a thread, as many as are worth having; kernels stride by the whole grid.</summary>
+    public int GroupsFor(long items) => (int)Math.Clamp((items + GroupSize - 1) / GroupSize, 1, MaximumGroups);
+
+    private ArrayView<float> Reserve(ref DeviceArena.Slice? slice, long floats)
+    {
+        if (slice is null || slice.View.Length < floats)
+        {
+            slice?.Dispose();
+            slice = Arena.Take(floats);
+        }
+        return slice.View.SubView(0, floats);
+    }
+
+    /// <summary>Where a view begins in its buffer; generic, because a cast to the interface would allocate.</summary>
+    private static long IndexOf<TView>(TView view)
+        where TView : struct, IContiguousArrayView => view.Index;
+
+    public void Dispose()
+    {
+        Arena.Dispose();
+        _transfer?.Dispose();
+        _accelerator?.Dispose();
+        _context?.Dispose();
+    }
+}

@@ -1,0 +1,179 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Text;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Tools;
+
+/// <summary>
+/// <c>ptx</c>: writes what NVIDIA's assembler makes of every kernel, for each architecture: registers, shared memory, theoretical occupancy,
+/// and what the main loops consist of.
+/// </summary>
+internal static class PtxCommand
+{
+    /// <summary>The architecture whose machine code is looked into.</summary>
+    private const string LoopArchitecture = "sm_80";
+
+    public static Command Create(Terminal terminal)
+    {
+        var output = new Option<string>("--output", "-o")
+        {
+            Description = "The file to write.",
+            HelpName = "FILE",
+            DefaultValueFactory = _ => Path.Combine("docs", "gpu-kernels.md"),
+        };
+        var command = new Command("ptx", "Writes what ptxas ($BERT4REC_PTXAS, or on the PATH; nvdisasm beside it) makes of every GPU kernel.")
+        {
+            output,
+        };
+        command.SetAction(parsed =>
+        {
+            string ptxas = Ptxas.Find() ?? throw new InputException("ptxas is not there: put it on the PATH, or its path into BERT4REC_PTXAS");
+            string disassembler = MachineCode.FindDisassembler() ?? throw new InputException($"nvdisasm is not there: put it beside {ptxas}");
+            var progress = new ProgressReporter(terminal);
+            Row[] rows = Assemble(ptxas, progress);
+            progress.Clear();
+            OutputFile.WriteText(parsed.GetRequiredValue(output), Document(VersionOf(ptxas), rows, disassembler));
+        });
+        return command;
+    }
+
+    /// <summary>A row a kernel, with what it takes on each of <see cref="Multiprocessor.All"/>.</summary>
+    private static Row[] Assemble(string ptxas, ProgressReporter progress)
+    {
+        var usages = new Dictionary<(string Name, int Threads), List<PtxasUsage?>>();
+        var order = new List<(string Name, int Threads)>();
+        for (int i = 0; i < Multiprocessor.All.Count; i++)
+        {
+            var multiprocessor = Multiprocessor.All[i];
+            var (major, minor) = multiprocessor.Capability;
+            int done = 0;
+            foreach (var (name, threads, ptx) in PtxCompiler.Compile(major, minor))
+            {
+                if (!usages.TryGetValue((name, threads), out var list))
+                {
+                    usages[(name, threads)] = list = [];
+                    order.Add((name, threads));
+                }
+                // A kernel that earlier architectures do not have.
+                while (list.Count < i)
+                    list.Add(null);
+                list.Add(Ptxas.Assemble(ptxas, ptx, multiprocessor.Architecture));
+                progress.Report(new($"assembling for {multiprocessor.Architecture}", ++done, 0, "kernels"));
+            }
+        }
+        return [.. order.Select(kernel => new Row(kernel.Name, kernel.Threads, usages[kernel]))];
+    }
+
+    private static string Document(string version, Row[] rows, string disassembler)
+    {
+        var text = new StringBuilder();
+        text.Append(
+            $"""
+            # What the GPU kernels take
+
+            Every kernel of a CUDA device, compiled by ILGPU and assembled by ptxas ({version}) for four
+            architectures. No kernel spills a register or has local memory, and tests hold the loops to what they are for. Written by
+
+                dotnet run -c Release --project tools/Bert4Rec.Tools -- ptx
+
+            which needs no GPU, but ptxas and nvdisasm on the PATH, or the path of ptxas in BERT4REC_PTXAS (`.ci/gpu` shows how to fetch them).
+            `docs/kernels.md` explains the kernels.
+
+            ## Registers, shared memory, occupancy
+
+            Occupancy is theoretical: the warps of as many groups as fit on a multiprocessor, of the warps it has room for. The letter says what
+            their number is limited by: t threads, g groups, r registers, s shared memory. Kernels that wait for memory need many warps, so that
+            some always have something to do. The products need few: what covers a load there is the arithmetic of the thread's other 64 sums.
+
+            | architecture | devices | warps | groups | shared memory |
+            |---|---|---:|---:|---:|
+
+            """);
+        foreach (var multiprocessor in Multiprocessor.All)
+        {
+            text.AppendLine(
+                $"| {multiprocessor.Architecture} | {multiprocessor.Devices} | {multiprocessor.Warps} | {multiprocessor.Groups} "
+                + $"| {multiprocessor.SharedBytes >> 10} KB |");
+        }
+        text.Append(
+            """
+
+            All have 65,536 registers. Below: threads of a group, bytes of shared memory of a group, and for each architecture the registers of a
+            thread and the occupancy.
+
+
+            """);
+        text.AppendLine($"| kernel | threads | shared | {string.Join(" | ", Multiprocessor.All.Select(m => m.Architecture))} |");
+        text.AppendLine($"|---|---:|---:|{string.Concat(Multiprocessor.All.Select(_ => "---:|"))}");
+        foreach (var row in rows)
+        {
+            text.AppendLine(
+                $"| `{row.Name}` | {row.Threads} | {row.SharedBytes:N0} | {string.Join(" | ", Multiprocessor.All.Select(row.Describe))} |");
+        }
+        AppendLoops(text, rows, disassembler);
+        return text.ToString();
+    }
+
+    private static void AppendLoops(StringBuilder text, Row[] rows, string disassembler)
+    {
+        text.Append(
+            $"""
+
+            ## Main loops
+
+            What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared and of
+            global memory. A product has one loop, a step of eight of the summed dimension; the cross-entropy is the products ReduceScores and
+            DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and dq. The variants for aligned
+            operands are listed; the others read global memory a float at a time. TensorCoreProduct, for `--precision tf32`, takes sixteen steps at
+            once, and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread; most of its other instructions round to TF32 or move operands into
+            the registers that HMMA wants them in. sm_75 has no TF32, and no such kernels.
+
+            | kernel | FFMA | HMMA | LDS.128 | LDG.E.128 | all | share of FFMA or HMMA |
+            |---|---:|---:|---:|---:|---:|---:|
+
+            """);
+        int index = Multiprocessor.All.ToList().FindIndex(multiprocessor => multiprocessor.Architecture == LoopArchitecture);
+        foreach (var row in rows.Where(row => row.Name.Contains("Wide", StringComparison.Ordinal)))
+        {
+            foreach (var loop in MachineCode.Of(disassembler, row.Usages[index]!.Cubin).InnerLoops)
+            {
+                int multiplyAdds = loop.Count("FFMA"), products = loop.Count("HMMA.1688.F32.TF32");
+                // Others sum exponentials and the like.
+                if (loop.Count("LDS.128") == 0)
+                    continue;
+                text.AppendLine(
+                    $"| `{row.Name}` | {multiplyAdds} | {products} | {loop.Count("LDS.128")} | {loop.Count("LDG.E.128")} | {loop.Opcodes.Count} "
+                    + $"| {100.0 * (multiplyAdds + products) / loop.Opcodes.Count:F1}% |");
+            }
+        }
+    }
+
+    /// <summary>"release 11.8, V11.8.89"</summary>
+    private static string VersionOf(string ptxas)
+    {
+        using var process = Process.Start(new ProcessStartInfo(ptxas, ["--version"]) { RedirectStandardOutput = true })!;
+        string text = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        int start = text.IndexOf("release", StringComparison.Ordinal);
+        return start < 0 ? "version unknown" : text[start..].Split('\n')[0].Trim();
+    }
+
+    /// <param name="Name">Of a kernel.</param>
+    /// <param name="Threads">Of a group.</param>
+    /// <param name="Usages">On each of <see cref="Multiprocessor.All"/>; null where it has no such kernel.</param>
+    private sealed record Row(string Name, int Threads, IReadOnlyList<PtxasUsage?> Usages)
+    {
+        public int SharedBytes => Usages.Max(usage => usage?.SharedBytes ?? 0);
+
+        /// <summary>"134, 19% r"</summary>
+        public string Describe(Multiprocessor multiprocessor, int index)
+        {
+            if (index >= Usages.Count || Usages[index] is not { } usage)
+                return "";
+            var (_, limit) = multiprocessor.GroupsOf(Threads, usage.Registers, usage.SharedBytes);
+            return $"{usage.Registers}, {100 * multiprocessor.OccupancyOf(Threads, usage.Registers, usage.SharedBytes):F0}% {limit[0]}";
+        }
+    }
+}
