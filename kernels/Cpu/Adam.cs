@@ -3,46 +3,50 @@ using System.Numerics;
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>Adam over flat buffers: one pass that reads four arrays and writes four, and so runs at the speed of memory.</summary>
-internal static unsafe class AdamOptimizer<V>
+internal static unsafe class Adam<V>
     where V : struct, IVector<V>
 {
-    public static void Update(float* parameters, float* gradients, float* firstMoments, float* secondMoments, in AdamStep step, float gradientScale, long length)
+    public static void Update(
+        Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
     {
+        float* parameter = parameters.Pointer(), gradient = gradients.Pointer();
+        float* firstMoment = firstMoments.Pointer(), secondMoment = secondMoments.Pointer();
         double correction1 = 1 - Math.Pow(step.Beta1, step.Step);
         double correction2 = 1 - Math.Pow(step.Beta2, step.Step);
-        V stepSize = (float)(step.LearningRate / correction1);
-        V inverseRoot = (float)(1 / Math.Sqrt(correction2));
-        V scale = gradientScale, decay = step.WeightDecay, epsilon = step.Epsilon;
+        V stepSize = (float)(step.LearningRate / correction1), inverseRoot = (float)(1 / Math.Sqrt(correction2));
+        V scale = norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(norms.Pointer(), (int)norms.Length));
+        V decay = step.WeightDecay, epsilon = step.Epsilon;
         V beta1 = step.Beta1, beta2 = step.Beta2, rest1 = 1 - step.Beta1, rest2 = 1 - step.Beta2;
-        for (long i = 0; i < length; i += V.Width)
+        for (long i = 0; i < parameters.Length; i += V.Width)
         {
-            int lanes = (int)Math.Min(V.Width, length - i);
-            var p = V.LoadFirst(parameters + i, lanes);
-            var g = V.MultiplyAdd(decay, p, scale * V.LoadFirst(gradients + i, lanes));
-            var m = V.MultiplyAdd(beta1, V.LoadFirst(firstMoments + i, lanes), rest1 * g);
-            var v = V.MultiplyAdd(beta2, V.LoadFirst(secondMoments + i, lanes), rest2 * (g * g));
+            int lanes = (int)Math.Min(V.Width, parameters.Length - i);
+            var p = V.LoadFirst(parameter + i, lanes);
+            var g = V.MultiplyAdd(decay, p, scale * V.LoadFirst(gradient + i, lanes));
+            var m = V.MultiplyAdd(beta1, V.LoadFirst(firstMoment + i, lanes), rest1 * g);
+            var v = V.MultiplyAdd(beta2, V.LoadFirst(secondMoment + i, lanes), rest2 * (g * g));
             var denominator = V.MultiplyAdd(V.Sqrt(v), inverseRoot, epsilon);
-            V.StoreFirst(p - stepSize * m / denominator, parameters + i, lanes);
-            V.StoreFirst(m, firstMoments + i, lanes);
-            V.StoreFirst(v, secondMoments + i, lanes);
-            V.StoreFirst(0, gradients + i, lanes);
+            V.StoreFirst(p - stepSize * m / denominator, parameter + i, lanes);
+            V.StoreFirst(m, firstMoment + i, lanes);
+            V.StoreFirst(v, secondMoment + i, lanes);
+            V.StoreFirst(0, gradient + i, lanes);
         }
     }
 
-    /// <summary>Σ x², each square in double precision: a gradient that explodes must not look infinite before its norm is clipped.</summary>
-    public static double SumOfSquares(float* x, long length)
+    /// <summary>√(Σ x²), in double precision: a gradient that explodes must not look infinite before its norm is clipped.</summary>
+    public static void GradientNorm(Tensor x, Tensor result)
     {
+        float* p = x.Pointer();
         Vector<double> sum0 = Vector<double>.Zero, sum1 = Vector<double>.Zero;
         long i = 0;
-        for (; i + Vector<float>.Count <= length; i += Vector<float>.Count)
+        for (; i + Vector<float>.Count <= x.Length; i += Vector<float>.Count)
         {
-            Vector.Widen(Vector.Load(x + i), out var low, out var high);
+            Vector.Widen(Vector.Load(p + i), out var low, out var high);
             sum0 += low * low;
             sum1 += high * high;
         }
         double total = Vector.Sum(sum0 + sum1);
-        for (; i < length; i++)
-            total += (double)x[i] * x[i];
-        return total;
+        for (; i < x.Length; i++)
+            total += (double)p[i] * p[i];
+        *result.Pointer() = (float)Math.Sqrt(total);
     }
 }

@@ -10,81 +10,93 @@ internal static unsafe class Attention<V>
     private const int QueryBlock = 48;
 
     public static void Forward(
-        Scratch scratch, float* q, float* kv, int* queryOffsets, int* keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, float* output, float* logSumExp, int h)
+        Scratch scratch, Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp)
     {
-        int d = h / heads;
-        var work = new Workspace(scratch, d, maximumLength);
+        int h = q.Columns, d = h / layout.Heads;
+        int* queryOffsets = layout.QueryOffsets.Pointer(), keyOffsets = layout.KeyOffsets.Pointer();
+        var work = new Workspace(scratch, d, layout.MaximumLength);
+        Matrix qs = new(q), kvs = new(kv), outputs = new(output), logSumExps = new(logSumExp);
         float scale = 1f / MathF.Sqrt(d);
-        for (int b = 0; b < sequences; b++)
+        for (int b = 0; b + 1 < layout.KeyOffsets.Length; b++)
         {
             int firstQuery = queryOffsets[b], queries = queryOffsets[b + 1] - firstQuery;
             if (queries == 0)
                 continue;
             int keys = keyOffsets[b + 1] - keyOffsets[b], stride = Product<V>.RoundUp(keys);
-            for (int head = 0; head < heads; head++)
+            Matrix kT = new(work.KeysTransposed, stride), p = new(work.P, stride);
+            for (int head = 0; head < layout.Heads; head++)
             {
-                float* k = kv + ((long)keyOffsets[b] * 2 * h) + (head * d);
-                Matrix keysTransposed = new(work.KeysTransposed, stride), values = new(k + h, 2 * h), p = new(work.P, stride);
+                Matrix k = kvs.From(keyOffsets[b], head * d), v = k.FromColumn(h);
                 var headDropout = ForHead(dropout, head);
-                Product<V>.Transpose(k, 2 * h, keys, d, work.KeysTransposed, stride);
+                Product<V>.Transpose(k, keys, d, kT);
                 for (int first = 0; first < queries; first += QueryBlock)
                 {
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
-                    long at = ((long)row * h) + (head * d);
-                    Product<V>.MultiplyAdd(block, stride, d, new(q + at, h), keysTransposed, work.Zeros, p);
+                    Product<V>.MultiplyAdd(block, stride, d, qs.From(row, head * d), kT, work.Zeros, p);
                     for (int i = 0; i < block; i++)
-                        logSumExp[((row + i) * heads) + head] = Softmax(work.P + (i * stride), keys, scale, headDropout, (uint)(row + i), work.Mask);
-                    Product<V>.MultiplyAdd(block, d, keys, p, values, work.Zeros, new(output + at, h));
+                        logSumExps.Row(row + i)[head] = Softmax(p.Row(i), keys, scale, headDropout, (uint)(row + i), work.Mask);
+                    Product<V>.MultiplyAdd(block, d, keys, p, v, work.Zeros, outputs.From(row, head * d));
                 }
             }
         }
     }
 
     public static void Backward(
-        Scratch scratch, float* dOutput, float* q, float* kv, float* output, float* logSumExp, int* queryOffsets, int* keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, float* dq, float* dkv, int h)
+        Scratch scratch,
+        Tensor dOutput,
+        Tensor q,
+        Tensor kv,
+        Tensor output,
+        Tensor logSumExp,
+        in AttentionLayout layout,
+        in DropoutMask dropout,
+        Tensor dq,
+        Tensor dkv)
     {
-        int d = h / heads;
-        var work = new Workspace(scratch, d, maximumLength);
+        int h = q.Columns, d = h / layout.Heads;
+        int* queryOffsets = layout.QueryOffsets.Pointer(), keyOffsets = layout.KeyOffsets.Pointer();
+        var work = new Workspace(scratch, d, layout.MaximumLength);
+        Matrix qs = new(q), kvs = new(kv), outputs = new(output), logSumExps = new(logSumExp);
+        Matrix dOutputs = new(dOutput), dqs = new(dq), dkvs = new(dkv);
         float scale = 1f / MathF.Sqrt(d);
-        for (int b = 0; b < sequences; b++)
+        for (int b = 0; b + 1 < layout.KeyOffsets.Length; b++)
         {
             int firstQuery = queryOffsets[b], queries = queryOffsets[b + 1] - firstQuery;
             int keys = keyOffsets[b + 1] - keyOffsets[b], stride = Product<V>.RoundUp(keys);
-            long keyStart = (long)keyOffsets[b] * 2 * h;
-            new Span<float>(dkv + keyStart, keys * 2 * h).Clear();
+            new Span<float>(dkvs.Row(keyOffsets[b]), keys * 2 * h).Clear();
             if (queries == 0)
                 continue;
-            for (int head = 0; head < heads; head++)
+            Matrix kT = new(work.KeysTransposed, stride), vT = new(work.ValuesTransposed, stride);
+            Matrix p = new(work.P, stride), dp = new(work.DP, stride);
+            for (int head = 0; head < layout.Heads; head++)
             {
-                float* k = kv + keyStart + (head * d), dk = dkv + keyStart + (head * d);
-                Matrix keysTransposed = new(work.KeysTransposed, stride), valuesTransposed = new(work.ValuesTransposed, stride);
-                Matrix dKeys = new(dk, 2 * h), dValues = new(dk + h, 2 * h), p = new(work.P, stride), dp = new(work.DP, stride);
+                Matrix k = kvs.From(keyOffsets[b], head * d), v = k.FromColumn(h);
+                Matrix dk = dkvs.From(keyOffsets[b], head * d), dv = dk.FromColumn(h);
                 var headDropout = ForHead(dropout, head);
-                Product<V>.Transpose(k, 2 * h, keys, d, work.KeysTransposed, stride);
-                Product<V>.Transpose(k + h, 2 * h, keys, d, work.ValuesTransposed, stride);
+                Product<V>.Transpose(k, keys, d, kT);
+                Product<V>.Transpose(v, keys, d, vT);
                 for (int first = 0; first < queries; first += QueryBlock)
                 {
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
-                    long at = ((long)row * h) + (head * d);
-                    Product<V>.MultiplyAdd(block, stride, d, new(q + at, h), keysTransposed, work.Zeros, p);
-                    Product<V>.MultiplyAdd(block, stride, d, new(dOutput + at, h), valuesTransposed, work.Zeros, dp);
+                    Matrix qBlock = qs.From(row, head * d), outputBlock = outputs.From(row, head * d);
+                    var dOutputBlock = dOutputs.From(row, head * d);
+                    Product<V>.MultiplyAdd(block, stride, d, qBlock, kT, work.Zeros, p);
+                    Product<V>.MultiplyAdd(block, stride, d, dOutputBlock, vT, work.Zeros, dp);
                     for (int i = 0; i < block; i++)
                     {
-                        long rowAt = at + ((long)i * h);
-                        float delta = Dot(dOutput + rowAt, output + rowAt, d);
-                        SoftmaxBackward(
-                            work.P + (i * stride), work.DP + (i * stride), keys, scale, logSumExp[((row + i) * heads) + head], delta, headDropout, (uint)(row + i), work.Mask);
+                        float delta = Dot(dOutputBlock.Row(i), outputBlock.Row(i), d), log = logSumExps.Row(row + i)[head];
+                        SoftmaxBackward(p.Row(i), dp.Row(i), keys, scale, log, delta, headDropout, (uint)(row + i), work.Mask);
                     }
-                    Product<V>.MultiplyAdd(keys, d, block, p.Transposed, new(dOutput + at, h), dValues, dValues);
-                    Product<V>.MultiplyAdd(keys, d, block, dp.Transposed, new(q + at, h), dKeys, dKeys);
-                    Product<V>.MultiplyAdd(block, d, keys, dp, new(k, 2 * h), work.Zeros, new(dq + at, h));
+                    Product<V>.MultiplyAdd(keys, d, block, p.Transposed, dOutputBlock, dv, dv);
+                    Product<V>.MultiplyAdd(keys, d, block, dp.Transposed, qBlock, dk, dk);
+                    Product<V>.MultiplyAdd(block, d, keys, dp, k, work.Zeros, dqs.From(row, head * d));
                 }
             }
         }
     }
 
-    /// <summary>Turns a row of q·k into dropped-out probabilities; returns log Σ exp of the scaled scores. Lanes past the keys become 0.</summary>
-    private static float Softmax(float* p, int keys, float scale, in Dropout dropout, uint row, float* mask)
+    /// <summary>Turns a row of q·k into probabilities with dropout, 0 in lanes past the keys; returns log Σ exp of the scaled scores.</summary>
+    private static float Softmax(float* p, int keys, float scale, in DropoutMask dropout, uint row, float* mask)
     {
         V largest = float.NegativeInfinity;
         for (int j = 0; j < keys; j += V.Width)
@@ -101,7 +113,7 @@ internal static unsafe class Attention<V>
         float sum = V.Sum(total);
         V inverse = 1f / sum;
         if (!dropout.IsNone)
-            DropoutLayer<V>.DrawRow(dropout, row, mask, keys);
+            Dropout<V>.DrawRow(dropout, row, mask, keys);
         for (int j = 0; j < keys; j += V.Width)
         {
             var probability = V.Load(p + j) * inverse;
@@ -112,10 +124,10 @@ internal static unsafe class Attention<V>
 
     /// <summary>From q·k and dOutput·v of a row: p becomes M ∘ P, dp becomes P ∘ (M ∘ dp − delta) / √d.</summary>
     private static void SoftmaxBackward(
-        float* p, float* dp, int keys, float scale, float logSumExp, float delta, in Dropout dropout, uint row, float* mask)
+        float* p, float* dp, int keys, float scale, float logSumExp, float delta, in DropoutMask dropout, uint row, float* mask)
     {
         if (!dropout.IsNone)
-            DropoutLayer<V>.DrawRow(dropout, row, mask, keys);
+            Dropout<V>.DrawRow(dropout, row, mask, keys);
         for (int j = 0; j < keys; j += V.Width)
         {
             var probability = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp));
@@ -135,7 +147,7 @@ internal static unsafe class Attention<V>
         return V.Sum(sum);
     }
 
-    private static Dropout ForHead(in Dropout dropout, int head) =>
+    private static DropoutMask ForHead(in DropoutMask dropout, int head) =>
         dropout.IsNone ? dropout : new(dropout.Probability, dropout.Key with { Stream = dropout.Key.Stream + ((uint)head << 16) });
 
     private readonly ref struct Workspace

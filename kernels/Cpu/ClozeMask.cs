@@ -5,26 +5,35 @@ internal static unsafe class ClozeMask<V>
     where V : struct, IVector<V>
 {
     public static int Draw(
-        Scratch scratch, int* tokens, int* offsets, int sequences, in ClozeMasking masking, int* maskedTokens, int* maskedRows, int* targets, int* maskedOffsets)
+        Scratch scratch,
+        Indices tokens,
+        Indices offsets,
+        in ClozeMasking masking,
+        Indices maskedTokens,
+        Indices maskedRows,
+        Indices targets,
+        Indices maskedOffsets)
     {
+        int* token = tokens.Pointer(), offset = offsets.Pointer(), maskedToken = maskedTokens.Pointer();
+        int* maskedRow = maskedRows.Pointer(), target = targets.Pointer(), maskedOffset = maskedOffsets.Pointer();
         int count = 0;
-        maskedOffsets[0] = 0;
-        for (int b = 0; b < sequences; b++)
+        maskedOffset[0] = 0;
+        for (int b = 0; b + 1 < offsets.Length; b++)
         {
-            int start = offsets[b], length = offsets[b + 1] - start;
-            float* keep = scratch.Request(DropoutLayer<V>.MaskLength(length));
+            int start = offset[b], length = offset[b + 1] - start;
+            float* keep = scratch.Request(Dropout<V>.MaskLength(length));
             int masked = DrawSequence(keep, masking, (uint)b, length);
             int skipped = Math.Max(0, masked - masking.CountedLimit);
             for (int p = 0; p < length; p++)
             {
                 int row = start + p;
-                maskedTokens[row] = keep[p] == 0 ? masking.MaskToken : tokens[row];
+                maskedToken[row] = keep[p] == 0 ? masking.MaskToken : token[row];
                 if (keep[p] != 0 || skipped-- > 0 || (p == 0 && masking.SkipFirst))
                     continue;
-                maskedRows[count] = row;
-                targets[count++] = tokens[row];
+                maskedRow[count] = row;
+                target[count++] = token[row];
             }
-            maskedOffsets[b + 1] = count;
+            maskedOffset[b + 1] = count;
         }
         return count;
     }

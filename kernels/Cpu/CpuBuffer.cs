@@ -66,3 +66,13 @@ internal sealed unsafe class Scratch : IDisposable
 
     public void Dispose() => _buffer?.Dispose();
 }
+
+/// <summary>Where the operands of a kernel lie.</summary>
+internal static unsafe class Operand
+{
+    /// <summary>The first element; null of an operand that is not there.</summary>
+    public static float* Pointer(this Tensor x) => x.IsNone ? null : ((CpuBuffer<float>)x.Buffer).Pointer + x.Offset;
+
+    /// <inheritdoc cref="Pointer(Tensor)"/>
+    public static int* Pointer(this Indices x) => x.IsNone ? null : ((CpuBuffer<int>)x.Buffer).Pointer + x.Offset;
+}

@@ -6,11 +6,11 @@ namespace Bert4Rec.Kernels.Cpu;
 public static class CpuKernels
 {
     /// <summary>Kernels with the widest vectors that this machine runs in hardware.</summary>
-    public static IKernels Create() => Create(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128);
+    public static KernelSet Create() => Create(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128);
 
     /// <summary>Kernels with vectors of so many bits; wider than the hardware's they are right, but slow.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The width is not 512, 256 or 128.</exception>
-    public static IKernels Create(int bits) => bits switch
+    public static KernelSet Create(int bits) => bits switch
     {
         512 => new CpuKernels<F32x16>("cpu (512-bit vectors)"),
         256 => new CpuKernels<F32x8>("cpu (256-bit vectors)"),
@@ -19,180 +19,119 @@ public static class CpuKernels
     };
 }
 
-internal sealed unsafe class CpuKernels<V>(string name) : IKernels
+internal sealed class CpuKernels<V>(string name) : KernelSet
     where V : struct, IVector<V>
 {
     private readonly Scratch _scratch = new();
 
-    public string Name => name;
+    public override string Name => name;
 
-    public long? MemoryBytes => null;
+    public override long? MemoryBytes => null;
 
-    public DeviceBuffer<float> AllocateFloats(long length) => new CpuBuffer<float>(length);
+    public override DeviceBuffer<float> AllocateFloats(long length) => new CpuBuffer<float>(length);
 
-    public DeviceBuffer<int> AllocateInts(long length) => new CpuBuffer<int>(length);
+    public override DeviceBuffer<int> AllocateInts(long length) => new CpuBuffer<int>(length);
 
-    public void Dispose() => _scratch.Dispose();
+    public override void Dispose() => _scratch.Dispose();
 
-    public void Fill(Tensor x, float value)
-    {
-        float* p = At(x);
-        for (long i = 0; i < x.Length; i += 1 << 30)
-            new Span<float>(p + i, (int)Math.Min(1 << 30, x.Length - i)).Fill(value);
-    }
+    protected override void FillCore(Tensor x, float value) => Elementwise<V>.Fill(x, value);
 
-    public void Add(Tensor target, Tensor addend)
-    {
-        Shapes.Add(target, addend);
-        Embedding<V>.AddRows(At(target), At(addend), At(target), target.Length);
-    }
+    protected override void AddCore(Tensor target, Tensor addend) => Elementwise<V>.Add(target, addend);
 
-    public void AddSum(Tensor x, Tensor accumulator)
-    {
-        float* p = At(x);
-        double sum = 0;
-        for (long i = 0; i < x.Length; i++)
-            sum += p[i];
-        *At(accumulator) += (float)sum;
-    }
+    protected override void AddSumCore(Tensor x, Tensor accumulator) => Elementwise<V>.AddSum(x, accumulator);
 
-    public void EmbeddingForward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
-    {
-        Shapes.Embedding(tokens, positions, items, positionTable, x);
-        Embedding<V>.Forward(At(tokens), At(positions), At(items), At(positionTable), At(x), x.Rows, x.Columns);
-    }
+    protected override void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x) =>
+        Embedding<V>.Forward(tokens, positions, items, positionTable, x);
 
-    public void EmbeddingBackward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
-    {
-        Shapes.Embedding(tokens, positions, dItems, dPositions, dx);
-        Embedding<V>.Backward(At(tokens), At(positions), At(dx), At(dItems), At(dPositions), dx.Rows, dx.Columns);
-    }
+    protected override void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions) =>
+        Embedding<V>.Backward(tokens, positions, dx, dItems, dPositions);
 
-    public void LinearForward(Tensor x, Tensor weight, Tensor bias, Tensor y)
-    {
-        Shapes.LinearForward(x, weight, y, bias);
-        Linear<V>.Forward(_scratch, At(x), At(weight), At(bias), At(y), null, false, x.Rows, weight.Rows, weight.Columns);
-    }
+    protected override void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y) => Embedding<V>.Gather(x, rows, y);
 
-    public void LinearGeluForward(Tensor x, Tensor weight, Tensor bias, Tensor y, Tensor slope)
-    {
-        Shapes.LinearForward(x, weight, y, bias);
-        Linear<V>.Forward(_scratch, At(x), At(weight), At(bias), At(y), OrNull(slope), true, x.Rows, weight.Rows, weight.Columns);
-    }
+    protected override void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx) => Embedding<V>.GatherBackward(dy, rows, dx);
 
-    public void LinearBackwardInput(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
-    {
-        Shapes.LinearBackwardInput(dy, weight, slope, dx, accumulate);
-        Linear<V>.BackwardInput(_scratch, At(dy), At(weight), OrNull(slope), At(dx), accumulate, dy.Rows, weight.Rows, weight.Columns);
-    }
+    protected override void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y) => Linear<V>.Forward(_scratch, x, layer, y);
 
-    public void LinearBackwardWeight(Tensor dy, Tensor x, Tensor dWeight, Tensor dBias)
-    {
-        Shapes.Linear(x, dWeight, dy, dBias);
-        Linear<V>.BackwardWeight(At(dy), At(x), At(dWeight), At(dBias), dy.Rows, dWeight.Rows, dWeight.Columns);
-    }
+    protected override void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) =>
+        Linear<V>.GeluForward(_scratch, x, layer, y, slope);
 
-    public void GeluBackward(Tensor dy, Tensor slope)
-    {
-        Shapes.Gelu(dy, slope);
-        Gelu<V>.Backward(At(dy), At(slope), dy.Length);
-    }
+    protected override void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) =>
+        Linear<V>.BackwardInput(_scratch, dy, weight, slope, dx, accumulate);
 
-    public void Dropout(Tensor x, in Dropout dropout) => DropoutLayer<V>.Apply(_scratch, At(x), dropout, x.Rows, x.Columns);
+    protected override void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient) =>
+        Linear<V>.BackwardWeight(dy, x, gradient);
 
-    public void LayerNormForward(Tensor x, Tensor residual, in Dropout dropout, Tensor gain, Tensor bias, float epsilon, Tensor y, Tensor statistics)
-    {
-        Shapes.LayerNormForward(x, residual, dropout, gain, bias, y, statistics);
-        LayerNorm<V>.Forward(_scratch, At(x), OrNull(residual), dropout, At(gain), At(bias), epsilon, At(y), At(statistics), x.Rows, x.Columns);
-    }
+    protected override void GeluBackwardCore(Tensor dy, Tensor slope) => Gelu<V>.Backward(dy, slope);
 
-    public void LayerNormBackward(Tensor dy, Tensor x, Tensor gain, Tensor statistics, in Dropout dropout, Tensor dSum, Tensor dInput, Tensor dGain, Tensor dBias)
-    {
-        Shapes.LayerNormBackward(dy, x, statistics, dSum);
-        LayerNorm<V>.Backward(
-            _scratch, At(dy), At(x), At(gain), At(statistics), dropout, At(dSum), OrNull(dInput), At(dGain), At(dBias), x.Rows, x.Columns);
-    }
+    protected override void DropoutCore(Tensor x, in DropoutMask dropout) => Dropout<V>.Apply(_scratch, x, dropout);
 
-    public void AttentionForward(Tensor q, Tensor kv, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor output, Tensor logSumExp)
-    {
-        Shapes.Attention(q, kv, queryOffsets, keyOffsets, heads, output, logSumExp);
-        Attention<V>.Forward(
-            _scratch, At(q), At(kv), At(queryOffsets), At(keyOffsets), queryOffsets.Length - 1, heads, maximumLength, dropout, At(output), At(logSumExp), q.Columns);
-    }
+    protected override void LayerNormForwardCore(
+        Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics) =>
+        LayerNorm<V>.Forward(_scratch, x, residual, dropout, norm, epsilon, y, statistics);
 
-    public void AttentionBackward(Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor dq, Tensor dkv)
-    {
-        Shapes.AttentionBackward(dOutput, q, kv, output, logSumExp, queryOffsets, keyOffsets, heads, dq, dkv);
-        Attention<V>.Backward(
-            _scratch, At(dOutput), At(q), At(kv), At(output), At(logSumExp), At(queryOffsets), At(keyOffsets), queryOffsets.Length - 1, heads, maximumLength, dropout, At(dq), At(dkv), q.Columns);
-    }
+    protected override void LayerNormBackwardCore(
+        Tensor dy,
+        Tensor x,
+        Tensor weight,
+        Tensor statistics,
+        in DropoutMask dropout,
+        Tensor dSum,
+        Tensor dInput,
+        WeightAndBias gradient) =>
+        LayerNorm<V>.Backward(_scratch, dy, x, weight, statistics, dropout, dSum, dInput, gradient);
 
-    public int ClozeMask(Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets)
-    {
-        Shapes.ClozeMask(tokens, offsets, maskedTokens, maskedRows, targets, maskedOffsets);
-        return ClozeMask<V>.Draw(
-            _scratch, At(tokens), At(offsets), offsets.Length - 1, masking, At(maskedTokens), At(maskedRows), At(targets), At(maskedOffsets));
-    }
+    protected override void AttentionForwardCore(
+        Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp) =>
+        Attention<V>.Forward(_scratch, q, kv, layout, dropout, output, logSumExp);
 
-    public void GatherRows(Tensor x, Indices rows, Tensor y)
-    {
-        Shapes.GatherRows(x, rows, y);
-        Embedding<V>.Gather(At(x), At(rows), At(y), rows.Length, x.Columns);
-    }
+    protected override void AttentionBackwardCore(
+        Tensor dOutput,
+        Tensor q,
+        Tensor kv,
+        Tensor output,
+        Tensor logSumExp,
+        in AttentionLayout layout,
+        in DropoutMask dropout,
+        Tensor dq,
+        Tensor dkv) =>
+        Attention<V>.Backward(_scratch, dOutput, q, kv, output, logSumExp, layout, dropout, dq, dkv);
 
-    public void GatherRowsBackward(Tensor dy, Indices rows, Tensor dx)
-    {
-        Shapes.GatherRows(dx, rows, dy);
-        Embedding<V>.GatherBackward(At(dy), At(rows), At(dx), rows.Length, dx.Columns);
-    }
+    protected override int ClozeMaskCore(
+        Indices tokens,
+        Indices offsets,
+        in ClozeMasking masking,
+        Indices maskedTokens,
+        Indices maskedRows,
+        Indices targets,
+        Indices maskedOffsets) =>
+        ClozeMask<V>.Draw(_scratch, tokens, offsets, masking, maskedTokens, maskedRows, targets, maskedOffsets);
 
-    public void SoftmaxCrossEntropyForward(Tensor h, Tensor items, Tensor bias, Indices targets, Tensor losses, Tensor logSumExp)
-    {
-        Shapes.SoftmaxCrossEntropyForward(h, items, bias, targets, losses, logSumExp);
-        SoftmaxCrossEntropy<V>.Forward(
-            _scratch, At(h), At(items), At(bias), At(targets), At(losses), At(logSumExp), h.Rows, items.Rows, items.Columns);
-    }
+    protected override void SoftmaxCrossEntropyForwardCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp) =>
+        SoftmaxCrossEntropy<V>.Forward(_scratch, h, catalogue, targets, losses, logSumExp);
 
-    public void SoftmaxCrossEntropyBackward(Tensor h, Tensor items, Tensor bias, Indices targets, Tensor logSumExp, float scale, Tensor dh, Tensor dItems, Tensor dBias)
-    {
-        Shapes.SoftmaxCrossEntropyBackward(h, items, bias, targets, logSumExp, dh, dItems, dBias);
-        SoftmaxCrossEntropy<V>.Backward(
-            _scratch, At(h), At(items), At(bias), At(targets), At(logSumExp), scale, At(dh), At(dItems), At(dBias), h.Rows, items.Rows, items.Columns);
-    }
+    protected override void SoftmaxCrossEntropyBackwardCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Tensor logSumExp, float scale, Tensor dh, WeightAndBias gradient) =>
+        SoftmaxCrossEntropy<V>.Backward(_scratch, h, catalogue, targets, logSumExp, scale, dh, gradient);
 
-    public void Norm(Tensor x, Tensor result) => *At(result) = (float)Math.Sqrt(AdamOptimizer<V>.SumOfSquares(At(x), x.Length));
+    protected override void GradientNormCore(Tensor x, Tensor result) => Adam<V>.GradientNorm(x, result);
 
-    public void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
-    {
-        Shapes.Adam(parameters, gradients, firstMoments, secondMoments, norms, step);
-        float gradientScale = norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(At(norms), (int)norms.Length));
-        AdamOptimizer<V>.Update(At(parameters), At(gradients), At(firstMoments), At(secondMoments), step, gradientScale, parameters.Length);
-    }
+    protected override void AdamCore(
+        Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
+        Adam<V>.Update(parameters, gradients, firstMoments, secondMoments, norms, step);
 
-    public void TopK(Tensor h, Tensor items, Tensor bias, Indices targets, Indices excludedOffsets, Indices excludedItems, Indices topItems, Tensor topScores, Indices targetRanks)
-    {
-        Shapes.TopK(h, items, bias, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks);
-        TopK<V>.Rank(
-            _scratch, At(h), At(items), At(bias), OrNull(targets), OrNull(excludedOffsets), OrNull(excludedItems), At(topItems), At(topScores), OrNull(targetRanks), h.Rows, items.Rows, items.Columns, topScores.Columns);
-    }
+    protected override void TopKCore(
+        Tensor h,
+        WeightAndBias catalogue,
+        Indices targets,
+        Exclusions exclusions,
+        Indices topItems,
+        Tensor topScores,
+        Indices targetRanks) =>
+        TopK<V>.Rank(_scratch, h, catalogue, targets, exclusions, topItems, topScores, targetRanks);
 
-    public ICatalogueIndex IndexCatalogue(Tensor items, Tensor bias)
-    {
-        Shapes.IndexCatalogue(items, bias);
-        return new CatalogueIndex<V>(items, bias);
-    }
+    protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
+        TopK<V>.Score(h, catalogue, candidates, scores);
 
-    public void ScoreItems(Tensor h, Tensor items, Tensor bias, Indices candidates, Tensor scores)
-    {
-        Shapes.ScoreItems(h, items, bias, candidates, scores);
-        TopK<V>.Score(At(h), At(items), At(bias), At(candidates), At(scores), scores.Rows, scores.Columns, items.Columns);
-    }
-
-    private static float* At(Tensor x) => ((CpuBuffer<float>)x.Buffer).Pointer + x.Offset;
-
-    private static float* OrNull(Tensor x) => x.IsNone ? null : At(x);
-
-    private static int* At(Indices x) => ((CpuBuffer<int>)x.Buffer).Pointer + x.Offset;
-
-    private static int* OrNull(Indices x) => x.IsNone ? null : At(x);
+    protected override IQuantizedTopK QuantizeCatalogueCore(WeightAndBias catalogue) => new QuantizedTopK<V>(catalogue);
 }

@@ -4,48 +4,41 @@ namespace Bert4Rec.Kernels.Cpu;
 internal static unsafe class Embedding<V>
     where V : struct, IVector<V>
 {
-    public static void Forward(int* tokens, int* positions, float* items, float* positionTable, float* x, int rows, int h)
+    public static void Forward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
     {
-        for (int t = 0; t < rows; t++)
-            AddRows(items + ((long)tokens[t] * h), positionTable + ((long)positions[t] * h), x + ((long)t * h), h);
+        int* token = tokens.Pointer(), position = positions.Pointer();
+        Matrix item = new(items), place = new(positionTable), sum = new(x);
+        for (int t = 0; t < x.Rows; t++)
+            Elementwise<V>.Sum(item.Row(token[t]), place.Row(position[t]), sum.Row(t), x.Columns);
     }
 
-    public static void Backward(int* tokens, int* positions, float* dx, float* dItems, float* dPositions, int rows, int h)
+    public static void Backward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
     {
-        for (int t = 0; t < rows; t++)
+        int* token = tokens.Pointer(), position = positions.Pointer();
+        Matrix d = new(dx), dItem = new(dItems), dPlace = new(dPositions);
+        for (int t = 0; t < dx.Rows; t++)
         {
-            float* d = dx + ((long)t * h);
-            float* position = dPositions + ((long)positions[t] * h);
-            AddRows(position, d, position, h);
-            if (tokens[t] == 0)
-                continue;
-            float* item = dItems + ((long)tokens[t] * h);
-            AddRows(item, d, item, h);
+            Elementwise<V>.Add(dPlace.Row(position[t]), d.Row(t), dx.Columns);
+            // Padding is no item.
+            if (token[t] != 0)
+                Elementwise<V>.Add(dItem.Row(token[t]), d.Row(t), dx.Columns);
         }
     }
 
-    public static void Gather(float* x, int* rows, float* y, int count, int h)
+    public static void Gather(Tensor x, Indices rows, Tensor y)
     {
-        for (int m = 0; m < count; m++)
-            Buffer.MemoryCopy(x + ((long)rows[m] * h), y + ((long)m * h), h * sizeof(float), h * sizeof(float));
+        int* row = rows.Pointer();
+        Matrix from = new(x), to = new(y);
+        long bytes = (long)x.Columns * sizeof(float);
+        for (int m = 0; m < rows.Length; m++)
+            Buffer.MemoryCopy(from.Row(row[m]), to.Row(m), bytes, bytes);
     }
 
-    public static void GatherBackward(float* dy, int* rows, float* dx, int count, int h)
+    public static void GatherBackward(Tensor dy, Indices rows, Tensor dx)
     {
-        for (int m = 0; m < count; m++)
-        {
-            float* target = dx + ((long)rows[m] * h);
-            AddRows(target, dy + ((long)m * h), target, h);
-        }
-    }
-
-    /// <summary>sum = a + b</summary>
-    public static void AddRows(float* a, float* b, float* sum, long length)
-    {
-        for (long i = 0; i < length; i += V.Width)
-        {
-            int lanes = (int)Math.Min(V.Width, length - i);
-            V.StoreFirst(V.LoadFirst(a + i, lanes) + V.LoadFirst(b + i, lanes), sum + i, lanes);
-        }
+        int* row = rows.Pointer();
+        Matrix from = new(dy), to = new(dx);
+        for (int m = 0; m < rows.Length; m++)
+            Elementwise<V>.Add(to.Row(row[m]), from.Row(m), dx.Columns);
     }
 }

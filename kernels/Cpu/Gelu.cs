@@ -23,15 +23,10 @@ internal static unsafe class Gelu<V>
         }
     }
 
+    public static void Backward(Tensor dy, Tensor slope) => Backward(dy.Pointer(), slope.Pointer(), dy.Length);
+
     /// <summary>dy ∘= slope</summary>
-    public static void Backward(float* dy, float* slope, long length)
-    {
-        for (long i = 0; i < length; i += V.Width)
-        {
-            int lanes = (int)Math.Min(V.Width, length - i);
-            V.StoreFirst(V.LoadFirst(dy + i, lanes) * V.LoadFirst(slope + i, lanes), dy + i, lanes);
-        }
-    }
+    public static void Backward(float* dy, float* slope, long length) => Elementwise<V>.Multiply(dy, slope, length);
 
     /// <summary>
     /// Φ(u) and φ(u). The upper tail of z = |u| is e^(−z²/2) t P(t), t = 1 / (1 + 0.33 z), P of degree 6: the form of Abramowitz and Stegun

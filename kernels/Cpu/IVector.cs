@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
-/// A vector of floats with the operators of arithmetic, so that a kernel reads like its formula and one source runs at 512, 256 and 128 bits.
-/// The members that speak of words take the 32 bits of each float for an unsigned integer.
+/// A vector of floats with the operators of arithmetic, so that a kernel reads like its formula and one source runs at 512, 256 and 128
+/// bits. The members that speak of words take the 32 bits of each float for an unsigned integer.
 /// </summary>
 /// <remarks>
 /// The implementations hold one register and nothing else, and the compiler sees through them: <c>a * b + c</c> is a multiplication and an

@@ -8,15 +8,17 @@ internal static unsafe class LayerNorm<V>
     where V : struct, IVector<V>
 {
     public static void Forward(
-        Scratch scratch, float* x, float* residual, in Dropout dropout, float* gain, float* bias, float epsilon, float* y, float* statistics, int rows, int h)
+        Scratch scratch, Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics)
     {
-        float* mask = scratch.Request(DropoutLayer<V>.MaskLength(h));
-        for (int t = 0; t < rows; t++)
+        int h = x.Columns;
+        Matrix sums = new(x), residuals = new(residual), outputs = new(y);
+        float* weight = norm.Weight.Pointer(), bias = norm.Bias.Pointer(), statistic = statistics.Pointer();
+        float* mask = scratch.Request(Dropout<V>.MaskLength(h));
+        for (int t = 0; t < x.Rows; t++)
         {
-            long at = (long)t * h;
-            float* sum = x + at;
-            if (residual != null)
-                AddResidual(sum, residual + at, dropout, (uint)t, mask, h);
+            float* sum = sums.Row(t), output = outputs.Row(t);
+            if (!residual.IsNone)
+                AddResidual(sum, residuals.Row(t), dropout, (uint)t, mask, h);
 
             V total = 0;
             for (int j = 0; j < h; j += V.Width)
@@ -34,65 +36,75 @@ internal static unsafe class LayerNorm<V>
             for (int j = 0; j < h; j += V.Width)
             {
                 var normalised = (V.Load(sum + j) - mean) * inverse;
-                V.StoreFirst(V.MultiplyAdd(normalised, V.Load(gain + j), V.Load(bias + j)), y + at + j, h - j);
+                V.StoreFirst(V.MultiplyAdd(normalised, V.Load(weight + j), V.Load(bias + j)), output + j, h - j);
             }
-            statistics[2 * t] = mean;
-            statistics[(2 * t) + 1] = inverse;
+            statistic[2 * t] = mean;
+            statistic[(2 * t) + 1] = inverse;
         }
     }
 
     public static void Backward(
-        Scratch scratch, float* dy, float* x, float* gain, float* statistics, in Dropout dropout, float* dSum, float* dInput, float* dGain, float* dBias, int rows, int h)
+        Scratch scratch,
+        Tensor dy,
+        Tensor x,
+        Tensor weight,
+        Tensor statistics,
+        in DropoutMask dropout,
+        Tensor dSum,
+        Tensor dInput,
+        WeightAndBias gradient)
     {
-        float* mask = scratch.Request(DropoutLayer<V>.MaskLength(h));
-        for (int t = 0; t < rows; t++)
+        int h = x.Columns;
+        Matrix dys = new(dy), sums = new(x), dSums = new(dSum), dInputs = new(dInput);
+        float* w = weight.Pointer(), dWeight = gradient.Weight.Pointer(), dBias = gradient.Bias.Pointer(), statistic = statistics.Pointer();
+        float* mask = scratch.Request(Dropout<V>.MaskLength(h));
+        for (int t = 0; t < x.Rows; t++)
         {
-            long at = (long)t * h;
-            float mean = statistics[2 * t];
-            V inverse = statistics[(2 * t) + 1];
+            float* row = dys.Row(t), sum = sums.Row(t);
+            float mean = statistic[2 * t];
+            V inverse = statistic[(2 * t) + 1];
 
             V sumG = 0, sumGx = 0;
             for (int j = 0; j < h; j += V.Width)
             {
                 int lanes = h - j;
-                var d = V.LoadFirst(dy + at + j, lanes);
-                var normalised = Centred(x + at, mean, j, h) * inverse;
-                var g = d * V.Load(gain + j);
+                var d = V.LoadFirst(row + j, lanes);
+                var normalised = Centred(sum, mean, j, h) * inverse;
+                var g = d * V.Load(w + j);
                 sumG += g;
                 sumGx = V.MultiplyAdd(g, normalised, sumGx);
-                V.StoreFirst(V.MultiplyAdd(d, normalised, V.Load(dGain + j)), dGain + j, lanes);
+                V.StoreFirst(V.MultiplyAdd(d, normalised, V.Load(dWeight + j)), dWeight + j, lanes);
                 V.StoreFirst(d + V.Load(dBias + j), dBias + j, lanes);
             }
             V meanG = V.Sum(sumG) / h, meanGx = V.Sum(sumGx) / h;
 
-            if (dInput != null && !dropout.IsNone)
-                DropoutLayer<V>.DrawRow(dropout, (uint)t, mask, h);
+            if (!dInput.IsNone && !dropout.IsNone)
+                Dropout<V>.DrawRow(dropout, (uint)t, mask, h);
             for (int j = 0; j < h; j += V.Width)
             {
                 int lanes = h - j;
-                var normalised = Centred(x + at, mean, j, h) * inverse;
-                var g = V.LoadFirst(dy + at + j, lanes) * V.Load(gain + j);
+                var normalised = Centred(sum, mean, j, h) * inverse;
+                var g = V.LoadFirst(row + j, lanes) * V.Load(w + j);
                 var d = (g - meanG - normalised * meanGx) * inverse;
-                V.StoreFirst(d, dSum + at + j, lanes);
-                if (dInput != null)
-                    V.StoreFirst(dropout.IsNone ? d : d * V.Load(mask + j), dInput + at + j, lanes);
+                V.StoreFirst(d, dSums.Row(t) + j, lanes);
+                if (!dInput.IsNone)
+                    V.StoreFirst(dropout.IsNone ? d : d * V.Load(mask + j), dInputs.Row(t) + j, lanes);
             }
         }
     }
 
-    private static void AddResidual(float* x, float* residual, in Dropout dropout, uint row, float* mask, int h)
+    private static void AddResidual(float* x, float* residual, in DropoutMask dropout, uint row, float* mask, int h)
     {
         if (dropout.IsNone)
         {
-            Embedding<V>.AddRows(x, residual, x, h);
+            Elementwise<V>.Add(x, residual, h);
             return;
         }
-        DropoutLayer<V>.DrawRow(dropout, row, mask, h);
+        Dropout<V>.DrawRow(dropout, row, mask, h);
         for (int j = 0; j < h; j += V.Width)
         {
             int lanes = h - j;
-            var sum = V.MultiplyAdd(V.LoadFirst(x + j, lanes), V.Load(mask + j), V.LoadFirst(residual + j, lanes));
-            V.StoreFirst(sum, x + j, lanes);
+            V.StoreFirst(V.MultiplyAdd(V.LoadFirst(x + j, lanes), V.Load(mask + j), V.LoadFirst(residual + j, lanes)), x + j, lanes);
         }
     }
 

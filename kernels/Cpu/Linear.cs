@@ -13,63 +13,70 @@ internal static unsafe class Linear<V>
     /// <summary>Values of a block of x that stays in the first-level cache while all of dyᵀ passes over it.</summary>
     private const int InputBlock = 8192;
 
-    /// <summary>y = x weightᵀ + bias, and gelu and its slope where asked.</summary>
-    public static void Forward(Scratch scratch, float* x, float* weight, float* bias, float* y, float* slope, bool gelu, int rows, int n, int k)
+    public static void Forward(Scratch scratch, Tensor x, WeightAndBias layer, Tensor y)
     {
-        int stride = Product<V>.RoundUp(n);
-        var transposed = new Matrix(scratch.Request((long)k * stride), stride);
-        Product<V>.Transpose(weight, k, n, k, transposed.Data, stride);
-        if (!gelu)
+        var transposed = Transposed(scratch, layer.Weight);
+        Product<V>.MultiplyAdd(x.Rows, y.Columns, x.Columns, new(x), transposed, new(layer.Bias.Pointer(), 0), new(y));
+    }
+
+    public static void GeluForward(Scratch scratch, Tensor x, WeightAndBias layer, Tensor y, Tensor slope)
+    {
+        var transposed = Transposed(scratch, layer.Weight);
+        Matrix inputs = new(x), bias = new(layer.Bias.Pointer(), 0), outputs = new(y), slopes = new(slope);
+        for (int row = 0; row < x.Rows; row += RowBlock)
         {
-            Product<V>.MultiplyAdd(rows, n, k, new(x, k), transposed, new(bias, 0), new(y, n));
-            return;
-        }
-        for (int row = 0; row < rows; row += RowBlock)
-        {
-            int block = Math.Min(RowBlock, rows - row);
-            long at = (long)row * n;
-            Product<V>.MultiplyAdd(block, n, k, new(x + ((long)row * k), k), transposed, new(bias, 0), new(y + at, n));
-            Gelu<V>.Forward(y + at, slope == null ? null : slope + at, (long)block * n);
+            int block = Math.Min(RowBlock, x.Rows - row);
+            var u = outputs.FromRow(row);
+            Product<V>.MultiplyAdd(block, y.Columns, x.Columns, inputs.FromRow(row), transposed, bias, u);
+            Gelu<V>.Forward(u.Data, slope.IsNone ? null : slopes.Row(row), (long)block * y.Columns);
         }
     }
 
-    /// <summary>dx = dy weight (∘ slope), or dx += dy weight.</summary>
-    public static void BackwardInput(Scratch scratch, float* dy, float* weight, float* slope, float* dx, bool accumulate, int rows, int n, int k)
+    public static void BackwardInput(Scratch scratch, Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
     {
-        var zeros = new Matrix(Product<V>.Zeros(scratch, k), 0);
-        for (int row = 0; row < rows; row += RowBlock)
+        Matrix d = new(dy), weights = new(weight), results = new(dx), slopes = new(slope), zeros = Product<V>.Zeros(scratch, dx.Columns);
+        for (int row = 0; row < dy.Rows; row += RowBlock)
         {
-            int block = Math.Min(RowBlock, rows - row);
-            var result = new Matrix(dx + ((long)row * k), k);
-            Product<V>.MultiplyAdd(block, k, n, new(dy + ((long)row * n), n), new(weight, k), accumulate ? result : zeros, result);
-            if (slope != null)
-                Gelu<V>.Backward(result.Data, slope + ((long)row * k), (long)block * k);
+            int block = Math.Min(RowBlock, dy.Rows - row);
+            var result = results.FromRow(row);
+            Product<V>.MultiplyAdd(block, dx.Columns, dy.Columns, d.FromRow(row), weights, accumulate ? result : zeros, result);
+            if (!slope.IsNone)
+                Gelu<V>.Backward(result.Data, slopes.Row(row), (long)block * dx.Columns);
         }
     }
 
-    /// <summary>dWeight += dyᵀ x; dBias += column sums of dy.</summary>
-    public static void BackwardWeight(float* dy, float* x, float* dWeight, float* dBias, int rows, int n, int k)
+    public static void BackwardWeight(Tensor dy, Tensor x, WeightAndBias gradient)
     {
-        int blockRows = Math.Clamp(InputBlock / k, 32, 128);
-        var sum = new Matrix(dWeight, k);
-        for (int row = 0; row < rows; row += blockRows)
+        int blockRows = Math.Clamp(InputBlock / x.Columns, 32, 128);
+        Matrix dys = new(dy), inputs = new(x), dWeight = new(gradient.Weight);
+        float* dBias = gradient.Bias.Pointer();
+        for (int row = 0; row < dy.Rows; row += blockRows)
         {
-            int block = Math.Min(blockRows, rows - row);
-            var dyBlock = new Matrix(dy + ((long)row * n), n);
-            Product<V>.MultiplyAdd(n, k, block, dyBlock.Transposed, new(x + ((long)row * k), k), sum, sum);
-            AddColumnSums(dyBlock.Data, dBias, block, n);
+            int block = Math.Min(blockRows, dy.Rows - row);
+            var d = dys.FromRow(row);
+            Product<V>.MultiplyAdd(dy.Columns, x.Columns, block, d.Transposed, inputs.FromRow(row), dWeight, dWeight);
+            AddColumnSums(d, block, dy.Columns, dBias);
         }
+    }
+
+    /// <summary>weightᵀ, whose rows are as long as whole vectors.</summary>
+    private static Matrix Transposed(Scratch scratch, Tensor weight)
+    {
+        int stride = Product<V>.RoundUp(weight.Rows);
+        var transposed = new Matrix(scratch.Request((long)weight.Columns * stride), stride);
+        Product<V>.Transpose(new(weight), weight.Rows, weight.Columns, transposed);
+        return transposed;
     }
 
     /// <summary>sums[j] += Σᵢ x[i, j]</summary>
-    private static void AddColumnSums(float* x, float* sums, int rows, int columns)
+    private static void AddColumnSums(Matrix x, int rows, int columns, float* sums)
     {
         for (int j = 0; j < columns; j += V.Width)
         {
             int lanes = columns - j;
             var sum = V.LoadFirst(sums + j, lanes);
             for (int i = 0; i < rows; i++)
-                sum += V.LoadFirst(x + ((long)i * columns) + j, lanes);
+                sum += V.LoadFirst(x.Row(i) + j, lanes);
             V.StoreFirst(sum, sums + j, lanes);
         }
     }

@@ -11,19 +11,31 @@ internal readonly unsafe struct Matrix(float* data, nint rowStride, nint columnS
     public readonly nint RowStride = rowStride;
     public readonly nint ColumnStride = columnStride;
 
+    /// <summary>The whole tensor; nothing of one that is none.</summary>
+    public Matrix(Tensor x)
+        : this(x.Pointer(), x.Columns)
+    {
+    }
+
     /// <summary>The same elements with rows for columns.</summary>
     public Matrix Transposed => new(Data, ColumnStride, RowStride);
 
     /// <summary>Without the first rows.</summary>
     public Matrix FromRow(nint row) => new(Data + (row * RowStride), RowStride, ColumnStride);
 
+    /// <summary>Where a row begins.</summary>
+    public float* Row(nint row) => Data + (row * RowStride);
+
+    /// <summary>Without the first rows and columns.</summary>
+    public Matrix From(nint row, nint column) => FromRow(row).FromColumn(column);
+
     /// <summary>Without the first columns.</summary>
     public Matrix FromColumn(nint column) => new(Data + (column * ColumnStride), RowStride, ColumnStride);
 }
 
 /// <summary>
-/// Matrix products, all from one primitive: a tile of six rows by up to four vectors is held in registers while the K dimension runs through
-/// it, so that each loaded value is used six or sixty-four times. Operands with the K dimension last are transposed first.
+/// Matrix products, all from one primitive: a tile of six rows by up to four vectors is held in registers while the K dimension runs
+/// through it, so that each loaded value is used six or sixty-four times. Operands with the K dimension last are transposed first.
 /// </summary>
 internal static unsafe class Product<V>
     where V : struct, IVector<V>
@@ -52,58 +64,48 @@ internal static unsafe class Product<V>
             PartPanel(m, n - j, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
     }
 
-    /// <summary>target[j, i] = source[i, j], with zeros behind the last source row up to the target's stride.</summary>
-    public static void Transpose(float* source, nint sourceStride, int rows, int columns, float* target, int targetStride)
+    /// <summary>target[j, i] = source[i, j], with zeros behind the last source row up to the target's row stride.</summary>
+    public static void Transpose(Matrix source, int rows, int columns, Matrix target)
     {
         int i = 0;
         for (; i + 4 <= rows; i += 4)
         {
-            float* s = source + (i * sourceStride);
+            float* s0 = source.Row(i), s1 = source.Row(i + 1), s2 = source.Row(i + 2), s3 = source.Row(i + 3);
             int j = 0;
             for (; j + 4 <= columns; j += 4)
             {
-                var r0 = Vector128.Load(s + j);
-                var r1 = Vector128.Load(s + sourceStride + j);
-                var r2 = Vector128.Load(s + (2 * sourceStride) + j);
-                var r3 = Vector128.Load(s + (3 * sourceStride) + j);
-                var low01 = UnpackLow(r0, r1);
-                var low23 = UnpackLow(r2, r3);
-                var high01 = UnpackHigh(r0, r1);
-                var high23 = UnpackHigh(r2, r3);
-                float* t = target + ((long)j * targetStride) + i;
-                Vector128.Create(low01.GetLower(), low23.GetLower()).Store(t);
-                Vector128.Create(low01.GetUpper(), low23.GetUpper()).Store(t + targetStride);
-                Vector128.Create(high01.GetLower(), high23.GetLower()).Store(t + (2 * targetStride));
-                Vector128.Create(high01.GetUpper(), high23.GetUpper()).Store(t + (3 * targetStride));
+                Vector128<float> r0 = Vector128.Load(s0 + j), r1 = Vector128.Load(s1 + j);
+                Vector128<float> r2 = Vector128.Load(s2 + j), r3 = Vector128.Load(s3 + j);
+                Vector128<float> low01 = UnpackLow(r0, r1), low23 = UnpackLow(r2, r3);
+                Vector128<float> high01 = UnpackHigh(r0, r1), high23 = UnpackHigh(r2, r3);
+                Vector128.Create(low01.GetLower(), low23.GetLower()).Store(target.Row(j) + i);
+                Vector128.Create(low01.GetUpper(), low23.GetUpper()).Store(target.Row(j + 1) + i);
+                Vector128.Create(high01.GetLower(), high23.GetLower()).Store(target.Row(j + 2) + i);
+                Vector128.Create(high01.GetUpper(), high23.GetUpper()).Store(target.Row(j + 3) + i);
             }
             for (; j < columns; j++)
             {
-                for (int r = 0; r < 4; r++)
-                    target[((long)j * targetStride) + i + r] = s[(r * sourceStride) + j];
+                float* t = target.Row(j) + i;
+                (t[0], t[1], t[2], t[3]) = (s0[j], s1[j], s2[j], s3[j]);
             }
         }
-        for (; i < rows; i++)
+        for (; i < target.RowStride; i++)
         {
             for (int j = 0; j < columns; j++)
-                target[((long)j * targetStride) + i] = source[(i * sourceStride) + j];
-        }
-        for (; i < targetStride; i++)
-        {
-            for (int j = 0; j < columns; j++)
-                target[((long)j * targetStride) + i] = 0;
+                target.Row(j)[i] = i < rows ? source.Row(i)[j] : 0;
         }
     }
 
     /// <summary>The next multiple of the vector width.</summary>
     public static int RoundUp(int n) => (n + V.Width - 1) / V.Width * V.Width;
 
-    /// <summary>A row of zeros to start products from.</summary>
-    public static float* Zeros(Scratch scratch, int n)
+    /// <summary>Zeros to start products of n columns from: one row for all.</summary>
+    public static Matrix Zeros(Scratch scratch, int n)
     {
         int length = RoundUp(n) + (4 * V.Width);
         float* zeros = scratch.Request(length);
         new Span<float>(zeros, length).Clear();
-        return zeros;
+        return new(zeros, 0);
     }
 
     /// <summary>Fewer columns than a vector: the tile goes to the stack, and its columns from there.</summary>
@@ -115,7 +117,7 @@ internal static unsafe class Product<V>
             int rows = Math.Min(TileRows, m - i);
             Panel<Columns1<V>>(rows, k, a.FromRow(i), b, init.FromRow(i), new(tile, V.Width));
             for (int r = 0; r < rows; r++)
-                Buffer.MemoryCopy(tile + (r * V.Width), c.FromRow(i + r).Data, columns * sizeof(float), columns * sizeof(float));
+                Buffer.MemoryCopy(tile + (r * V.Width), c.Row(i + r), columns * sizeof(float), columns * sizeof(float));
         }
     }
 

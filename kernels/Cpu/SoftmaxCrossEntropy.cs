@@ -11,139 +11,154 @@ internal static unsafe class SoftmaxCrossEntropy<V>
     /// <summary>Items of a tile: its scores, table rows and gradient rows stay near.</summary>
     private const int ItemTile = 48;
 
-    public static void Forward(Scratch scratch, float* h, float* items, float* bias, int* targets, float* losses, float* logSumExp, int rows, int v, int size)
+    public static void Forward(Scratch scratch, Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp)
     {
-        var panels = new Panels<V>(scratch, h, rows, size, ItemTile, 2);
-        float* max = panels.PerRow(0), sum = panels.PerRow(1);
+        var panels = new Panels<V>(scratch, h, catalogue, ItemTile, 2);
+        int* target = targets.Pointer();
+        float* loss = losses.Pointer(), log = logSumExp.Pointer(), max = panels.PerRow(0), sum = panels.PerRow(1);
         new Span<float>(max, panels.PaddedRows).Fill(-1e30f);
         new Span<float>(sum, panels.PaddedRows).Clear();
-        for (int item = 0; item < v; item += ItemTile)
+        for (int item = 0; item < panels.Items; item += ItemTile)
         {
-            int tile = Math.Min(ItemTile, v - item);
-            for (int first = 0; first < rows; first += panels.Lanes)
+            int tile = Math.Min(ItemTile, panels.Items - item);
+            for (int first = 0; first < h.Rows; first += panels.Lanes)
             {
-                int panelRows = Math.Min(panels.Lanes, rows - first);
-                float* scores = panels.Score(items + ((long)item * size), bias + item, tile, first);
+                int panelRows = Math.Min(panels.Lanes, h.Rows - first);
+                var scores = panels.Score(item, tile, first);
                 for (int lane = 0; lane < panelRows; lane += V.Width)
-                    AddExponentials(scores + lane, panels.Lanes, tile, max + first + lane, sum + first + lane);
+                    AddExponentials(scores.FromColumn(lane), tile, max + first + lane, sum + first + lane);
                 for (int m = 0; m < panelRows; m++)
                 {
-                    int target = targets[first + m] - item;
-                    if ((uint)target < (uint)tile)
-                        losses[first + m] = -scores[(target * panels.Lanes) + m];
+                    int row = target[first + m] - item;
+                    if ((uint)row < (uint)tile)
+                        loss[first + m] = -scores.Row(row)[m];
                 }
             }
         }
-        for (int m = 0; m < rows; m++)
+        for (int m = 0; m < h.Rows; m++)
         {
-            logSumExp[m] = max[m] + MathF.Log(sum[m]);
-            losses[m] += logSumExp[m];
+            log[m] = max[m] + MathF.Log(sum[m]);
+            loss[m] += log[m];
         }
     }
 
+    public static void Backward(
+        Scratch scratch,
+        Tensor h,
+        WeightAndBias catalogue,
+        Indices targets,
+        Tensor logSumExp,
+        float scale,
+        Tensor dh,
+        WeightAndBias gradient)
+    {
+        var panels = new Panels<V>(scratch, h, catalogue, ItemTile, 1);
+        int* target = targets.Pointer();
+        float* normaliser = panels.PerRow(0), dBias = gradient.Bias.Pointer();
+        Buffer.MemoryCopy(logSumExp.Pointer(), normaliser, h.Rows * sizeof(float), h.Rows * sizeof(float));
+        new Span<float>(dh.Pointer(), checked((int)dh.Length)).Clear();
+        Matrix hs = new(h), dhs = new(dh), items = new(catalogue.Weight), dItems = new(gradient.Weight), dScores = panels.Scores;
+        for (int item = 0; item < panels.Items; item += ItemTile)
+        {
+            int tile = Math.Min(ItemTile, panels.Items - item);
+            Matrix table = items.FromRow(item), dTable = dItems.FromRow(item);
+            for (int block = 0; block < h.Rows; block += Panels<V>.RowBlock)
+            {
+                int blockRows = Math.Min(Panels<V>.RowBlock, h.Rows - block);
+                for (int first = 0; first < blockRows; first += panels.Lanes)
+                    panels.Score(item, tile, block + first, dScores.FromColumn(first));
+                for (int i = 0; i < tile; i++)
+                    dBias[item + i] += ScaledSoftmax(dScores.Row(i), normaliser + block, blockRows, scale);
+                for (int m = 0; m < blockRows; m++)
+                {
+                    int row = target[block + m] - item;
+                    if ((uint)row >= (uint)tile)
+                        continue;
+                    dScores.Row(row)[m] -= scale;
+                    dBias[item + row] -= scale;
+                }
+                Matrix blockH = hs.FromRow(block), blockDh = dhs.FromRow(block);
+                Product<V>.MultiplyAdd(tile, h.Columns, blockRows, dScores, blockH, dTable, dTable);
+                Product<V>.MultiplyAdd(blockRows, h.Columns, tile, dScores.Transposed, table, blockDh, blockDh);
+            }
+        }
+    }
+
+    /// <summary>Turns an item's scores into scale · softmax; returns their sum. Lanes past the rows become 0.</summary>
+    private static float ScaledSoftmax(float* scores, float* logSumExp, int rows, float scale)
+    {
+        V sum = 0;
+        for (int lane = 0; lane < rows; lane += V.Width)
+        {
+            var p = V.SelectFirst(rows - lane, V.Exp(V.Load(scores + lane) - V.Load(logSumExp + lane)) * scale, 0);
+            sum += p;
+            p.Store(scores + lane);
+        }
+        return V.Sum(sum);
+    }
+
     /// <summary>The online softmax: the sum is of exp(score − max), so a larger maximum scales down what was summed before.</summary>
-    private static void AddExponentials(float* scores, int stride, int tile, float* max, float* sum)
+    private static void AddExponentials(Matrix scores, int tile, float* max, float* sum)
     {
         var before = V.Load(max);
         var largest = before;
         for (int i = 0; i < tile; i++)
-            largest = V.Max(largest, V.Load(scores + (i * stride)));
+            largest = V.Max(largest, V.Load(scores.Row(i)));
         var total = V.Load(sum) * V.Exp(before - largest);
         for (int i = 0; i < tile; i++)
-            total += V.Exp(V.Load(scores + (i * stride)) - largest);
+            total += V.Exp(V.Load(scores.Row(i)) - largest);
         largest.Store(max);
         total.Store(sum);
-    }
-
-    public static void Backward(
-        Scratch scratch, float* h, float* items, float* bias, int* targets, float* logSumExp, float scale, float* dh, float* dItems, float* dBias, int rows, int v, int size)
-    {
-        var panels = new Panels<V>(scratch, h, rows, size, ItemTile, 1);
-        float* normaliser = panels.PerRow(0), dScores = panels.Scores;
-        Buffer.MemoryCopy(logSumExp, normaliser, rows * sizeof(float), rows * sizeof(float));
-        new Span<float>(dh, checked(rows * size)).Clear();
-        int stride = Panels<V>.BlockStride;
-        for (int item = 0; item < v; item += ItemTile)
-        {
-            int tile = Math.Min(ItemTile, v - item);
-            float* table = items + ((long)item * size);
-            var dTable = new Matrix(dItems + ((long)item * size), size);
-            for (int block = 0; block < rows; block += Panels<V>.RowBlock)
-            {
-                int blockRows = Math.Min(Panels<V>.RowBlock, rows - block);
-                for (int first = 0; first < blockRows; first += panels.Lanes)
-                    panels.Score(table, bias + item, tile, block + first, dScores + first, stride);
-                for (int i = 0; i < tile; i++)
-                {
-                    float* row = dScores + (i * stride);
-                    V sum = 0;
-                    for (int lane = 0; lane < blockRows; lane += V.Width)
-                    {
-                        var p = V.Exp(V.Load(row + lane) - V.Load(normaliser + block + lane));
-                        p = V.SelectFirst(blockRows - lane, p * scale, 0);
-                        sum += p;
-                        p.Store(row + lane);
-                    }
-                    dBias[item + i] += V.Sum(sum);
-                }
-                for (int m = 0; m < blockRows; m++)
-                {
-                    int target = targets[block + m] - item;
-                    if ((uint)target >= (uint)tile)
-                        continue;
-                    dScores[(target * stride) + m] -= scale;
-                    dBias[item + target] -= scale;
-                }
-                Matrix blockH = new(h + ((long)block * size), size), blockDh = new(dh + ((long)block * size), size);
-                Product<V>.MultiplyAdd(tile, size, blockRows, new(dScores, stride), blockH, dTable, dTable);
-                Product<V>.MultiplyAdd(blockRows, size, tile, new(dScores, 1, stride), new(table, size), blockDh, blockDh);
-            }
-        }
     }
 }
 
 /// <summary>
-/// Rows of h laid out for scoring items against them: panels of as many rows as a register tile is wide, transposed, so that a row is a lane.
+/// The rows of h, laid out for scoring items against them: panels of as many rows as a register tile is wide, transposed, so that a row
+/// is a lane.
 /// </summary>
 internal readonly unsafe ref struct Panels<V>
     where V : struct, IVector<V>
 {
     /// <summary>
-    /// Rows whose scores of a tile are held at once, whole panels: enough for the sums over rows to be worth loading and storing their results.
+    /// Rows whose scores of a tile are held at once, whole panels: enough for the sums over rows to be worth loading and storing their
+    /// results.
     /// </summary>
     public const int RowBlock = 128;
 
     private readonly int _rows;
     private readonly int _size;
+    private readonly Matrix _items;
+    private readonly float* _bias;
+    private readonly Matrix _zeros;
     private readonly float* _panels;
-    private readonly float* _zeros;
     private readonly float* _perRow;
 
     /// <param name="scratch">Where the panels are put.</param>
-    /// <param name="h">[rows, size]</param>
-    /// <param name="rows">Rows of h.</param>
-    /// <param name="size">Hidden size.</param>
+    /// <param name="h">[M, H]</param>
+    /// <param name="catalogue">weight [V, H], bias [V]</param>
     /// <param name="itemTile">Items scored at a time, at most.</param>
     /// <param name="perRow">How many arrays of a value a row the caller wants besides.</param>
-    public Panels(Scratch scratch, float* h, int rows, int size, int itemTile, int perRow)
+    public Panels(Scratch scratch, Tensor h, WeightAndBias catalogue, int itemTile, int perRow)
     {
-        _rows = rows;
-        _size = size;
+        (_rows, _size, Items) = (h.Rows, h.Columns, catalogue.Weight.Rows);
+        _items = new(catalogue.Weight);
+        _bias = catalogue.Bias.Pointer();
         Lanes = V.TileVectors * V.Width;
-        PaddedRows = (rows + Lanes - 1) / Lanes * Lanes;
+        PaddedRows = (_rows + Lanes - 1) / Lanes * Lanes;
         long scores = (long)itemTile * BlockStride;
-        _zeros = scratch.Request((2L * Lanes) + ((long)perRow * PaddedRows) + scores + ((long)PaddedRows * size) + Lanes);
-        new Span<float>(_zeros, 2 * Lanes).Clear();
-        _perRow = _zeros + (2 * Lanes);
-        new Span<float>(_perRow, perRow * PaddedRows).Clear();
-        Scores = _perRow + ((long)perRow * PaddedRows);
-        _panels = Scores + scores;
-        for (int first = 0; first < rows; first += Lanes)
-        {
-            int panelRows = Math.Min(Lanes, rows - first);
-            Product<V>.Transpose(h + ((long)first * size), size, panelRows, size, _panels + ((long)first * size), Lanes);
-        }
+        float* memory = scratch.Request((2L * Lanes) + ((long)perRow * PaddedRows) + scores + ((long)PaddedRows * _size) + Lanes);
+        _zeros = new(memory, 0);
+        _perRow = memory + (2 * Lanes);
+        Scores = new(_perRow + ((long)perRow * PaddedRows), BlockStride);
+        _panels = Scores.Data + scores;
+        new Span<float>(memory, (2 * Lanes) + (perRow * PaddedRows)).Clear();
+        var rows = new Matrix(h);
+        for (int first = 0; first < _rows; first += Lanes)
+            Product<V>.Transpose(rows.FromRow(first), Math.Min(Lanes, _rows - first), _size, Panel(first));
     }
+
+    /// <summary>Items of the catalogue.</summary>
+    public int Items { get; }
 
     /// <summary>Rows of a panel.</summary>
     public int Lanes { get; }
@@ -157,28 +172,31 @@ internal readonly unsafe ref struct Panels<V>
     /// <summary>Distance of a block's score rows: not a power of two, whose columns would share a few places of the cache.</summary>
     public static int BlockStride => RowBlock + 16;
 
-    /// <summary>[items of a tile, BlockStride]</summary>
-    public float* Scores { get; }
+    /// <summary>Room for the scores of a tile and a block: [items of a tile, RowBlock], BlockStride apart.</summary>
+    public Matrix Scores { get; }
 
-    /// <summary>scores[i, lane] = items[i] · h[first + lane] + bias[i], in <see cref="Scores"/>; valid until the next call.</summary>
-    public float* Score(float* items, float* bias, int tile, int first)
+    /// <summary>scores[i, lane] = items[item + i] · h[first + lane] + bias[item + i] of a panel; valid until the next call.</summary>
+    public Matrix Score(int item, int tile, int first)
     {
-        Score(items, bias, tile, first, Scores, Lanes);
-        return Scores;
+        var scores = new Matrix(Scores.Data, Lanes);
+        Score(item, tile, first, scores);
+        return scores;
     }
 
-    /// <summary>The same into rows so far apart.</summary>
-    public void Score(float* items, float* bias, int tile, int first, float* scores, int stride)
+    /// <summary>The same, to where the caller wants it.</summary>
+    public void Score(int item, int tile, int first, Matrix scores)
     {
         int columns = Product<V>.RoundUp(Math.Min(Lanes, _rows - first));
-        var panel = new Matrix(_panels + ((long)first * _size), Lanes);
-        Product<V>.MultiplyAdd(tile, columns, _size, new(items, _size), panel, new(_zeros, 0), new(scores, stride));
+        Product<V>.MultiplyAdd(tile, columns, _size, _items.FromRow(item), Panel(first), _zeros, scores);
         for (int i = 0; i < tile; i++)
         {
-            V b = bias[i];
-            float* row = scores + (i * stride);
+            V bias = _bias[item + i];
+            float* row = scores.Row(i);
             for (int lane = 0; lane < columns; lane += V.Width)
-                (V.Load(row + lane) + b).Store(row + lane);
+                (V.Load(row + lane) + bias).Store(row + lane);
         }
     }
+
+    /// <summary>[H, Lanes], of the rows from the first on.</summary>
+    private Matrix Panel(int first) => new(_panels + ((long)first * _size), Lanes);
 }

@@ -1,4 +1,4 @@
-using System.Runtime.CompilerServices;
+using System.Numerics;
 
 namespace Bert4Rec.Kernels.Cpu;
 
@@ -12,75 +12,88 @@ internal static unsafe class TopK<V>
     private const int ItemTile = 96;
 
     public static void Rank(
-        Scratch scratch, float* h, float* items, float* bias, int* targets, int* excludedOffsets, int* excludedItems, int* topItems, float* topScores, int* targetRanks, int rows, int v, int size, int k)
+        Scratch scratch,
+        Tensor h,
+        WeightAndBias catalogue,
+        Indices targets,
+        Exclusions exclusions,
+        Indices topItems,
+        Tensor topScores,
+        Indices targetRanks)
     {
-        new Span<int>(topItems, rows * k).Clear();
-        new Span<float>(topScores, rows * k).Fill(float.NegativeInfinity);
-        if (targetRanks != null)
-            new Span<int>(targetRanks, rows * 3).Clear();
-        var panels = new Panels<V>(scratch, h, rows, size, ItemTile, 3);
-        float* least = panels.PerRow(0), targetScores = panels.PerRow(1), greater = panels.PerRow(2);
+        int rows = h.Rows, k = topScores.Columns;
+        int* target = targets.Pointer(), excludedOffset = exclusions.Offsets.Pointer(), excluded = exclusions.Items.Pointer();
+        int* top = topItems.Pointer(), ranks = targetRanks.Pointer();
+        float* topScore = topScores.Pointer();
+        new Span<int>(top, rows * k).Clear();
+        new Span<float>(topScore, rows * k).Fill(float.NegativeInfinity);
+        if (ranks != null)
+            new Span<int>(ranks, rows * 3).Clear();
+        var panels = new Panels<V>(scratch, h, catalogue, ItemTile, 3);
+        float* least = panels.PerRow(0), targetScore = panels.PerRow(1), greater = panels.PerRow(2);
         new Span<float>(least, panels.PaddedRows).Fill(float.PositiveInfinity);
         new Span<float>(least, rows).Fill(float.NegativeInfinity);
-        new Span<float>(targetScores, panels.PaddedRows).Fill(float.PositiveInfinity);
-        if (targets != null)
+        new Span<float>(targetScore, panels.PaddedRows).Fill(float.PositiveInfinity);
+        if (target != null)
         {
             // The same chain of multiply-adds as in a tile: a target ties with itself to the bit.
             for (int m = 0; m < rows; m++)
-                targetScores[m] = panels.Score(items + ((long)targets[m] * size), bias + targets[m], 1, m / panels.Lanes * panels.Lanes)[m % panels.Lanes];
+                targetScore[m] = panels.Score(target[m], 1, m / panels.Lanes * panels.Lanes).Data[m % panels.Lanes];
         }
 
-        for (int item = 0; item < v; item += ItemTile)
+        for (int item = 0; item < panels.Items; item += ItemTile)
         {
-            int tile = Math.Min(ItemTile, v - item);
+            int tile = Math.Min(ItemTile, panels.Items - item);
             for (int first = 0; first < rows; first += panels.Lanes)
             {
                 int panelRows = Math.Min(panels.Lanes, rows - first);
-                float* scores = panels.Score(items + ((long)item * size), bias + item, tile, first);
+                var scores = panels.Score(item, tile, first);
+                // Padding is never recommended.
                 for (int i = item == 0 ? 1 : 0; i < tile; i++)
                 {
+                    float* itemScores = scores.Row(i);
                     for (int lane = 0; lane < panelRows; lane += V.Width)
                     {
                         int row = first + lane;
-                        var score = V.Load(scores + (i * panels.Lanes) + lane);
+                        var score = V.Load(itemScores + lane);
                         for (uint better = V.GreaterBits(score, V.Load(least + row)); better != 0; better &= better - 1)
                         {
-                            int bit = System.Numerics.BitOperations.TrailingZeroCount(better), m = row + bit;
-                            if (!IsExcluded(excludedOffsets, excludedItems, m, item + i))
-                                least[m] = Insert(topItems + ((long)m * k), topScores + ((long)m * k), k, item + i, scores[(i * panels.Lanes) + lane + bit]);
+                            int bit = BitOperations.TrailingZeroCount(better), m = row + bit;
+                            long at = (long)m * k;
+                            if (!IsExcluded(excludedOffset, excluded, m, item + i))
+                                least[m] = Insert(top + at, topScore + at, k, item + i, itemScores[lane + bit]);
                         }
-                        if (targetRanks == null)
+                        if (ranks == null)
                             continue;
-                        var target = V.Load(targetScores + row);
-                        (V.Load(greater + row) + V.SelectGreater(score, target, 1, 0)).Store(greater + row);
-                        for (uint equal = V.EqualBits(score, target); equal != 0; equal &= equal - 1)
+                        var wanted = V.Load(targetScore + row);
+                        (V.Load(greater + row) + V.SelectGreater(score, wanted, 1, 0)).Store(greater + row);
+                        for (uint equal = V.EqualBits(score, wanted); equal != 0; equal &= equal - 1)
                         {
-                            int m = row + System.Numerics.BitOperations.TrailingZeroCount(equal);
-                            if (m >= rows || item + i == targets[m])
+                            int m = row + BitOperations.TrailingZeroCount(equal);
+                            if (m >= rows || item + i == target[m])
                                 continue;
-                            targetRanks[(3 * m) + 1]++;
-                            targetRanks[(3 * m) + 2] += item + i < targets[m] ? 1 : 0;
+                            ranks[(3 * m) + 1]++;
+                            ranks[(3 * m) + 2] += item + i < target[m] ? 1 : 0;
                         }
                     }
                 }
             }
         }
-        if (targetRanks == null)
+        if (ranks == null)
             return;
         for (int m = 0; m < rows; m++)
-            targetRanks[3 * m] = (int)greater[m];
+            ranks[3 * m] = (int)greater[m];
     }
 
-    public static void Score(float* h, float* items, float* bias, int* candidates, float* scores, int rows, int perRow, int size)
+    public static void Score(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores)
     {
-        for (int b = 0; b < rows; b++)
+        Matrix hs = new(h), items = new(catalogue.Weight), results = new(scores);
+        float* bias = catalogue.Bias.Pointer();
+        int* candidate = candidates.Pointer();
+        for (int b = 0; b < scores.Rows; b++)
         {
-            float* row = h + ((long)b * size);
-            for (int c = 0; c < perRow; c++)
-            {
-                long at = ((long)b * perRow) + c;
-                scores[at] = Score(row, items + ((long)candidates[at] * size), bias[candidates[at]], size);
-            }
+            for (int c = 0; c < scores.Columns; c++, candidate++)
+                results.Row(b)[c] = Score(hs.Row(b), items.Row(*candidate), bias[*candidate], h.Columns);
         }
     }
 
@@ -92,7 +105,7 @@ internal static unsafe class TopK<V>
         return V.Sum(sum) + bias;
     }
 
-    /// <summary>Puts an item behind all that score as much or more; items come in ascending order, so ties keep the lower id first.</summary>
+    /// <summary>Puts an item behind all that score as much or more: items come in ascending order, so the lower id wins a tie.</summary>
     /// <returns>The k-th best score now.</returns>
     public static float Insert(int* items, float* scores, int k, int item, float score)
     {

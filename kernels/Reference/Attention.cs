@@ -17,7 +17,7 @@ public static class Attention
     /// stream + (h &lt;&lt; 16).</param>
     /// <returns>Output [Q, H] and log Σ exp of the scaled scores [Q, heads].</returns>
     public static (Matrix<double> Output, Matrix<double> LogSumExp) Forward(
-        Matrix<double> q, Matrix<double> kv, int[] queryOffsets, int[] keyOffsets, int heads, Dropout dropout)
+        Matrix<double> q, Matrix<double> kv, int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask dropout)
     {
         int hidden = q.ColumnCount, d = hidden / heads;
         var output = Matrix<double>.Build.Dense(q.RowCount, hidden);
@@ -37,7 +37,7 @@ public static class Attention
                 var scores = qh.TransposeAndMultiply(kh) / Math.Sqrt(d);
                 var lse = SoftmaxCrossEntropy.LogSumExp(scores);
                 var probabilities = scores.MapIndexed((i, _, score) => Math.Exp(score - lse[i]));
-                var mask = DropoutMask.Draw(queries, keys, OfHead(dropout, head, firstQuery));
+                var mask = Dropout.Draw(queries, keys, OfHead(dropout, head, firstQuery));
 
                 output.SetSubMatrix(firstQuery, head * d, mask.PointwiseMultiply(probabilities) * vh);
                 logSumExp.SetSubMatrix(firstQuery, head, lse.ToColumnMatrix());
@@ -46,7 +46,7 @@ public static class Attention
         return (output, logSumExp);
     }
 
-    private static Dropout OfHead(Dropout dropout, int head, int firstQuery) => new(dropout.Probability, dropout.Key with
+    private static DropoutMask OfHead(DropoutMask dropout, int head, int firstQuery) => new(dropout.Probability, dropout.Key with
     {
         Stream = dropout.Key.Stream + ((uint)head << 16),
         FirstRow = dropout.Key.FirstRow + (uint)firstQuery,

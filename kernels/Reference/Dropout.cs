@@ -6,10 +6,10 @@ namespace Bert4Rec.Kernels.Reference;
 // the mean. Which cells is a function of seed, step, stream, row and column alone, so every backend drops the same ones.
 
 /// <summary>The factor of each cell: 0 or 1 / (1 − p).</summary>
-public static class DropoutMask
+public static class Dropout
 {
     /// <summary>The mask of a matrix whose row 0 is row <see cref="RandomKey.FirstRow"/> of the batch; ones for no dropout.</summary>
-    public static Matrix<double> Draw(int rows, int columns, Dropout dropout)
+    public static Matrix<double> Draw(int rows, int columns, DropoutMask dropout)
     {
         if (dropout.IsNone)
             return Matrix<double>.Build.Dense(rows, columns, 1);
@@ -19,5 +19,5 @@ public static class DropoutMask
     }
 
     /// <summary>x ∘ mask.</summary>
-    public static Matrix<double> Apply(Matrix<double> x, Dropout dropout) => x.PointwiseMultiply(Draw(x.RowCount, x.ColumnCount, dropout));
+    public static Matrix<double> Apply(Matrix<double> x, DropoutMask dropout) => x.PointwiseMultiply(Draw(x.RowCount, x.ColumnCount, dropout));
 }

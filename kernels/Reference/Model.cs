@@ -23,9 +23,9 @@ public sealed record ReferenceBatch(
 /// <param name="Step">The training step.</param>
 public readonly record struct ReferenceDropout(float Hidden, float Attention, ulong Seed, uint Step)
 {
-    internal Dropout OnHidden(uint stream, uint firstRow) => new(Hidden, new RandomKey(Seed, Step, stream, firstRow));
+    internal DropoutMask OnHidden(uint stream, uint firstRow) => new(Hidden, new RandomKey(Seed, Step, stream, firstRow));
 
-    internal Dropout OnAttention(uint stream, uint firstRow) => new(Attention, new RandomKey(Seed, Step, stream, firstRow));
+    internal DropoutMask OnAttention(uint stream, uint firstRow) => new(Attention, new RandomKey(Seed, Step, stream, firstRow));
 }
 
 /// <summary>The network in double precision.</summary>
@@ -56,7 +56,7 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     {
         var embeddings = Embedding.Forward(
             batch.Tokens, batch.Positions, parameters["item_embedding.weight"], parameters["position_embedding.weight"]);
-        var x = DropoutMask.Apply(Norm(embeddings, "LayerNorm"), dropout.OnHidden(DropoutStreams.Embedding, batch.FirstToken));
+        var x = Dropout.Apply(Norm(embeddings, "LayerNorm"), dropout.OnHidden(RandomStreams.Embedding, batch.FirstToken));
         for (int layer = 0; layer < _layers; layer++)
             x = EncoderLayer(layer, x, batch, dropout);
         return x;
@@ -74,14 +74,14 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         var q = Dense(asking, $"{attention}.query");
         var kv = Dense(x, $"{attention}.key").Append(Dense(x, $"{attention}.value"));
         var (heard, _) = Attention.Forward(
-            q, kv, askingOffsets, batch.Offsets, heads, dropout.OnAttention(DropoutStreams.AttentionProbabilities(layer), firstRow));
+            q, kv, askingOffsets, batch.Offsets, heads, dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow));
         var a = Dense(heard, $"{attention}.dense");
         var y = Norm(
-            asking + DropoutMask.Apply(a, dropout.OnHidden(DropoutStreams.AttentionOutput(layer), firstRow)), $"{attention}.LayerNorm");
+            asking + Dropout.Apply(a, dropout.OnHidden(RandomStreams.AttentionOutput(layer), firstRow)), $"{attention}.LayerNorm");
 
         var f = Dense(Gelu.Forward(Dense(y, $"{feedForward}.dense_1")), $"{feedForward}.dense_2");
         return Norm(
-            y + DropoutMask.Apply(f, dropout.OnHidden(DropoutStreams.FeedForwardOutput(layer), firstRow)), $"{feedForward}.LayerNorm");
+            y + Dropout.Apply(f, dropout.OnHidden(RandomStreams.FeedForwardOutput(layer), firstRow)), $"{feedForward}.LayerNorm");
     }
 
     /// <summary>The tied table without <c>[mask]</c>, [V, H].</summary>

@@ -38,11 +38,11 @@ public static class GradientCheck
     /// <summary>Step of the differences, of fourth order: their error is some 10⁻¹⁰.</summary>
     private const double Step = 1e-3;
 
-    /// <summary>Kernels that can be checked, in the order of the model.</summary>
-    public static IReadOnlyList<string> Kernels { get; } = [.. KernelCases.All(new Random(0)).Select(check => check.Kernel).Distinct(), ModelCase.Name];
+    /// <summary>Kernels that can be broken: all but the model, which is made of them.</summary>
+    public static IReadOnlyList<string> Breakable { get; } = [.. KernelCases.All(new Random(0)).Select(check => check.Kernel).Distinct()];
 
-    /// <summary>Kernels that can be broken.</summary>
-    public static IReadOnlyList<string> Breakable => BrokenKernels.Names;
+    /// <summary>What can be checked, in the order of the model.</summary>
+    public static IReadOnlyList<string> Kernels { get; } = [.. Breakable, ModelCase.Name];
 
     /// <summary>Checks one kernel or all of them.</summary>
     /// <param name="device">As on the command line.</param>
@@ -61,24 +61,31 @@ public static class GradientCheck
 
     /// <inheritdoc cref="Run(string, string?, int, string?, IProgress{ProgressUpdate}?, Precision)"/>
     internal static IReadOnlyList<CheckResult> Run(
-        IKernels sound, string? kernel, int seed, string? broken, IProgress<ProgressUpdate>? progress, Precision precision)
+        KernelSet kernels, string? kernel, int seed, string? broken, IProgress<ProgressUpdate>? progress, Precision precision)
     {
         double bound = precision == Precision.Full ? Bound : Tf32Bound;
-        IKernels kernels = broken is null ? sound : new BrokenKernels(sound, broken);
         KernelCase[] cases = [.. KernelCases.All(new Random(seed)).Where(check => kernel is null || check.Kernel == kernel)];
         bool withModel = kernel is null or ModelCase.Name;
         var results = new List<CheckResult>();
-        foreach (var check in cases)
+        kernels.Observer = broken is null ? null : new BrokenKernel(broken);
+        try
         {
-            results.Add(Run(kernels, check, bound));
-            progress?.Report(new("checking", results.Count, cases.Length + (withModel ? 1 : 0), "checks"));
+            foreach (var check in cases)
+            {
+                results.Add(Run(kernels, check, bound));
+                progress?.Report(new("checking", results.Count, cases.Length + (withModel ? 1 : 0), "checks"));
+            }
+            if (withModel)
+                results.AddRange(ModelCase.Run(kernels, seed, bound));
         }
-        if (withModel)
-            results.AddRange(ModelCase.Run(kernels, seed, bound));
+        finally
+        {
+            kernels.Observer = null;
+        }
         return results;
     }
 
-    private static CheckResult Run(IKernels kernels, KernelCase check, double bound)
+    private static CheckResult Run(KernelSet kernels, KernelCase check, double bound)
     {
         using var memory = new CheckMemory(kernels);
         // The last tensor is w.
@@ -139,11 +146,11 @@ public static class GradientCheck
 }
 
 /// <summary>Memory of one check on one device.</summary>
-internal sealed class CheckMemory(IKernels kernels) : IDisposable
+internal sealed class CheckMemory(KernelSet kernels) : IDisposable
 {
     private readonly List<IDisposable> _buffers = [];
 
-    public IKernels Kernels { get; } = kernels;
+    public KernelSet Kernels { get; } = kernels;
 
     public Tensor Put(Matrix<double> values)
     {

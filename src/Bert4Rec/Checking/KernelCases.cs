@@ -48,7 +48,7 @@ internal static class KernelCases
         yield return ClozeMask(random);
         yield return ScoreItems(random);
         yield return TopK(random);
-        yield return Norm(random);
+        yield return GradientNorm(random);
         yield return Adam(random);
     }
 
@@ -83,7 +83,7 @@ internal static class KernelCases
             {
                 Indices chosen = memory.Put(rows);
                 Tensor y = memory.Zeros(4, 9), dx = memory.Zeros(11, 9);
-                memory.Kernels.GatherRows(x[0], chosen, y);
+                memory.Kernels.GatherRowsForward(x[0], chosen, y);
                 memory.Kernels.GatherRowsBackward(x[1], chosen, dx);
                 return (y, [dx]);
             });
@@ -98,9 +98,9 @@ internal static class KernelCases
         {
             Tensor y = memory.Zeros(rows, outputs), dx = memory.Zeros(rows, inputs);
             Tensor dWeight = memory.Zeros(outputs, inputs), dBias = memory.Zeros(1, outputs);
-            memory.Kernels.LinearForward(x[0], x[1], x[2], y);
+            memory.Kernels.LinearForward(x[0], new(x[1], x[2]), y);
             memory.Kernels.LinearBackwardInput(x[3], x[1], default, dx, false);
-            memory.Kernels.LinearBackwardWeight(x[3], x[0], dWeight, dBias);
+            memory.Kernels.LinearBackwardWeight(x[3], x[0], new(dWeight, dBias));
             return (y, [dx, dWeight, dBias]);
         });
 
@@ -116,11 +116,11 @@ internal static class KernelCases
             Tensor inner = memory.Zeros(6, 11), slope = memory.Zeros(6, 11), y = memory.Zeros(6, 4), dInner = memory.Zeros(6, 11);
             Tensor dx = memory.Zeros(6, 5), dWeight1 = memory.Zeros(11, 5), dBias1 = memory.Zeros(1, 11);
             Tensor dWeight2 = memory.Zeros(4, 11), dBias2 = memory.Zeros(1, 4);
-            memory.Kernels.LinearGeluForward(x[0], x[1], x[2], inner, slope);
-            memory.Kernels.LinearForward(inner, x[3], x[4], y);
-            memory.Kernels.LinearBackwardWeight(x[5], inner, dWeight2, dBias2);
+            memory.Kernels.LinearGeluForward(x[0], new(x[1], x[2]), inner, slope);
+            memory.Kernels.LinearForward(inner, new(x[3], x[4]), y);
+            memory.Kernels.LinearBackwardWeight(x[5], inner, new(dWeight2, dBias2));
             memory.Kernels.LinearBackwardInput(x[5], x[3], slope, dInner, false);
-            memory.Kernels.LinearBackwardWeight(dInner, x[0], dWeight1, dBias1);
+            memory.Kernels.LinearBackwardWeight(dInner, x[0], new(dWeight1, dBias1));
             memory.Kernels.LinearBackwardInput(dInner, x[1], default, dx, false);
             return (y, [dx, dWeight1, dBias1, dWeight2, dBias2]);
         });
@@ -138,7 +138,7 @@ internal static class KernelCases
             {
                 Tensor identity = memory.Put(Matrix<double>.Build.DenseIdentity(N)), bias = memory.Zeros(1, N);
                 Tensor y = memory.Zeros(7, N), slope = memory.Zeros(7, N);
-                memory.Kernels.LinearGeluForward(x[0], identity, bias, y, slope);
+                memory.Kernels.LinearGeluForward(x[0], new(identity, bias), y, slope);
                 memory.Kernels.GeluBackward(x[1], slope);
                 return (y, [x[1]]);
             });
@@ -146,12 +146,12 @@ internal static class KernelCases
 
     private static KernelCase Dropout(Random random)
     {
-        var dropout = new Dropout(0.4f, new RandomKey(3, 2, 1, 77));
+        var dropout = new DropoutMask(0.4f, new RandomKey(3, 2, 1, 77));
         return new(
             "dropout", "[6, 70], 0.4",
             [Normal(random, 6, 70)],
             Normal(random, 6, 70),
-            x => DropoutMask.Apply(x[0], dropout),
+            x => Kernels.Reference.Dropout.Apply(x[0], dropout),
             (memory, x) =>
             {
                 memory.Kernels.Dropout(x[0], dropout);
@@ -163,18 +163,18 @@ internal static class KernelCases
     private static KernelCase LayerNorm(Random random, float probability)
     {
         const int Rows = 7, H = 20;
-        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(5, 6, 7, 8)) : default;
+        var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(5, 6, 7, 8)) : default;
         return new(
             "layer-norm", $"[{Rows}, {H}], residual, dropout {probability}",
             [Normal(random, Rows, H), Normal(random, Rows, H), Normal(random, 1, H), Normal(random, 1, H)],
             Normal(random, Rows, H),
-            x => Kernels.Reference.LayerNorm.Forward(x[1] + DropoutMask.Apply(x[0], dropout), x[2].Row(0), x[3].Row(0), Epsilon),
+            x => Kernels.Reference.LayerNorm.Forward(x[1] + Kernels.Reference.Dropout.Apply(x[0], dropout), x[2].Row(0), x[3].Row(0), Epsilon),
             (memory, x) =>
             {
                 Tensor y = memory.Zeros(Rows, H), statistics = memory.Zeros(Rows, 2), dSum = memory.Zeros(Rows, H), dx = memory.Zeros(Rows, H);
                 Tensor dGain = memory.Zeros(1, H), dBias = memory.Zeros(1, H);
-                memory.Kernels.LayerNormForward(x[0], x[1], dropout, x[2], x[3], Epsilon, y, statistics);
-                memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, dGain, dBias);
+                memory.Kernels.LayerNormForward(x[0], x[1], dropout, new(x[2], x[3]), Epsilon, y, statistics);
+                memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, new(dGain, dBias));
                 return (y, [dx, dSum, dGain, dBias]);
             });
     }
@@ -185,7 +185,7 @@ internal static class KernelCases
         int tokens = Offsets[^1];
         int[] queryOffsets = fewQueries ? [0, 1, 1, 4] : Offsets;
         int queries = queryOffsets[^1];
-        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(9, 8, 7, 6)) : default;
+        var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(9, 8, 7, 6)) : default;
         return new(
             "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}",
             [Normal(random, queries, H), Normal(random, tokens, 2 * H)],
@@ -196,8 +196,8 @@ internal static class KernelCases
                 Indices queryPlaces = memory.Put(queryOffsets), keyPlaces = memory.Put(Offsets);
                 Tensor y = memory.Zeros(queries, H), logSumExp = memory.Zeros(queries, Heads);
                 Tensor dq = memory.Zeros(queries, H), dkv = memory.Zeros(tokens, 2 * H);
-                memory.Kernels.AttentionForward(x[0], x[1], queryPlaces, keyPlaces, Heads, 9, dropout, y, logSumExp);
-                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, queryPlaces, keyPlaces, Heads, 9, dropout, dq, dkv);
+                memory.Kernels.AttentionForward(x[0], x[1], new(queryPlaces, keyPlaces, Heads, 9), dropout, y, logSumExp);
+                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, new(queryPlaces, keyPlaces, Heads, 9), dropout, dq, dkv);
                 return (y, [dq, dkv]);
             });
     }
@@ -218,8 +218,8 @@ internal static class KernelCases
                 Indices wanted = memory.Put(targets);
                 Tensor losses = memory.Zeros(rows, 1), logSumExp = memory.Zeros(rows, 1);
                 Tensor dh = memory.Zeros(rows, H), dItems = memory.Zeros(items, H), dBias = memory.Zeros(1, items);
-                memory.Kernels.SoftmaxCrossEntropyForward(x[0], x[1], x[2], wanted, losses, logSumExp);
-                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], x[1], x[2], wanted, logSumExp, Scale, dh, dItems, dBias);
+                memory.Kernels.SoftmaxCrossEntropyForward(x[0], new(x[1], x[2]), wanted, losses, logSumExp);
+                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], new(x[1], x[2]), wanted, logSumExp, Scale, dh, new(dItems, dBias));
                 return (losses, [dh, dItems, dBias]);
             });
     }
@@ -242,7 +242,7 @@ internal static class KernelCases
             {
                 Indices masked = memory.Put(tokens), rows = memory.Put(tokens), found = memory.Put(tokens), places = memory.Put(Offsets);
                 int count = memory.Kernels.ClozeMask(memory.Put(tokens), memory.Put(Offsets), masking, masked, rows, found, places);
-                return (memory.Put(Row(masked.ToArray(), found.Top(count).ToArray())), []);
+                return (memory.Put(Row(masked.ToArray(), found.First(count).ToArray())), []);
             });
     }
 
@@ -261,7 +261,7 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(3, K);
-                memory.Kernels.TopK(x[0], x[1], x[2], default, default, default, memory.Put(new int[3 * K]), scores, default);
+                memory.Kernels.TopK(x[0], new(x[1], x[2]), default, default, memory.Put(new int[3 * K]), scores, default);
                 return (scores, []);
             });
     }
@@ -277,20 +277,20 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(4, 3);
-                memory.Kernels.ScoreItems(x[0], x[1], x[2], memory.Put(candidates), scores);
+                memory.Kernels.ScoreItems(x[0], new(x[1], x[2]), memory.Put(candidates), scores);
                 return (scores, []);
             });
     }
 
-    private static KernelCase Norm(Random random) => new(
-        "norm", "[1, 1003]",
+    private static KernelCase GradientNorm(Random random) => new(
+        "gradient-norm", "[1, 1003]",
         [Normal(random, 1, 1003)],
         Normal(random, 1, 1),
         x => Matrix<double>.Build.Dense(1, 1, Math.Sqrt(x[0].PointwiseMultiply(x[0]).RowSums()[0])),
         (memory, x) =>
         {
             Tensor result = memory.Zeros(1, 1);
-            memory.Kernels.Norm(x[0], result);
+            memory.Kernels.GradientNorm(x[0], result);
             return (result, []);
         });
 
@@ -311,7 +311,7 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor norm = memory.Zeros(1, 1);
-                memory.Kernels.Norm(x[1], norm);
+                memory.Kernels.GradientNorm(x[1], norm);
                 memory.Kernels.Adam(x[0], x[1], x[2], x[3], norm, step);
                 return (x[0], []);
             });

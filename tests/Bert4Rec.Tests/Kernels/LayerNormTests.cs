@@ -2,8 +2,7 @@ using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using MathNet.Numerics.LinearAlgebra;
-using Dropout = Bert4Rec.Kernels.Dropout;
-using DropoutMask = Bert4Rec.Kernels.Reference.DropoutMask;
+using Dropout = Bert4Rec.Kernels.Reference.Dropout;
 using LayerNorm = Bert4Rec.Kernels.Reference.LayerNorm;
 
 namespace Bert4Rec.Tests.Kernels;
@@ -64,8 +63,8 @@ public class LayerNormTests : LayerTests
         {
             Tensor x = bench.Garbage(0, 20), gain = bench.Tensor(new Random(1).Normal(1, 20)), statistics = bench.Garbage(0, 2);
             var gradient = bench.Tensor([.. Enumerable.Repeat(2.5f, 20)], 20);
-            bench.Kernels.LayerNormForward(x, default, default, gain, gain, Epsilon, x, statistics);
-            bench.Kernels.LayerNormBackward(x, x, gain, statistics, default, x, default, gradient, gradient);
+            bench.Kernels.LayerNormForward(x, default, default, new(gain, gain), Epsilon, x, statistics);
+            bench.Kernels.LayerNormBackward(x, x, gain, statistics, default, x, default, new(gradient, gradient));
             return gradient.ToArray();
         });
         Assert.All(gradients, value => Assert.Equal(2.5f, value));
@@ -87,7 +86,7 @@ public class LayerNormTests : LayerTests
 
     private sealed class Case
     {
-        public readonly Dropout Dropout;
+        public readonly DropoutMask Mask;
         public readonly Matrix<double> X;
         public readonly Matrix<double>? Residual;
         public readonly Matrix<double> Gain;
@@ -95,13 +94,13 @@ public class LayerNormTests : LayerTests
         public readonly Matrix<double> Dy;
         public readonly Matrix<double> DGain;
         public readonly Matrix<double> DBias;
-        private readonly Matrix<double> _mask;
+        private readonly Matrix<double> _factors;
 
         public Case(int rows, int hidden, float dropout, double mean = 0.5)
         {
             var random = new Random(rows + hidden);
-            Dropout = dropout > 0 ? new Dropout(dropout, new RandomKey(42, 3, 2001, 1000)) : default;
-            _mask = DropoutMask.Draw(rows, hidden, Dropout);
+            Mask = dropout > 0 ? new DropoutMask(dropout, new RandomKey(42, 3, 2001, 1000)) : default;
+            _factors = Dropout.Draw(rows, hidden, Mask);
             X = random.Normal(rows, hidden, 1, mean);
             Residual = dropout >= 0 ? random.Normal(rows, hidden) : null;
             Gain = random.Normal(1, hidden, 0.5, 1);
@@ -111,10 +110,10 @@ public class LayerNormTests : LayerTests
             DBias = random.Normal(1, hidden);
         }
 
-        public override string ToString() => $"[{X.RowCount}, {X.ColumnCount}, {Dropout.Probability}, {Residual is null}]";
+        public override string ToString() => $"[{X.RowCount}, {X.ColumnCount}, {Mask.Probability}, {Residual is null}]";
 
         public Matrix<double> Sum(Matrix<double> x, Matrix<double>? residual) =>
-            residual is null ? x : residual + x.PointwiseMultiply(_mask);
+            residual is null ? x : residual + x.PointwiseMultiply(_factors);
 
         public Matrix<double> Output(
             Matrix<double> x, Matrix<double>? residual = null, Matrix<double>? gain = null, Matrix<double>? bias = null) =>
@@ -129,11 +128,11 @@ public class LayerNormTests : LayerTests
             Tensor dSum = bench.Garbage(rows, hidden), dInput = Branch();
             Tensor dGain = bench.Tensor(DGain), dBias = bench.Tensor(DBias);
             bench.Kernels.LayerNormForward(
-                sum, Residual is null ? default : bench.Tensor(Residual), Dropout, gain, bench.Tensor(Bias), Epsilon, y, statistics);
+                sum, Residual is null ? default : bench.Tensor(Residual), Mask, new(gain, bench.Tensor(Bias)), Epsilon, y, statistics);
             bench.Kernels.LayerNormBackward(
-                dy, sum, gain, statistics, Dropout, dSum, dInput, dGain, dBias);
+                dy, sum, gain, statistics, Mask, dSum, dInput, new(dGain, dBias));
             bench.Kernels.LayerNormBackward(
-                dySpare, sum, gain, statistics, Dropout, dySpare, Branch(), bench.Tensor(DGain), bench.Tensor(DBias));
+                dySpare, sum, gain, statistics, Mask, dySpare, Branch(), new(bench.Tensor(DGain), bench.Tensor(DBias)));
             return Results.Of(
                 ("sum", sum), ("y", y), ("statistics", statistics), ("dSum", dSum), ("dSumInPlace", dySpare),
                 ("dInput", Residual is null ? dSum : dInput), ("dGain", dGain), ("dBias", dBias));

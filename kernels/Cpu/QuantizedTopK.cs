@@ -4,15 +4,15 @@ using System.Runtime.CompilerServices;
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
-/// Recommending for one customer takes as long as reading the item table. Here a coarse copy of it is read, in bfloat16 and so half as long,
-/// and the exact score computed only of items that the copy cannot rule out: where no score is further than e from its coarse one, the k best
-/// items are among those whose coarse score is at least the k-th best coarse score − 2e.
+/// Recommending for one customer takes as long as reading the item table. Here a quantized copy of it is read, in bfloat16 and so half as
+/// long, and the exact score is computed only for items that the copy cannot rule out: where no score is further than e from its coarse
+/// one, the k best items are among those whose coarse score is at least the k-th best coarse score − 2e.
 /// </summary>
 /// <remarks>
-/// e follows from the Cauchy–Schwarz inequality: ‖h‖ times the largest distance between a row and its copy, and what rounding adds to the two
-/// sums. It takes in a handful of items more than k.
+/// e follows from the Cauchy–Schwarz inequality: ‖h‖ times the largest distance between a row and its copy, and what rounding adds to the
+/// two sums. It takes in a handful of items more than k.
 /// </remarks>
-internal sealed unsafe class CatalogueIndex<V> : ICatalogueIndex
+internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
     where V : struct, IVector<V>
 {
     /// <summary>Items between two looks at the list.</summary>
@@ -21,8 +21,10 @@ internal sealed unsafe class CatalogueIndex<V> : ICatalogueIndex
     /// <summary>The largest relative error of rounding to a float.</summary>
     private const float UnitRoundoff = 1f / (1 << 24);
 
-    private readonly Tensor _items;
-    private readonly Tensor _bias;
+    private readonly int _count;
+    private readonly int _size;
+    private readonly Matrix _items;
+    private readonly float* _bias;
     private readonly CpuBuffer<float> _coarse;
     private readonly CpuBuffer<float> _work;
     private readonly int _paddedSize;
@@ -32,35 +34,33 @@ internal sealed unsafe class CatalogueIndex<V> : ICatalogueIndex
     private readonly List<(int Item, float Score)> _candidates = [];
     private float[] _best = [];
 
-    /// <param name="items">[V, H]; must stay as they are.</param>
-    /// <param name="bias">[V]; likewise.</param>
-    public CatalogueIndex(Tensor items, Tensor bias)
+    /// <param name="catalogue">weight [V, H], bias [V]; must stay as they are.</param>
+    public QuantizedTopK(WeightAndBias catalogue)
     {
-        (_items, _bias) = (items, bias);
-        int size = items.Columns;
-        _paddedSize = (size + (2 * V.Width) - 1) / (2 * V.Width) * 2 * V.Width;
-        _coarse = new CpuBuffer<float>((long)items.Rows * (_paddedSize / 2));
+        (_count, _size) = (catalogue.Weight.Rows, catalogue.Weight.Columns);
+        _items = new(catalogue.Weight);
+        _bias = catalogue.Bias.Pointer();
+        _paddedSize = (_size + (2 * V.Width) - 1) / (2 * V.Width) * 2 * V.Width;
+        _coarse = new CpuBuffer<float>((long)_count * (_paddedSize / 2));
         _work = new CpuBuffer<float>(_paddedSize + ItemTile + V.Width);
         double distance = 0, norm = 0;
-        for (int item = 0; item < items.Rows; item++)
+        for (int item = 0; item < _count; item++)
         {
-            var (rowDistance, rowNorm) = Copy(Row(item), (uint*)CoarseRow(item), size);
+            var (rowDistance, rowNorm) = Copy(_items.Row(item), (uint*)CoarseRow(item), _size);
             distance = Math.Max(distance, rowDistance);
             norm = Math.Max(norm, rowNorm);
-            _largestBias = MathF.Max(_largestBias, MathF.Abs(Bias[item]));
+            _largestBias = MathF.Max(_largestBias, MathF.Abs(_bias[item]));
         }
         (_distance, _norm) = ((float)Math.Sqrt(distance), (float)Math.Sqrt(norm));
     }
-
-    private float* Bias => ((CpuBuffer<float>)_bias.Buffer).Pointer + _bias.Offset;
 
     public bool TryTopK(Tensor h, ReadOnlySpan<int> excluded, Span<int> topItems, Span<float> topScores)
     {
         // What is excluded may stand before all others.
         int wanted = topItems.Length + excluded.Length;
-        float* row = ((CpuBuffer<float>)h.Buffer).Pointer + h.Offset;
-        float error = ErrorOf(row, h.Columns);
-        if (wanted > _items.Rows / 8 || !float.IsFinite(error))
+        float* row = h.Pointer();
+        float error = ErrorOf(row);
+        if (wanted > _count / 8 || !float.IsFinite(error))
             return false;
         Shortlist(row, wanted, 2 * error);
         topItems.Clear();
@@ -73,7 +73,7 @@ internal sealed unsafe class CatalogueIndex<V> : ICatalogueIndex
             {
                 if (coarse < least || excluded.BinarySearch(item) >= 0)
                     continue;
-                float exact = TopK<V>.Score(row, Row(item), Bias[item], h.Columns);
+                float exact = TopK<V>.Score(row, _items.Row(item), _bias[item], _size);
                 if (exact > scores[topItems.Length - 1])
                     TopK<V>.Insert(items, scores, topItems.Length, item, exact);
             }
@@ -87,35 +87,33 @@ internal sealed unsafe class CatalogueIndex<V> : ICatalogueIndex
         _work.Dispose();
     }
 
-    private float* Row(int item) => ((CpuBuffer<float>)_items.Buffer).Pointer + _items.Offset + ((long)item * _items.Columns);
-
     private float* CoarseRow(int item) => _coarse.Pointer + ((long)item * (_paddedSize / 2));
 
     /// <summary>e: no score is further from its coarse one.</summary>
-    private float ErrorOf(float* row, int size)
+    private float ErrorOf(float* row)
     {
         double squares = 0;
-        for (int j = 0; j < size; j++)
+        for (int j = 0; j < _size; j++)
             squares += (double)row[j] * row[j];
-        float perNorm = _distance + (((2 * size) + 4) * UnitRoundoff * _norm);
+        float perNorm = _distance + (((2 * _size) + 4) * UnitRoundoff * _norm);
         return 1.01f * (((float)Math.Sqrt(squares) * perNorm) + (4 * UnitRoundoff * _largestBias));
     }
 
-    /// <summary>Collects, in ascending order, all items whose coarse score was within the margin of the best ones when their turn came.</summary>
+    /// <summary>Collects, in ascending order, the items whose coarse score was within the margin of the best ones so far.</summary>
     private void Shortlist(float* row, int wanted, float margin)
     {
         float* padded = _work.Pointer, scores = padded + _paddedSize;
         new Span<float>(padded, _paddedSize).Clear();
-        new ReadOnlySpan<float>(row, _items.Columns).CopyTo(new Span<float>(padded, _paddedSize));
+        new ReadOnlySpan<float>(row, _size).CopyTo(new Span<float>(padded, _paddedSize));
         if (_best.Length < wanted)
             _best = new float[wanted];
         var best = _best.AsSpan(0, wanted);
         best.Fill(float.NegativeInfinity);
         _candidates.Clear();
-        for (int first = 0; first < _items.Rows; first += ItemTile)
+        for (int first = 0; first < _count; first += ItemTile)
         {
-            int tile = Math.Min(ItemTile, _items.Rows - first);
-            ScoreCoarsely(padded, CoarseRow(first), Bias + first, scores, tile, _paddedSize / 2);
+            int tile = Math.Min(ItemTile, _count - first);
+            ScoreCoarsely(padded, CoarseRow(first), _bias + first, scores, tile, _paddedSize / 2);
             for (int i = 0; i < tile; i += V.Width)
             {
                 float least = best[^1] - margin;
