@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
@@ -147,6 +149,8 @@ internal static unsafe class Attention<V>
         return V.Sum(sum);
     }
 
+    // Apart from its callers, which keep the compiler's inlining for what runs row by row.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static DropoutMask ForHead(in DropoutMask dropout, int head) =>
         dropout.IsNone ? dropout : new(dropout.Probability, dropout.Key with { Stream = dropout.Key.Stream + ((uint)head << 16) });
 

@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Bert4Rec.Kernels.Cpu;
@@ -57,14 +59,19 @@ internal sealed unsafe class Scratch : IDisposable
     public float* Request(long length)
     {
         if (_buffer is null || _buffer.Length < length)
-        {
-            _buffer?.Dispose();
-            _buffer = new CpuBuffer<float>(length);
-        }
+            Grow(length);
         return _buffer.Pointer;
     }
 
     public void Dispose() => _buffer?.Dispose();
+
+    [MemberNotNull(nameof(_buffer))]
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void Grow(long length)
+    {
+        _buffer?.Dispose();
+        _buffer = new CpuBuffer<float>(length);
+    }
 }
 
 /// <summary>Where the operands of a kernel lie.</summary>

@@ -65,6 +65,7 @@ internal static unsafe class Product<V>
     }
 
     /// <summary>target[j, i] = source[i, j], with zeros behind the last source row up to the target's row stride.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static void Transpose(Matrix source, int rows, int columns, Matrix target)
     {
         int i = 0;

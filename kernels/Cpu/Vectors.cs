@@ -86,7 +86,7 @@ internal struct F32x16(Vector512<float> lanes) : IVector<F32x16>
         return new(Vector512.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
     }
 
-    public static F32x16 XorWords(F32x16 a, F32x16 b, F32x16 c) => new((a.Words ^ b.Words ^ c.Words).AsSingle());
+    public static F32x16 XorWords(F32x16 a, F32x16 b, F32x16 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 
     public static F32x16 SelectAtLeastWords(F32x16 a, F32x16 b, F32x16 x, F32x16 y) =>
         new(Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(a.Words, b.Words).AsSingle(), x._lanes, y._lanes));
@@ -178,7 +178,7 @@ internal struct F32x8(Vector256<float> lanes) : IVector<F32x8>
         return new(Vector256.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
     }
 
-    public static F32x8 XorWords(F32x8 a, F32x8 b, F32x8 c) => new((a.Words ^ b.Words ^ c.Words).AsSingle());
+    public static F32x8 XorWords(F32x8 a, F32x8 b, F32x8 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 
     public static F32x8 SelectAtLeastWords(F32x8 a, F32x8 b, F32x8 x, F32x8 y) =>
         new(Vector256.ConditionalSelect(Vector256.GreaterThanOrEqual(a.Words, b.Words).AsSingle(), x._lanes, y._lanes));
@@ -270,7 +270,7 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
         return new(Vector128.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
     }
 
-    public static F32x4 XorWords(F32x4 a, F32x4 b, F32x4 c) => new((a.Words ^ b.Words ^ c.Words).AsSingle());
+    public static F32x4 XorWords(F32x4 a, F32x4 b, F32x4 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 
     public static F32x4 SelectAtLeastWords(F32x4 a, F32x4 b, F32x4 x, F32x4 y) =>
         new(Vector128.ConditionalSelect(Vector128.GreaterThanOrEqual(a.Words, b.Words).AsSingle(), x._lanes, y._lanes));
