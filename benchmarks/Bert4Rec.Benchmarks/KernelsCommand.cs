@@ -7,7 +7,7 @@ using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.NoEmit;
 using Bert4Rec.Cli;
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Training;
 using Perfolizer.Horology;
 

@@ -2,7 +2,7 @@ using System.CommandLine;
 using Bert4Rec;
 using Bert4Rec.Benchmarks;
 using Bert4Rec.Cli;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 
 var terminal = Terminal.OfProcess();
 var root = new RootCommand("Measures how fast this is, and where the time goes.")
@@ -12,7 +12,6 @@ var root = new RootCommand("Measures how fast this is, and where the time goes."
     ScalingCommand.Create(terminal),
     LatencyCommand.Create(terminal),
     KernelsCommand.Create(terminal),
-    PtxCommand.Create(terminal),
 };
 try
 {

@@ -1,3 +1,4 @@
+using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 using ILGPU.Runtime;
 

@@ -1,3 +1,4 @@
+using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 
 namespace Bert4Rec.Kernels.Gpu;
@@ -6,7 +7,7 @@ namespace Bert4Rec.Kernels.Gpu;
 /// The GPU backend: checks the operands and hands them to the layers, whose files hold the device code. All launches go into one queue and
 /// return at once; only a download, and the count of a cloze mask, wait for the device.
 /// </summary>
-internal sealed class GpuKernels : IKernels
+public sealed class GpuKernels : IKernels
 {
     private readonly GpuDevice _device;
     private readonly Elementwise _elementwise;
@@ -21,7 +22,7 @@ internal sealed class GpuKernels : IKernels
     private readonly AdamOptimizer _adam;
     private readonly TopK _topK;
 
-    public GpuKernels(GpuDevice device)
+    internal GpuKernels(GpuDevice device)
     {
         _device = device;
         _elementwise = new(device);
@@ -36,6 +37,10 @@ internal sealed class GpuKernels : IKernels
         _adam = new(device);
         _topK = new(device, _matMul);
     }
+
+    /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
+    /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels, or not in this precision.</exception>
+    public static IKernels Create(string device, Precision precision = Precision.Full) => new GpuKernels(GpuDevices.Open(device, precision));
 
     public string Name => _device.Name;
 

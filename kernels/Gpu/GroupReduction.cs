@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 
 namespace Bert4Rec.Kernels.Gpu;

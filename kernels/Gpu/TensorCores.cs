@@ -4,28 +4,6 @@ using ILGPU.Runtime.Cuda;
 
 namespace Bert4Rec.Kernels.Gpu;
 
-/// <summary>In what precision the GPU's products are multiplied; they are added up in float32 always.</summary>
-public enum Precision
-{
-    /// <summary>float32, on every device.</summary>
-    Full,
-
-    /// <summary>
-    /// TF32 on tensor cores: operands are rounded to eleven significant bits. CUDA devices of compute capability 8.0 and later.
-    /// </summary>
-    Tf32,
-}
-
-/// <summary>Whether a device's products go to tensor cores.</summary>
-internal enum TensorCores
-{
-    None,
-    Used,
-
-    /// <summary>As on tensor cores, but multiplied by <see cref="EmulatedTensorCore"/>: on any device with groups of 64 threads, for tests.</summary>
-    Emulated,
-}
-
 /// <summary>
 /// The instruction that 32 threads, a warp, execute together: c += a · b, a [16, 8], b [8, 8], c [16, 8]. Each thread holds four elements of
 /// a, two of b and four of c; with group = lane / 4 and member = lane % 4 (NVIDIA, PTX ISA, "Matrix Fragments for mma.m16n8k8"):

@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using Bert4Rec.Cli.Commands;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Cli;
 

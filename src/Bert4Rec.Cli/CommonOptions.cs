@@ -3,7 +3,7 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
 using Bert4Rec.Configuration;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli;
@@ -58,13 +58,13 @@ internal static class CommonOptions
         {
             Description = "What products multiply in: fp32, or tf32, on the tensor cores of a CUDA device (compute capability 8.0 or newer).",
             HelpName = "fp32|tf32",
-            DefaultValueFactory = _ => Kernels.Gpu.Precision.Full,
+            DefaultValueFactory = _ => Kernels.Precision.Full,
             CustomParser = argument =>
             {
                 string text = argument.Tokens[0].Value;
                 if (text is not ("fp32" or "tf32"))
                     argument.AddError($"'{text}' is not a precision; fp32 and tf32 are.");
-                return text == "tf32" ? Kernels.Gpu.Precision.Tf32 : Kernels.Gpu.Precision.Full;
+                return text == "tf32" ? Kernels.Precision.Tf32 : Kernels.Precision.Full;
             },
         };
         option.Validators.Add(result =>
@@ -72,7 +72,7 @@ internal static class CommonOptions
             if (!TryGet(result, device, out string? name) || name == "auto" || name!.StartsWith("cuda", StringComparison.Ordinal))
                 return;
             if (result.Tokens.Any(token => token.Value == "tf32"))
-                result.AddError(GpuDevices.NoTensorCores(name));
+                result.AddError(DeviceException.NoTensorCores(name).Message);
         });
         return option;
     }

@@ -1,6 +1,7 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
 using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Training;
 
 namespace Bert4Rec;
@@ -24,13 +25,13 @@ internal sealed class DeviceSet : IDisposable
         if (device == "cpu")
         {
             if (precision == Precision.Tf32)
-                throw new DeviceException(GpuDevices.NoTensorCores(device));
+                throw DeviceException.NoTensorCores(device);
             int count = threads == 0 ? Environment.ProcessorCount : threads;
             Kernels = [.. Enumerable.Range(0, count).Select(_ => CpuKernels.Create())];
         }
         else
         {
-            Kernels = [GpuDevices.Create(device, precision)];
+            Kernels = [GpuKernels.Create(device, precision)];
         }
         Workers = new Workers(Kernels.Count);
     }

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;

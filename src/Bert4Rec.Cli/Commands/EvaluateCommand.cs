@@ -1,7 +1,7 @@
 using System.CommandLine;
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Cli.Commands;
 

@@ -1,6 +1,6 @@
 using System.CommandLine;
 using Bert4Rec.Checking;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Bert4Rec.Configuration;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;

@@ -1,6 +1,6 @@
 using System.CommandLine;
 using Bert4Rec.Configuration;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;

@@ -1,5 +1,4 @@
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Gpu;
 using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Checking;

@@ -3,7 +3,6 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Gpu;
 
 namespace Bert4Rec.Evaluation;
 

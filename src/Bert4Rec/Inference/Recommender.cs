@@ -40,7 +40,7 @@ public sealed class Recommender : IDisposable
 
     /// <summary>Loads the folder that training wrote; nothing else is needed.</summary>
     /// <exception cref="InputException">The folder is not what it should be.</exception>
-    /// <exception cref="Kernels.Gpu.DeviceException">There is no such device.</exception>
+    /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
     public static Recommender Load(string directory, string device, int threads) =>
         new(ModelFolder.Load(directory, null), new DeviceSet(device, threads));
 

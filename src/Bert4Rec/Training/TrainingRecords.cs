@@ -1,4 +1,4 @@
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Training;
 

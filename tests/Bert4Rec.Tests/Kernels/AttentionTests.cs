@@ -1,7 +1,6 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Reference;
 using MathNet.Numerics.LinearAlgebra;
-using DeviceException = Bert4Rec.Kernels.Gpu.DeviceException;
 using Dropout = Bert4Rec.Kernels.Dropout;
 
 namespace Bert4Rec.Tests.Kernels;

@@ -1,6 +1,7 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
 using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 
 namespace Bert4Rec.Tests.Kernels;
 
@@ -12,13 +13,13 @@ public static class Backends
         ["cpu-512"] = () => CpuKernels.Create(512),
         ["cpu-256"] = () => CpuKernels.Create(256),
         ["cpu-128"] = () => CpuKernels.Create(128),
-        [GpuDevices.Simulator] = () => GpuDevices.Create(GpuDevices.Simulator),
+        [GpuDevices.Simulator] = () => GpuKernels.Create(GpuDevices.Simulator),
     };
 
     static Backends()
     {
         foreach (string id in GpuDevices.List().Where(device => device.Problem is null).Select(device => device.Id))
-            Factories[id] = () => GpuDevices.Create(id);
+            Factories[id] = () => GpuKernels.Create(id);
     }
 
     public static IEnumerable<string> Names => Factories.Keys;

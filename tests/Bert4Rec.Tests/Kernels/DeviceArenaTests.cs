@@ -1,5 +1,6 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 
 namespace Bert4Rec.Tests.Kernels;

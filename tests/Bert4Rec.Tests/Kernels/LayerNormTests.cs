@@ -1,5 +1,6 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using MathNet.Numerics.LinearAlgebra;
 using Dropout = Bert4Rec.Kernels.Dropout;
 using LayerNorm = Bert4Rec.Kernels.Reference.LayerNorm;

@@ -1,5 +1,5 @@
 using System.Collections.Concurrent;
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Tools;
 
 namespace Bert4Rec.Tests.Kernels;
 

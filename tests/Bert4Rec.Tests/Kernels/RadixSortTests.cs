@@ -1,4 +1,5 @@
 using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 using ILGPU.Runtime;
 

@@ -1,6 +1,7 @@
 using Bert4Rec.Checking;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Kernels.Reference;
 using ILGPU;
 using ILGPU.Runtime;

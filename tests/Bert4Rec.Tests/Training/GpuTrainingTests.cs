@@ -1,6 +1,7 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Model;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;

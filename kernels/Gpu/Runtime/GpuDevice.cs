@@ -6,7 +6,7 @@ using ILGPU.Runtime.CPU;
 using ILGPU.Runtime.Cuda;
 using ILGPU.Runtime.OpenCL;
 
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
 /// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), memory, and the sizes of
@@ -50,8 +50,10 @@ internal sealed class GpuDevice : IDisposable
             GroupSize *= 2;
     }
 
-    /// <summary>A CUDA device that is not there: its kernels are only told of, not compiled, so that others can compile them.</summary>
-    private GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores)
+    /// <summary>A CUDA device that is not there: it only tells of the kernels that are loaded, so that others can compile them.</summary>
+    /// <param name="onLoad">Is told each kernel and its group size.</param>
+    /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
+    public GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores)
     {
         Arena = new(this);
         TensorCores = tensorCores;
@@ -78,7 +80,7 @@ internal sealed class GpuDevice : IDisposable
 
     public bool IsCuda { get; }
 
-    /// <summary>Whether groups reduce by <see cref="WarpReduction"/>; elsewhere the size of a warp is not to be relied on.</summary>
+    /// <summary>Whether groups reduce by exchanges within warps; elsewhere the size of a warp is not to be relied on.</summary>
     public bool UsesWarps { get; }
 
     /// <summary>What multiplies in products.</summary>
@@ -165,19 +167,7 @@ internal sealed class GpuDevice : IDisposable
         _finishedUses = _uses;
     }
 
-    /// <summary>All kernels of a CUDA device, each with its group size; with tensor cores, those that use them come last.</summary>
-    public static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> CudaKernels(bool withTensorCores)
-    {
-        var kernels = new List<(MethodInfo, int)>();
-        foreach (var tensorCores in withTensorCores ? new[] { TensorCores.None, TensorCores.Used } : [TensorCores.None])
-        {
-            using var device = new GpuDevice((kernel, groupSize) => kernels.Add((kernel, groupSize)), tensorCores);
-            using var all = new GpuKernels(device);
-        }
-        return [.. kernels.Distinct()];
-    }
-
-    /// <summary>A kernel for groups of so many threads.</summary>
+    /// <summary>A kernel for groups of <paramref name="groupSize"/> threads.</summary>
     public GpuKernel<TArguments> Load<TArguments>(Action<TArguments> kernel, int groupSize)
         where TArguments : struct => new(this, kernel, groupSize);
 
@@ -204,40 +194,5 @@ internal sealed class GpuDevice : IDisposable
         _transfer?.Dispose();
         _accelerator?.Dispose();
         _context?.Dispose();
-    }
-}
-
-/// <summary>
-/// A kernel, compiled when it is first launched. Kernels take one struct of arguments; the group size is theirs, the number of groups the
-/// launch's.
-/// </summary>
-internal sealed class GpuKernel<TArguments>
-    where TArguments : struct
-{
-    private readonly GpuDevice _device;
-    private readonly int _groupSize;
-    private readonly Lazy<Action<AcceleratorStream, KernelConfig, TArguments>> _launch;
-
-    public GpuKernel(GpuDevice device, Action<TArguments> kernel, int groupSize)
-    {
-        _device = device;
-        _groupSize = groupSize;
-        _launch = new(() => device.Accelerator.LoadKernel(kernel));
-        device.OnLoad?.Invoke(kernel.Method, groupSize);
-    }
-
-    public void Launch(int groups, in TArguments arguments) => Launch(new Index3D(groups, 1, 1), arguments);
-
-    public void Launch(Index2D groups, in TArguments arguments) => Launch(new Index3D(groups.X, groups.Y, 1), arguments);
-
-    public void Launch(Index3D groups, in TArguments arguments) => Launch(_device.Compute, groups, arguments);
-
-    public void Launch(AcceleratorStream stream, Index2D groups, in TArguments arguments) =>
-        Launch(stream, new Index3D(groups.X, groups.Y, 1), arguments);
-
-    private void Launch(AcceleratorStream stream, Index3D groups, in TArguments arguments)
-    {
-        if (groups.X > 0 && groups.Y > 0 && groups.Z > 0)
-            _launch.Value(stream, new KernelConfig(groups, new Index3D(_groupSize, 1, 1)), arguments);
     }
 }

@@ -1,7 +1,7 @@
 using ILGPU;
 using ILGPU.Runtime;
 
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
 /// The floats of a device: parameters, gradients, moments, activations and work memory. They are taken from the driver in large blocks and

@@ -1,4 +1,6 @@
 using System.Reflection;
+using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
@@ -6,7 +8,7 @@ using ILGPU.Backends.PTX;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Tools;
 
 /// <summary>Compiles the kernels for NVIDIA's devices where there is none: what ptxas says of the result is most of the proof they need.</summary>
 internal static class PtxCompiler
@@ -19,12 +21,24 @@ internal static class PtxCompiler
         using var backend = new PTXBackend(
             context, new CudaCapabilityContext(architecture), architecture, CudaInstructionSet.ISA_78, null);
         CompilerPasses.KeepOrder(backend);
-        foreach (var (kernel, groupSize) in GpuDevice.CudaKernels(withTensorCores: major >= 8))
+        foreach (var (kernel, groupSize) in Kernels(withTensorCores: major >= 8))
         {
             var entry = EntryPointDescription.FromExplicitlyGroupedKernel(kernel);
             var compiled = (PTXCompiledKernel)backend.Compile(entry, default(KernelSpecialization));
             yield return (Name(kernel), groupSize, compiled.PTXAssembly);
         }
+    }
+
+    /// <summary>All kernels of a CUDA device, each with its group size; with tensor cores, those that use them come last.</summary>
+    private static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> Kernels(bool withTensorCores)
+    {
+        var kernels = new List<(MethodInfo, int)>();
+        foreach (var tensorCores in withTensorCores ? new[] { TensorCores.None, TensorCores.Used } : [TensorCores.None])
+        {
+            using var device = new GpuDevice((kernel, groupSize) => kernels.Add((kernel, groupSize)), tensorCores);
+            using var all = new GpuKernels(device);
+        }
+        return [.. kernels.Distinct()];
     }
 
     /// <summary>"Attention.Forward&lt;Columns64, WideAccess&gt;"; of a type's only kernel, "TiledProduct&lt;…&gt;".</summary>

@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
 
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Tools;
 
 /// <summary>What a kernel takes of a multiprocessor, as ptxas -v says.</summary>
 /// <param name="Registers">Of a thread.</param>

@@ -1,6 +1,6 @@
-using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Tools;
 
-namespace Bert4Rec.Tests.Kernels;
+namespace Bert4Rec.Tests.Tools;
 
 /// <summary>What docs/gpu-kernels.md counts, on a listing and on figures whose answer is known.</summary>
 public class MachineCodeTests

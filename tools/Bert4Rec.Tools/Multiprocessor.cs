@@ -1,4 +1,4 @@
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Tools;
 
 /// <summary>
 /// What a multiprocessor of an architecture has room for: NVIDIA, CUDA C++ Programming Guide, "Technical Specifications per Compute

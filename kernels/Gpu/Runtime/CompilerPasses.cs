@@ -4,7 +4,7 @@ using ILGPU.Backends;
 using ILGPU.IR.Transformations;
 using ILGPU.Runtime;
 
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
 /// Changes two things in ILGPU's compiler (seen in 1.5.3).

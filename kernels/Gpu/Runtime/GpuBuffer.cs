@@ -1,7 +1,7 @@
 using ILGPU;
 using ILGPU.Runtime;
 
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>Memory of a GPU. A download waits for the arithmetic.</summary>
 internal abstract class GpuBuffer<T>(GpuDevice device, long length) : DeviceBuffer<T>(length)

@@ -2,10 +2,9 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Text;
 using Bert4Rec.Cli;
-using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Serialization;
 
-namespace Bert4Rec.Benchmarks;
+namespace Bert4Rec.Tools;
 
 /// <summary>
 /// <c>ptx</c>: writes what NVIDIA's assembler makes of every kernel, for each architecture: registers, shared memory, theoretical occupancy,
@@ -77,7 +76,7 @@ internal static class PtxCommand
             Every kernel of a CUDA device, compiled by ILGPU and assembled by ptxas ({version}) for four
             architectures. No kernel spills a register or has local memory, and tests hold the loops to what they are for. Written by
 
-                dotnet run -c Release --project benchmarks/Bert4Rec.Benchmarks -- ptx
+                dotnet run -c Release --project tools/Bert4Rec.Tools -- ptx
 
             which needs no GPU, but ptxas and nvdisasm on the PATH, or the path of ptxas in BERT4REC_PTXAS (`.ci/gpu` shows how to fetch them).
             `docs/kernels.md` explains the kernels.

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text.RegularExpressions;
 
-namespace Bert4Rec.Kernels.Gpu;
+namespace Bert4Rec.Tools;
 
 /// <summary>A loop that has no other inside it.</summary>
 /// <param name="Opcodes">Its instructions in order, with their modifiers but without operands: "FFMA", "LDS.128".</param>

@@ -5,10 +5,7 @@ using ILGPU.Runtime.CPU;
 using ILGPU.Runtime.Cuda;
 using ILGPU.Runtime.OpenCL;
 
-namespace Bert4Rec.Kernels.Gpu;
-
-/// <summary>A device was asked for that cannot be used here; the message says what was found and what to do.</summary>
-public sealed class DeviceException(string message) : Exception(message);
+namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>An accelerator that was found.</summary>
 /// <param name="Id">What --device calls it: "cuda:0", "opencl:1", "ilgpu-cpu".</param>
@@ -33,29 +30,26 @@ public static class GpuDevices
     private static readonly (string Kind, string[] Libraries)[] Drivers =
     [
         ("cuda", OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so", "libcuda.so.1"]),
-        ("opencl", OperatingSystem.IsWindows() ? ["OpenCL.dll"] : OperatingSystem.IsMacOS() ? ["/System/Library/Frameworks/OpenCL.framework/OpenCL"] : ["libOpenCL.so"]),
+        (
+            "opencl",
+            OperatingSystem.IsWindows() ? ["OpenCL.dll"]
+                : OperatingSystem.IsMacOS() ? ["/System/Library/Frameworks/OpenCL.framework/OpenCL"]
+                : ["libOpenCL.so"]),
     ];
 
     /// <summary>A sentence for each kind of which there is no device: what was found, and what to install.</summary>
-    public static IReadOnlyList<string> Missing() => [.. new[] { "cuda", "opencl" }.Where(kind => List(kind).Count == 0).Select(Missing)];
+    public static IReadOnlyList<string> Missing() =>
+        [.. new[] { "cuda", "opencl" }.Where(kind => List(kind).Count == 0).Select(Missing)];
 
     /// <summary>The accelerators by kind, in the order of their numbers.</summary>
     public static IReadOnlyList<GpuDeviceInfo> List() => [.. List("cuda"), .. List("opencl")];
 
-    /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
-    /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels.</exception>
-    /// <exception cref="DeviceException">Or not in this precision.</exception>
-    public static IKernels Create(string device, Precision precision = Precision.Full) => new GpuKernels(Open(device, precision));
-
-    /// <summary>Why a device cannot multiply in TF32.</summary>
-    public static string NoTensorCores(string device) =>
-        $"{device}: precision tf32 needs a CUDA device of compute capability 8.0 or newer; choose one with --device cuda, or leave --precision out";
-
-    /// <inheritdoc cref="Create"/>
+    /// <summary>Opens "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
+    /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels, or not in this precision.</exception>
     internal static GpuDevice Open(string device, Precision precision = Precision.Full)
     {
         if (precision == Precision.Tf32 && !device.StartsWith("cuda", StringComparison.Ordinal))
-            throw new DeviceException(NoTensorCores(device));
+            throw DeviceException.NoTensorCores(device);
         if (device == Simulator)
             return Open(NewContext(Simulator), 0, Simulator, precision);
         string[] parts = device.Split(':');
@@ -117,13 +111,14 @@ public static class GpuDevices
         if (precision == Precision.Tf32 && device is not CudaDevice { Architecture.Major: >= 8 })
         {
             context.Dispose();
-            throw new DeviceException(NoTensorCores(id));
+            throw DeviceException.NoTensorCores(id);
         }
         try
         {
             return new GpuDevice(context, device, id, tensorCores: precision == Precision.Tf32 ? TensorCores.Used : TensorCores.None);
         }
-        catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException or DllNotFoundException)
+        catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException
+            or DllNotFoundException)
         {
             throw new DeviceException($"{id}: the device was found but does not run the kernels: {e.Message}; try another --device, or cpu");
         }
@@ -138,7 +133,8 @@ public static class GpuDevices
             using var context = NewContext(kind);
             return [.. Devices(context, kind).Select((device, index) => Describe(device, $"{kind}:{index}"))];
         }
-        catch (Exception e) when (e is CudaException or CLException or DllNotFoundException or TypeInitializationException or NotSupportedException)
+        catch (Exception e) when (e is CudaException or CLException or DllNotFoundException or TypeInitializationException
+            or NotSupportedException)
         {
             return [];
         }
@@ -155,7 +151,8 @@ public static class GpuDevices
             "shared memory",
             opencl.Capabilities.GenericAddressSpace
                 ? null
-                : $"{opencl.Name} has no generic address space (OpenCL C {opencl.CVersion}), which the kernels need; install a newer driver (for PoCL: 5.0 or newer)",
+                : $"{opencl.Name} has no generic address space (OpenCL C {opencl.CVersion}), which the kernels need; "
+                    + "install a newer driver (for PoCL: 5.0 or newer)",
             opencl.DeviceType.HasFlag(CLDeviceType.CL_DEVICE_TYPE_GPU)),
         _ => throw new ArgumentException($"a device of the kind {device.AcceleratorType}", nameof(device)),
     };

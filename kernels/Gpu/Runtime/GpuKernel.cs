@@ -1,0 +1,39 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace Bert4Rec.Kernels.Gpu.Runtime;
+
+/// <summary>
+/// A kernel, compiled when it is first launched. Kernels take one struct of arguments; the group size is theirs, the number of groups the
+/// launch's.
+/// </summary>
+internal sealed class GpuKernel<TArguments>
+    where TArguments : struct
+{
+    private readonly GpuDevice _device;
+    private readonly int _groupSize;
+    private readonly Lazy<Action<AcceleratorStream, KernelConfig, TArguments>> _launch;
+
+    public GpuKernel(GpuDevice device, Action<TArguments> kernel, int groupSize)
+    {
+        _device = device;
+        _groupSize = groupSize;
+        _launch = new(() => device.Accelerator.LoadKernel(kernel));
+        device.OnLoad?.Invoke(kernel.Method, groupSize);
+    }
+
+    public void Launch(int groups, in TArguments arguments) => Launch(new Index3D(groups, 1, 1), arguments);
+
+    public void Launch(Index2D groups, in TArguments arguments) => Launch(new Index3D(groups.X, groups.Y, 1), arguments);
+
+    public void Launch(Index3D groups, in TArguments arguments) => Launch(_device.Compute, groups, arguments);
+
+    public void Launch(AcceleratorStream stream, Index2D groups, in TArguments arguments) =>
+        Launch(stream, new Index3D(groups.X, groups.Y, 1), arguments);
+
+    private void Launch(AcceleratorStream stream, Index3D groups, in TArguments arguments)
+    {
+        if (groups.X > 0 && groups.Y > 0 && groups.Z > 0)
+            _launch.Value(stream, new KernelConfig(groups, new Index3D(_groupSize, 1, 1)), arguments);
+    }
+}
