@@ -5,18 +5,18 @@ namespace Bert4Rec.Kernels.Reference;
 
 // Scaled dot-product attention with several heads (Vaswani et al., "Attention Is All You Need", 2017), from both sides: every query of a
 // sequence looks at all keys of that sequence. Sequences are packed one after another, so nothing is ever masked as padding. For one sequence
-// and one head of d columns, F the factors of dropout:
+// and one head of d columns, M the dropout mask:
 //
-//     S = q kᵀ / √d,  L = log Σ exp(S) of each row,  P = softmax(S) = exp(S − L),  O = (F ∘ P) v
+//     S = q kᵀ / √d,  L = log Σ exp(S) of each row,  P = softmax(S) = exp(S − L),  O = (M ∘ P) v
 //
-// The forward keeps q, k, v, O and L, and no matrix of queries × keys: P is made again from q, k and L, and F is drawn again.
+// The forward keeps q, k, v, O and L, and no matrix of queries × keys: P is made again from q, k and L, and M is drawn again.
 //
-// O is a product, and so are S and F ∘ P:
+// O is a product, and so are S and M ∘ P:
 //
-//     dv = (F ∘ P)ᵀ dO,   dP = F ∘ (dO vᵀ),   dq = dS k / √d,   dk = dSᵀ q / √d
+//     dv = (M ∘ P)ᵀ dO,   dP = M ∘ (dO vᵀ),   dq = dS k / √d,   dk = dSᵀ q / √d
 //
 // The softmax of a row couples its elements: ∂P[j] / ∂S[i] = P[j] (1 where i = j) − P[j] P[i], so  dS = P ∘ (dP − D)  with  D = Σⱼ P[j] dP[j].
-// D needs no sum over keys. P dP is (F ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is  dO · ((F ∘ P) v) = dO · O.
+// D needs no sum over keys. P dP is (M ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is  dO · ((M ∘ P) v) = dO · O.
 
 /// <summary>output = dropout(softmax(q kᵀ / √d)) v for each sequence and head, d = H / heads.</summary>
 public static class Attention
@@ -26,11 +26,11 @@ public static class Attention
     /// <param name="queryOffsets">[B+1]: sequence b has the queries queryOffsets[b] to queryOffsets[b+1].</param>
     /// <param name="keyOffsets">[B+1]: the same for keys.</param>
     /// <param name="heads">Head h is columns h·d to (h+1)·d.</param>
-    /// <param name="mask">On the probabilities. The row is the query's, the column the key's place in its sequence; head h draws from
+    /// <param name="dropout">On the probabilities. The row is the query's, the column the key's place in its sequence; head h draws from
     /// stream + (h &lt;&lt; 16).</param>
     /// <returns>Output [Q, H] and log Σ exp of the scaled scores [Q, heads].</returns>
     public static (Matrix<double> Output, Matrix<double> LogSumExp) Forward(
-        Matrix<double> q, Matrix<double> kv, int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask mask)
+        Matrix<double> q, Matrix<double> kv, int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask dropout)
     {
         var output = Matrix<double>.Build.Dense(q.RowCount, q.ColumnCount);
         var logSumExp = Matrix<double>.Build.Dense(q.RowCount, heads);
@@ -40,9 +40,9 @@ public static class Attention
             var scores = qh.TransposeAndMultiply(kh) / Math.Sqrt(slice.Columns);
             var lse = SoftmaxCrossEntropy.RowLogSumExp(scores);
             var probabilities = scores.MapIndexed((i, _, score) => Math.Exp(score - lse[i]));
-            var factors = Dropout.Factors(slice.Queries, slice.Keys, slice.OfMask(mask));
+            var mask = Dropout.Mask(slice.Queries, slice.Keys, slice.OfDropout(dropout));
 
-            slice.SetQueries(output, factors.PointwiseMultiply(probabilities) * vh);
+            slice.SetQueries(output, mask.PointwiseMultiply(probabilities) * vh);
             logSumExp.SetSubMatrix(slice.FirstQuery, slice.Head, lse.ToColumnMatrix());
         }
         return (output, logSumExp);
@@ -56,11 +56,11 @@ public static class Attention
     /// <param name="queryOffsets">[B+1]</param>
     /// <param name="keyOffsets">[B+1]</param>
     /// <param name="heads">Their number.</param>
-    /// <param name="mask">On the probabilities.</param>
+    /// <param name="dropout">On the probabilities.</param>
     /// <returns>Dq [Q, H] and Dkv [T, 2H].</returns>
     public static (Matrix<double> Dq, Matrix<double> Dkv) Backward(
         Matrix<double> dOutput, Matrix<double> q, Matrix<double> kv, Matrix<double> output, Matrix<double> logSumExp,
-        int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask mask)
+        int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask dropout)
     {
         var dq = Matrix<double>.Build.Dense(q.RowCount, q.ColumnCount);
         var dkv = Matrix<double>.Build.Dense(kv.RowCount, kv.ColumnCount);
@@ -70,15 +70,15 @@ public static class Attention
             double root = Math.Sqrt(slice.Columns);
             var probabilities = (qh.TransposeAndMultiply(kh) / root)
                 .MapIndexed((i, _, score) => Math.Exp(score - logSumExp[slice.FirstQuery + i, slice.Head]));
-            var factors = Dropout.Factors(slice.Queries, slice.Keys, slice.OfMask(mask));
+            var mask = Dropout.Mask(slice.Queries, slice.Keys, slice.OfDropout(dropout));
 
-            var dProbabilities = factors.PointwiseMultiply(dOh.TransposeAndMultiply(vh));
+            var dProbabilities = mask.PointwiseMultiply(dOh.TransposeAndMultiply(vh));
             var d = dOh.PointwiseMultiply(slice.OfQueries(output)).RowSums();
             var dScores = probabilities.PointwiseMultiply(dProbabilities.MapIndexed((i, _, value) => value - d[i]));
 
             slice.SetQueries(dq, dScores * kh / root);
             slice.SetKeys(dkv, dScores.TransposeThisAndMultiply(qh) / root);
-            slice.SetValues(dkv, factors.PointwiseMultiply(probabilities).TransposeThisAndMultiply(dOh));
+            slice.SetValues(dkv, mask.PointwiseMultiply(probabilities).TransposeThisAndMultiply(dOh));
         }
         return (dq, dkv);
     }
@@ -110,10 +110,10 @@ public static class Attention
 
         public void SetValues(Matrix<double> kv, Matrix<double> value) => kv.SetSubMatrix(FirstKey, ValueColumn, value);
 
-        public DropoutMask OfMask(DropoutMask mask) => new(mask.Probability, mask.Key with
+        public DropoutMask OfDropout(DropoutMask dropout) => new(dropout.Probability, dropout.Key with
         {
-            Stream = mask.Key.Stream + ((uint)Head << 16),
-            FirstRow = mask.Key.FirstRow + (uint)FirstQuery,
+            Stream = dropout.Key.Stream + ((uint)Head << 16),
+            FirstRow = dropout.Key.FirstRow + (uint)FirstQuery,
         });
     }
 }
