@@ -1,14 +1,13 @@
 using System.CommandLine;
 using BenchmarkDotNet.Configs;
-using BenchmarkDotNet.Environments;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.NoEmit;
-using Bert4Rec.Cli;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Runtime;
-using Bert4Rec.Training;
+using Bert4Rec.Model;
 using Perfolizer.Horology;
 
 namespace Bert4Rec.Benchmarks;

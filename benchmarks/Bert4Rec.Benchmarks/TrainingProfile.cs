@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Model;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Benchmarks;

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using Bert4Rec.Checking;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels;
 using Spectre.Console;
 
@@ -39,7 +41,7 @@ internal static class GradientCheckCommand
                 Report.WriteJson(terminal.Out, results);
             else
                 Write(terminal, results, failed);
-            return failed == 0 ? Application.Success : Application.Failed;
+            return failed == 0 ? ExitCodes.Success : ExitCodes.Failed;
         });
         return command;
     }

@@ -1,4 +1,5 @@
 using Bert4Rec.Kernels;
+using Bert4Rec.Model;
 using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Checking;

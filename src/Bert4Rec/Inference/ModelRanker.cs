@@ -2,7 +2,6 @@ using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
-using Bert4Rec.Training;
 
 namespace Bert4Rec.Inference;
 
@@ -21,7 +20,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     {
         _workers = workers;
         _maximumLength = layout.Shape.MaximumLength;
-        int capacity = Trainer.TokenCapacity(layout.Shape, kernels[0], BatchSize);
+        int capacity = MicroBatchSize.Tokens(layout.Shape, kernels[0], BatchSize);
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
     }
 

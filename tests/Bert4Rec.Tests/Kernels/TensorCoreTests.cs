@@ -3,6 +3,7 @@ using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Kernels.Reference;
+using Bert4Rec.Model;
 using ILGPU;
 using ILGPU.Runtime;
 

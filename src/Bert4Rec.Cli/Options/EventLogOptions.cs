@@ -1,10 +1,12 @@
 using System.CommandLine;
 using System.Globalization;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Configuration;
 using Bert4Rec.EventLog;
 using Bert4Rec.Pipeline;
 using Spectre.Console;
 
-namespace Bert4Rec.Cli;
+namespace Bert4Rec.Cli.Options;
 
 /// <summary>What the commands on event logs share: their options, and the account they end with.</summary>
 internal static class EventLogOptions
@@ -35,7 +37,7 @@ internal static class EventLogOptions
     };
 
     /// <summary>Names the first unreadable rows, as warnings.</summary>
-    public static void WarnOfBadRows(Terminal terminal, ReadAccount read)
+    public static void WarnOfBadRows(Terminal terminal, ReadSummary read)
     {
         foreach (BadRow row in read.Examples)
             terminal.Warn($"{row.File}:{row.Line}: {row.Reason}");
@@ -52,7 +54,7 @@ internal static class EventLogOptions
     }
 
     /// <summary>Rows read, kept, and dropped by reason.</summary>
-    public static void WriteAccount(Terminal terminal, long read, long kept, IReadOnlyDictionary<string, long> dropped)
+    public static void WriteRows(Terminal terminal, long read, long kept, IReadOnlyDictionary<string, long> dropped)
     {
         var table = new Table { Border = TableBorder.None, ShowHeaders = false };
         table.AddColumn("");

@@ -1,3 +1,5 @@
+using Bert4Rec.Kernels;
+
 namespace Bert4Rec.Tests.Synthesis;
 
 public class PhiloxSequenceTests

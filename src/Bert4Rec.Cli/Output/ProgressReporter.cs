@@ -1,7 +1,7 @@
 using System.Globalization;
 using Spectre.Console;
 
-namespace Bert4Rec.Cli;
+namespace Bert4Rec.Cli.Output;
 
 /// <summary>
 /// Shows how far a long operation is, on standard error: one line redrawn in place in a terminal, and elsewhere (a log, a pipe) a plain line

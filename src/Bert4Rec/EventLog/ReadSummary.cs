@@ -1,15 +1,5 @@
 namespace Bert4Rec.EventLog;
 
-/// <summary>How a log is read.</summary>
-public record ReadOptions
-{
-    /// <summary>The largest share of rows that may be unreadable; a last line that was cut off does not count.</summary>
-    public double MaxBadRows { get; init; } = 0.001;
-
-    /// <summary>Threads that parse; one more reads the files.</summary>
-    public int Threads { get; init; } = Environment.ProcessorCount;
-}
-
 /// <summary>A row that could not be read.</summary>
 /// <param name="File">The file.</param>
 /// <param name="Line">Its line, the header being line 1.</param>
@@ -22,4 +12,4 @@ public sealed record BadRow(string File, long Line, string Reason);
 /// <param name="CutRows">Those among them that are the last line of a file, cut off.</param>
 /// <param name="Examples">The first ten unreadable rows.</param>
 /// <param name="Bytes">Bytes of the files, as they lie on the disk.</param>
-public sealed record ReadAccount(long Rows, long BadRows, long CutRows, IReadOnlyList<BadRow> Examples, long Bytes);
+public sealed record ReadSummary(long Rows, long BadRows, long CutRows, IReadOnlyList<BadRow> Examples, long Bytes);

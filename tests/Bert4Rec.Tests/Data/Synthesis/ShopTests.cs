@@ -1,4 +1,5 @@
 using Bert4Rec.Data.Synthesis;
+using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Tests.Synthesis;
 

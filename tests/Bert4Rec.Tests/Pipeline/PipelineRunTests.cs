@@ -10,7 +10,7 @@ using Bert4Rec.Tests.Cli;
 namespace Bert4Rec.Tests.Pipeline;
 
 /// <summary>The whole chain on a small shop's event log: what it leaves, what a second run does again, and what a killed one leaves.</summary>
-public sealed partial class ShopRunTests(ShopRunTests.RunShop shop) : IClassFixture<ShopRunTests.RunShop>
+public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IClassFixture<PipelineRunTests.RunShop>
 {
     /// <summary>Files whose bytes depend on the clock.</summary>
     private static readonly string[] s_timed = ["metrics.jsonl", "events.out.tfevents.bert4rec"];

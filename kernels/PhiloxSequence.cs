@@ -1,12 +1,10 @@
-using Bert4Rec.Kernels;
-
-namespace Bert4Rec;
+namespace Bert4Rec.Kernels;
 
 /// <summary>
 /// A row of random numbers to be taken one after the other: number n is a function of (seed, stream, row, n), so it does not matter in
 /// which order, batch or thread the rows are drawn. Only integer arithmetic and exact scalings: the same numbers on every machine.
 /// </summary>
-internal struct PhiloxSequence(ulong seed, uint stream, uint row)
+public struct PhiloxSequence(ulong seed, uint stream, uint row)
 {
     private uint _next;
 

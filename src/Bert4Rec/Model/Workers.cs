@@ -1,4 +1,4 @@
-namespace Bert4Rec.Training;
+namespace Bert4Rec.Model;
 
 /// <summary>
 /// Runs one action on several threads, worker 0 being the caller's, and waits for all. The threads live as long as the object, and a run

@@ -1,7 +1,7 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Training;
 
-namespace Bert4Rec.Cli;
+namespace Bert4Rec.Cli.Output;
 
 /// <summary>What a training looks like while it runs, and when it is done.</summary>
 internal static class TrainingLog

@@ -4,7 +4,6 @@ using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.EventLog;
-using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 
@@ -15,7 +14,7 @@ namespace Bert4Rec.Pipeline;
 /// <param name="Ran">False where what an earlier run left still holds.</param>
 /// <param name="Rows">What became of the rows; empty for a step that has none.</param>
 /// <param name="Read">What the reader of an event log saw; null where none was read.</param>
-public sealed record StepReport(string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadAccount? Read);
+public sealed record StepReport(string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadSummary? Read);
 
 /// <summary>Told what a run does.</summary>
 /// <param name="OnStep">After each step.</param>
@@ -27,7 +26,7 @@ public sealed record RunObserver(Action<StepReport>? OnStep = null, Action<Train
 /// From an event log, or atomic files, to a trained model and a report, in one folder. Every step is recorded in a <see cref="RunManifest"/>:
 /// a second run does only what changed, one that was interrupted goes on where it was and ends with the same files.
 /// </summary>
-public sealed class ShopRun
+public sealed class PipelineRun
 {
     public const string ReportFileName = "report.html";
 
@@ -54,7 +53,7 @@ public sealed class ShopRun
     /// <param name="progress">Told of everything that takes time.</param>
     /// <param name="cancellation">Stops the run; the next one goes on.</param>
     /// <exception cref="InputException">The folder's manifest is none.</exception>
-    public ShopRun(
+    public PipelineRun(
         RunConfig config, RunOptions options, RunObserver observer, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
     {
         _config = config;
@@ -65,7 +64,7 @@ public sealed class ShopRun
         _manifest = RunManifest.Load(options.OutputDirectory, progress);
     }
 
-    internal static string Version { get; } = typeof(ShopRun).Assembly.GetCustomAttribute<AssemblyFileVersionAttribute>()!.Version;
+    internal static string Version { get; } = typeof(PipelineRun).Assembly.GetCustomAttribute<AssemblyFileVersionAttribute>()!.Version;
 
     private string Folder => _options.OutputDirectory;
 
@@ -104,9 +103,9 @@ public sealed class ShopRun
             [cleaned],
             () =>
             {
-                CleanAccount account = EventLogCleaner.Clean(
+                CleanSummary summary = EventLogCleaner.Clean(
                     log.Inputs, cleaned, log.Clean with { Threads = Threads }, _progress, _cancellation);
-                return (Rows(account.RowsRead, account.RowsKept, account.Dropped), account.Read);
+                return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
             });
         Step(
             "convert",
@@ -121,9 +120,9 @@ public sealed class ShopRun
             [.. new[] { "inter", "user", "item" }.Select(suffix => Path.Combine(dataset, $"{name}.{suffix}"))],
             () =>
             {
-                ConvertAccount account = AtomicFileWriter.Convert(
+                ConvertSummary summary = AtomicFileWriter.Convert(
                     cleaned, dataset, name, log.Convert with { Threads = Threads }, _progress, _cancellation);
-                return (Rows(account.RowsRead, account.RowsKept, account.Dropped), account.Read);
+                return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
             });
         return _config.With($"data_path={RunConfig.Quoted(Folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~");
     }
@@ -196,7 +195,7 @@ public sealed class ShopRun
         IReadOnlyList<string> inputs,
         SortedDictionary<string, string> options,
         IReadOnlyList<string> outputs,
-        Func<(IReadOnlyDictionary<string, long> Rows, ReadAccount? Read)> work)
+        Func<(IReadOnlyDictionary<string, long> Rows, ReadSummary? Read)> work)
     {
         _cancellation.ThrowIfCancellationRequested();
         ManifestStep step = NewStep(name, inputs, options);

@@ -1,6 +1,6 @@
 using Spectre.Console;
 
-namespace Bert4Rec.Cli;
+namespace Bert4Rec.Cli.Output;
 
 /// <summary>Where a command reads and writes: results to <see cref="Out"/>, progress, warnings and errors to <see cref="Error"/>.</summary>
 /// <param name="Out">Standard output.</param>

@@ -4,7 +4,7 @@ using System.Text.Json.Serialization;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
-namespace Bert4Rec.Cli;
+namespace Bert4Rec.Cli.Output;
 
 /// <summary>How results look: the table of the model beside the baselines, and JSON.</summary>
 internal static class Report

@@ -2,9 +2,8 @@ using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
-using Bert4Rec.Training;
 
-namespace Bert4Rec;
+namespace Bert4Rec.Model;
 
 /// <summary>
 /// The kernel sets of a run and a thread for each: on the cpu one a core, each single-threaded; on a GPU one for the device.

@@ -1,3 +1,4 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.EventLog;
 
@@ -19,7 +20,7 @@ public sealed class AtomicFileWriterTests : IDisposable
     [Fact]
     public void Events_pairs_and_latest_items_in_the_order_of_their_first_event()
     {
-        ConvertAccount account = Convert(new ConvertOptions());
+        ConvertSummary summary = Convert(new ConvertOptions());
 
         Assert.Equal(
             "user_id:token\tproduct_id:token\tevent_time:float\tevent_type:float\n"
@@ -30,18 +31,18 @@ public sealed class AtomicFileWriterTests : IDisposable
             "product_id:token\tcategory_id:token\tcategory_code:token_seq\tbrand:token\tprice:float\n"
             + "p1\tc2\ta b\tlast\t9.0\np2\tc1\t\tx, y\t4.0\n",
             Text("item"));
-        Assert.Equal((5, 5, 2, 4, 2), (account.RowsRead, account.RowsKept, account.Histories, account.UserRows, account.Items));
-        Assert.Empty(account.Dropped);
+        Assert.Equal((5, 5, 2, 4, 2), (summary.RowsRead, summary.RowsKept, summary.Histories, summary.UserRows, summary.Items));
+        Assert.Empty(summary.Dropped);
     }
 
     [Fact]
     public void Sessions_can_take_the_users_place()
     {
-        ConvertAccount account = Convert(new ConvertOptions { GroupBy = HistoryOwner.Session });
+        ConvertSummary summary = Convert(new ConvertOptions { GroupBy = HistoryOwner.Session });
 
         Assert.Equal(["user_id:token", "s1", "s1", "s2", "s2", "s3"], Lines("inter").Select(line => line.Split('\t')[0]));
         Assert.Equal(["user_id:token\tuser_session:token", "s1\ts1", "s2\ts2", "s3\ts3"], Lines("user"));
-        Assert.Equal(3, account.Histories);
+        Assert.Equal(3, summary.Histories);
     }
 
     [Theory]
@@ -49,12 +50,12 @@ public sealed class AtomicFileWriterTests : IDisposable
     [InlineData(1, 3, "history too long", 4, "u2")]
     public void Histories_of_other_lengths_are_left_out(int min, int max, string reason, long dropped, string left)
     {
-        ConvertAccount account = Convert(new ConvertOptions { MinLength = min, MaxLength = max });
+        ConvertSummary summary = Convert(new ConvertOptions { MinLength = min, MaxLength = max });
 
-        Assert.Equal(new Dictionary<string, long> { [reason] = dropped }, account.Dropped);
-        Assert.Equal(5 - dropped, account.RowsKept);
+        Assert.Equal(new Dictionary<string, long> { [reason] = dropped }, summary.Dropped);
+        Assert.Equal(5 - dropped, summary.RowsKept);
         Assert.All(Lines("inter").Skip(1), line => Assert.StartsWith(left, line));
-        Assert.Equal(account.RowsRead, account.RowsKept + account.Dropped.Values.Sum());
+        Assert.Equal(summary.RowsRead, summary.RowsKept + summary.Dropped.Values.Sum());
     }
 
     [Fact]
@@ -64,7 +65,7 @@ public sealed class AtomicFileWriterTests : IDisposable
         string cleaned = Path.Combine(_folder.Path, "clean.csv");
         EventLogCleaner.Clean([log], cleaned, new CleanOptions { Events = EventTypes.All });
         AtomicFileWriter.Convert(cleaned, _folder.Path, "a", new ConvertOptions { Threads = 1 });
-        ConvertAccount account = AtomicFileWriter.Convert(cleaned, _folder.Path, "b", new ConvertOptions { Threads = 3 });
+        ConvertSummary summary = AtomicFileWriter.Convert(cleaned, _folder.Path, "b", new ConvertOptions { Threads = 3 });
 
         foreach (string suffix in new[] { "inter", "user", "item" })
         {
@@ -77,7 +78,7 @@ public sealed class AtomicFileWriterTests : IDisposable
                 for (int column = 0; column < reader.Fields.Count; column++)
                     reader.Check(column);
             }
-            Assert.Equal(suffix switch { "inter" => account.RowsKept, "user" => account.UserRows, _ => account.Items }, rows);
+            Assert.Equal(suffix switch { "inter" => summary.RowsKept, "user" => summary.UserRows, _ => summary.Items }, rows);
         }
     }
 
@@ -100,7 +101,7 @@ public sealed class AtomicFileWriterTests : IDisposable
             Assert.Throws<InputException>(() => AtomicFileWriter.Convert(path, _folder.Path, "x", new ConvertOptions())).Message;
     }
 
-    private ConvertAccount Convert(ConvertOptions options) =>
+    private ConvertSummary Convert(ConvertOptions options) =>
         AtomicFileWriter.Convert(_folder.Write("cleaned.csv", _cleaned), _folder.Path, "shop", options);
 
     private string Text(string suffix) => File.ReadAllText(Path.Combine(_folder.Path, $"shop.{suffix}"));

@@ -5,29 +5,11 @@ using System.IO.Hashing;
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Unicode;
+using Bert4Rec.Configuration;
+using Bert4Rec.EventLog;
 using Bert4Rec.Serialization;
 
-namespace Bert4Rec.EventLog;
-
-/// <summary>Whose events make one history.</summary>
-public enum HistoryOwner
-{
-    User,
-    Session,
-}
-
-/// <summary>How a cleaned log becomes atomic files.</summary>
-public sealed record ConvertOptions : ReadOptions
-{
-    /// <summary>With <see cref="HistoryOwner.Session"/> sessions take the users' place: user_id is the session.</summary>
-    public HistoryOwner GroupBy { get; init; } = HistoryOwner.User;
-
-    /// <summary>Histories with fewer events are left out.</summary>
-    public int MinLength { get; init; } = 1;
-
-    /// <summary>Histories with more events are left out (robots, resellers), as by RecBole's user_inter_num_interval.</summary>
-    public int MaxLength { get; init; } = int.MaxValue;
-}
+namespace Bert4Rec.Data;
 
 /// <summary>What became of every row: <see cref="RowsRead"/> is <see cref="RowsKept"/> and all of <see cref="Dropped"/>.</summary>
 /// <param name="Files">The files written: .inter, .user, .item.</param>
@@ -38,7 +20,7 @@ public sealed record ConvertOptions : ReadOptions
 /// <param name="UserRows">Rows of .user: pairs of a user and a session.</param>
 /// <param name="Items">Rows of .item: products.</param>
 /// <param name="Read">What the reader saw.</param>
-public sealed record ConvertAccount(
+public sealed record ConvertSummary(
     IReadOnlyList<string> Files,
     long RowsRead,
     long RowsKept,
@@ -46,7 +28,7 @@ public sealed record ConvertAccount(
     long Histories,
     long UserRows,
     long Items,
-    ReadAccount Read);
+    ReadSummary Read);
 
 /// <summary>
 /// Writes a cleaned log as RecBole's atomic files. Interactions keep the order of the cleaned file, users and items come in the order of
@@ -67,7 +49,7 @@ public static class AtomicFileWriter
     /// <param name="cancellationToken">Stops it; the files are left as they were.</param>
     /// <exception cref="InputException">The cleaned file cannot be read, or is none, or no row is left.</exception>
     /// <exception cref="IOException">A file cannot be written.</exception>
-    public static ConvertAccount Convert(
+    public static ConvertSummary Convert(
         string cleaned,
         string directory,
         string name,
@@ -92,19 +74,19 @@ public static class AtomicFileWriter
                 progress,
                 cancellationToken);
         }
-        ConvertAccount? account = null;
+        ConvertSummary? summary = null;
         OutputFile.Write(files[0], inter => OutputFile.Write(files[1], user =>
         {
             var tables = new Tables(Buffered(inter), Buffered(user), options, lengths);
-            ReadAccount read = ReadRows(cleaned, options, tables.Add, progress, cancellationToken);
+            ReadSummary read = ReadRows(cleaned, options, tables.Add, progress, cancellationToken);
             if (tables.Kept == 0)
                 throw new InputException($"{cleaned}: no row is left of {read.Rows:N0}: {tables.Describe(read)}");
             tables.Flush();
             OutputFile.Write(files[2], tables.WriteItems);
-            account = new ConvertAccount(
+            summary = new ConvertSummary(
                 files, read.Rows, tables.Kept, tables.Dropped(read), tables.Histories, tables.UserRows, tables.Items, read);
         }));
-        return account!;
+        return summary!;
     }
 
     private static EventColumn Owner(ConvertOptions options) =>
@@ -115,7 +97,7 @@ public static class AtomicFileWriter
 
     private static UInt128 Hash(ReadOnlySpan<byte> value) => XxHash128.HashToUInt128(value);
 
-    private static ReadAccount ReadRows(
+    private static ReadSummary ReadRows(
         string cleaned,
         ConvertOptions options,
         RowConsumer consume,
@@ -191,7 +173,7 @@ public static class AtomicFileWriter
 
         private static string? Check(EventColumn column, ReadOnlySpan<byte> value)
         {
-            if (value.IsEmpty && EventLogCleaner.Required.Contains(column))
+            if (value.IsEmpty && EventColumns.Required.Contains(column))
                 return $"{column.Name()} is empty; every event needs one";
             if (value.ContainsAny(_controls))
                 return $"{column.Name()} has a TAB or another control character: {EventValues.Show(value)}; atomic files cannot hold it";
@@ -297,7 +279,7 @@ public static class AtomicFileWriter
             item.Flush();
         }
 
-        public Dictionary<string, long> Dropped(ReadAccount read) =>
+        public Dictionary<string, long> Dropped(ReadSummary read) =>
             new (string Reason, long Rows)[]
             {
                 ("unreadable", read.BadRows),
@@ -306,7 +288,7 @@ public static class AtomicFileWriter
                 ("history too long", _tooLong),
             }.Where(drop => drop.Rows > 0).ToDictionary(drop => drop.Reason, drop => drop.Rows);
 
-        public string Describe(ReadAccount read)
+        public string Describe(ReadSummary read)
         {
             string dropped = string.Join(", ", Dropped(read).Select(drop => $"{drop.Value:N0} {drop.Key}"));
             return dropped.Length > 0 ? $"{dropped}; relax --min-length and --max-length" : "the file has a header and nothing else";

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace Bert4Rec.Cli;
+namespace Bert4Rec.Cli.Output;
 
 /// <summary>
 /// Turns the first Ctrl-C, or SIGTERM, into a request to stop after the current step; the second one ends the process at once, as without
@@ -55,7 +55,7 @@ internal sealed class Interruption : IDisposable
             progress.Clear();
         }
         report(result);
-        return Application.Success;
+        return ExitCodes.Success;
     }
 
     /// <summary>128 and the signal's number, as shells have it: 130 for Ctrl-C.</summary>

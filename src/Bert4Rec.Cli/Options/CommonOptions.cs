@@ -2,11 +2,12 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 using Bert4Rec.Training;
 
-namespace Bert4Rec.Cli;
+namespace Bert4Rec.Cli.Options;
 
 /// <summary>Options that several commands share, and what they mean.</summary>
 internal static class CommonOptions

@@ -1,7 +1,9 @@
 using System.Globalization;
+using Bert4Rec.Configuration;
+using Bert4Rec.EventLog;
 using Bert4Rec.Reporting;
 
-namespace Bert4Rec.EventLog;
+namespace Bert4Rec.Pipeline;
 
 /// <summary>An analysis as tables, and as one HTML page with its charts in it: no script, no network.</summary>
 public static class AnalysisPage

@@ -1,4 +1,6 @@
-namespace Bert4Rec.Evaluation;
+using Bert4Rec.Evaluation;
+
+namespace Bert4Rec.Configuration;
 
 /// <summary>The measures of a ranking, by RecBole's names; <see cref="MetricAccumulator"/> defines them.</summary>
 public enum Metric

@@ -1,10 +1,12 @@
 using System.Diagnostics;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
+using Bert4Rec.Model;
 
-namespace Bert4Rec.Evaluation;
+namespace Bert4Rec.Pipeline;
 
 /// <param name="Samples">Samples evaluated.</param>
 /// <param name="Seconds">Time taken.</param>
@@ -41,42 +43,9 @@ public static class EvaluationRun
         parameters.Upload(folder.Parameters);
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
         cancellation.ThrowIfCancellationRequested();
-        var (metrics, baselines) = WithBaselines(
-            ranker, folder.Dataset, split, TrainingStatistics.Count(folder.Dataset, split.Train), samples, AskedFor(config, mode), progress);
+        var statistics = TrainingStatistics.Count(folder.Dataset, split.Train);
+        var (metrics, baselines) = Baselines.Compare(
+            ranker, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
         return new(samples.Length, clock.Elapsed.TotalSeconds, metrics, baselines);
     }
-
-    /// <summary>What a training measures: the metrics listed, and the one that chooses the model whether it is listed or not.</summary>
-    internal static EvaluationSettings Settings(RunConfig config, EvaluationMode mode) => AskedFor(config, mode) with
-    {
-        Metrics = [.. config.Metrics.Append(config.ValidMetricKind).Distinct()],
-        TopK = [.. config.TopK.Concat(config.ValidMetricCutoff > 0 ? [config.ValidMetricCutoff] : []).Distinct()],
-    };
-
-    private static EvaluationSettings AskedFor(RunConfig config, EvaluationMode mode) => new()
-    {
-        Mode = mode,
-        Metrics = config.Metrics,
-        TopK = config.TopK,
-        BatchSize = config.EvalBatchSize,
-        Seed = (ulong)config.Seed,
-    };
-
-    /// <summary>The model's metrics, and those of popularity, 'the last item again' and a Markov chain on the same samples.</summary>
-    internal static (Dictionary<string, double> Model, Dictionary<string, IReadOnlyDictionary<string, double>> Baselines) WithBaselines(
-        IRanker model,
-        InteractionDataset dataset,
-        DatasetSplit split,
-        TrainingStatistics statistics,
-        Sample[] samples,
-        EvaluationSettings settings,
-        IProgress<ProgressUpdate>? progress)
-    {
-        return (
-            Evaluator.Evaluate(model, dataset, statistics, samples, settings, progress).ToDictionary(),
-            Baselines(dataset, split, statistics).ToDictionary(baseline => baseline.Name, baseline => Evaluator.Evaluate(baseline, dataset, statistics, samples, settings, progress)));
-    }
-    /// <summary>Popularity, 'the last item again' and a Markov chain.</summary>
-    internal static IReadOnlyList<IRanker> Baselines(InteractionDataset dataset, DatasetSplit split, TrainingStatistics statistics) =>
-        [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
 }

@@ -1,4 +1,4 @@
-namespace Bert4Rec.EventLog;
+namespace Bert4Rec.Configuration;
 
 /// <summary>The columns of a shop's event log, in the order of the raw file.</summary>
 public enum EventColumn
@@ -29,6 +29,13 @@ public static class EventColumns
 
     /// <summary>All of them, in the order of <see cref="EventColumn"/>.</summary>
     public static IReadOnlyList<string> Names => _names;
+
+    /// <summary>Columns that every row needs, whatever <see cref="CleanOptions.KeepNulls"/> says: without them it is no event.</summary>
+    public static IReadOnlyList<EventColumn> Required { get; } =
+        [EventColumn.EventTime, EventColumn.EventType, EventColumn.ProductId, EventColumn.UserId];
+
+    /// <summary>The other columns: those that may be kept empty.</summary>
+    public static IReadOnlyList<EventColumn> Optional { get; } = [.. Enum.GetValues<EventColumn>().Where(column => !Required.Contains(column))];
 
     public static string Name(this EventColumn column) => _names[(int)column];
 
