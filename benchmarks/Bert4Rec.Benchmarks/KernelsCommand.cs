@@ -78,7 +78,7 @@ internal static class KernelsCommand
         const int Side = 2048;
         Tensor Square(DeviceBuffer<float> buffer) => new(buffer, 0, Side, Side);
         using var result = kernels.AllocateFloats(Side * Side);
-        double product = 2.0 * Side * Side * Side / Best(() => kernels.LinearForward(Square(from), Square(to), source.Top(1) with { Columns = Side }, Square(result)));
+        double product = 2.0 * Side * Side * Side / Best(() => kernels.LinearForward(Square(from), new(Square(to), source.First(1) with { Columns = Side }), Square(result)));
         return (product / 1e9, copy / 1e9);
 
         double Best(Action action)

@@ -1,5 +1,4 @@
 using MathNet.Numerics.LinearAlgebra;
-using DropoutMask = Bert4Rec.Kernels.Dropout;
 
 namespace Bert4Rec.Kernels.Reference;
 

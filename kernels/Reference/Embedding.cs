@@ -24,7 +24,7 @@ public static class Embedding
     /// <param name="positionTable">[maximum length, H]</param>
     /// <returns>[T, H]</returns>
     public static Matrix<double> Forward(int[] tokens, int[] positions, Matrix<double> items, Matrix<double> positionTable) =>
-        GatherRows(items, tokens) + GatherRows(positionTable, positions);
+        GatherRowsForward(items, tokens) + GatherRowsForward(positionTable, positions);
 
     /// <param name="dx">[T, H]</param>
     /// <param name="tokens">[T]</param>
@@ -41,7 +41,7 @@ public static class Embedding
     }
 
     /// <summary>y[m] = x[rows[m]].</summary>
-    public static Matrix<double> GatherRows(Matrix<double> x, int[] rows) =>
+    public static Matrix<double> GatherRowsForward(Matrix<double> x, int[] rows) =>
         Matrix<double>.Build.Dense(rows.Length, x.ColumnCount, (m, column) => x[rows[m], column]);
 
     /// <summary>dx[row] = Σ dy[m] over the m with rows[m] = row; dx has <paramref name="count"/> rows.</summary>

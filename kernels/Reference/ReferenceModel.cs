@@ -1,5 +1,4 @@
 using MathNet.Numerics.LinearAlgebra;
-using DropoutMask = Bert4Rec.Kernels.Dropout;
 
 namespace Bert4Rec.Kernels.Reference;
 
@@ -78,7 +77,7 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         for (int layer = _layers - 1; layer >= 0; layer--)
             dx = EncoderLayerBackward(layer, dx, kept.Layers[layer], batch, dropout, gradients);
         dx = NormBackward(
-            Dropout.Backward(dx, dropout.OnHidden(DropoutStreams.Embedding, batch.FirstToken)), kept.EmbeddingNorm, "LayerNorm", gradients);
+            Dropout.Backward(dx, dropout.OnHidden(RandomStreams.Embedding, batch.FirstToken)), kept.EmbeddingNorm, "LayerNorm", gradients);
         var (dLookedUp, dPositions) = Embedding.Backward(
             dx, batch.Tokens, batch.Positions, parameters[ItemTable].RowCount, parameters[PositionTable].RowCount);
         gradients[ItemTable] += dLookedUp;
@@ -90,7 +89,7 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     {
         var embeddings = Embedding.Forward(batch.Tokens, batch.Positions, parameters[ItemTable], parameters[PositionTable]);
         var (normalised, embeddingNorm) = Norm(embeddings, "LayerNorm");
-        var x = Dropout.Forward(normalised, dropout.OnHidden(DropoutStreams.Embedding, batch.FirstToken));
+        var x = Dropout.Forward(normalised, dropout.OnHidden(RandomStreams.Embedding, batch.FirstToken));
         var layers = new KeptLayer[_layers];
         for (int layer = 0; layer < _layers; layer++)
             (x, layers[layer]) = EncoderLayer(layer, x, batch, dropout);
@@ -104,20 +103,20 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     {
         var (attention, feedForward) = Names(layer);
         var (queryOffsets, firstRow) = Queries(layer, batch);
-        var asking = IsLast(layer) ? Embedding.GatherRows(x, batch.Rows) : x;
+        var asking = IsLast(layer) ? Embedding.GatherRowsForward(x, batch.Rows) : x;
 
         var q = Dense(asking, $"{attention}.query");
         var kv = Dense(x, $"{attention}.key").Append(Dense(x, $"{attention}.value"));
         var (heard, logSumExp) = Attention.Forward(
-            q, kv, queryOffsets, batch.Offsets, heads, dropout.OnAttention(DropoutStreams.AttentionProbabilities(layer), firstRow));
+            q, kv, queryOffsets, batch.Offsets, heads, dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow));
         var a = Dense(heard, $"{attention}.dense");
         var (y, attentionNorm) = Norm(
-            asking + Dropout.Forward(a, dropout.OnHidden(DropoutStreams.AttentionOutput(layer), firstRow)), $"{attention}.LayerNorm");
+            asking + Dropout.Forward(a, dropout.OnHidden(RandomStreams.AttentionOutput(layer), firstRow)), $"{attention}.LayerNorm");
 
         var (inner, slope) = Gelu.Forward(Dense(y, $"{feedForward}.dense_1"));
         var f = Dense(inner, $"{feedForward}.dense_2");
         var (output, feedForwardNorm) = Norm(
-            y + Dropout.Forward(f, dropout.OnHidden(DropoutStreams.FeedForwardOutput(layer), firstRow)), $"{feedForward}.LayerNorm");
+            y + Dropout.Forward(f, dropout.OnHidden(RandomStreams.FeedForwardOutput(layer), firstRow)), $"{feedForward}.LayerNorm");
         return (output, new(x, asking, q, kv, heard, logSumExp, attentionNorm, y, slope, inner, feedForwardNorm));
     }
 
@@ -130,16 +129,16 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         var (queryOffsets, firstRow) = Queries(layer, batch);
 
         var dSum = NormBackward(dOutput, kept.FeedForwardNorm, $"{feedForward}.LayerNorm", gradients);
-        var df = Dropout.Backward(dSum, dropout.OnHidden(DropoutStreams.FeedForwardOutput(layer), firstRow));
+        var df = Dropout.Backward(dSum, dropout.OnHidden(RandomStreams.FeedForwardOutput(layer), firstRow));
         var dInner = DenseBackward(df, kept.Inner, $"{feedForward}.dense_2", gradients);
         var dy = dSum + DenseBackward(Gelu.Backward(dInner, kept.Slope), kept.Y, $"{feedForward}.dense_1", gradients);
 
         dSum = NormBackward(dy, kept.AttentionNorm, $"{attention}.LayerNorm", gradients);
-        var da = Dropout.Backward(dSum, dropout.OnHidden(DropoutStreams.AttentionOutput(layer), firstRow));
+        var da = Dropout.Backward(dSum, dropout.OnHidden(RandomStreams.AttentionOutput(layer), firstRow));
         var dHeard = DenseBackward(da, kept.Heard, $"{attention}.dense", gradients);
         var (dq, dkv) = Attention.Backward(
             dHeard, kept.Q, kept.Kv, kept.Heard, kept.LogSumExp, queryOffsets, batch.Offsets, heads,
-            dropout.OnAttention(DropoutStreams.AttentionProbabilities(layer), firstRow));
+            dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow));
         var dx = DenseBackward(dkv.SubMatrix(0, dkv.RowCount, 0, dq.ColumnCount), kept.X, $"{attention}.key", gradients)
             + DenseBackward(dkv.SubMatrix(0, dkv.RowCount, dq.ColumnCount, dq.ColumnCount), kept.X, $"{attention}.value", gradients);
         var dAsking = dSum + DenseBackward(dq, kept.Asking, $"{attention}.query", gradients);

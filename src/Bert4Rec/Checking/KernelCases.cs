@@ -52,7 +52,7 @@ internal static class KernelCases
         yield return ClozeMask(random);
         yield return ScoreItems(random);
         yield return TopK(random);
-        yield return Norm(random);
+        yield return GradientNorm(random);
         yield return Adam(random);
     }
 
@@ -87,13 +87,13 @@ internal static class KernelCases
             "gather-rows", "4 of [11, 9]",
             [Normal(random, 11, 9)],
             Normal(random, 4, 9),
-            x => Reference.Embedding.GatherRows(x[0], rows),
+            x => Reference.Embedding.GatherRowsForward(x[0], rows),
             (x, w) => [Reference.Embedding.GatherRowsBackward(w, rows, x[0].RowCount)],
             (memory, x) =>
             {
                 Indices chosen = memory.Put(rows);
                 Tensor y = memory.Zeros(4, 9), dx = memory.Zeros(11, 9);
-                memory.Kernels.GatherRows(x[0], chosen, y);
+                memory.Kernels.GatherRowsForward(x[0], chosen, y);
                 memory.Kernels.GatherRowsBackward(x[1], chosen, dx);
                 return (y, [dx]);
             });
@@ -113,9 +113,9 @@ internal static class KernelCases
         {
             Tensor y = memory.Zeros(rows, outputs), dx = memory.Zeros(rows, inputs);
             Tensor dWeight = memory.Zeros(outputs, inputs), dBias = memory.Zeros(1, outputs);
-            memory.Kernels.LinearForward(x[0], x[1], x[2], y);
+            memory.Kernels.LinearForward(x[0], new(x[1], x[2]), y);
             memory.Kernels.LinearBackwardInput(x[3], x[1], default, dx, false);
-            memory.Kernels.LinearBackwardWeight(x[3], x[0], dWeight, dBias);
+            memory.Kernels.LinearBackwardWeight(x[3], x[0], new(dWeight, dBias));
             return (y, [dx, dWeight, dBias]);
         });
 
@@ -138,11 +138,11 @@ internal static class KernelCases
             Tensor inner = memory.Zeros(6, 11), slope = memory.Zeros(6, 11), y = memory.Zeros(6, 4), dInner = memory.Zeros(6, 11);
             Tensor dx = memory.Zeros(6, 5), dWeight1 = memory.Zeros(11, 5), dBias1 = memory.Zeros(1, 11);
             Tensor dWeight2 = memory.Zeros(4, 11), dBias2 = memory.Zeros(1, 4);
-            memory.Kernels.LinearGeluForward(x[0], x[1], x[2], inner, slope);
-            memory.Kernels.LinearForward(inner, x[3], x[4], y);
-            memory.Kernels.LinearBackwardWeight(x[5], inner, dWeight2, dBias2);
+            memory.Kernels.LinearGeluForward(x[0], new(x[1], x[2]), inner, slope);
+            memory.Kernels.LinearForward(inner, new(x[3], x[4]), y);
+            memory.Kernels.LinearBackwardWeight(x[5], inner, new(dWeight2, dBias2));
             memory.Kernels.LinearBackwardInput(x[5], x[3], slope, dInner, false);
-            memory.Kernels.LinearBackwardWeight(dInner, x[0], dWeight1, dBias1);
+            memory.Kernels.LinearBackwardWeight(dInner, x[0], new(dWeight1, dBias1));
             memory.Kernels.LinearBackwardInput(dInner, x[1], default, dx, false);
             return (y, [dx, dWeight1, dBias1, dWeight2, dBias2]);
         });
@@ -161,7 +161,7 @@ internal static class KernelCases
             {
                 Tensor identity = memory.Put(Matrix<double>.Build.DenseIdentity(N)), bias = memory.Zeros(1, N);
                 Tensor y = memory.Zeros(7, N), slope = memory.Zeros(7, N);
-                memory.Kernels.LinearGeluForward(x[0], identity, bias, y, slope);
+                memory.Kernels.LinearGeluForward(x[0], new(identity, bias), y, slope);
                 memory.Kernels.GeluBackward(x[1], slope);
                 return (y, [x[1]]);
             });
@@ -169,7 +169,7 @@ internal static class KernelCases
 
     private static KernelCase Dropout(Random random)
     {
-        var dropout = new Dropout(0.4f, new RandomKey(3, 2, 1, 77));
+        var dropout = new DropoutMask(0.4f, new RandomKey(3, 2, 1, 77));
         return new(
             "dropout", "[6, 70], 0.4",
             [Normal(random, 6, 70)],
@@ -187,7 +187,7 @@ internal static class KernelCases
     private static KernelCase LayerNorm(Random random, float probability)
     {
         const int Rows = 7, H = 20;
-        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(5, 6, 7, 8)) : default;
+        var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(5, 6, 7, 8)) : default;
         Matrix<double> Sum(Matrix<double>[] x) => x[1] + Reference.Dropout.Forward(x[0], dropout);
         return new(
             "layer-norm", $"[{Rows}, {H}], residual, dropout {probability}",
@@ -204,8 +204,8 @@ internal static class KernelCases
             {
                 Tensor y = memory.Zeros(Rows, H), statistics = memory.Zeros(Rows, 2), dSum = memory.Zeros(Rows, H), dx = memory.Zeros(Rows, H);
                 Tensor dGain = memory.Zeros(1, H), dBias = memory.Zeros(1, H);
-                memory.Kernels.LayerNormForward(x[0], x[1], dropout, x[2], x[3], Epsilon, y, statistics);
-                memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, dGain, dBias);
+                memory.Kernels.LayerNormForward(x[0], x[1], dropout, new(x[2], x[3]), Epsilon, y, statistics);
+                memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, new(dGain, dBias));
                 return (y, [dx, dSum, dGain, dBias]);
             });
     }
@@ -216,7 +216,7 @@ internal static class KernelCases
         int tokens = Offsets[^1];
         int[] queryOffsets = fewQueries ? [0, 1, 1, 4] : Offsets;
         int queries = queryOffsets[^1];
-        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(9, 8, 7, 6)) : default;
+        var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(9, 8, 7, 6)) : default;
         return new(
             "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}",
             [Normal(random, queries, H), Normal(random, tokens, 2 * H)],
@@ -234,8 +234,8 @@ internal static class KernelCases
                 Indices queryPlaces = memory.Put(queryOffsets), keyPlaces = memory.Put(Offsets);
                 Tensor y = memory.Zeros(queries, H), logSumExp = memory.Zeros(queries, Heads);
                 Tensor dq = memory.Zeros(queries, H), dkv = memory.Zeros(tokens, 2 * H);
-                memory.Kernels.AttentionForward(x[0], x[1], queryPlaces, keyPlaces, Heads, 9, dropout, y, logSumExp);
-                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, queryPlaces, keyPlaces, Heads, 9, dropout, dq, dkv);
+                memory.Kernels.AttentionForward(x[0], x[1], new(queryPlaces, keyPlaces, Heads, 9), dropout, y, logSumExp);
+                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, new(queryPlaces, keyPlaces, Heads, 9), dropout, dq, dkv);
                 return (y, [dq, dkv]);
             });
     }
@@ -262,8 +262,8 @@ internal static class KernelCases
                 Indices wanted = memory.Put(targets);
                 Tensor losses = memory.Zeros(rows, 1), logSumExp = memory.Zeros(rows, 1);
                 Tensor dh = memory.Zeros(rows, H), dItems = memory.Zeros(items, H), dBias = memory.Zeros(1, items);
-                memory.Kernels.SoftmaxCrossEntropyForward(x[0], x[1], x[2], wanted, losses, logSumExp);
-                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], x[1], x[2], wanted, logSumExp, Scale, dh, dItems, dBias);
+                memory.Kernels.SoftmaxCrossEntropyForward(x[0], new(x[1], x[2]), wanted, losses, logSumExp);
+                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], new(x[1], x[2]), wanted, logSumExp, Scale, dh, new(dItems, dBias));
                 return (losses, [dh, dItems, dBias]);
             });
     }
@@ -287,7 +287,7 @@ internal static class KernelCases
             {
                 Indices masked = memory.Put(tokens), rows = memory.Put(tokens), found = memory.Put(tokens), places = memory.Put(Offsets);
                 int count = memory.Kernels.ClozeMask(memory.Put(tokens), memory.Put(Offsets), masking, masked, rows, found, places);
-                return (memory.Put(Row(masked.ToArray(), found.Top(count).ToArray())), []);
+                return (memory.Put(Row(masked.ToArray(), found.First(count).ToArray())), []);
             });
     }
 
@@ -307,7 +307,7 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(3, K);
-                memory.Kernels.TopK(x[0], x[1], x[2], default, default, default, memory.Put(new int[3 * K]), scores, default);
+                memory.Kernels.TopK(x[0], new(x[1], x[2]), default, default, memory.Put(new int[3 * K]), scores, default);
                 return (scores, []);
             });
     }
@@ -324,13 +324,13 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(4, 3);
-                memory.Kernels.ScoreItems(x[0], x[1], x[2], memory.Put(candidates), scores);
+                memory.Kernels.ScoreItems(x[0], new(x[1], x[2]), memory.Put(candidates), scores);
                 return (scores, []);
             });
     }
 
-    private static KernelCase Norm(Random random) => new(
-        "norm", "[1, 1003]",
+    private static KernelCase GradientNorm(Random random) => new(
+        "gradient-norm", "[1, 1003]",
         [Normal(random, 1, 1003)],
         Normal(random, 1, 1),
         x => Matrix<double>.Build.Dense(1, 1, Reference.Adam.GradientNorm(x[0].Enumerate())),
@@ -338,7 +338,7 @@ internal static class KernelCases
         (memory, x) =>
         {
             Tensor result = memory.Zeros(1, 1);
-            memory.Kernels.Norm(x[0], result);
+            memory.Kernels.GradientNorm(x[0], result);
             return (result, []);
         });
 
@@ -360,7 +360,7 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor norm = memory.Zeros(1, 1);
-                memory.Kernels.Norm(x[1], norm);
+                memory.Kernels.GradientNorm(x[1], norm);
                 memory.Kernels.Adam(x[0], x[1], x[2], x[3], norm, step);
                 return (x[0], []);
             });

@@ -15,7 +15,7 @@ internal static class ModelCase
     private static readonly ModelShape Shape = new(
         Items, MaximumLength: 6, HiddenSize: 8, InnerSize: 12, Layers: 2, Heads, LayerNormEpsilon: 1e-12f, Probability, Probability);
 
-    public static IEnumerable<CheckResult> Run(IKernels kernels, int seed, double bound)
+    public static IEnumerable<CheckResult> Run(KernelSet kernels, int seed, double bound)
     {
         var random = new Random(seed);
         var layout = new ParameterLayout(Shape);
@@ -57,7 +57,7 @@ internal static class ModelCase
     }
 
     private static (double Loss, Dictionary<string, float[]> Gradients) Run(
-        IKernels kernels, ParameterLayout layout, Dictionary<string, Matrix<double>> parameters, ReferenceBatch batch, int[] targets, int seed)
+        KernelSet kernels, ParameterLayout layout, Dictionary<string, Matrix<double>> parameters, ReferenceBatch batch, int[] targets, int seed)
     {
         using var memory = new CheckMemory(kernels);
         using var parameterBuffer = kernels.AllocateFloats(layout.Length);

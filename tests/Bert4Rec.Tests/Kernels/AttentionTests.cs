@@ -1,7 +1,6 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Reference;
 using MathNet.Numerics.LinearAlgebra;
-using Dropout = Bert4Rec.Kernels.Dropout;
 
 namespace Bert4Rec.Tests.Kernels;
 
@@ -100,8 +99,8 @@ public class AttentionTests : LayerTests
             Tensor q = bench.Garbage(0, 8), kv = bench.Tensor(new Random(1).Normal(5, 16)), logSumExp = bench.Garbage(0, 2);
             Indices queryOffsets = bench.Indices(0, 0, 0), keyOffsets = bench.Indices(0, 3, 5);
             var gradient = bench.Garbage(5, 16);
-            bench.Kernels.AttentionForward(q, kv, queryOffsets, keyOffsets, 2, 3, default, q, logSumExp);
-            bench.Kernels.AttentionBackward(q, q, kv, q, logSumExp, queryOffsets, keyOffsets, 2, 3, default, q, gradient);
+            bench.Kernels.AttentionForward(q, kv, new(queryOffsets, keyOffsets, 2, 3), default, q, logSumExp);
+            bench.Kernels.AttentionBackward(q, q, kv, q, logSumExp, new(queryOffsets, keyOffsets, 2, 3), default, q, gradient);
             return gradient.ToArray();
         });
         Assert.All(dkv, value => Assert.Equal(0f, value));
@@ -130,13 +129,13 @@ public class AttentionTests : LayerTests
         private readonly int[] _keyOffsets;
         private readonly int[] _queryOffsets;
         private readonly int _heads;
-        private readonly Dropout _dropout;
+        private readonly DropoutMask _dropout;
 
         public Case(int hidden, int heads, float dropout, int[] keys, int[] queries, double scale = 1)
         {
             var random = new Random(hidden + heads + keys.Sum());
             _heads = heads;
-            _dropout = dropout == 0 ? default : new Dropout(dropout, new RandomKey(42, 3, 2000, 77));
+            _dropout = dropout == 0 ? default : new DropoutMask(dropout, new RandomKey(42, 3, 2000, 77));
             _keyOffsets = Numbers.Offsets(keys);
             _queryOffsets = Numbers.Offsets(queries);
             Q = random.Normal(_queryOffsets[^1], hidden, scale);
@@ -179,9 +178,9 @@ public class AttentionTests : LayerTests
             Indices queryOffsets = bench.Indices(_queryOffsets), keyOffsets = bench.Indices(_keyOffsets);
             Tensor output = bench.Garbage(queries, hidden), logSumExp = bench.Garbage(queries, _heads);
             Tensor dq = bench.Garbage(queries, hidden), dkv = bench.Garbage(Kv.RowCount, 2 * hidden);
-            bench.Kernels.AttentionForward(q, kv, queryOffsets, keyOffsets, _heads, maximumLength, _dropout, output, logSumExp);
+            bench.Kernels.AttentionForward(q, kv, new(queryOffsets, keyOffsets, _heads, maximumLength), _dropout, output, logSumExp);
             bench.Kernels.AttentionBackward(
-                bench.Tensor(DOutput), q, kv, output, logSumExp, queryOffsets, keyOffsets, _heads, maximumLength, _dropout, dq, dkv);
+                bench.Tensor(DOutput), q, kv, output, logSumExp, new(queryOffsets, keyOffsets, _heads, maximumLength), _dropout, dq, dkv);
             return Results.Of(("output", output), ("logSumExp", logSumExp), ("dq", dq), ("dkv", dkv));
         }
 

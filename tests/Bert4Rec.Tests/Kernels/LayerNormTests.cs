@@ -2,7 +2,7 @@ using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using MathNet.Numerics.LinearAlgebra;
-using Dropout = Bert4Rec.Kernels.Dropout;
+using Dropout = Bert4Rec.Kernels.Reference.Dropout;
 using LayerNorm = Bert4Rec.Kernels.Reference.LayerNorm;
 
 namespace Bert4Rec.Tests.Kernels;
@@ -38,7 +38,7 @@ public class LayerNormTests : LayerTests
         var (sum, _, mean, inverseDeviation) = c.Forward();
         var (dSum, dGain, dBias) = LayerNorm.Backward(c.Dy, sum, c.Gain.Row(0), mean, inverseDeviation);
         Numbers.Close("dSum", dSum, results["dSum"], 5e-7);
-        Numbers.Close("dInput", Bert4Rec.Kernels.Reference.Dropout.Backward(dSum, c.Dropout), results["dInput"], 5e-7);
+        Numbers.Close("dInput", Dropout.Backward(dSum, c.Mask), results["dInput"], 5e-7);
         Numbers.Close("dGain", c.DGain.Row(0) + dGain, results["dGain"], 5e-7);
         Numbers.Close("dBias", c.DBias.Row(0) + dBias, results["dBias"], 5e-7);
         Assert.Equal(results["dSum"], results["dSumInPlace"]);
@@ -61,8 +61,8 @@ public class LayerNormTests : LayerTests
         {
             Tensor x = bench.Garbage(0, 20), gain = bench.Tensor(new Random(1).Normal(1, 20)), statistics = bench.Garbage(0, 2);
             var gradient = bench.Tensor([.. Enumerable.Repeat(2.5f, 20)], 20);
-            bench.Kernels.LayerNormForward(x, default, default, gain, gain, Epsilon, x, statistics);
-            bench.Kernels.LayerNormBackward(x, x, gain, statistics, default, x, default, gradient, gradient);
+            bench.Kernels.LayerNormForward(x, default, default, new(gain, gain), Epsilon, x, statistics);
+            bench.Kernels.LayerNormBackward(x, x, gain, statistics, default, x, default, new(gradient, gradient));
             return gradient.ToArray();
         });
         Assert.All(gradients, value => Assert.Equal(2.5f, value));
@@ -82,7 +82,7 @@ public class LayerNormTests : LayerTests
 
     private sealed class Case
     {
-        public readonly Dropout Dropout;
+        public readonly DropoutMask Mask;
         public readonly Matrix<double> X;
         public readonly Matrix<double>? Residual;
         public readonly Matrix<double> Gain;
@@ -94,7 +94,7 @@ public class LayerNormTests : LayerTests
         public Case(int rows, int hidden, float dropout, double mean = 0.5)
         {
             var random = new Random(rows + hidden);
-            Dropout = dropout > 0 ? new Dropout(dropout, new RandomKey(42, 3, 2001, 1000)) : default;
+            Mask = dropout > 0 ? new DropoutMask(dropout, new RandomKey(42, 3, 2001, 1000)) : default;
             X = random.Normal(rows, hidden, 1, mean);
             Residual = dropout >= 0 ? random.Normal(rows, hidden) : null;
             Gain = random.Normal(1, hidden, 0.5, 1);
@@ -106,7 +106,7 @@ public class LayerNormTests : LayerTests
 
         public (Matrix<double> Sum, Matrix<double> Y, Vector<double> Mean, Vector<double> InverseDeviation) Forward()
         {
-            var sum = Residual is null ? X : Residual + Bert4Rec.Kernels.Reference.Dropout.Forward(X, Dropout);
+            var sum = Residual is null ? X : Residual + Dropout.Forward(X, Mask);
             var (y, mean, inverseDeviation) = LayerNorm.Forward(sum, Gain.Row(0), Bias.Row(0), Epsilon);
             return (sum, y, mean, inverseDeviation);
         }
@@ -120,11 +120,11 @@ public class LayerNormTests : LayerTests
             Tensor dSum = bench.Garbage(rows, hidden), dInput = Branch();
             Tensor dGain = bench.Tensor(DGain), dBias = bench.Tensor(DBias);
             bench.Kernels.LayerNormForward(
-                sum, Residual is null ? default : bench.Tensor(Residual), Dropout, gain, bench.Tensor(Bias), Epsilon, y, statistics);
+                sum, Residual is null ? default : bench.Tensor(Residual), Mask, new(gain, bench.Tensor(Bias)), Epsilon, y, statistics);
             bench.Kernels.LayerNormBackward(
-                dy, sum, gain, statistics, Dropout, dSum, dInput, dGain, dBias);
+                dy, sum, gain, statistics, Mask, dSum, dInput, new(dGain, dBias));
             bench.Kernels.LayerNormBackward(
-                dySpare, sum, gain, statistics, Dropout, dySpare, Branch(), bench.Tensor(DGain), bench.Tensor(DBias));
+                dySpare, sum, gain, statistics, Mask, dySpare, Branch(), new(bench.Tensor(DGain), bench.Tensor(DBias)));
             return Results.Of(
                 ("sum", sum), ("y", y), ("statistics", statistics), ("dSum", dSum), ("dSumInPlace", dySpare),
                 ("dInput", Residual is null ? dSum : dInput), ("dGain", dGain), ("dBias", dBias));

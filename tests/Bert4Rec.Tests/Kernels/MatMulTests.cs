@@ -68,10 +68,10 @@ public class MatMulTests : LayerTests
         var results = Bench.On(backend, bench =>
         {
             Tensor x = bench.Garbage(0, 8), y = bench.Garbage(0, 20), w = bench.Tensor(weight), b = bench.Tensor(bias);
-            bench.Kernels.LinearForward(x, w, b, y);
-            bench.Kernels.LinearGeluForward(x, w, b, y, bench.Garbage(0, 20));
+            bench.Kernels.LinearForward(x, new(w, b), y);
+            bench.Kernels.LinearGeluForward(x, new(w, b), y, bench.Garbage(0, 20));
             bench.Kernels.LinearBackwardInput(y, w, default, x, accumulate: false);
-            bench.Kernels.LinearBackwardWeight(y, x, w, b);
+            bench.Kernels.LinearBackwardWeight(y, x, new(w, b));
             return Results.Of(("weight", w), ("bias", b));
         });
         Assert.Equal(weight.ToFloats(), results["weight"]);
@@ -83,8 +83,8 @@ public class MatMulTests : LayerTests
     public void A_missing_bias_is_refused(string backend) => Bench.On(backend, bench =>
     {
         Tensor x = bench.Garbage(2, 4), weight = bench.Garbage(3, 4), y = bench.Garbage(2, 3);
-        Assert.Throws<ArgumentException>(() => bench.Kernels.LinearForward(x, weight, default, y));
-        Assert.Throws<ArgumentException>(() => bench.Kernels.LinearGeluForward(x, weight, default, y, default));
+        Assert.Throws<ArgumentException>(() => bench.Kernels.LinearForward(x, new(weight, default), y));
+        Assert.Throws<ArgumentException>(() => bench.Kernels.LinearGeluForward(x, new(weight, default), y, default));
         return Results.Of(("y", y));
     });
 
@@ -127,13 +127,13 @@ public class MatMulTests : LayerTests
             Tensor geluInInference = bench.Garbage(rows, outputs);
             Tensor dx = bench.Garbage(rows, inputs), dxAdded = bench.Tensor(Before), du = bench.Garbage(rows, inputs);
             Tensor dWeight = bench.Tensor(DWeight), dBias = bench.Tensor(DBias);
-            bench.Kernels.LinearForward(x, weight, bias, y);
-            bench.Kernels.LinearGeluForward(x, weight, bias, gelu, slope);
-            bench.Kernels.LinearGeluForward(x, weight, bias, geluInInference, default);
+            bench.Kernels.LinearForward(x, new(weight, bias), y);
+            bench.Kernels.LinearGeluForward(x, new(weight, bias), gelu, slope);
+            bench.Kernels.LinearGeluForward(x, new(weight, bias), geluInInference, default);
             bench.Kernels.LinearBackwardInput(dy, weight, default, dx, accumulate: false);
             bench.Kernels.LinearBackwardInput(dy, weight, default, dxAdded, accumulate: true);
             bench.Kernels.LinearBackwardInput(dy, weight, bench.Tensor(X.Map(Gelu.Slope)), du, accumulate: false);
-            bench.Kernels.LinearBackwardWeight(dy, x, dWeight, dBias);
+            bench.Kernels.LinearBackwardWeight(dy, x, new(dWeight, dBias));
             return Results.Of(
                 ("y", y), ("gelu", gelu), ("slope", slope), ("geluInInference", geluInInference),
                 ("dx", dx), ("dxAdded", dxAdded), ("du", du), ("dWeight", dWeight), ("dBias", dBias));

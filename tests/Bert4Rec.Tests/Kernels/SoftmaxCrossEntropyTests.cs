@@ -64,7 +64,7 @@ public class SoftmaxCrossEntropyTests : LayerTests
         {
             Tensor losses = bench.Garbage(scores.Length, 1), logSumExp = bench.Garbage(scores.Length, 1);
             bench.Kernels.SoftmaxCrossEntropyForward(
-                bench.Tensor(scores, 1), bench.Tensor([0, 1], 1), bench.Tensor([0, 0], 2), bench.Indices(targets), losses, logSumExp);
+                bench.Tensor(scores, 1), new(bench.Tensor([0, 1], 1), bench.Tensor([0, 0], 2)), bench.Indices(targets), losses, logSumExp);
             return Results.Of(("losses", losses), ("logSumExp", logSumExp));
         });
         for (int i = 0; i < scores.Length; i++)
@@ -88,8 +88,8 @@ public class SoftmaxCrossEntropyTests : LayerTests
         {
             Tensor h = bench.Garbage(0, 8), losses = bench.Garbage(0, 1), table = bench.Tensor(items), b = bench.Tensor(bias);
             Tensor dItems = bench.Tensor(items), dBias = bench.Tensor(bias);
-            bench.Kernels.SoftmaxCrossEntropyForward(h, table, b, bench.Indices(), losses, losses);
-            bench.Kernels.SoftmaxCrossEntropyBackward(h, table, b, bench.Indices(), losses, 1, h, dItems, dBias);
+            bench.Kernels.SoftmaxCrossEntropyForward(h, new(table, b), bench.Indices(), losses, losses);
+            bench.Kernels.SoftmaxCrossEntropyBackward(h, new(table, b), bench.Indices(), losses, 1, h, new(dItems, dBias));
             return Results.Of(("dItems", dItems), ("dBias", dBias));
         });
         Assert.Equal(items.ToFloats(), results["dItems"]);
@@ -133,8 +133,8 @@ public class SoftmaxCrossEntropyTests : LayerTests
             var targets = bench.Indices(Targets);
             Tensor losses = bench.Garbage(rows, 1), logSumExp = bench.Garbage(rows, 1), dh = bench.Garbage(rows, H.ColumnCount);
             Tensor dItems = bench.Tensor(DItems), dBias = bench.Tensor(DBias);
-            bench.Kernels.SoftmaxCrossEntropyForward(h, items, bias, targets, losses, logSumExp);
-            bench.Kernels.SoftmaxCrossEntropyBackward(h, items, bias, targets, logSumExp, Scale, dh, dItems, dBias);
+            bench.Kernels.SoftmaxCrossEntropyForward(h, new(items, bias), targets, losses, logSumExp);
+            bench.Kernels.SoftmaxCrossEntropyBackward(h, new(items, bias), targets, logSumExp, Scale, dh, new(dItems, dBias));
             return Results.Of(("losses", losses), ("logSumExp", logSumExp), ("dh", dh), ("dItems", dItems), ("dBias", dBias));
         }, offset);
     }

@@ -70,9 +70,9 @@ public class TensorCoreTests
         var bias = random.Normal(1, outputs);
         var dy = random.Normal(rows, outputs);
         Tensor y = memory.Zeros(rows, outputs), dx = memory.Zeros(rows, inputs), dWeight = memory.Zeros(outputs, inputs);
-        kernels.LinearForward(memory.Put(x), memory.Put(weight), memory.Put(bias), y);
+        kernels.LinearForward(memory.Put(x), new(memory.Put(weight), memory.Put(bias)), y);
         kernels.LinearBackwardInput(memory.Put(dy), memory.Put(weight), default, dx, accumulate: false);
-        kernels.LinearBackwardWeight(memory.Put(dy), memory.Put(x), dWeight, memory.Zeros(1, outputs));
+        kernels.LinearBackwardWeight(memory.Put(dy), memory.Put(x), new(dWeight, memory.Zeros(1, outputs)));
         Numbers.Close("y", Linear.Forward(x, weight, bias.Row(0)), y.ToArray(), Bound);
         var expected = Linear.Backward(dy, x, weight);
         Numbers.Close("dx", expected.Dx, dx.ToArray(), Bound);
