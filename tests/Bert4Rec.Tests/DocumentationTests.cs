@@ -35,6 +35,29 @@ public partial class DocumentationTests
             Assert.True(Path.Exists(Path.Combine(TestFiles.RepositoryRoot, path)), $"{page} names {path}, which is not there");
     }
 
+    /// <summary>Code in a chapter stands so, but for its indentation, in the file that the chapter linked to last.</summary>
+    [Fact]
+    public void Quoted_code_is_the_code()
+    {
+        string code = "", linked = "";
+        int quotes = 0;
+        foreach (Match match in LinksAndCode().Matches(Read("docs/layer-norm.md")))
+        {
+            if (match.Groups["link"].Success)
+            {
+                linked = match.Groups["link"].Value;
+                code = linked.EndsWith(".cs", StringComparison.Ordinal) ? Unindented(Read(Path.Combine("docs", linked))) : "";
+                continue;
+            }
+            quotes++;
+            string quote = Unindented(match.Groups["code"].Value).Trim();
+            Assert.True(code.Contains(quote), $"docs/layer-norm.md quotes what {linked} does not say: {quote}");
+        }
+        Assert.NotEqual(0, quotes);
+    }
+
+    private static string Unindented(string text) => Indentation().Replace(text, "");
+
     private static string Read(string page) => File.ReadAllText(Path.Combine(TestFiles.RepositoryRoot, page));
 
     /// <summary>As GitHub makes them.</summary>
@@ -49,6 +72,12 @@ public partial class DocumentationTests
 
     [GeneratedRegex(@"`((?:kernels|src|tests|docs|benchmarks|configs|tools|\.ci)/[\w./-]*)`")]
     private static partial Regex Paths();
+
+    [GeneratedRegex(@"\]\((?<link>[^)\s]+)\)|```csharp\n(?<code>.*?)```", RegexOptions.Singleline)]
+    private static partial Regex LinksAndCode();
+
+    [GeneratedRegex(@"^[ \t\r]+", RegexOptions.Multiline)]
+    private static partial Regex Indentation();
 
     [GeneratedRegex(@"[^\w-]")]
     private static partial Regex Unusual();
