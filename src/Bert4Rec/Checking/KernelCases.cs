@@ -1,6 +1,6 @@
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Reference;
 using MathNet.Numerics.LinearAlgebra;
+using Reference = Bert4Rec.Kernels.Reference;
 
 namespace Bert4Rec.Checking;
 
@@ -9,9 +9,12 @@ namespace Bert4Rec.Checking;
 /// <param name="Shape">For people.</param>
 /// <param name="Operands">Numbers that float32 holds exactly.</param>
 /// <param name="Weights">w, of the result's shape: the gradient that the backward starts from.</param>
-/// <param name="Formula">The result in double precision.</param>
+/// <param name="Formula">The result in double precision, of the operands.</param>
+/// <param name="Derivation">
+/// The gradients of Σ result ∘ w in double precision, of the operands and w: one for each operand; none for a kernel without backward.
+/// </param>
 /// <param name="Run">
-/// Forward and backward on a device, given the operands and w: the result, and a gradient for each operand; none for a kernel without backward.
+/// Forward and backward on a device, given the operands and w: the result, and the gradients in the order of the derivation's.
 /// </param>
 internal sealed record KernelCase(
     string Kernel,
@@ -19,6 +22,7 @@ internal sealed record KernelCase(
     Matrix<double>[] Operands,
     Matrix<double> Weights,
     Func<Matrix<double>[], Matrix<double>> Formula,
+    Func<Matrix<double>[], Matrix<double>, Matrix<double>[]> Derivation,
     Func<CheckMemory, Tensor[], (Tensor Result, Tensor[] Gradients)> Run);
 
 /// <summary>
@@ -60,7 +64,12 @@ internal static class KernelCases
             "embedding", $"{tokens.Length} tokens, [7, {H}]",
             [Normal(random, 7, H), Normal(random, 8, H)],
             Normal(random, tokens.Length, H),
-            x => Kernels.Reference.Embedding.Forward(tokens, positions, x[0], x[1]),
+            x => Reference.Embedding.Forward(tokens, positions, x[0], x[1]),
+            (_, w) =>
+            {
+                var (dItems, dPositions) = Reference.Embedding.Backward(w, tokens, positions, 7, 8);
+                return [dItems, dPositions];
+            },
             (memory, x) =>
             {
                 Indices tokenIds = memory.Put(tokens), positionIds = memory.Put(positions);
@@ -78,7 +87,8 @@ internal static class KernelCases
             "gather-rows", "4 of [11, 9]",
             [Normal(random, 11, 9)],
             Normal(random, 4, 9),
-            x => Kernels.Reference.Embedding.GatherRows(x[0], rows),
+            x => Reference.Embedding.GatherRowsForward(x[0], rows),
+            (x, w) => [Reference.Embedding.GatherRowsBackward(w, rows, x[0].RowCount)],
             (memory, x) =>
             {
                 Indices chosen = memory.Put(rows);
@@ -93,7 +103,12 @@ internal static class KernelCases
         "linear", $"[{rows}, {inputs}] → {outputs}",
         [Normal(random, rows, inputs), Normal(random, outputs, inputs), Normal(random, 1, outputs)],
         Normal(random, rows, outputs),
-        x => Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0)),
+        x => Reference.Linear.Forward(x[0], x[1], x[2].Row(0)),
+        (x, w) =>
+        {
+            var (dx, dWeight, dBias) = Reference.Linear.Backward(w, x[0], x[1]);
+            return [dx, dWeight, dBias.ToRowMatrix()];
+        },
         (memory, x) =>
         {
             Tensor y = memory.Zeros(rows, outputs), dx = memory.Zeros(rows, inputs);
@@ -109,8 +124,15 @@ internal static class KernelCases
         "linear", "[6, 5] → 11, gelu, → 4",
         [Normal(random, 6, 5), Normal(random, 11, 5), Normal(random, 1, 11), Normal(random, 4, 11), Normal(random, 1, 4)],
         Normal(random, 6, 4),
-        x => Kernels.Reference.Linear.Forward(
-            Kernels.Reference.Gelu.Forward(Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0))), x[3], x[4].Row(0)),
+        x => Reference.Linear.Forward(
+            Reference.Gelu.Forward(Reference.Linear.Forward(x[0], x[1], x[2].Row(0))).Y, x[3], x[4].Row(0)),
+        (x, w) =>
+        {
+            var (inner, slope) = Reference.Gelu.Forward(Reference.Linear.Forward(x[0], x[1], x[2].Row(0)));
+            var (dInner, dWeight2, dBias2) = Reference.Linear.Backward(w, inner, x[3]);
+            var (dx, dWeight1, dBias1) = Reference.Linear.Backward(Reference.Gelu.Backward(dInner, slope), x[0], x[1]);
+            return [dx, dWeight1, dBias1.ToRowMatrix(), dWeight2, dBias2.ToRowMatrix()];
+        },
         (memory, x) =>
         {
             Tensor inner = memory.Zeros(6, 11), slope = memory.Zeros(6, 11), y = memory.Zeros(6, 4), dInner = memory.Zeros(6, 11);
@@ -133,7 +155,8 @@ internal static class KernelCases
             "gelu", $"[7, {N}]",
             [Normal(random, 7, N)],
             Normal(random, 7, N),
-            x => Kernels.Reference.Gelu.Forward(x[0]),
+            x => Reference.Gelu.Forward(x[0]).Y,
+            (x, w) => [Reference.Gelu.Backward(w, Reference.Gelu.Forward(x[0]).Slope)],
             (memory, x) =>
             {
                 Tensor identity = memory.Put(Matrix<double>.Build.DenseIdentity(N)), bias = memory.Zeros(1, N);
@@ -151,7 +174,8 @@ internal static class KernelCases
             "dropout", "[6, 70], 0.4",
             [Normal(random, 6, 70)],
             Normal(random, 6, 70),
-            x => Kernels.Reference.Dropout.Apply(x[0], dropout),
+            x => Reference.Dropout.Forward(x[0], dropout),
+            (_, w) => [Reference.Dropout.Backward(w, dropout)],
             (memory, x) =>
             {
                 memory.Kernels.Dropout(x[0], dropout);
@@ -164,11 +188,18 @@ internal static class KernelCases
     {
         const int Rows = 7, H = 20;
         var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(5, 6, 7, 8)) : default;
+        Matrix<double> Sum(Matrix<double>[] x) => x[1] + Reference.Dropout.Forward(x[0], dropout);
         return new(
             "layer-norm", $"[{Rows}, {H}], residual, dropout {probability}",
             [Normal(random, Rows, H), Normal(random, Rows, H), Normal(random, 1, H), Normal(random, 1, H)],
             Normal(random, Rows, H),
-            x => Kernels.Reference.LayerNorm.Forward(x[1] + Kernels.Reference.Dropout.Apply(x[0], dropout), x[2].Row(0), x[3].Row(0), Epsilon),
+            x => Reference.LayerNorm.Forward(Sum(x), x[2].Row(0), x[3].Row(0), Epsilon).Y,
+            (x, w) =>
+            {
+                var (_, mean, inverseDeviation) = Reference.LayerNorm.Forward(Sum(x), x[2].Row(0), x[3].Row(0), Epsilon);
+                var (dSum, dGain, dBias) = Reference.LayerNorm.Backward(w, Sum(x), x[2].Row(0), mean, inverseDeviation);
+                return [Reference.Dropout.Backward(dSum, dropout), dSum, dGain.ToRowMatrix(), dBias.ToRowMatrix()];
+            },
             (memory, x) =>
             {
                 Tensor y = memory.Zeros(Rows, H), statistics = memory.Zeros(Rows, 2), dSum = memory.Zeros(Rows, H), dx = memory.Zeros(Rows, H);
@@ -190,7 +221,14 @@ internal static class KernelCases
             "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}",
             [Normal(random, queries, H), Normal(random, tokens, 2 * H)],
             Normal(random, queries, H),
-            x => Kernels.Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout).Output,
+            x => Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout).Output,
+            (x, w) =>
+            {
+                var (output, logSumExp) = Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout);
+                var (dq, dkv) = Reference.Attention.Backward(
+                    w, x[0], x[1], output, logSumExp, queryOffsets, Offsets, Heads, dropout);
+                return [dq, dkv];
+            },
             (memory, x) =>
             {
                 Indices queryPlaces = memory.Put(queryOffsets), keyPlaces = memory.Put(Offsets);
@@ -212,7 +250,13 @@ internal static class KernelCases
             "softmax-cross-entropy", $"[{rows}, {H}], {items} items",
             [Normal(random, rows, H), Normal(random, items, H), Normal(random, 1, items)],
             Matrix<double>.Build.Dense(rows, 1, Scale),
-            x => Kernels.Reference.SoftmaxCrossEntropy.Forward(x[0], x[1], x[2].Row(0), targets).Losses.ToColumnMatrix(),
+            x => Reference.SoftmaxCrossEntropy.Forward(x[0], x[1], x[2].Row(0), targets).Losses.ToColumnMatrix(),
+            (x, _) =>
+            {
+                var (_, logSumExp) = Reference.SoftmaxCrossEntropy.Forward(x[0], x[1], x[2].Row(0), targets);
+                var (dh, dItems, dBias) = Reference.SoftmaxCrossEntropy.Backward(Scale, x[0], x[1], x[2].Row(0), targets, logSumExp);
+                return [dh, dItems, dBias.ToRowMatrix()];
+            },
             (memory, x) =>
             {
                 Indices wanted = memory.Put(targets);
@@ -230,7 +274,7 @@ internal static class KernelCases
         const int MaskToken = 99;
         int[] tokens = [.. Enumerable.Range(0, Offsets[^1]).Select(_ => random.Next(1, MaskToken))];
         var masking = new ClozeMasking(new RandomKey(1, 2, 3, 4), 0.4f, 0.3f, MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: true);
-        var (maskedTokens, _, targets, _) = Kernels.Reference.ClozeMask.Draw(tokens, Offsets, masking);
+        var (maskedTokens, _, targets, _) = Reference.ClozeMask.Draw(tokens, Offsets, masking);
         Matrix<double> Row(int[] first, int[] second) => Matrix<double>.Build.Dense(1, first.Length + second.Length, [.. first, .. second]);
         var expected = Row(maskedTokens, targets);
         return new(
@@ -238,6 +282,7 @@ internal static class KernelCases
             [],
             expected,
             _ => expected,
+            NoBackward,
             (memory, _) =>
             {
                 Indices masked = memory.Put(tokens), rows = memory.Put(tokens), found = memory.Put(tokens), places = memory.Put(Offsets);
@@ -255,9 +300,10 @@ internal static class KernelCases
             Normal(random, 3, K),
             x =>
             {
-                var scores = Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0));
-                return Matrix<double>.Build.Dense(3, K, (row, i) => scores[row, Kernels.Reference.TopK.Best(scores.Row(row), K, [])[i]]);
+                var scores = Reference.Linear.Forward(x[0], x[1], x[2].Row(0));
+                return Matrix<double>.Build.Dense(3, K, (row, i) => scores[row, Reference.TopK.Best(scores.Row(row), K, [])[i]]);
             },
+            NoBackward,
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(3, K);
@@ -273,7 +319,8 @@ internal static class KernelCases
             "score-items", "[4, 10], 3 candidates each",
             [Normal(random, 4, 10), Normal(random, 10, 10), Normal(random, 1, 10)],
             Normal(random, 4, 3),
-            x => Matrix<double>.Build.Dense(4, 3, (b, c) => x[0].Row(b).DotProduct(x[1].Row(candidates[(3 * b) + c])) + x[2][0, candidates[(3 * b) + c]]),
+            x => Reference.TopK.ScoreItems(x[0], x[1], x[2].Row(0), candidates),
+            NoBackward,
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(4, 3);
@@ -286,7 +333,8 @@ internal static class KernelCases
         "gradient-norm", "[1, 1003]",
         [Normal(random, 1, 1003)],
         Normal(random, 1, 1),
-        x => Matrix<double>.Build.Dense(1, 1, Math.Sqrt(x[0].PointwiseMultiply(x[0]).RowSums()[0])),
+        x => Matrix<double>.Build.Dense(1, 1, Reference.Adam.GradientNorm(x[0].Enumerate())),
+        NoBackward,
         (memory, x) =>
         {
             Tensor result = memory.Zeros(1, 1);
@@ -304,10 +352,11 @@ internal static class KernelCases
             Normal(random, 1, N),
             x =>
             {
-                double norm = Math.Sqrt(x[1].PointwiseMultiply(x[1]).RowSums()[0]), clip = Math.Min(1, 2 / (norm + 1e-6));
+                double clip = Reference.Adam.Clip(Reference.Adam.GradientNorm(x[1].Enumerate()), step.MaximumNorm);
                 return Matrix<double>.Build.Dense(1, N, (_, i) =>
-                    Kernels.Reference.Adam.Step(x[0][0, i], x[1][0, i], x[2][0, i], x[3][0, i], step, clip).Parameter);
+                    Reference.Adam.Step(x[0][0, i], x[1][0, i], x[2][0, i], x[3][0, i], step, clip).Parameter);
             },
+            NoBackward,
             (memory, x) =>
             {
                 Tensor norm = memory.Zeros(1, 1);
@@ -316,6 +365,8 @@ internal static class KernelCases
                 return (x[0], []);
             });
     }
+
+    private static Matrix<double>[] NoBackward(Matrix<double>[] operands, Matrix<double> w) => [];
 
     private static Matrix<double> Normal(Random random, int rows, int columns) =>
         Matrix<double>.Build.Dense(rows, columns, (_, _) => (float)MathNet.Numerics.Distributions.Normal.Sample(random, 0, 1));

@@ -44,5 +44,5 @@ public class GradientCheckTests
     }
 
     [Fact]
-    public void Not_a_number_does_not_pass() => Assert.False(new CheckResult("x", "", double.NaN, null, 1).Passed);
+    public void Not_a_number_does_not_pass() => Assert.False(new CheckResult("x", "", double.NaN, null, null, 1).Passed);
 }

@@ -16,7 +16,7 @@ public class DropoutTests : LayerTests
         var x = new Random(rows).Normal(rows, columns);
         float[] actual = Apply(backend, x.ToFloats(), columns, dropout);
         float[] expected = [.. x.ToFloats().Zip(
-            Dropout.Draw(rows, columns, dropout).ToFloats(), (value, factor) => value * factor)];
+            Dropout.Mask(rows, columns, dropout).ToFloats(), (value, factor) => value * factor)];
         Assert.Equal(expected, actual);
     }
 
@@ -26,7 +26,7 @@ public class DropoutTests : LayerTests
         const int rows = 500, columns = 200;
         foreach (float probability in new[] { 0.1f, 0.5f, 0.8f })
         {
-            var mask = Dropout.Draw(rows, columns, new DropoutMask(probability, new RandomKey(1, 2, 3, 4)));
+            var mask = Dropout.Mask(rows, columns, new DropoutMask(probability, new RandomKey(1, 2, 3, 4)));
             double dropped = mask.Enumerate().Count(factor => factor == 0) / (double)(rows * columns);
             double deviation = Math.Sqrt(probability * (1 - probability) / (rows * columns));
             Assert.InRange(dropped, probability - (4 * deviation), probability + (4 * deviation));
