@@ -1,9 +1,12 @@
+using System.Runtime.CompilerServices;
+
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
 /// Dropout, residual and layer norm in one pass over each row, and the way back in another. A row of hidden size is a few vectors that stay
 /// in the first-level cache between the passes over it, so memory is touched once.
 /// </summary>
+/// <remarks>The two halves of the forward are methods that are not inlined: together they have more values than registers.</remarks>
 internal static unsafe class LayerNorm<V>
     where V : struct, IVector<V>
 {
@@ -12,34 +15,13 @@ internal static unsafe class LayerNorm<V>
     {
         int h = x.Columns;
         Matrix sums = new(x), residuals = new(residual), outputs = new(y);
-        float* weight = norm.Weight.Pointer(), bias = norm.Bias.Pointer(), statistic = statistics.Pointer();
+        float* gain = norm.Weight.Pointer(), bias = norm.Bias.Pointer(), statistic = statistics.Pointer();
         float* mask = scratch.Request(Dropout<V>.MaskLength(h));
         for (int t = 0; t < x.Rows; t++)
         {
-            float* sum = sums.Row(t), output = outputs.Row(t);
             if (!residual.IsNone)
-                AddResidual(sum, residuals.Row(t), dropout, (uint)t, mask, h);
-
-            V total = 0;
-            for (int j = 0; j < h; j += V.Width)
-                total += V.LoadFirst(sum + j, h - j);
-            float mean = V.Sum(total) / h;
-
-            V squares = 0;
-            for (int j = 0; j < h; j += V.Width)
-            {
-                var centred = Centred(sum, mean, j, h);
-                squares = V.MultiplyAdd(centred, centred, squares);
-            }
-            float inverse = 1f / MathF.Sqrt((V.Sum(squares) / h) + epsilon);
-
-            for (int j = 0; j < h; j += V.Width)
-            {
-                var normalised = (V.Load(sum + j) - mean) * inverse;
-                V.StoreFirst(V.MultiplyAdd(normalised, V.Load(weight + j), V.Load(bias + j)), output + j, h - j);
-            }
-            statistic[2 * t] = mean;
-            statistic[(2 * t) + 1] = inverse;
+                AddResidual(sums.Row(t), residuals.Row(t), dropout, (uint)t, mask, h);
+            Normalise(sums.Row(t), gain, bias, epsilon, outputs.Row(t), statistic + (2 * t), h);
         }
     }
 
@@ -56,7 +38,7 @@ internal static unsafe class LayerNorm<V>
     {
         int h = x.Columns;
         Matrix dys = new(dy), sums = new(x), dSums = new(dSum), dInputs = new(dInput);
-        float* w = weight.Pointer(), dWeight = gradient.Weight.Pointer(), dBias = gradient.Bias.Pointer(), statistic = statistics.Pointer();
+        float* gain = weight.Pointer(), dGain = gradient.Weight.Pointer(), dBias = gradient.Bias.Pointer(), statistic = statistics.Pointer();
         float* mask = scratch.Request(Dropout<V>.MaskLength(h));
         for (int t = 0; t < x.Rows; t++)
         {
@@ -70,10 +52,10 @@ internal static unsafe class LayerNorm<V>
                 int lanes = h - j;
                 var d = V.LoadFirst(row + j, lanes);
                 var normalised = Centred(sum, mean, j, h) * inverse;
-                var g = d * V.Load(w + j);
+                var g = d * V.Load(gain + j);
                 sumG += g;
                 sumGx = V.MultiplyAdd(g, normalised, sumGx);
-                V.StoreFirst(V.MultiplyAdd(d, normalised, V.Load(dWeight + j)), dWeight + j, lanes);
+                V.StoreFirst(V.MultiplyAdd(d, normalised, V.Load(dGain + j)), dGain + j, lanes);
                 V.StoreFirst(d + V.Load(dBias + j), dBias + j, lanes);
             }
             V meanG = V.Sum(sumG) / h, meanGx = V.Sum(sumGx) / h;
@@ -84,7 +66,7 @@ internal static unsafe class LayerNorm<V>
             {
                 int lanes = h - j;
                 var normalised = Centred(sum, mean, j, h) * inverse;
-                var g = V.LoadFirst(row + j, lanes) * V.Load(w + j);
+                var g = V.LoadFirst(row + j, lanes) * V.Load(gain + j);
                 var d = (g - meanG - normalised * meanGx) * inverse;
                 V.StoreFirst(d, dSums.Row(t) + j, lanes);
                 if (!dInput.IsNone)
@@ -93,6 +75,34 @@ internal static unsafe class LayerNorm<V>
         }
     }
 
+    /// <summary>One row: y = gain ∘ (x − mean) / √(variance + ε) + bias; the statistics are the mean and 1 / √(variance + ε).</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void Normalise(float* x, float* gain, float* bias, float epsilon, float* y, float* statistics, int h)
+    {
+        V total = 0;
+        for (int j = 0; j < h; j += V.Width)
+            total += V.LoadFirst(x + j, h - j);
+        float mean = V.Sum(total) / h;
+
+        V squares = 0;
+        for (int j = 0; j < h; j += V.Width)
+        {
+            var centred = Centred(x, mean, j, h);
+            squares = V.MultiplyAdd(centred, centred, squares);
+        }
+        float inverse = 1f / MathF.Sqrt((V.Sum(squares) / h) + epsilon);
+
+        for (int j = 0; j < h; j += V.Width)
+        {
+            var normalised = (V.Load(x + j) - mean) * inverse;
+            V.StoreFirst(V.MultiplyAdd(normalised, V.Load(gain + j), V.Load(bias + j)), y + j, h - j);
+        }
+        statistics[0] = mean;
+        statistics[1] = inverse;
+    }
+
+    /// <summary>x = residual + dropout(x)</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static void AddResidual(float* x, float* residual, in DropoutMask dropout, uint row, float* mask, int h)
     {
         if (dropout.IsNone)

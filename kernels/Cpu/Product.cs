@@ -90,10 +90,13 @@ internal static unsafe class Product<V>
                 (t[0], t[1], t[2], t[3]) = (s0[j], s1[j], s2[j], s3[j]);
             }
         }
-        for (; i < target.RowStride; i++)
+        for (int j = 0; j < columns; j++)
         {
-            for (int j = 0; j < columns; j++)
-                target.Row(j)[i] = i < rows ? source.Row(i)[j] : 0;
+            float* t = target.Row(j);
+            for (int r = i; r < rows; r++)
+                t[r] = source.Row(r)[j];
+            for (int r = rows; r < target.RowStride; r++)
+                t[r] = 0;
         }
     }
 
@@ -180,8 +183,8 @@ internal static unsafe class Product<V>
 }
 
 /// <summary>
-/// A row of a tile: neighbouring vectors. The compiler keeps the fields of a struct in registers where there are at most four and none is a
-/// struct of several fields itself, so this is written out for one, two and four; the tile is not.
+/// A row of a tile: one, two or four neighbouring vectors. The compiler keeps the fields of a struct in registers where there are at most
+/// four, and none is itself a struct of several; so the row is written out three times and the tile once.
 /// </summary>
 internal interface IColumns<C, V>
     where C : struct, IColumns<C, V>
@@ -191,7 +194,7 @@ internal interface IColumns<C, V>
 
     unsafe void Store(float* p);
 
-    /// <summary>this = a · b + this, vector by vector.</summary>
+    /// <summary>this = a · b + this, vector by vector, without a register besides: see <see cref="IVector{V}.AddProduct"/>.</summary>
     void AddProduct(V a, C b);
 }
 
