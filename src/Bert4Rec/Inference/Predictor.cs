@@ -24,14 +24,19 @@ internal sealed class Predictor : IDisposable
     private DeviceBuffer<int>? _ints;
     private DeviceBuffer<float>? _floats;
 
-    /// <param name="kernels">The device.</param>
+    /// <param name="kernels">The kernel set that everything runs on.</param>
     /// <param name="layout">The layout of the parameters.</param>
     /// <param name="parameters">Read only, may be shared.</param>
     /// <param name="tokenCapacity">Tokens of a micro-batch.</param>
     /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
     /// <param name="indexesCatalogue">Prepare for histories that come a few at a time; the parameters must not change from here on.</param>
     public Predictor(
-        IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, bool alwaysDropsOldest, bool indexesCatalogue = false)
+        IKernels kernels,
+        ParameterLayout layout,
+        DeviceBuffer<float> parameters,
+        int tokenCapacity,
+        bool alwaysDropsOldest,
+        bool indexesCatalogue = false)
     {
         _kernels = kernels;
         _shape = layout.Shape;
@@ -65,13 +70,19 @@ internal sealed class Predictor : IDisposable
     /// <summary>The k best items for each history of the micro-batch.</summary>
     /// <param name="k">Length of the lists.</param>
     /// <param name="targets">[Count] items whose rank is wanted, or empty.</param>
-    /// <param name="excludedOffsets">[Count+1] or empty.</param>
+    /// <param name="excludedOffsets">[Count+1] where each history's excluded items begin, or empty.</param>
     /// <param name="excludedItems">Items not to recommend, ascending within a history.</param>
-    /// <param name="topItems">[Count · k]</param>
-    /// <param name="topScores">[Count · k]</param>
+    /// <param name="topItems">[Count · k] item ids, best first.</param>
+    /// <param name="topScores">[Count · k] their scores.</param>
     /// <param name="ranks">[Count · 3] where there are targets; see <see cref="IKernels.TopK"/>.</param>
     public void TopK(
-        int k, ReadOnlySpan<int> targets, ReadOnlySpan<int> excludedOffsets, ReadOnlySpan<int> excludedItems, Span<int> topItems, Span<float> topScores, Span<int> ranks)
+        int k,
+        ReadOnlySpan<int> targets,
+        ReadOnlySpan<int> excludedOffsets,
+        ReadOnlySpan<int> excludedItems,
+        Span<int> topItems,
+        Span<float> topScores,
+        Span<int> ranks)
     {
         var h = Predict();
         if (Count <= IndexedRows && targets.IsEmpty && TryIndex(h, k, excludedOffsets, excludedItems, topItems, topScores))
@@ -80,7 +91,8 @@ internal sealed class Predictor : IDisposable
         var ints = new Room(_kernels, ref _ints, room);
         Tensor scores = new(Floats(Count * k), 0, Count, k);
         Indices items = ints.Take(Count * k), wanted = ints.Put(targets), wantedRanks = ints.Take(3 * targets.Length);
-        _model.TopK(h, wanted, ints.Put(excludedOffsets), excludedOffsets.IsEmpty ? default : ints.Put(excludedItems), items, scores, wantedRanks);
+        _model.TopK(
+            h, wanted, ints.Put(excludedOffsets), excludedOffsets.IsEmpty ? default : ints.Put(excludedItems), items, scores, wantedRanks);
         items.Buffer.Download(topItems[..(Count * k)], items.Offset);
         scores.Buffer.Download(topScores[..(Count * k)], scores.Offset);
         if (!targets.IsEmpty)
@@ -142,7 +154,7 @@ internal sealed class Predictor : IDisposable
         return _floats;
     }
 
-    /// <summary>A buffer dealt out piece by piece.</summary>
+    /// <summary>A buffer that is handed out piece by piece.</summary>
     private ref struct Room
     {
         private readonly DeviceBuffer<int> _buffer;
