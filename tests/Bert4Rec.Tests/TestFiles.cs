@@ -10,7 +10,8 @@ internal static class TestFiles
     public static IReadOnlyList<string> Fixtures(string pattern)
     {
         string?[] folders = [Path.Combine(RepositoryRoot, "tests", "fixtures"), Environment.GetEnvironmentVariable("BERT4REC_FIXTURES")];
-        return [.. folders.Where(Directory.Exists).SelectMany(folder => Directory.GetFiles(folder!, pattern).Order(StringComparer.Ordinal))];
+        return
+            [.. folders.Where(Directory.Exists).SelectMany(folder => Directory.GetFiles(folder!, pattern).Order(StringComparer.Ordinal))];
     }
 
     /// <summary>A file or folder of $BERT4REC_DATA or ../shared/data, or null where it is not there: skip the test then.</summary>
@@ -24,7 +25,8 @@ internal static class TestFiles
     /// <summary>A file of $BERT4REC_FIXTURES or ../shared/fixtures, or null where it is not there: skip the test then.</summary>
     public static string? SharedFixture(string name)
     {
-        string?[] folders = [Environment.GetEnvironmentVariable("BERT4REC_FIXTURES"), Path.Combine(RepositoryRoot, "..", "shared", "fixtures")];
+        string?[] folders =
+            [Environment.GetEnvironmentVariable("BERT4REC_FIXTURES"), Path.Combine(RepositoryRoot, "..", "shared", "fixtures")];
         return folders.Where(folder => !string.IsNullOrEmpty(folder)).Select(folder => Path.GetFullPath(Path.Combine(folder!, name)))
             .FirstOrDefault(File.Exists);
     }
