@@ -86,7 +86,7 @@ internal static class KernelsCommand
         Tensor Square(DeviceBuffer<float> buffer) => new(buffer, 0, Side, Side);
         using var result = kernels.AllocateFloats(Side * Side);
         double product = 2.0 * Side * Side * Side / Best(
-            () => kernels.LinearForward(Square(from), Square(to), source.Top(1) with { Columns = Side }, Square(result)));
+            () => kernels.LinearForward(Square(from), new(Square(to), source.First(1) with { Columns = Side }), Square(result)));
         return (product / 1e9, copy / 1e9);
 
         double Best(Action action)

@@ -30,7 +30,7 @@ public sealed class FolderOrderTests
     ];
 
     private static readonly Lazy<FolderReferences> _code = new(() => new(
-        new[] { "kernels", "src" }.SelectMany(Sources)
+        new[] { "kernels", "src" }.SelectMany(TestFiles.Sources)
             .Select(path => (path, File.ReadAllText(Path.Combine(TestFiles.RepositoryRoot, path))))));
 
     [Fact]
@@ -91,10 +91,4 @@ public sealed class FolderOrderTests
     private static bool IsBackward(FolderReference use) => Place(use.To) >= Place(use.From);
 
     private static int Place(string folder) => Array.FindIndex(_order, row => row.Contains(folder));
-
-    private static IEnumerable<string> Sources(string folder) =>
-        Directory.EnumerateFiles(Path.Combine(TestFiles.RepositoryRoot, folder), "*.cs", SearchOption.AllDirectories)
-            .Select(path => Path.GetRelativePath(TestFiles.RepositoryRoot, path).Replace('\\', '/'))
-            .Where(path => !path.Contains("/obj/") && !path.Contains("/bin/"))
-            .Order(StringComparer.Ordinal);
 }

@@ -6,6 +6,13 @@ internal static class TestFiles
     /// <summary>The folder with Bert4Rec.sln.</summary>
     public static string RepositoryRoot { get; } = FindRoot();
 
+    /// <summary>The C# files under a folder of the repository, by their paths in it, with slashes; not what the build made.</summary>
+    public static IEnumerable<string> Sources(string folder) =>
+        Directory.EnumerateFiles(Path.Combine(RepositoryRoot, folder), "*.cs", SearchOption.AllDirectories)
+            .Select(path => Path.GetRelativePath(RepositoryRoot, path).Replace('\\', '/'))
+            .Where(path => !path.Contains("/obj/") && !path.Contains("/bin/"))
+            .Order(StringComparer.Ordinal);
+
     /// <summary>All files of a pattern in tests/fixtures and in $BERT4REC_FIXTURES.</summary>
     public static IReadOnlyList<string> Fixtures(string pattern)
     {

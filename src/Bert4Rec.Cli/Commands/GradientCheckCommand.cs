@@ -49,18 +49,21 @@ internal static class GradientCheckCommand
     private static void Write(Terminal terminal, IReadOnlyList<CheckResult> results, int failed)
     {
         var table = new Table { Border = TableBorder.Simple };
-        table.AddColumns("kernel", "shape", "forward error", "backward error", "bound", "verdict");
+        table.AddColumns("kernel", "shape", "forward", "backward", "differences", "bound", "verdict");
         foreach (var result in results)
         {
             table.AddRow(
                 new Text(result.Kernel),
                 new Text(result.Shape),
                 new Text($"{result.ForwardError:0.0e+0}"),
-                new Text(result.BackwardError is double error ? $"{error:0.0e+0}" : "none"),
+                new Text(Error(result.BackwardError)),
+                new Text(Error(result.DifferencesError)),
                 new Text($"{result.Bound:0e+0}"),
                 new Text(result.Passed ? "ok" : "WRONG", new Style(result.Passed ? Color.Green : Color.Red)));
         }
         Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
         terminal.Out.WriteLine(failed == 0 ? $"all {results.Count} checks passed" : $"{failed} of {results.Count} checks failed");
     }
+
+    private static string Error(double? error) => error is double value ? $"{value:0.0e+0}" : "none";
 }

@@ -7,7 +7,8 @@ namespace Bert4Rec.Evaluation;
 /// </summary>
 /// <remarks>
 /// <para>With one target a sample, at position p (from 0) of its list, and 1[·] = 1 where true; the mean over samples of:
-/// Recall@k = Hit@k = 1[p &lt; k]; Precision@k = 1[p &lt; k] / k; MRR@k = MAP@k = 1[p &lt; k] / (p + 1); NDCG@k = 1[p &lt; k] / log₂(p + 2);
+/// Recall@k = Hit@k = 1[p &lt; k]; Precision@k = 1[p &lt; k] / k; MRR@k = MAP@k = 1[p &lt; k] / (p + 1);
+/// NDCG@k = 1[p &lt; k] / log₂(p + 2);
 /// AveragePopularity@k = mean training count of the list's items; TailPercentage@k = share of the list's items among the least popular 10%
 /// of those that occur in training (⌊10%⌋ of them, at least one; ties by id).</para>
 /// <para>GAUC = mean of (n − r) / (n − 1), r the target's rank from 1 (the mean rank where scores tie) among n candidates; samples with one

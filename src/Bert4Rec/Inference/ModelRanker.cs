@@ -16,7 +16,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     private readonly int _maximumLength;
 
     public ModelRanker(
-        IReadOnlyList<IKernels> kernels, Workers workers, ParameterLayout layout, DeviceBuffer<float> parameters, bool recboleCompatible)
+        IReadOnlyList<KernelSet> kernels, Workers workers, ParameterLayout layout, DeviceBuffer<float> parameters, bool recboleCompatible)
     {
         _workers = workers;
         _maximumLength = layout.Shape.MaximumLength;

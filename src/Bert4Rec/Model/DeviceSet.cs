@@ -35,7 +35,7 @@ internal sealed class DeviceSet : IDisposable
         Workers = new Workers(Kernels.Count);
     }
 
-    public IReadOnlyList<IKernels> Kernels { get; }
+    public IReadOnlyList<KernelSet> Kernels { get; }
 
     public Workers Workers { get; }
 

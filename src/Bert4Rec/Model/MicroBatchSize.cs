@@ -13,7 +13,7 @@ internal static class MicroBatchSize
     /// <param name="shape">The model.</param>
     /// <param name="kernels">The device.</param>
     /// <param name="sequences">Sequences of a whole batch.</param>
-    public static int Tokens(ModelShape shape, IKernels kernels, int sequences)
+    public static int Tokens(ModelShape shape, KernelSet kernels, int sequences)
     {
         const long MostBytes = 1 << 29, CachedBytes = 1 << 20;
         long tableBytes = (long)shape.ItemCount * shape.HiddenSize * sizeof(float);

@@ -37,7 +37,11 @@ internal sealed class Trainer : IDisposable
     private (int Step, int First, int Count) _prepared;
 
     public Trainer(
-        TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<IKernels> kernels, Workers workers)
+        TrainerSettings settings,
+        InteractionDataset dataset,
+        TrainingSequences sequences,
+        IReadOnlyList<KernelSet> kernels,
+        Workers workers)
     {
         _settings = settings;
         _dataset = dataset;
@@ -188,7 +192,7 @@ internal sealed class Trainer : IDisposable
     internal ClozeMasking Masking(int step)
     {
         bool compatible = _settings.RecboleCompatible;
-        var key = new RandomKey(_settings.Seed, (uint)step, DropoutStreams.ClozeMask, 0);
+        var key = new RandomKey(_settings.Seed, (uint)step, RandomStreams.ClozeMask, 0);
         return new ClozeMasking(
             key,
             (float)_settings.MaskRatio,
@@ -274,7 +278,7 @@ internal sealed class Trainer : IDisposable
             kernels.Fill(gradients, 0);
         }
         if (_settings.ClipGradNorm is not null)
-            kernels.Norm(sum, new(_norms, r, 1, 1));
+            kernels.GradientNorm(sum, new(_norms, r, 1, 1));
     }
 
     private void Update(int r) => _replicas[r].Kernels.Adam(
