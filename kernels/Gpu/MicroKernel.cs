@@ -5,8 +5,8 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// What multiplies in a <see cref="TiledProduct{TA, TB, TEpilogue}"/>: which results of a tile a thread has, and how it adds to them what the
-/// operands in shared memory contribute, a [BK, BM] and b [BK, BN], rows <see cref="SharedTile.RowLength"/> apart.
+/// What multiplies in a <see cref="TiledProduct{TA, TB, TEpilogue}"/>: which results of a tile a thread has, and how it adds to them what
+/// the operands in shared memory contribute, a [BK, BM] and b [BK, BN], rows <see cref="SharedTile.RowLength"/> apart.
 /// </summary>
 internal interface IMicroKernel
 {
@@ -88,8 +88,8 @@ internal struct ThreadTile
 }
 
 /// <summary>
-/// Multiply-adds in float32, on every device: a step adds the outer product of TM floats of a and TN floats of b. 4 × 8 threads have 32 × 64
-/// results, each thread four blocks of 4 × 4, so that what neighbours read lies side by side and meets no bank twice:
+/// Multiply-adds in float32, on every device: a step adds the outer product of TM floats of a and TN floats of b. 4 × 8 threads have 32 ×
+/// 64 results, each thread four blocks of 4 × 4, so that what neighbours read lies side by side and meets no bank twice:
 /// <code>
 ///  column    0    4    8         28        32   36   40        60
 ///         +----+----+----+ … +----+     +----+----+----+ … +----+

@@ -7,7 +7,7 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Softmax cross-entropy against the tied item table. The scores of a whole catalogue are never in memory at once: forward, each tile of
-/// the product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, stretches of the catalogue are scored again, and
+/// the product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, chunks of the catalogue are scored again, and
 /// their scores leave the registers as gradients, which two more products take up.
 /// </summary>
 internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
@@ -53,10 +53,10 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
         if (rows == 0)
             return;
         // Whole tiles, but for the end of the catalogue.
-        int stretch = Math.Max(128, _workFloats / rows / 128 * 128);
-        for (int first = 0; first < catalogue; first += stretch)
+        int chunk = Math.Max(128, _workFloats / rows / 128 * 128);
+        for (int first = 0; first < catalogue; first += chunk)
         {
-            int count = Math.Min(stretch, catalogue - first), stride = (count + 3) / 4 * 4;
+            int count = Math.Min(chunk, catalogue - first), stride = (count + 3) / 4 * 4;
             var dScores = new Operand(device.Workspace((long)rows * stride), stride);
             var table = items.SubView((long)first * size, (long)count * size);
             _differentiate.Launch(
@@ -168,13 +168,13 @@ internal readonly struct ReduceScores(
     private static float Max(float a, float b) => a > b ? a : b;
 }
 
-/// <summary>Turns the scores of a stretch of the catalogue into their gradients, scale (exp(score − logSumExp) − onehot(target)).</summary>
-/// <param name="bias">[stretch]</param>
+/// <summary>Turns the scores of a chunk of the catalogue into their gradients, scale (exp(score − logSumExp) − onehot(target)).</summary>
+/// <param name="bias">[chunk]</param>
 /// <param name="targets">[M]</param>
 /// <param name="logSumExp">[M]</param>
-/// <param name="first">First item of the stretch.</param>
+/// <param name="first">First item of the chunk.</param>
 /// <param name="scale">Of the loss.</param>
-/// <param name="dScores">[M, stretch], rows a multiple of four apart; zeros fill what lies between.</param>
+/// <param name="dScores">[M, chunk], rows a multiple of four apart; zeros fill what lies between.</param>
 internal readonly struct DifferentiateScores(
     ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> logSumExp, int first, float scale, Operand dScores) : IEpilogue
 {

@@ -50,9 +50,9 @@ internal interface ITensorCore
 }
 
 /// <summary>
-/// Products on tensor cores: a warp multiplies its 64 × 32 results together, four instructions down and four across. Which rows, columns and
-/// steps of the K dimension an instruction calls the first, the second and so on is for us to say, as long as a, b and c agree. They are
-/// named so that what a thread gives lies side by side in shared memory, and what it gets are neighbouring columns of c:
+/// Products on tensor cores: a warp multiplies its 64 × 32 results together, four instructions down and four across. Which rows, columns
+/// and steps of the K dimension an instruction calls the first, the second and so on is for us to say, as long as a, b and c agree. They
+/// are named so that what a thread gives lies side by side in shared memory, and what it gets are neighbouring columns of c:
 /// <code>
 ///                         instruction's name       is, in the warp's 64 × 32
 ///  rows of 16             group, group + 8         2 group, 2 group + 1
@@ -116,7 +116,9 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
             rowLengthA / 2, rowLengthB / 4, exchange);
     }
 
-    /// <summary>Eight steps: 4 × 4 instructions, of which the thread gives the steps 2·member and, a row of memory on, 2·member + 1.</summary>
+    /// <summary>
+    /// Eight steps: 4 × 4 instructions, of which the thread gives the steps 2·member and, a row of memory on, 2·member + 1.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void MultiplyAdd(
         ref ThreadTile c, ArrayView<Float2> a, ArrayView<Float4> b, int nextA, int nextB, ArrayView<float> exchange)
@@ -129,7 +131,9 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
         MultiplyAdd(ref c.Row6, ref c.Row7, a[3 * Next], a[nextA + (3 * Next)], columns, next, exchange);
     }
 
-    /// <summary>Four instructions side by side: of each, the thread has a column of <see cref="ThreadTile.Row.Left"/> and one of Right.</summary>
+    /// <summary>
+    /// Four instructions side by side: of each, the thread has a column of <see cref="ThreadTile.Row.Left"/> and one of Right.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void MultiplyAdd(
         ref ThreadTile.Row upper, ref ThreadTile.Row lower, Float2 a, Float2 nextA, Float4 b, Float4 nextB, ArrayView<float> exchange)
@@ -142,8 +146,8 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
 }
 
 /// <summary>
-/// NVIDIA's, sm_80 and later, in inline assembly. ILGPU hands its operands over in variables of local memory, which NVIDIA's assembler turns
-/// into registers again.
+/// NVIDIA's, sm_80 and later, in inline assembly. ILGPU hands its operands over in variables of local memory, which NVIDIA's assembler
+/// turns into registers again.
 /// </summary>
 internal readonly struct TensorCore : ITensorCore
 {

@@ -263,7 +263,8 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
     }
 
     /// <summary>The kernels of one tile.</summary>
-    private sealed record Variant(int BM, int BN, GpuKernel<ProductArguments<TEpilogue>> Wide, GpuKernel<ProductArguments<TEpilogue>> Narrow)
+    private sealed record Variant(
+        int BM, int BN, GpuKernel<ProductArguments<TEpilogue>> Wide, GpuKernel<ProductArguments<TEpilogue>> Narrow)
     {
         public static Variant Of<TTile>(GpuDevice device)
             where TTile : struct, ITile

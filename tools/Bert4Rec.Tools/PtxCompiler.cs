@@ -10,7 +10,9 @@ using ILGPU.Runtime.Cuda;
 
 namespace Bert4Rec.Tools;
 
-/// <summary>Compiles the kernels for NVIDIA's devices where there is none: what ptxas says of the result is most of the proof they need.</summary>
+/// <summary>
+/// Compiles the kernels for NVIDIA's devices where there is none: what ptxas says of the result is most of the proof they need.
+/// </summary>
 internal static class PtxCompiler
 {
     /// <summary>PTX of every kernel that a CUDA device of compute capability major.minor would run, with its name and group size.</summary>

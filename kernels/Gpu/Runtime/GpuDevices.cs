@@ -59,7 +59,10 @@ public static class GpuDevices
         if (found.Count == 0)
             throw new DeviceException($"{device}: {Missing(kind)}");
         if (index >= found.Count)
-            throw new DeviceException($"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
+        {
+            throw new DeviceException(
+                $"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
+        }
         if (found[index].Problem is string problem)
             throw new DeviceException($"{device}: {problem}");
         return Open(NewContext(kind), index, found[index].Id, precision);
@@ -120,7 +123,8 @@ public static class GpuDevices
         catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException
             or DllNotFoundException)
         {
-            throw new DeviceException($"{id}: the device was found but does not run the kernels: {e.Message}; try another --device, or cpu");
+            throw new DeviceException(
+                $"{id}: the device was found but does not run the kernels: {e.Message}; try another --device, or cpu");
         }
     }
 

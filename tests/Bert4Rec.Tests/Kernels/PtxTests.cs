@@ -4,8 +4,9 @@ using Bert4Rec.Tools;
 namespace Bert4Rec.Tests.Kernels;
 
 /// <summary>
-/// Every kernel compiles for NVIDIA's devices; and where ptxas is there ($BERT4REC_PTXAS, or on the PATH), it assembles each of them without
-/// a spill and without local memory, in registers that a group of its size can have, and the main loops are what they were written to be.
+/// Every kernel compiles for NVIDIA's devices; and where ptxas is there ($BERT4REC_PTXAS, or on the PATH), it assembles each of them
+/// without a spill and without local memory, in registers that a group of its size can have, and the main loops are what they were written
+/// to be.
 /// </summary>
 public class PtxTests
 {
@@ -13,13 +14,14 @@ public class PtxTests
     private const int SharedBytesOfGroup = 48 * 1024;
     private const string TensorCoreInstruction = "HMMA.1688.F32.TF32";
 
-    private static readonly ConcurrentDictionary<(int, int), Lazy<IReadOnlyList<(string Name, int GroupSize, string Ptx)>>> Compiled = new();
+    private static readonly ConcurrentDictionary<(int, int), Lazy<IReadOnlyList<(string Name, int GroupSize, string Ptx)>>> Compiled =
+        new();
 
     public static TheoryData<int, int> Architectures => new() { { 7, 5 }, { 8, 0 }, { 8, 6 }, { 9, 0 } };
 
     /// <summary>
-    /// But for inline assembly, whose operands ILGPU hands over in variables of local memory: ptxas turns them into registers, as the next test
-    /// shows.
+    /// But for inline assembly, whose operands ILGPU hands over in variables of local memory: ptxas turns them into registers, as the next
+    /// test shows.
     /// </summary>
     [Theory]
     [MemberData(nameof(Architectures))]
