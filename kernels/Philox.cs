@@ -52,33 +52,3 @@ public static class Philox
 /// <param name="Stream">The purpose: a layer's dropout, the cloze mask, … No two purposes of one step share a stream.</param>
 /// <param name="FirstRow">Row of the whole batch that the kernel's row 0 is, so that how a batch is cut does not change its numbers.</param>
 public readonly record struct RandomKey(ulong Seed, uint Step, uint Stream, uint FirstRow);
-
-/// <summary>
-/// Inverted dropout: a cell is dropped where its random word is below <see cref="Threshold"/>, and multiplied by <see cref="Scale"/> elsewhere.
-/// <c>default</c> is no dropout.
-/// </summary>
-public readonly record struct Dropout
-{
-    /// <param name="probability">Share of cells dropped, in [0, 1).</param>
-    /// <param name="key">The random numbers to draw.</param>
-    /// <exception cref="ArgumentOutOfRangeException">The probability is outside [0, 1).</exception>
-    public Dropout(float probability, RandomKey key)
-    {
-        if (!(probability >= 0 && probability < 1))
-            throw new ArgumentOutOfRangeException(nameof(probability), $"dropout probability {probability} is not in [0, 1)");
-        Probability = probability;
-        Key = key;
-    }
-
-    public float Probability { get; }
-
-    public RandomKey Key { get; }
-
-    public bool IsNone => Probability == 0;
-
-    /// <summary>Words below this drop their cell: ⌊probability · 2³²⌋.</summary>
-    public uint Threshold => (uint)(Probability * 4294967296.0);
-
-    /// <summary>1 / (1 − probability).</summary>
-    public float Scale => 1f / (1f - Probability);
-}

@@ -17,7 +17,7 @@ public readonly record struct Tensor(DeviceBuffer<float> Buffer, long Offset, in
     public static Tensor Of(DeviceBuffer<float> buffer) => new(buffer, 0, 1, checked((int)buffer.Length));
 
     /// <summary>The first <paramref name="rows"/> rows.</summary>
-    public Tensor Top(int rows) => SliceRows(0, rows);
+    public Tensor First(int rows) => SliceRows(0, rows);
 
     /// <summary>Rows <paramref name="first"/> to <paramref name="first"/> + <paramref name="count"/>.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The rows do not lie in the tensor.</exception>
@@ -54,7 +54,7 @@ public readonly record struct Indices(DeviceBuffer<int> Buffer, long Offset, int
     public static Indices Of(DeviceBuffer<int> buffer) => new(buffer, 0, checked((int)buffer.Length));
 
     /// <summary>The first <paramref name="length"/> elements.</summary>
-    public Indices Top(int length) => Slice(0, length);
+    public Indices First(int length) => Slice(0, length);
 
     /// <exception cref="ArgumentOutOfRangeException">The range does not lie in the vector.</exception>
     public Indices Slice(int first, int length)

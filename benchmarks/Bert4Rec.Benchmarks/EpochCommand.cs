@@ -1,10 +1,13 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Bert4Rec.Cli;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
+using Bert4Rec.Model;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Benchmarks;
@@ -56,7 +59,7 @@ internal static class EpochCommand
         using var trainer = new Trainer(
             TrainerSettings.Of(config, dataset.ItemCount), dataset, TrainingSession.Sequences(config, dataset, split), device.Kernels, device.Workers);
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, trainer.Parameters, config.RecboleCompatible);
-        var settings = EvaluationRun.Settings(config, config.EvalArgs.ValidMode);
+        var settings = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
 
         terminal.Out.WriteLine($"{config.Dataset}: {dataset.UserCount - 1:N0} users, {dataset.ItemCount - 1:N0} items, {dataset.EventItems.Length:N0} events; "
             + $"hidden size {config.HiddenSize}, batches of {config.TrainBatchSize}; {device.Kernels[0].Name}, {threads} threads");

@@ -1,4 +1,5 @@
 using BenchmarkDotNet.Attributes;
+using Bert4Rec.Model;
 
 namespace Bert4Rec.Benchmarks;
 

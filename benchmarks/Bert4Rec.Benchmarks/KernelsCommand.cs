@@ -1,14 +1,13 @@
 using System.CommandLine;
 using BenchmarkDotNet.Configs;
-using BenchmarkDotNet.Environments;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.NoEmit;
-using Bert4Rec.Cli;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Runtime;
-using Bert4Rec.Training;
+using Bert4Rec.Model;
 using Perfolizer.Horology;
 
 namespace Bert4Rec.Benchmarks;
@@ -79,7 +78,7 @@ internal static class KernelsCommand
         const int Side = 2048;
         Tensor Square(DeviceBuffer<float> buffer) => new(buffer, 0, Side, Side);
         using var result = kernels.AllocateFloats(Side * Side);
-        double product = 2.0 * Side * Side * Side / Best(() => kernels.LinearForward(Square(from), Square(to), source.Top(1) with { Columns = Side }, Square(result)));
+        double product = 2.0 * Side * Side * Side / Best(() => kernels.LinearForward(Square(from), new(Square(to), source.First(1) with { Columns = Side }), Square(result)));
         return (product / 1e9, copy / 1e9);
 
         double Best(Action action)

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Bert4Rec.Cli;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Inference;
 using Bert4Rec.Model;
 using Bert4Rec.Training;

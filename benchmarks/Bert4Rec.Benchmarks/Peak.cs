@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Bert4Rec.Kernels.Cpu;
+using Bert4Rec.Model;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Benchmarks;

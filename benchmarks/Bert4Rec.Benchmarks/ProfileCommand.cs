@@ -1,7 +1,10 @@
 using System.CommandLine;
 using Bert4Rec.Cli;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Model;
 using Bert4Rec.Training;
 using Spectre.Console;
 

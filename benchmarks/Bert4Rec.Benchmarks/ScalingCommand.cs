@@ -1,5 +1,7 @@
 using System.CommandLine;
 using Bert4Rec.Cli;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 
 namespace Bert4Rec.Benchmarks;
 

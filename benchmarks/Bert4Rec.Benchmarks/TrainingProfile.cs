@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Model;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Benchmarks;
@@ -31,15 +32,17 @@ internal sealed record TrainingProfile(
         var split = Splitter.Split(dataset, config.EvalArgs);
         var sequences = TrainingSession.Sequences(config, dataset, split);
         using var device = new DeviceSet("cpu", threads);
-        ProfiledKernels[] kernels = [.. device.Kernels.Select(k => new ProfiledKernels(k))];
-        using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, kernels, device.Workers);
+        KernelProfile[] profiles = [.. device.Kernels.Select(_ => new KernelProfile())];
+        for (int i = 0; i < profiles.Length; i++)
+            device.Kernels[i].Observer = profiles[i];
+        using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
         trainer.BeginEpoch(1);
         int count = trainer.EpochSequences.Count;
         double fastest = double.PositiveInfinity;
         for (int round = 0; round <= rounds; round++)
         {
-            foreach (var k in kernels)
-                k.BeginRound();
+            foreach (var profile in profiles)
+                profile.BeginRound();
             // The same step numbers draw the same masks: every round does the same work.
             trainer.Step = 0;
             long start = Stopwatch.GetTimestamp();
@@ -48,13 +51,13 @@ internal sealed record TrainingProfile(
             fastest = Math.Min(fastest, Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
         var sums = new Dictionary<string, Cost>();
-        foreach (var (name, cost) in kernels.SelectMany(k => k.Calls))
+        foreach (var (name, cost) in profiles.SelectMany(k => k.Calls))
             sums[name] = sums.GetValueOrDefault(name) + cost;
         return new(
-            kernels[0].Name,
+            device.Kernels[0].Name,
             sums,
-            [.. kernels.Select(k => k.Calls.Sum(call => call.Cost.Seconds))],
-            kernels.Sum(k => k.Tokens),
+            [.. profiles.Select(k => k.Calls.Sum(call => call.Cost.Seconds))],
+            profiles.Sum(k => k.Tokens),
             trainer.EpochSequences.Where(trainer.Teaches).Sum(sequence => (long)sequence.Length),
             fastest);
     }

@@ -15,9 +15,9 @@ internal sealed class PeerTrainer : IDisposable
     private readonly optim.Optimizer _optimizer;
     private readonly Trainer _trainer;
     private readonly int[] _events;
-    private readonly IKernels _kernels;
+    private readonly KernelSet _kernels;
 
-    public PeerTrainer(TrainerSettings settings, Trainer trainer, InteractionDataset dataset, IKernels kernels)
+    public PeerTrainer(TrainerSettings settings, Trainer trainer, InteractionDataset dataset, KernelSet kernels)
     {
         _trainer = trainer;
         _events = dataset.EventItems;

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Bert4Rec;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Model;
 using Bert4Rec.TorchPeer;
 using Bert4Rec.Training;
 using TorchSharp;

@@ -11,7 +11,7 @@ internal static unsafe class Attention<S, V>
     private const int QueryBlock = 48;
 
     public static void Forward(
-        Scratch scratch, float* q, float* kv, int* queryOffsets, int* keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, float* output, float* logSumExp, int h)
+        Scratch scratch, float* q, float* kv, int* queryOffsets, int* keyOffsets, int sequences, int heads, int maximumLength, in DropoutMask dropout, float* output, float* logSumExp, int h)
     {
         int d = h / heads;
         var work = new Workspace(scratch, d, maximumLength);
@@ -41,7 +41,7 @@ internal static unsafe class Attention<S, V>
     }
 
     public static void Backward(
-        Scratch scratch, float* dOutput, float* q, float* kv, float* output, float* logSumExp, int* queryOffsets, int* keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout, float* dq, float* dkv, int h)
+        Scratch scratch, float* dOutput, float* q, float* kv, float* output, float* logSumExp, int* queryOffsets, int* keyOffsets, int sequences, int heads, int maximumLength, in DropoutMask dropout, float* dq, float* dkv, int h)
     {
         int d = h / heads;
         var work = new Workspace(scratch, d, maximumLength);
@@ -83,7 +83,7 @@ internal static unsafe class Attention<S, V>
     }
 
     /// <summary>Turns a row of q·k into dropped-out probabilities; returns log Σ exp of the scaled scores. Lanes past the keys become 0.</summary>
-    private static float Softmax(float* p, int keys, float scale, in Dropout dropout, uint row, float* mask)
+    private static float Softmax(float* p, int keys, float scale, in DropoutMask dropout, uint row, float* mask)
     {
         var largest = S.Broadcast(float.NegativeInfinity);
         for (int j = 0; j < keys; j += S.Width)
@@ -111,7 +111,7 @@ internal static unsafe class Attention<S, V>
 
     /// <summary>From q·k and dOutput·v of a row: p becomes M ∘ P, dp becomes P ∘ (M ∘ dp − delta) / √d.</summary>
     private static void SoftmaxBackward(
-        float* p, float* dp, int keys, float scale, float logSumExp, float delta, in Dropout dropout, uint row, float* mask)
+        float* p, float* dp, int keys, float scale, float logSumExp, float delta, in DropoutMask dropout, uint row, float* mask)
     {
         if (!dropout.IsNone)
             Simd<S, V>.DropoutRow(dropout, dropout.Key.FirstRow + row, mask, keys);
@@ -134,7 +134,7 @@ internal static unsafe class Attention<S, V>
         return S.Sum(sum);
     }
 
-    private static Dropout ForHead(in Dropout dropout, int head) =>
+    private static DropoutMask ForHead(in DropoutMask dropout, int head) =>
         dropout.IsNone ? dropout : new(dropout.Probability, dropout.Key with { Stream = dropout.Key.Stream + ((uint)head << 16) });
 
     private readonly ref struct Workspace

@@ -6,11 +6,11 @@ namespace Bert4Rec.Kernels.Cpu;
 public static class CpuKernels
 {
     /// <summary>Kernels with the widest vectors that this machine runs in hardware.</summary>
-    public static IKernels Create() => Create(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128);
+    public static KernelSet Create() => Create(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128);
 
     /// <summary>Kernels with vectors of so many bits; wider than the hardware's they are right, but slow.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The width is not 512, 256 or 128.</exception>
-    public static IKernels Create(int bits) => bits switch
+    public static KernelSet Create(int bits) => bits switch
     {
         512 => new CpuKernels<Simd512, Vector512<float>>("cpu (512-bit vectors)"),
         256 => new CpuKernels<Simd256, Vector256<float>>("cpu (256-bit vectors)"),
@@ -19,36 +19,33 @@ public static class CpuKernels
     };
 }
 
-internal sealed unsafe class CpuKernels<S, V>(string name) : IKernels
+internal sealed unsafe class CpuKernels<S, V>(string name) : KernelSet
     where S : struct, ISimd<V>
     where V : struct
 {
     private readonly Scratch _scratch = new();
 
-    public string Name => name;
+    public override string Name => name;
 
-    public long? MemoryBytes => null;
+    public override long? MemoryBytes => null;
 
-    public DeviceBuffer<float> AllocateFloats(long length) => new CpuBuffer<float>(length);
+    public override DeviceBuffer<float> AllocateFloats(long length) => new CpuBuffer<float>(length);
 
-    public DeviceBuffer<int> AllocateInts(long length) => new CpuBuffer<int>(length);
+    public override DeviceBuffer<int> AllocateInts(long length) => new CpuBuffer<int>(length);
 
-    public void Dispose() => _scratch.Dispose();
+    public override void Dispose() => _scratch.Dispose();
 
-    public void Fill(Tensor x, float value)
+    protected override void FillCore(Tensor x, float value)
     {
         float* p = At(x);
         for (long i = 0; i < x.Length; i += 1 << 30)
             new Span<float>(p + i, (int)Math.Min(1 << 30, x.Length - i)).Fill(value);
     }
 
-    public void Add(Tensor target, Tensor addend)
-    {
-        Shapes.Add(target, addend);
+    protected override void AddCore(Tensor target, Tensor addend) =>
         Embedding<S, V>.AddRows(At(target), At(addend), At(target), target.Length);
-    }
 
-    public void AddSum(Tensor x, Tensor accumulator)
+    protected override void AddSumCore(Tensor x, Tensor accumulator)
     {
         float* p = At(x);
         double sum = 0;
@@ -57,137 +54,90 @@ internal sealed unsafe class CpuKernels<S, V>(string name) : IKernels
         *At(accumulator) += (float)sum;
     }
 
-    public void EmbeddingForward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
-    {
-        Shapes.Embedding(tokens, positions, items, positionTable, x);
+    protected override void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x) =>
         Embedding<S, V>.Forward(At(tokens), At(positions), At(items), At(positionTable), At(x), x.Rows, x.Columns);
-    }
 
-    public void EmbeddingBackward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
-    {
-        Shapes.Embedding(tokens, positions, dItems, dPositions, dx);
+    protected override void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions) =>
         Embedding<S, V>.Backward(At(tokens), At(positions), At(dx), At(dItems), At(dPositions), dx.Rows, dx.Columns);
-    }
 
-    public void LinearForward(Tensor x, Tensor weight, Tensor bias, Tensor y)
-    {
-        Shapes.LinearForward(x, weight, y, bias);
-        MatMul<S, V>.Forward(_scratch, At(x), At(weight), At(bias), At(y), null, false, x.Rows, weight.Rows, weight.Columns);
-    }
+    protected override void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y) =>
+        MatMul<S, V>.Forward(_scratch, At(x), At(layer.Weight), At(layer.Bias), At(y), null, false, x.Rows, layer.Weight.Rows, layer.Weight.Columns);
 
-    public void LinearGeluForward(Tensor x, Tensor weight, Tensor bias, Tensor y, Tensor slope)
-    {
-        Shapes.LinearForward(x, weight, y, bias);
-        MatMul<S, V>.Forward(_scratch, At(x), At(weight), At(bias), At(y), OrNull(slope), true, x.Rows, weight.Rows, weight.Columns);
-    }
+    protected override void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) =>
+        MatMul<S, V>.Forward(_scratch, At(x), At(layer.Weight), At(layer.Bias), At(y), OrNull(slope), true, x.Rows, layer.Weight.Rows, layer.Weight.Columns);
 
-    public void LinearBackwardInput(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
-    {
-        Shapes.LinearBackwardInput(dy, weight, slope, dx, accumulate);
+    protected override void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) =>
         MatMul<S, V>.BackwardInput(_scratch, At(dy), At(weight), OrNull(slope), At(dx), accumulate, dy.Rows, weight.Rows, weight.Columns);
-    }
 
-    public void LinearBackwardWeight(Tensor dy, Tensor x, Tensor dWeight, Tensor dBias)
-    {
-        Shapes.Linear(x, dWeight, dy, dBias);
-        MatMul<S, V>.BackwardWeight(At(dy), At(x), At(dWeight), At(dBias), dy.Rows, dWeight.Rows, dWeight.Columns);
-    }
+    protected override void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient) =>
+        MatMul<S, V>.BackwardWeight(At(dy), At(x), At(gradient.Weight), At(gradient.Bias), dy.Rows, gradient.Weight.Rows, gradient.Weight.Columns);
 
-    public void GeluBackward(Tensor dy, Tensor slope)
-    {
-        Shapes.Gelu(dy, slope);
+    protected override void GeluBackwardCore(Tensor dy, Tensor slope) =>
         Gelu<S, V>.Backward(At(dy), At(slope), dy.Length);
-    }
 
-    public void Dropout(Tensor x, in Dropout dropout) => DropoutLayer<S, V>.Apply(_scratch, At(x), dropout, x.Rows, x.Columns);
+    protected override void DropoutCore(Tensor x, in DropoutMask dropout) =>
+        DropoutLayer<S, V>.Apply(_scratch, At(x), dropout, x.Rows, x.Columns);
 
-    public void LayerNormForward(Tensor x, Tensor residual, in Dropout dropout, Tensor gain, Tensor bias, float epsilon, Tensor y, Tensor statistics)
-    {
-        Shapes.LayerNormForward(x, residual, dropout, gain, bias, y, statistics);
-        LayerNorm<S, V>.Forward(_scratch, At(x), OrNull(residual), dropout, At(gain), At(bias), epsilon, At(y), At(statistics), x.Rows, x.Columns);
-    }
+    protected override void LayerNormForwardCore(
+        Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics) =>
+        LayerNorm<S, V>.Forward(_scratch, At(x), OrNull(residual), dropout, At(norm.Weight), At(norm.Bias), epsilon, At(y), At(statistics), x.Rows, x.Columns);
 
-    public void LayerNormBackward(Tensor dy, Tensor x, Tensor gain, Tensor statistics, in Dropout dropout, Tensor dSum, Tensor dInput, Tensor dGain, Tensor dBias)
-    {
-        Shapes.LayerNormBackward(dy, x, statistics, dSum);
+    protected override void LayerNormBackwardCore(
+        Tensor dy, Tensor x, Tensor weight, Tensor statistics, in DropoutMask dropout, Tensor dSum, Tensor dInput, WeightAndBias gradient) =>
         LayerNorm<S, V>.Backward(
-            _scratch, At(dy), At(x), At(gain), At(statistics), dropout, At(dSum), OrNull(dInput), At(dGain), At(dBias), x.Rows, x.Columns);
-    }
+            _scratch, At(dy), At(x), At(weight), At(statistics), dropout, At(dSum), OrNull(dInput), At(gradient.Weight), At(gradient.Bias), x.Rows, x.Columns);
 
-    public void AttentionForward(Tensor q, Tensor kv, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor output, Tensor logSumExp)
-    {
-        Shapes.Attention(q, kv, queryOffsets, keyOffsets, heads, output, logSumExp);
+    protected override void AttentionForwardCore(
+        Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp) =>
         Attention<S, V>.Forward(
-            _scratch, At(q), At(kv), At(queryOffsets), At(keyOffsets), queryOffsets.Length - 1, heads, maximumLength, dropout, At(output), At(logSumExp), q.Columns);
-    }
+            _scratch, At(q), At(kv), At(layout.QueryOffsets), At(layout.KeyOffsets), layout.QueryOffsets.Length - 1, layout.Heads, layout.MaximumLength, dropout, At(output), At(logSumExp), q.Columns);
 
-    public void AttentionBackward(Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor dq, Tensor dkv)
-    {
-        Shapes.AttentionBackward(dOutput, q, kv, output, logSumExp, queryOffsets, keyOffsets, heads, dq, dkv);
+    protected override void AttentionBackwardCore(
+        Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, in AttentionLayout layout, in DropoutMask dropout, Tensor dq, Tensor dkv) =>
         Attention<S, V>.Backward(
-            _scratch, At(dOutput), At(q), At(kv), At(output), At(logSumExp), At(queryOffsets), At(keyOffsets), queryOffsets.Length - 1, heads, maximumLength, dropout, At(dq), At(dkv), q.Columns);
-    }
+            _scratch, At(dOutput), At(q), At(kv), At(output), At(logSumExp), At(layout.QueryOffsets), At(layout.KeyOffsets), layout.QueryOffsets.Length - 1, layout.Heads, layout.MaximumLength, dropout, At(dq), At(dkv), q.Columns);
 
-    public int ClozeMask(Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets)
-    {
-        Shapes.ClozeMask(tokens, offsets, maskedTokens, maskedRows, targets, maskedOffsets);
-        return ClozeMask<S, V>.Draw(
+    protected override int ClozeMaskCore(
+        Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets) =>
+        ClozeMask<S, V>.Draw(
             _scratch, At(tokens), At(offsets), offsets.Length - 1, masking, At(maskedTokens), At(maskedRows), At(targets), At(maskedOffsets));
-    }
 
-    public void GatherRows(Tensor x, Indices rows, Tensor y)
-    {
-        Shapes.GatherRows(x, rows, y);
+    protected override void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y) =>
         Embedding<S, V>.Gather(At(x), At(rows), At(y), rows.Length, x.Columns);
-    }
 
-    public void GatherRowsBackward(Tensor dy, Indices rows, Tensor dx)
-    {
-        Shapes.GatherRows(dx, rows, dy);
+    protected override void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx) =>
         Embedding<S, V>.GatherBackward(At(dy), At(rows), At(dx), rows.Length, dx.Columns);
-    }
 
-    public void SoftmaxCrossEntropyForward(Tensor h, Tensor items, Tensor bias, Indices targets, Tensor losses, Tensor logSumExp)
-    {
-        Shapes.SoftmaxCrossEntropyForward(h, items, bias, targets, losses, logSumExp);
+    protected override void SoftmaxCrossEntropyForwardCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp) =>
         SoftmaxCrossEntropy<S, V>.Forward(
-            _scratch, At(h), At(items), At(bias), At(targets), At(losses), At(logSumExp), h.Rows, items.Rows, items.Columns);
-    }
+            _scratch, At(h), At(catalogue.Weight), At(catalogue.Bias), At(targets), At(losses), At(logSumExp), h.Rows, catalogue.Weight.Rows, catalogue.Weight.Columns);
 
-    public void SoftmaxCrossEntropyBackward(Tensor h, Tensor items, Tensor bias, Indices targets, Tensor logSumExp, float scale, Tensor dh, Tensor dItems, Tensor dBias)
-    {
-        Shapes.SoftmaxCrossEntropyBackward(h, items, bias, targets, logSumExp, dh, dItems, dBias);
+    protected override void SoftmaxCrossEntropyBackwardCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Tensor logSumExp, float scale, Tensor dh, WeightAndBias gradient) =>
         SoftmaxCrossEntropy<S, V>.Backward(
-            _scratch, At(h), At(items), At(bias), At(targets), At(logSumExp), scale, At(dh), At(dItems), At(dBias), h.Rows, items.Rows, items.Columns);
-    }
+            _scratch, At(h), At(catalogue.Weight), At(catalogue.Bias), At(targets), At(logSumExp), scale, At(dh), At(gradient.Weight), At(gradient.Bias), h.Rows, catalogue.Weight.Rows, catalogue.Weight.Columns);
 
-    public void Norm(Tensor x, Tensor result) => *At(result) = (float)Math.Sqrt(AdamOptimizer<S, V>.SumOfSquares(At(x), x.Length));
+    protected override void GradientNormCore(Tensor x, Tensor result) =>
+        *At(result) = (float)Math.Sqrt(AdamOptimizer<S, V>.SumOfSquares(At(x), x.Length));
 
-    public void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
+    protected override void AdamCore(
+        Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
     {
-        Shapes.Adam(parameters, gradients, firstMoments, secondMoments, norms, step);
         float gradientScale = norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(At(norms), (int)norms.Length));
         AdamOptimizer<S, V>.Update(At(parameters), At(gradients), At(firstMoments), At(secondMoments), step, gradientScale, parameters.Length);
     }
 
-    public void TopK(Tensor h, Tensor items, Tensor bias, Indices targets, Indices excludedOffsets, Indices excludedItems, Indices topItems, Tensor topScores, Indices targetRanks)
-    {
-        Shapes.TopK(h, items, bias, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks);
+    protected override void TopKCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks) =>
         TopK<S, V>.Rank(
-            _scratch, At(h), At(items), At(bias), OrNull(targets), OrNull(excludedOffsets), OrNull(excludedItems), At(topItems), At(topScores), OrNull(targetRanks), h.Rows, items.Rows, items.Columns, topScores.Columns);
-    }
+            _scratch, At(h), At(catalogue.Weight), At(catalogue.Bias), OrNull(targets), OrNull(exclusions.Offsets), OrNull(exclusions.Items), At(topItems), At(topScores), OrNull(targetRanks), h.Rows, catalogue.Weight.Rows, catalogue.Weight.Columns, topScores.Columns);
 
-    public ICatalogueIndex IndexCatalogue(Tensor items, Tensor bias)
-    {
-        Shapes.IndexCatalogue(items, bias);
-        return new CatalogueIndex<S, V>(items, bias);
-    }
+    protected override ICatalogueIndex IndexCatalogueCore(WeightAndBias catalogue) =>
+        new CatalogueIndex<S, V>(catalogue.Weight, catalogue.Bias);
 
-    public void ScoreItems(Tensor h, Tensor items, Tensor bias, Indices candidates, Tensor scores)
-    {
-        Shapes.ScoreItems(h, items, bias, candidates, scores);
-        TopK<S, V>.Score(At(h), At(items), At(bias), At(candidates), At(scores), scores.Rows, scores.Columns, items.Columns);
-    }
+    protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
+        TopK<S, V>.Score(At(h), At(catalogue.Weight), At(catalogue.Bias), At(candidates), At(scores), scores.Rows, scores.Columns, catalogue.Weight.Columns);
 
     private static float* At(Tensor x) => ((CpuBuffer<float>)x.Buffer).Pointer + x.Offset;
 

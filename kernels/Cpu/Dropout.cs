@@ -5,7 +5,7 @@ internal static unsafe class DropoutLayer<S, V>
     where S : struct, ISimd<V>
     where V : struct
 {
-    public static void Apply(Scratch scratch, float* x, in Dropout dropout, int rows, int h)
+    public static void Apply(Scratch scratch, float* x, in DropoutMask dropout, int rows, int h)
     {
         if (dropout.IsNone)
             return;

@@ -9,7 +9,7 @@ internal static unsafe class LayerNorm<S, V>
     where V : struct
 {
     public static void Forward(
-        Scratch scratch, float* x, float* residual, in Dropout dropout, float* gain, float* bias, float epsilon, float* y, float* statistics, int rows, int h)
+        Scratch scratch, float* x, float* residual, in DropoutMask dropout, float* gain, float* bias, float epsilon, float* y, float* statistics, int rows, int h)
     {
         float* mask = scratch.Request(DropoutLayer<S, V>.MaskLength(h));
         for (int t = 0; t < rows; t++)
@@ -43,7 +43,7 @@ internal static unsafe class LayerNorm<S, V>
     }
 
     public static void Backward(
-        Scratch scratch, float* dy, float* x, float* gain, float* statistics, in Dropout dropout, float* dSum, float* dInput, float* dGain, float* dBias, int rows, int h)
+        Scratch scratch, float* dy, float* x, float* gain, float* statistics, in DropoutMask dropout, float* dSum, float* dInput, float* dGain, float* dBias, int rows, int h)
     {
         float* mask = scratch.Request(DropoutLayer<S, V>.MaskLength(h));
         for (int t = 0; t < rows; t++)
@@ -83,7 +83,7 @@ internal static unsafe class LayerNorm<S, V>
         }
     }
 
-    private static void AddResidual(float* x, float* residual, in Dropout dropout, uint row, float* mask, int h)
+    private static void AddResidual(float* x, float* residual, in DropoutMask dropout, uint row, float* mask, int h)
     {
         if (dropout.IsNone)
         {

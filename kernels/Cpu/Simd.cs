@@ -395,7 +395,7 @@ internal static unsafe class Simd<S, V>
     /// <summary>
     /// The multipliers 0 or 1 / (1 − p) of one row of a dropout mask. <paramref name="mask"/> has room for the columns rounded up to 64.
     /// </summary>
-    public static void DropoutRow(in Dropout dropout, uint row, float* mask, int columns) =>
+    public static void DropoutRow(in DropoutMask dropout, uint row, float* mask, int columns) =>
         ThresholdRow(dropout.Key, row, dropout.Threshold, dropout.Scale, mask, columns);
 
     /// <summary>For each column of a row: 0 where its random word is below the threshold, else <paramref name="value"/>.</summary>

@@ -45,7 +45,7 @@ internal sealed class Attention
     /// <exception cref="DeviceException">A head has more than 128 columns.</exception>
     public void Forward(
         ArrayView<float> q, ArrayView<float> kv, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads,
-        int maximumLength, in Dropout dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
+        int maximumLength, in DropoutMask dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
     {
         bool aligned = IsAligned(q, size, heads) && IsAligned(kv, size, heads) && IsAligned(output, size, heads);
         int shares = Shares((long)sequences * heads, maximumLength, _device.MaximumGroups);
@@ -57,7 +57,7 @@ internal sealed class Attention
     /// <inheritdoc cref="Forward"/>
     public void Backward(
         ArrayView<float> dOutput, ArrayView<float> q, ArrayView<float> kv, ArrayView<float> output, ArrayView<float> logSumExp,
-        ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in Dropout dropout,
+        ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in DropoutMask dropout,
         ArrayView<float> dq, ArrayView<float> dkv, int queries, int size)
     {
         bool aligned = IsAligned(dOutput, size, heads) && IsAligned(q, size, heads) && IsAligned(kv, size, heads)

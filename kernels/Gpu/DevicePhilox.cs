@@ -56,7 +56,7 @@ internal readonly struct Words(uint x, uint y, uint z, uint w)
     public uint Word(uint index) => index == 0 ? X : index == 1 ? Y : index == 2 ? Z : W;
 }
 
-/// <summary><see cref="Dropout"/> as a kernel takes it. A threshold of 0 drops nothing, and a scale of 1 goes with it.</summary>
+/// <summary><see cref="DropoutMask"/> as a kernel takes it. A threshold of 0 drops nothing, and a scale of 1 goes with it.</summary>
 internal readonly struct DropoutKey
 {
     public readonly uint Seed0;
@@ -67,7 +67,7 @@ internal readonly struct DropoutKey
     public readonly uint Threshold;
     public readonly float Scale;
 
-    public DropoutKey(in Dropout dropout)
+    public DropoutKey(in DropoutMask dropout)
         : this(dropout.Key, dropout.Threshold, dropout.Scale)
     {
     }

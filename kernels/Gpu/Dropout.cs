@@ -11,7 +11,7 @@ internal sealed class DropoutLayer(GpuDevice device)
 {
     private readonly GpuKernel<Arguments> _apply = device.Load<Arguments>(ApplyKernel, device.GroupSize);
 
-    public void Apply(ArrayView<float> x, in Dropout dropout, int rows, int columns)
+    public void Apply(ArrayView<float> x, in DropoutMask dropout, int rows, int columns)
     {
         int count = checked(rows * PhiloxFloat4.Count(columns));
         if (count > 0)

@@ -7,7 +7,7 @@ namespace Bert4Rec.Kernels.Gpu;
 /// The GPU backend: checks the operands and hands them to the layers, whose files hold the device code. All launches go into one queue and
 /// return at once; only a download, and the count of a cloze mask, wait for the device.
 /// </summary>
-public sealed class GpuKernels : IKernels
+public sealed class GpuKernels : KernelSet
 {
     private readonly GpuDevice _device;
     private readonly Elementwise _elementwise;
@@ -40,13 +40,13 @@ public sealed class GpuKernels : IKernels
 
     /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
     /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels, or not in this precision.</exception>
-    public static IKernels Create(string device, Precision precision = Precision.Full) => new GpuKernels(GpuDevices.Open(device, precision));
+    public static KernelSet Create(string device, Precision precision = Precision.Full) => new GpuKernels(GpuDevices.Open(device, precision));
 
-    public string Name => _device.Name;
+    public override string Name => _device.Name;
 
-    public long? MemoryBytes => _device.Accelerator.MemorySize;
+    public override long? MemoryBytes => _device.Accelerator.MemorySize;
 
-    public DeviceBuffer<float> AllocateFloats(long length)
+    public override DeviceBuffer<float> AllocateFloats(long length)
     {
         // ILGPU 1.5.3 clears the wrong part of a block on OpenCL: it multiplies the start of a view by the element size twice.
         var floats = new GpuFloats(_device, length);
@@ -54,104 +54,66 @@ public sealed class GpuKernels : IKernels
         return floats;
     }
 
-    public DeviceBuffer<int> AllocateInts(long length) => new GpuIntegers(_device, length);
+    public override DeviceBuffer<int> AllocateInts(long length) => new GpuIntegers(_device, length);
 
-    public void Dispose() => _device.Dispose();
+    public override void Dispose() => _device.Dispose();
 
-    public void Fill(Tensor x, float value) => _elementwise.Fill(At(x), value);
+    protected override void FillCore(Tensor x, float value) => _elementwise.Fill(At(x), value);
 
-    public void Add(Tensor target, Tensor addend)
-    {
-        Shapes.Add(target, addend);
+    protected override void AddCore(Tensor target, Tensor addend) =>
         _elementwise.Add(At(target), At(addend));
-    }
 
-    public void AddSum(Tensor x, Tensor accumulator) => _adam.AddSum(At(x), At(accumulator));
+    protected override void AddSumCore(Tensor x, Tensor accumulator) => _adam.AddSum(At(x), At(accumulator));
 
-    public void EmbeddingForward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
-    {
-        Shapes.Embedding(tokens, positions, items, positionTable, x);
+    protected override void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x) =>
         _embedding.Forward(At(tokens), At(positions), At(items), At(positionTable), At(x), x.Rows, x.Columns);
-    }
 
-    public void EmbeddingBackward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
-    {
-        Shapes.Embedding(tokens, positions, dItems, dPositions, dx);
+    protected override void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions) =>
         _embedding.Backward(At(tokens), At(positions), At(dx), At(dItems), At(dPositions), dx.Rows, dx.Columns);
-    }
 
-    public void LinearForward(Tensor x, Tensor weight, Tensor bias, Tensor y)
-    {
-        Shapes.LinearForward(x, weight, y, bias);
-        _matMul.Forward(At(x), At(weight), At(bias), At(y), x.Rows, weight.Rows, weight.Columns);
-    }
+    protected override void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y) =>
+        _matMul.Forward(At(x), At(layer.Weight), At(layer.Bias), At(y), x.Rows, layer.Weight.Rows, layer.Weight.Columns);
 
-    public void LinearGeluForward(Tensor x, Tensor weight, Tensor bias, Tensor y, Tensor slope)
-    {
-        Shapes.LinearForward(x, weight, y, bias);
-        _matMul.ForwardGelu(At(x), At(weight), At(bias), At(y), At(slope), x.Rows, weight.Rows, weight.Columns);
-    }
+    protected override void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) =>
+        _matMul.ForwardGelu(At(x), At(layer.Weight), At(layer.Bias), At(y), At(slope), x.Rows, layer.Weight.Rows, layer.Weight.Columns);
 
-    public void LinearBackwardInput(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
-    {
-        Shapes.LinearBackwardInput(dy, weight, slope, dx, accumulate);
+    protected override void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) =>
         _matMul.BackwardInput(At(dy), At(weight), At(slope), At(dx), accumulate, dy.Rows, weight.Rows, weight.Columns);
-    }
 
-    public void LinearBackwardWeight(Tensor dy, Tensor x, Tensor dWeight, Tensor dBias)
-    {
-        Shapes.Linear(x, dWeight, dy, dBias);
-        _matMul.BackwardWeight(At(dy), At(x), At(dWeight), At(dBias), dy.Rows, dWeight.Rows, dWeight.Columns);
-    }
+    protected override void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient) =>
+        _matMul.BackwardWeight(At(dy), At(x), At(gradient.Weight), At(gradient.Bias), dy.Rows, gradient.Weight.Rows, gradient.Weight.Columns);
 
-    public void GeluBackward(Tensor dy, Tensor slope)
-    {
-        Shapes.Gelu(dy, slope);
+    protected override void GeluBackwardCore(Tensor dy, Tensor slope) =>
         _gelu.Backward(At(dy), At(slope));
-    }
 
-    public void Dropout(Tensor x, in Dropout dropout)
+    protected override void DropoutCore(Tensor x, in DropoutMask dropout)
     {
         if (!dropout.IsNone)
             _dropout.Apply(At(x), dropout, x.Rows, x.Columns);
     }
 
-    public void LayerNormForward(
-        Tensor x, Tensor residual, in Dropout dropout, Tensor gain, Tensor bias, float epsilon, Tensor y, Tensor statistics)
-    {
-        Shapes.LayerNormForward(x, residual, dropout, gain, bias, y, statistics);
-        _layerNorm.Forward(At(x), At(residual), dropout, At(gain), At(bias), epsilon, At(y), At(statistics), x.Rows, x.Columns);
-    }
+    protected override void LayerNormForwardCore(
+        Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics) =>
+        _layerNorm.Forward(At(x), At(residual), dropout, At(norm.Weight), At(norm.Bias), epsilon, At(y), At(statistics), x.Rows, x.Columns);
 
-    public void LayerNormBackward(
-        Tensor dy, Tensor x, Tensor gain, Tensor statistics, in Dropout dropout, Tensor dSum, Tensor dInput, Tensor dGain, Tensor dBias)
-    {
-        Shapes.LayerNormBackward(dy, x, statistics, dSum);
+    protected override void LayerNormBackwardCore(
+        Tensor dy, Tensor x, Tensor weight, Tensor statistics, in DropoutMask dropout, Tensor dSum, Tensor dInput, WeightAndBias gradient) =>
         _layerNorm.Backward(
-            At(dy), At(x), At(gain), At(statistics), dropout, At(dSum), At(dInput), At(dGain), At(dBias), x.Rows, x.Columns);
-    }
+            At(dy), At(x), At(weight), At(statistics), dropout, At(dSum), At(dInput), At(gradient.Weight), At(gradient.Bias), x.Rows, x.Columns);
 
-    public void AttentionForward(
-        Tensor q, Tensor kv, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor output, Tensor logSumExp)
-    {
-        Shapes.Attention(q, kv, queryOffsets, keyOffsets, heads, output, logSumExp);
+    protected override void AttentionForwardCore(
+        Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp) =>
         _attention.Forward(
-            At(q), At(kv), At(queryOffsets), At(keyOffsets), queryOffsets.Length - 1, heads, maximumLength, dropout, At(output), At(logSumExp), q.Columns);
-    }
+            At(q), At(kv), At(layout.QueryOffsets), At(layout.KeyOffsets), layout.QueryOffsets.Length - 1, layout.Heads, layout.MaximumLength, dropout, At(output), At(logSumExp), q.Columns);
 
-    public void AttentionBackward(
-        Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, Indices queryOffsets, Indices keyOffsets, int heads, int maximumLength, in Dropout dropout, Tensor dq, Tensor dkv)
-    {
-        Shapes.AttentionBackward(dOutput, q, kv, output, logSumExp, queryOffsets, keyOffsets, heads, dq, dkv);
+    protected override void AttentionBackwardCore(
+        Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, in AttentionLayout layout, in DropoutMask dropout, Tensor dq, Tensor dkv) =>
         _attention.Backward(
-            At(dOutput), At(q), At(kv), At(output), At(logSumExp), At(queryOffsets), At(keyOffsets), queryOffsets.Length - 1, heads, maximumLength, dropout, At(dq), At(dkv), q.Rows, q.Columns);
-    }
+            At(dOutput), At(q), At(kv), At(output), At(logSumExp), At(layout.QueryOffsets), At(layout.KeyOffsets), layout.QueryOffsets.Length - 1, layout.Heads, layout.MaximumLength, dropout, At(dq), At(dkv), q.Rows, q.Columns);
 
-    public int ClozeMask(
-        Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets)
-    {
-        Shapes.ClozeMask(tokens, offsets, maskedTokens, maskedRows, targets, maskedOffsets);
-        return _clozeMask.Draw(
+    protected override int ClozeMaskCore(
+        Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets) =>
+        _clozeMask.Draw(
             AtTransfer(tokens),
             AtTransfer(offsets),
             offsets.Length - 1,
@@ -160,55 +122,35 @@ public sealed class GpuKernels : IKernels
             AtTransfer(maskedRows),
             AtTransfer(targets),
             AtTransfer(maskedOffsets));
-    }
 
-    public void GatherRows(Tensor x, Indices rows, Tensor y)
-    {
-        Shapes.GatherRows(x, rows, y);
+    protected override void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y) =>
         _embedding.Gather(At(x), At(rows), At(y), rows.Length, x.Columns);
-    }
 
-    public void GatherRowsBackward(Tensor dy, Indices rows, Tensor dx)
-    {
-        Shapes.GatherRows(dx, rows, dy);
+    protected override void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx) =>
         _embedding.GatherBackward(At(dy), At(rows), At(dx), rows.Length, dx.Columns);
-    }
 
-    public void SoftmaxCrossEntropyForward(Tensor h, Tensor items, Tensor bias, Indices targets, Tensor losses, Tensor logSumExp)
-    {
-        Shapes.SoftmaxCrossEntropyForward(h, items, bias, targets, losses, logSumExp);
-        _crossEntropy.Forward(At(h), At(items), At(bias), At(targets), At(losses), At(logSumExp), h.Rows, items.Rows, items.Columns);
-    }
+    protected override void SoftmaxCrossEntropyForwardCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp) =>
+        _crossEntropy.Forward(At(h), At(catalogue.Weight), At(catalogue.Bias), At(targets), At(losses), At(logSumExp), h.Rows, catalogue.Weight.Rows, catalogue.Weight.Columns);
 
-    public void SoftmaxCrossEntropyBackward(
-        Tensor h, Tensor items, Tensor bias, Indices targets, Tensor logSumExp, float scale, Tensor dh, Tensor dItems, Tensor dBias)
-    {
-        Shapes.SoftmaxCrossEntropyBackward(h, items, bias, targets, logSumExp, dh, dItems, dBias);
+    protected override void SoftmaxCrossEntropyBackwardCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Tensor logSumExp, float scale, Tensor dh, WeightAndBias gradient) =>
         _crossEntropy.Backward(
-            At(h), At(items), At(bias), At(targets), At(logSumExp), scale, At(dh), At(dItems), At(dBias), h.Rows, items.Rows, items.Columns);
-    }
+            At(h), At(catalogue.Weight), At(catalogue.Bias), At(targets), At(logSumExp), scale, At(dh), At(gradient.Weight), At(gradient.Bias), h.Rows, catalogue.Weight.Rows, catalogue.Weight.Columns);
 
-    public void Norm(Tensor x, Tensor result) => _adam.Norm(At(x), At(result));
+    protected override void GradientNormCore(Tensor x, Tensor result) => _adam.Norm(At(x), At(result));
 
-    public void Adam(Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
-    {
-        Shapes.Adam(parameters, gradients, firstMoments, secondMoments, norms, step);
+    protected override void AdamCore(
+        Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
         _adam.Update(At(parameters), At(gradients), At(firstMoments), At(secondMoments), At(norms), step);
-    }
 
-    public void TopK(
-        Tensor h, Tensor items, Tensor bias, Indices targets, Indices excludedOffsets, Indices excludedItems, Indices topItems, Tensor topScores, Indices targetRanks)
-    {
-        Shapes.TopK(h, items, bias, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks);
+    protected override void TopKCore(
+        Tensor h, WeightAndBias catalogue, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks) =>
         _topK.Rank(
-            At(h), At(items), At(bias), At(targets), At(excludedOffsets), At(excludedItems), At(topItems), At(topScores), At(targetRanks), h.Rows, items.Rows, items.Columns, topScores.Columns);
-    }
+            At(h), At(catalogue.Weight), At(catalogue.Bias), At(targets), At(exclusions.Offsets), At(exclusions.Items), At(topItems), At(topScores), At(targetRanks), h.Rows, catalogue.Weight.Rows, catalogue.Weight.Columns, topScores.Columns);
 
-    public void ScoreItems(Tensor h, Tensor items, Tensor bias, Indices candidates, Tensor scores)
-    {
-        Shapes.ScoreItems(h, items, bias, candidates, scores);
-        _topK.Score(At(h), At(items), At(bias), At(candidates), At(scores), scores.Rows, scores.Columns, items.Columns);
-    }
+    protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
+        _topK.Score(At(h), At(catalogue.Weight), At(catalogue.Bias), At(candidates), At(scores), scores.Rows, scores.Columns, catalogue.Weight.Columns);
 
     /// <summary>The tensor's part of its buffer; an empty view where there is none.</summary>
     private static ArrayView<float> At(Tensor x) => x.IsNone ? default : ((GpuFloats)x.Buffer).ForCompute().SubView(x.Offset, x.Length);

@@ -33,7 +33,7 @@ internal sealed class LayerNorm
     }
 
     public void Forward(
-        ArrayView<float> x, ArrayView<float> residual, in Dropout dropout, ArrayView<float> gain, ArrayView<float> bias, float epsilon,
+        ArrayView<float> x, ArrayView<float> residual, in DropoutMask dropout, ArrayView<float> gain, ArrayView<float> bias, float epsilon,
         ArrayView<float> y, ArrayView<float> statistics, int rows, int size)
     {
         int width = Width(size), rowsPerGroup = _device.GroupSize / width;
@@ -43,7 +43,7 @@ internal sealed class LayerNorm
     }
 
     public void Backward(
-        ArrayView<float> dy, ArrayView<float> x, ArrayView<float> gain, ArrayView<float> statistics, in Dropout dropout,
+        ArrayView<float> dy, ArrayView<float> x, ArrayView<float> gain, ArrayView<float> statistics, in DropoutMask dropout,
         ArrayView<float> dSum, ArrayView<float> dInput, ArrayView<float> dGain, ArrayView<float> dBias, int rows, int size)
     {
         if (rows == 0)

@@ -1,16 +1,20 @@
 namespace Bert4Rec.Kernels.Reference;
 
 // Adam (Kingma & Ba, 2015) as PyTorch computes it: a step against the running mean of the gradient, measured in units of its running size.
+//
+//     m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  θ ← θ − η m̂ / (√v̂ + ε)
+//
+// m and v start at 0, and after t steps their weights add up to 1 − βᵗ only: m̂ and v̂ are divided by that. No gradient: it ends here.
 
 /// <summary>One step of Adam for one parameter; see <see cref="AdamStep"/>.</summary>
 public static class Adam
 {
-    /// <param name="parameter">Before the step, as the moments.</param>
+    /// <param name="parameter">θ before the step.</param>
     /// <param name="gradient">Before it is clipped.</param>
-    /// <param name="firstMoment">m</param>
-    /// <param name="secondMoment">v</param>
-    /// <param name="step">The step.</param>
-    /// <param name="clip">Factor of the gradient.</param>
+    /// <param name="firstMoment">m before the step.</param>
+    /// <param name="secondMoment">v before the step.</param>
+    /// <param name="step">The number of the step, its length η and the decays.</param>
+    /// <param name="clip">Factor of the gradient; see <see cref="Clip"/>.</param>
     /// <returns>The parameter and its two moments after the step.</returns>
     public static (double Parameter, double FirstMoment, double SecondMoment) Step(
         double parameter, double gradient, double firstMoment, double secondMoment, AdamStep step, double clip = 1)
@@ -23,4 +27,10 @@ public static class Adam
         double size = Math.Sqrt(v / (1 - Math.Pow(beta2, step.Step)));
         return (parameter - (step.LearningRate * mean / (size + step.Epsilon)), m, v);
     }
+
+    /// <summary>√(Σ g²) over all elements of the gradient.</summary>
+    public static double GradientNorm(IEnumerable<double> gradient) => Math.Sqrt(gradient.Sum(value => value * value));
+
+    /// <summary>The factor that brings a gradient of this norm down to the maximum; 1 where it is below.</summary>
+    public static double Clip(double norm, double maximum) => norm > maximum ? maximum / (norm + 1e-6) : 1;
 }

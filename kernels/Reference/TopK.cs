@@ -2,7 +2,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// Recommending: order the catalogue by score. Padding, item 0, is never recommended; equal scores rank by lower id.
+// Recommending: score every item, score = h · itemsᵀ + bias as in the loss, and order the catalogue by score. Padding, item 0, is never
+// recommended; equal scores rank by lower id. An order has no derivative.
 
 /// <summary>The best items of one row of scores, <see cref="Linear.Forward"/>(h, items, bias), and the rank of a given one.</summary>
 public static class TopK
@@ -21,5 +22,21 @@ public static class TopK
         return (others.Count(item => scores[item] > scores[target]),
             others.Count(item => scores[item] == scores[target]),
             others.Count(item => scores[item] == scores[target] && item < target));
+    }
+
+    /// <summary>scores[b, c] = h[b] · items[candidates[b·C + c]] + bias[that].</summary>
+    /// <param name="h">[B, H]</param>
+    /// <param name="items">[V, H]</param>
+    /// <param name="bias">[V]</param>
+    /// <param name="candidates">[B·C]</param>
+    /// <returns>[B, C]</returns>
+    public static Matrix<double> ScoreItems(Matrix<double> h, Matrix<double> items, Vector<double> bias, int[] candidates)
+    {
+        int count = candidates.Length / h.RowCount;
+        return Matrix<double>.Build.Dense(h.RowCount, count, (b, c) =>
+        {
+            int item = candidates[(b * count) + c];
+            return h.Row(b).DotProduct(items.Row(item)) + bias[item];
+        });
     }
 }

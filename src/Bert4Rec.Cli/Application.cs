@@ -2,6 +2,8 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using Bert4Rec.Cli.Commands;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Cli;
@@ -9,10 +11,6 @@ namespace Bert4Rec.Cli;
 /// <summary>The command <c>bert4rec</c>: parses, hands over to a subcommand, and turns what goes wrong into one line and an exit code.</summary>
 internal static class Application
 {
-    public const int Success = 0;
-    public const int Failed = 1;
-    public const int WrongUsage = 2;
-
     private const string TraceVariable = "BERT4REC_TRACE";
 
     public static int Run(string[] args, Terminal terminal)
@@ -45,12 +43,12 @@ internal static class Application
             if (usage.ShowHelp)
             {
                 terminal.Error.Write(text);
-                return WrongUsage;
+                return ExitCodes.WrongUsage;
             }
             foreach (string line in text.ToString().ReplaceLineEndings("\n").Split('\n').Where(line => line.Length > 0))
                 terminal.Error.WriteLine(line);
             terminal.Error.WriteLine($"see: {CommandPath(parsed)} --help");
-            return WrongUsage;
+            return ExitCodes.WrongUsage;
         }
         try
         {
@@ -80,7 +78,7 @@ internal static class Application
         terminal.Error.WriteLine($"error: {Terminal.OneLine(message)}");
         if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
             terminal.Error.WriteLine(e.StackTrace);
-        return e is InputException { IsWrongUsage: true } ? WrongUsage : Failed;
+        return e is InputException { IsWrongUsage: true } ? ExitCodes.WrongUsage : ExitCodes.Failed;
     }
 
     /// <summary>The first of the exceptions that came out of several threads.</summary>

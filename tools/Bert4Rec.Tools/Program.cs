@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Bert4Rec;
 using Bert4Rec.Cli;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels;
 using Bert4Rec.Tools;
 

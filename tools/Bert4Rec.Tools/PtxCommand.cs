@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Text;
-using Bert4Rec.Cli;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Tools;

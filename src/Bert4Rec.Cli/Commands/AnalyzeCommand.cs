@@ -1,6 +1,8 @@
 using System.CommandLine;
-using System.Globalization;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.EventLog;
+using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Spectre.Console;
 
@@ -54,7 +56,7 @@ internal static class AnalyzeCommand
         var dropped = new Dictionary<string, long>();
         if (analysis.BadRows > 0)
             dropped["unreadable"] = analysis.BadRows;
-        EventLogOptions.WriteAccount(terminal, analysis.Read!.Rows, analysis.RawRows, dropped);
+        EventLogOptions.WriteRows(terminal, analysis.Read!.Rows, analysis.RawRows, dropped);
         if (analysis.Approximate.Count > 0)
             terminal.Out.WriteLine($"estimates, because the log is large: {string.Join(", ", analysis.Approximate)}");
     }

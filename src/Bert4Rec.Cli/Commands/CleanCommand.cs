@@ -1,4 +1,7 @@
 using System.CommandLine;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Configuration;
 using Bert4Rec.EventLog;
 
 namespace Bert4Rec.Cli.Commands;
@@ -28,7 +31,7 @@ internal static class CleanCommand
                 return types;
             },
         };
-        string optional = string.Join(", ", EventLogCleaner.Optional.Select(EventColumns.Name));
+        string optional = string.Join(", ", EventColumns.Optional.Select(EventColumns.Name));
         var keepNulls = new Option<EventColumn[]>("--keep-nulls")
         {
             Description = "Columns that may be empty: a row without them is kept.",
@@ -39,7 +42,7 @@ internal static class CleanCommand
                 var columns = new List<EventColumn>();
                 foreach (string name in argument.Tokens.SelectMany(token => token.Value.Split(',')))
                 {
-                    if (EventColumns.TryParse(name, out EventColumn column) && !EventLogCleaner.Required.Contains(column))
+                    if (EventColumns.TryParse(name, out EventColumn column) && !EventColumns.Required.Contains(column))
                         columns.Add(column);
                     else
                         argument.AddError($"'{name}' after --keep-nulls is not one of {optional}.");
@@ -83,7 +86,7 @@ internal static class CleanCommand
                         });
                         return;
                     }
-                    EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+                    EventLogOptions.WriteRows(terminal, account.RowsRead, account.RowsKept, account.Dropped);
                     terminal.Out.WriteLine(
                         $"cleaned file: {account.Output}; try: bert4rec convert {Terminal.Quote(account.Output)} --output DIR --name NAME");
                 });

@@ -1,5 +1,8 @@
 using System.CommandLine;
-using Bert4Rec.EventLog;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -78,7 +81,7 @@ internal static class ConvertCommand
                         });
                         return;
                     }
-                    EventLogOptions.WriteAccount(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+                    EventLogOptions.WriteRows(terminal, account.RowsRead, account.RowsKept, account.Dropped);
                     string owners = options.GroupBy == HistoryOwner.User ? "users" : "sessions";
                     terminal.Out.WriteLine(
                         $"{account.Files[0]}: {account.Histories:N0} {owners}, {account.Items:N0} items, {account.RowsKept:N0} events");

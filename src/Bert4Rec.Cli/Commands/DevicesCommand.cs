@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using Spectre.Console;
 
@@ -23,7 +25,7 @@ internal static class DevicesCommand
             if (parsed.GetValue(json))
             {
                 Report.WriteJson(terminal.Out, devices);
-                return Application.Success;
+                return ExitCodes.Success;
             }
             var table = new Table { Border = TableBorder.Simple };
             table.AddColumns("device", "name", "memory", "capability", "kernels");
@@ -39,7 +41,7 @@ internal static class DevicesCommand
                 terminal.Warn($"{line.Device}: {line.Problem}");
             foreach (string missing in GpuDevices.Missing())
                 terminal.Out.WriteLine(missing);
-            return Application.Success;
+            return ExitCodes.Success;
         });
         return command;
     }

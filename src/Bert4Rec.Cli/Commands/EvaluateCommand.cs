@@ -1,7 +1,9 @@
 using System.CommandLine;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
-using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
+using Bert4Rec.Pipeline;
 
 namespace Bert4Rec.Cli.Commands;
 

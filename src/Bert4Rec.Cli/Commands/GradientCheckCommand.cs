@@ -1,5 +1,7 @@
 using System.CommandLine;
 using Bert4Rec.Checking;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels;
 using Spectre.Console;
 
@@ -39,7 +41,7 @@ internal static class GradientCheckCommand
                 Report.WriteJson(terminal.Out, results);
             else
                 Write(terminal, results, failed);
-            return failed == 0 ? Application.Success : Application.Failed;
+            return failed == 0 ? ExitCodes.Success : ExitCodes.Failed;
         });
         return command;
     }
@@ -47,18 +49,21 @@ internal static class GradientCheckCommand
     private static void Write(Terminal terminal, IReadOnlyList<CheckResult> results, int failed)
     {
         var table = new Table { Border = TableBorder.Simple };
-        table.AddColumns("kernel", "shape", "forward error", "backward error", "bound", "verdict");
+        table.AddColumns("kernel", "shape", "forward", "backward", "differences", "bound", "verdict");
         foreach (var result in results)
         {
             table.AddRow(
                 new Text(result.Kernel),
                 new Text(result.Shape),
                 new Text($"{result.ForwardError:0.0e+0}"),
-                new Text(result.BackwardError is double error ? $"{error:0.0e+0}" : "none"),
+                new Text(Error(result.BackwardError)),
+                new Text(Error(result.DifferencesError)),
                 new Text($"{result.Bound:0e+0}"),
                 new Text(result.Passed ? "ok" : "WRONG", new Style(result.Passed ? Color.Green : Color.Red)));
         }
         Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
         terminal.Out.WriteLine(failed == 0 ? $"all {results.Count} checks passed" : $"{failed} of {results.Count} checks failed");
     }
+
+    private static string Error(double? error) => error is double value ? $"{value:0.0e+0}" : "none";
 }

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Spectre.Console;
@@ -82,7 +84,7 @@ internal static class RecommendCommand
                     isFirst = false;
                 }
             }
-            return Application.Success;
+            return ExitCodes.Success;
         });
         return command;
     }

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
@@ -61,11 +63,11 @@ internal static class RunCommand
             (progress, cancellation) =>
             {
                 using var folder = FolderLock.Take(options.OutputDirectory);
-                return new ShopRun(config, options, Observe(progress), progress, cancellation).Run();
+                return new PipelineRun(config, options, Observe(progress), progress, cancellation).Run();
             },
             result =>
             {
-                string report = Path.Combine(options.OutputDirectory, ShopRun.ReportFileName);
+                string report = Path.Combine(options.OutputDirectory, PipelineRun.ReportFileName);
                 double seconds = clock.Elapsed.TotalSeconds;
                 if (json)
                 {

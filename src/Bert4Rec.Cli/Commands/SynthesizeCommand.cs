@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Data.Synthesis;
 
 namespace Bert4Rec.Cli.Commands;
@@ -83,7 +85,7 @@ internal static class SynthesizeCommand
             if (parsed.GetValue(json))
             {
                 Report.WriteJson(terminal.Out, new { output = directory, dataset, oracle });
-                return Application.Success;
+                return ExitCodes.Success;
             }
             string file = Path.Combine(directory, dataset) + (isLog ? ".csv" : ".inter");
             terminal.Out.WriteLine(
@@ -94,7 +96,7 @@ internal static class SynthesizeCommand
             terminal.Out.WriteLine(isLog
                 ? $"try: bert4rec analyze {Terminal.Quote(file)}"
                 : $"try: bert4rec train --set data_path={Terminal.Quote(directory)} --set dataset={Terminal.Quote(dataset)}");
-            return Application.Success;
+            return ExitCodes.Success;
 
             int? Given(Option<int> option) => parsed.GetResult(option) is { Implicit: false } ? parsed.GetValue(option) : null;
         });

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
@@ -63,7 +65,7 @@ internal static class TrainCommand
             (progress, cancellation) =>
             {
                 using var folder = FolderLock.Take(options.OutputDirectory);
-                RunConfig prepared = new ShopRun(config, options, Observe(progress), progress, cancellation).Prepare();
+                RunConfig prepared = new PipelineRun(config, options, Observe(progress), progress, cancellation).Prepare();
                 return TrainingSession.Train(
                     prepared,
                     options,

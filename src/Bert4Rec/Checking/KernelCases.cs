@@ -1,6 +1,6 @@
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Reference;
 using MathNet.Numerics.LinearAlgebra;
+using Reference = Bert4Rec.Kernels.Reference;
 
 namespace Bert4Rec.Checking;
 
@@ -9,9 +9,12 @@ namespace Bert4Rec.Checking;
 /// <param name="Shape">For people.</param>
 /// <param name="Operands">Numbers that float32 holds exactly.</param>
 /// <param name="Weights">w, of the result's shape: the gradient that the backward starts from.</param>
-/// <param name="Formula">The result in double precision.</param>
+/// <param name="Formula">The result in double precision, of the operands.</param>
+/// <param name="Derivation">
+/// The gradients of Σ result ∘ w in double precision, of the operands and w: one for each operand; none for a kernel without backward.
+/// </param>
 /// <param name="Run">
-/// Forward and backward on a device, given the operands and w: the result, and a gradient for each operand; none for a kernel without backward.
+/// Forward and backward on a device, given the operands and w: the result, and the gradients in the order of the derivation's.
 /// </param>
 internal sealed record KernelCase(
     string Kernel,
@@ -19,6 +22,7 @@ internal sealed record KernelCase(
     Matrix<double>[] Operands,
     Matrix<double> Weights,
     Func<Matrix<double>[], Matrix<double>> Formula,
+    Func<Matrix<double>[], Matrix<double>, Matrix<double>[]> Derivation,
     Func<CheckMemory, Tensor[], (Tensor Result, Tensor[] Gradients)> Run);
 
 /// <summary>
@@ -48,7 +52,7 @@ internal static class KernelCases
         yield return ClozeMask(random);
         yield return ScoreItems(random);
         yield return TopK(random);
-        yield return Norm(random);
+        yield return GradientNorm(random);
         yield return Adam(random);
     }
 
@@ -60,7 +64,12 @@ internal static class KernelCases
             "embedding", $"{tokens.Length} tokens, [7, {H}]",
             [Normal(random, 7, H), Normal(random, 8, H)],
             Normal(random, tokens.Length, H),
-            x => Kernels.Reference.Embedding.Forward(tokens, positions, x[0], x[1]),
+            x => Reference.Embedding.Forward(tokens, positions, x[0], x[1]),
+            (_, w) =>
+            {
+                var (dItems, dPositions) = Reference.Embedding.Backward(w, tokens, positions, 7, 8);
+                return [dItems, dPositions];
+            },
             (memory, x) =>
             {
                 Indices tokenIds = memory.Put(tokens), positionIds = memory.Put(positions);
@@ -78,12 +87,13 @@ internal static class KernelCases
             "gather-rows", "4 of [11, 9]",
             [Normal(random, 11, 9)],
             Normal(random, 4, 9),
-            x => Kernels.Reference.Embedding.GatherRows(x[0], rows),
+            x => Reference.Embedding.GatherRowsForward(x[0], rows),
+            (x, w) => [Reference.Embedding.GatherRowsBackward(w, rows, x[0].RowCount)],
             (memory, x) =>
             {
                 Indices chosen = memory.Put(rows);
                 Tensor y = memory.Zeros(4, 9), dx = memory.Zeros(11, 9);
-                memory.Kernels.GatherRows(x[0], chosen, y);
+                memory.Kernels.GatherRowsForward(x[0], chosen, y);
                 memory.Kernels.GatherRowsBackward(x[1], chosen, dx);
                 return (y, [dx]);
             });
@@ -93,14 +103,19 @@ internal static class KernelCases
         "linear", $"[{rows}, {inputs}] → {outputs}",
         [Normal(random, rows, inputs), Normal(random, outputs, inputs), Normal(random, 1, outputs)],
         Normal(random, rows, outputs),
-        x => Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0)),
+        x => Reference.Linear.Forward(x[0], x[1], x[2].Row(0)),
+        (x, w) =>
+        {
+            var (dx, dWeight, dBias) = Reference.Linear.Backward(w, x[0], x[1]);
+            return [dx, dWeight, dBias.ToRowMatrix()];
+        },
         (memory, x) =>
         {
             Tensor y = memory.Zeros(rows, outputs), dx = memory.Zeros(rows, inputs);
             Tensor dWeight = memory.Zeros(outputs, inputs), dBias = memory.Zeros(1, outputs);
-            memory.Kernels.LinearForward(x[0], x[1], x[2], y);
+            memory.Kernels.LinearForward(x[0], new(x[1], x[2]), y);
             memory.Kernels.LinearBackwardInput(x[3], x[1], default, dx, false);
-            memory.Kernels.LinearBackwardWeight(x[3], x[0], dWeight, dBias);
+            memory.Kernels.LinearBackwardWeight(x[3], x[0], new(dWeight, dBias));
             return (y, [dx, dWeight, dBias]);
         });
 
@@ -109,18 +124,25 @@ internal static class KernelCases
         "linear", "[6, 5] → 11, gelu, → 4",
         [Normal(random, 6, 5), Normal(random, 11, 5), Normal(random, 1, 11), Normal(random, 4, 11), Normal(random, 1, 4)],
         Normal(random, 6, 4),
-        x => Kernels.Reference.Linear.Forward(
-            Kernels.Reference.Gelu.Forward(Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0))), x[3], x[4].Row(0)),
+        x => Reference.Linear.Forward(
+            Reference.Gelu.Forward(Reference.Linear.Forward(x[0], x[1], x[2].Row(0))).Y, x[3], x[4].Row(0)),
+        (x, w) =>
+        {
+            var (inner, slope) = Reference.Gelu.Forward(Reference.Linear.Forward(x[0], x[1], x[2].Row(0)));
+            var (dInner, dWeight2, dBias2) = Reference.Linear.Backward(w, inner, x[3]);
+            var (dx, dWeight1, dBias1) = Reference.Linear.Backward(Reference.Gelu.Backward(dInner, slope), x[0], x[1]);
+            return [dx, dWeight1, dBias1.ToRowMatrix(), dWeight2, dBias2.ToRowMatrix()];
+        },
         (memory, x) =>
         {
             Tensor inner = memory.Zeros(6, 11), slope = memory.Zeros(6, 11), y = memory.Zeros(6, 4), dInner = memory.Zeros(6, 11);
             Tensor dx = memory.Zeros(6, 5), dWeight1 = memory.Zeros(11, 5), dBias1 = memory.Zeros(1, 11);
             Tensor dWeight2 = memory.Zeros(4, 11), dBias2 = memory.Zeros(1, 4);
-            memory.Kernels.LinearGeluForward(x[0], x[1], x[2], inner, slope);
-            memory.Kernels.LinearForward(inner, x[3], x[4], y);
-            memory.Kernels.LinearBackwardWeight(x[5], inner, dWeight2, dBias2);
+            memory.Kernels.LinearGeluForward(x[0], new(x[1], x[2]), inner, slope);
+            memory.Kernels.LinearForward(inner, new(x[3], x[4]), y);
+            memory.Kernels.LinearBackwardWeight(x[5], inner, new(dWeight2, dBias2));
             memory.Kernels.LinearBackwardInput(x[5], x[3], slope, dInner, false);
-            memory.Kernels.LinearBackwardWeight(dInner, x[0], dWeight1, dBias1);
+            memory.Kernels.LinearBackwardWeight(dInner, x[0], new(dWeight1, dBias1));
             memory.Kernels.LinearBackwardInput(dInner, x[1], default, dx, false);
             return (y, [dx, dWeight1, dBias1, dWeight2, dBias2]);
         });
@@ -133,12 +155,13 @@ internal static class KernelCases
             "gelu", $"[7, {N}]",
             [Normal(random, 7, N)],
             Normal(random, 7, N),
-            x => Kernels.Reference.Gelu.Forward(x[0]),
+            x => Reference.Gelu.Forward(x[0]).Y,
+            (x, w) => [Reference.Gelu.Backward(w, Reference.Gelu.Forward(x[0]).Slope)],
             (memory, x) =>
             {
                 Tensor identity = memory.Put(Matrix<double>.Build.DenseIdentity(N)), bias = memory.Zeros(1, N);
                 Tensor y = memory.Zeros(7, N), slope = memory.Zeros(7, N);
-                memory.Kernels.LinearGeluForward(x[0], identity, bias, y, slope);
+                memory.Kernels.LinearGeluForward(x[0], new(identity, bias), y, slope);
                 memory.Kernels.GeluBackward(x[1], slope);
                 return (y, [x[1]]);
             });
@@ -146,12 +169,13 @@ internal static class KernelCases
 
     private static KernelCase Dropout(Random random)
     {
-        var dropout = new Dropout(0.4f, new RandomKey(3, 2, 1, 77));
+        var dropout = new DropoutMask(0.4f, new RandomKey(3, 2, 1, 77));
         return new(
             "dropout", "[6, 70], 0.4",
             [Normal(random, 6, 70)],
             Normal(random, 6, 70),
-            x => DropoutMask.Apply(x[0], dropout),
+            x => Reference.Dropout.Forward(x[0], dropout),
+            (_, w) => [Reference.Dropout.Backward(w, dropout)],
             (memory, x) =>
             {
                 memory.Kernels.Dropout(x[0], dropout);
@@ -163,18 +187,25 @@ internal static class KernelCases
     private static KernelCase LayerNorm(Random random, float probability)
     {
         const int Rows = 7, H = 20;
-        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(5, 6, 7, 8)) : default;
+        var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(5, 6, 7, 8)) : default;
+        Matrix<double> Sum(Matrix<double>[] x) => x[1] + Reference.Dropout.Forward(x[0], dropout);
         return new(
             "layer-norm", $"[{Rows}, {H}], residual, dropout {probability}",
             [Normal(random, Rows, H), Normal(random, Rows, H), Normal(random, 1, H), Normal(random, 1, H)],
             Normal(random, Rows, H),
-            x => Kernels.Reference.LayerNorm.Forward(x[1] + DropoutMask.Apply(x[0], dropout), x[2].Row(0), x[3].Row(0), Epsilon),
+            x => Reference.LayerNorm.Forward(Sum(x), x[2].Row(0), x[3].Row(0), Epsilon).Y,
+            (x, w) =>
+            {
+                var (_, mean, inverseDeviation) = Reference.LayerNorm.Forward(Sum(x), x[2].Row(0), x[3].Row(0), Epsilon);
+                var (dSum, dGain, dBias) = Reference.LayerNorm.Backward(w, Sum(x), x[2].Row(0), mean, inverseDeviation);
+                return [Reference.Dropout.Backward(dSum, dropout), dSum, dGain.ToRowMatrix(), dBias.ToRowMatrix()];
+            },
             (memory, x) =>
             {
                 Tensor y = memory.Zeros(Rows, H), statistics = memory.Zeros(Rows, 2), dSum = memory.Zeros(Rows, H), dx = memory.Zeros(Rows, H);
                 Tensor dGain = memory.Zeros(1, H), dBias = memory.Zeros(1, H);
-                memory.Kernels.LayerNormForward(x[0], x[1], dropout, x[2], x[3], Epsilon, y, statistics);
-                memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, dGain, dBias);
+                memory.Kernels.LayerNormForward(x[0], x[1], dropout, new(x[2], x[3]), Epsilon, y, statistics);
+                memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, new(dGain, dBias));
                 return (y, [dx, dSum, dGain, dBias]);
             });
     }
@@ -185,19 +216,26 @@ internal static class KernelCases
         int tokens = Offsets[^1];
         int[] queryOffsets = fewQueries ? [0, 1, 1, 4] : Offsets;
         int queries = queryOffsets[^1];
-        var dropout = probability > 0 ? new Dropout(probability, new RandomKey(9, 8, 7, 6)) : default;
+        var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(9, 8, 7, 6)) : default;
         return new(
             "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}",
             [Normal(random, queries, H), Normal(random, tokens, 2 * H)],
             Normal(random, queries, H),
-            x => Kernels.Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout).Output,
+            x => Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout).Output,
+            (x, w) =>
+            {
+                var (output, logSumExp) = Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout);
+                var (dq, dkv) = Reference.Attention.Backward(
+                    w, x[0], x[1], output, logSumExp, queryOffsets, Offsets, Heads, dropout);
+                return [dq, dkv];
+            },
             (memory, x) =>
             {
                 Indices queryPlaces = memory.Put(queryOffsets), keyPlaces = memory.Put(Offsets);
                 Tensor y = memory.Zeros(queries, H), logSumExp = memory.Zeros(queries, Heads);
                 Tensor dq = memory.Zeros(queries, H), dkv = memory.Zeros(tokens, 2 * H);
-                memory.Kernels.AttentionForward(x[0], x[1], queryPlaces, keyPlaces, Heads, 9, dropout, y, logSumExp);
-                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, queryPlaces, keyPlaces, Heads, 9, dropout, dq, dkv);
+                memory.Kernels.AttentionForward(x[0], x[1], new(queryPlaces, keyPlaces, Heads, 9), dropout, y, logSumExp);
+                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, new(queryPlaces, keyPlaces, Heads, 9), dropout, dq, dkv);
                 return (y, [dq, dkv]);
             });
     }
@@ -212,14 +250,20 @@ internal static class KernelCases
             "softmax-cross-entropy", $"[{rows}, {H}], {items} items",
             [Normal(random, rows, H), Normal(random, items, H), Normal(random, 1, items)],
             Matrix<double>.Build.Dense(rows, 1, Scale),
-            x => Kernels.Reference.SoftmaxCrossEntropy.Forward(x[0], x[1], x[2].Row(0), targets).Losses.ToColumnMatrix(),
+            x => Reference.SoftmaxCrossEntropy.Forward(x[0], x[1], x[2].Row(0), targets).Losses.ToColumnMatrix(),
+            (x, _) =>
+            {
+                var (_, logSumExp) = Reference.SoftmaxCrossEntropy.Forward(x[0], x[1], x[2].Row(0), targets);
+                var (dh, dItems, dBias) = Reference.SoftmaxCrossEntropy.Backward(Scale, x[0], x[1], x[2].Row(0), targets, logSumExp);
+                return [dh, dItems, dBias.ToRowMatrix()];
+            },
             (memory, x) =>
             {
                 Indices wanted = memory.Put(targets);
                 Tensor losses = memory.Zeros(rows, 1), logSumExp = memory.Zeros(rows, 1);
                 Tensor dh = memory.Zeros(rows, H), dItems = memory.Zeros(items, H), dBias = memory.Zeros(1, items);
-                memory.Kernels.SoftmaxCrossEntropyForward(x[0], x[1], x[2], wanted, losses, logSumExp);
-                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], x[1], x[2], wanted, logSumExp, Scale, dh, dItems, dBias);
+                memory.Kernels.SoftmaxCrossEntropyForward(x[0], new(x[1], x[2]), wanted, losses, logSumExp);
+                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], new(x[1], x[2]), wanted, logSumExp, Scale, dh, new(dItems, dBias));
                 return (losses, [dh, dItems, dBias]);
             });
     }
@@ -230,7 +274,7 @@ internal static class KernelCases
         const int MaskToken = 99;
         int[] tokens = [.. Enumerable.Range(0, Offsets[^1]).Select(_ => random.Next(1, MaskToken))];
         var masking = new ClozeMasking(new RandomKey(1, 2, 3, 4), 0.4f, 0.3f, MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: true);
-        var (maskedTokens, _, targets, _) = Kernels.Reference.ClozeMask.Draw(tokens, Offsets, masking);
+        var (maskedTokens, _, targets, _) = Reference.ClozeMask.Draw(tokens, Offsets, masking);
         Matrix<double> Row(int[] first, int[] second) => Matrix<double>.Build.Dense(1, first.Length + second.Length, [.. first, .. second]);
         var expected = Row(maskedTokens, targets);
         return new(
@@ -238,11 +282,12 @@ internal static class KernelCases
             [],
             expected,
             _ => expected,
+            NoBackward,
             (memory, _) =>
             {
                 Indices masked = memory.Put(tokens), rows = memory.Put(tokens), found = memory.Put(tokens), places = memory.Put(Offsets);
                 int count = memory.Kernels.ClozeMask(memory.Put(tokens), memory.Put(Offsets), masking, masked, rows, found, places);
-                return (memory.Put(Row(masked.ToArray(), found.Top(count).ToArray())), []);
+                return (memory.Put(Row(masked.ToArray(), found.First(count).ToArray())), []);
             });
     }
 
@@ -255,13 +300,14 @@ internal static class KernelCases
             Normal(random, 3, K),
             x =>
             {
-                var scores = Kernels.Reference.Linear.Forward(x[0], x[1], x[2].Row(0));
-                return Matrix<double>.Build.Dense(3, K, (row, i) => scores[row, Kernels.Reference.TopK.Best(scores.Row(row), K, [])[i]]);
+                var scores = Reference.Linear.Forward(x[0], x[1], x[2].Row(0));
+                return Matrix<double>.Build.Dense(3, K, (row, i) => scores[row, Reference.TopK.Best(scores.Row(row), K, [])[i]]);
             },
+            NoBackward,
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(3, K);
-                memory.Kernels.TopK(x[0], x[1], x[2], default, default, default, memory.Put(new int[3 * K]), scores, default);
+                memory.Kernels.TopK(x[0], new(x[1], x[2]), default, default, memory.Put(new int[3 * K]), scores, default);
                 return (scores, []);
             });
     }
@@ -273,24 +319,26 @@ internal static class KernelCases
             "score-items", "[4, 10], 3 candidates each",
             [Normal(random, 4, 10), Normal(random, 10, 10), Normal(random, 1, 10)],
             Normal(random, 4, 3),
-            x => Matrix<double>.Build.Dense(4, 3, (b, c) => x[0].Row(b).DotProduct(x[1].Row(candidates[(3 * b) + c])) + x[2][0, candidates[(3 * b) + c]]),
+            x => Reference.TopK.ScoreItems(x[0], x[1], x[2].Row(0), candidates),
+            NoBackward,
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(4, 3);
-                memory.Kernels.ScoreItems(x[0], x[1], x[2], memory.Put(candidates), scores);
+                memory.Kernels.ScoreItems(x[0], new(x[1], x[2]), memory.Put(candidates), scores);
                 return (scores, []);
             });
     }
 
-    private static KernelCase Norm(Random random) => new(
-        "norm", "[1, 1003]",
+    private static KernelCase GradientNorm(Random random) => new(
+        "gradient-norm", "[1, 1003]",
         [Normal(random, 1, 1003)],
         Normal(random, 1, 1),
-        x => Matrix<double>.Build.Dense(1, 1, Math.Sqrt(x[0].PointwiseMultiply(x[0]).RowSums()[0])),
+        x => Matrix<double>.Build.Dense(1, 1, Reference.Adam.GradientNorm(x[0].Enumerate())),
+        NoBackward,
         (memory, x) =>
         {
             Tensor result = memory.Zeros(1, 1);
-            memory.Kernels.Norm(x[0], result);
+            memory.Kernels.GradientNorm(x[0], result);
             return (result, []);
         });
 
@@ -304,18 +352,21 @@ internal static class KernelCases
             Normal(random, 1, N),
             x =>
             {
-                double norm = Math.Sqrt(x[1].PointwiseMultiply(x[1]).RowSums()[0]), clip = Math.Min(1, 2 / (norm + 1e-6));
+                double clip = Reference.Adam.Clip(Reference.Adam.GradientNorm(x[1].Enumerate()), step.MaximumNorm);
                 return Matrix<double>.Build.Dense(1, N, (_, i) =>
-                    Kernels.Reference.Adam.Step(x[0][0, i], x[1][0, i], x[2][0, i], x[3][0, i], step, clip).Parameter);
+                    Reference.Adam.Step(x[0][0, i], x[1][0, i], x[2][0, i], x[3][0, i], step, clip).Parameter);
             },
+            NoBackward,
             (memory, x) =>
             {
                 Tensor norm = memory.Zeros(1, 1);
-                memory.Kernels.Norm(x[1], norm);
+                memory.Kernels.GradientNorm(x[1], norm);
                 memory.Kernels.Adam(x[0], x[1], x[2], x[3], norm, step);
                 return (x[0], []);
             });
     }
+
+    private static Matrix<double>[] NoBackward(Matrix<double>[] operands, Matrix<double> w) => [];
 
     private static Matrix<double> Normal(Random random, int rows, int columns) =>
         Matrix<double>.Build.Dense(rows, columns, (_, _) => (float)MathNet.Numerics.Distributions.Normal.Sample(random, 0, 1));

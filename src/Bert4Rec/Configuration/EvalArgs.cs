@@ -1,4 +1,3 @@
-using Bert4Rec.Evaluation;
 
 namespace Bert4Rec.Configuration;
 

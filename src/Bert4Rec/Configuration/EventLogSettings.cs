@@ -1,4 +1,3 @@
-using Bert4Rec.EventLog;
 using YamlDotNet.RepresentationModel;
 
 namespace Bert4Rec.Configuration;
@@ -64,8 +63,8 @@ public sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptions
             : throw read.WrongValue(node, name, $"all, or some of {string.Join(", ", EventTypeNames.Names)}");
 
         EventColumn ReadColumn(YamlNode node, string name) =>
-            EventColumns.TryParse(read.Text(node, name), out var column) && !EventLogCleaner.Required.Contains(column)
+            EventColumns.TryParse(read.Text(node, name), out var column) && !EventColumns.Required.Contains(column)
                 ? column
-                : throw read.WrongValue(node, name, $"some of {string.Join(", ", EventLogCleaner.Optional.Select(EventColumns.Name))}");
+                : throw read.WrongValue(node, name, $"some of {string.Join(", ", EventColumns.Optional.Select(EventColumns.Name))}");
     }
 }

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Bert4Rec.Evaluation;
 
 namespace Bert4Rec.Configuration;
 

@@ -1,4 +1,3 @@
-using Bert4Rec.Evaluation;
 using YamlDotNet.RepresentationModel;
 
 namespace Bert4Rec.Configuration;

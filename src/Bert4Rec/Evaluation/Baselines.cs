@@ -6,6 +6,32 @@ using Bert4Rec.Data;
 
 namespace Bert4Rec.Evaluation;
 
+/// <summary>The baselines of a dataset, and a model beside them.</summary>
+internal static class Baselines
+{
+    /// <summary>Popularity, 'the last item again' and a Markov chain.</summary>
+    public static IReadOnlyList<IRanker> Of(InteractionDataset dataset, DatasetSplit split, TrainingStatistics statistics) =>
+        [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
+
+    /// <summary>A model's metrics, and each baseline's on the same samples, by its name.</summary>
+    public static (Dictionary<string, double> Model, Dictionary<string, IReadOnlyDictionary<string, double>> Baselines) Compare(
+        IRanker model,
+        InteractionDataset dataset,
+        DatasetSplit split,
+        TrainingStatistics statistics,
+        Sample[] samples,
+        EvaluationSettings settings,
+        IProgress<ProgressUpdate>? progress)
+    {
+        return (
+            Measure(model).ToDictionary(),
+            Of(dataset, split, statistics).ToDictionary(baseline => baseline.Name, Measure));
+
+        IReadOnlyDictionary<string, double> Measure(IRanker ranker) =>
+            Evaluator.Evaluate(ranker, dataset, statistics, samples, settings, progress);
+    }
+}
+
 /// <summary>Items ranked by (weight, training popularity), both descending; equal in both is a tie, which goes to the lower id.</summary>
 public abstract class BaselineRanker : IRanker
 {

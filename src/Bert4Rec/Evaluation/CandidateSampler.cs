@@ -1,3 +1,6 @@
+using Bert4Rec.Configuration;
+using Bert4Rec.Kernels;
+
 namespace Bert4Rec.Evaluation;
 
 /// <summary>

@@ -1,3 +1,5 @@
+using Bert4Rec.Configuration;
+
 namespace Bert4Rec.Evaluation;
 
 /// <summary>

@@ -4,6 +4,7 @@ using System.IO.Hashing;
 using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Text.Json.Serialization;
+using Bert4Rec.Configuration;
 
 namespace Bert4Rec.EventLog;
 
@@ -89,7 +90,7 @@ public sealed record LogAnalysis(
 {
     /// <summary>What the reader saw.</summary>
     [JsonIgnore]
-    public ReadAccount? Read { get; init; }
+    public ReadSummary? Read { get; init; }
 }
 
 /// <summary>
@@ -117,7 +118,7 @@ public static class EventLogAnalysis
     {
         var blocks = new ConcurrentBag<RowBlock>();
         var totals = new Totals(options);
-        ReadAccount read = EventLogReader.Read(
+        ReadSummary read = EventLogReader.Read(
             inputs,
             options,
             () => blocks.TryTake(out RowBlock? block) ? block : new RowBlock(),
@@ -263,7 +264,7 @@ public static class EventLogAnalysis
             }
         }
 
-        public LogAnalysis Result(ReadAccount read, IReadOnlyList<string> head, CancellationToken cancellationToken)
+        public LogAnalysis Result(ReadSummary read, IReadOnlyList<string> head, CancellationToken cancellationToken)
         {
             var approximate = new List<string>();
             if (!_rows.IsExact)

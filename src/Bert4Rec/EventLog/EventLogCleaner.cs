@@ -2,22 +2,10 @@ using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Unicode;
+using Bert4Rec.Configuration;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.EventLog;
-
-/// <summary>What cleaning keeps.</summary>
-public sealed record CleanOptions : ReadOptions
-{
-    /// <summary>The events to keep; the experiment's are purchases.</summary>
-    public EventTypes Events { get; init; } = EventTypes.Purchase;
-
-    /// <summary>Columns that may be empty; a row that lacks another is dropped. See <see cref="EventLogCleaner.Required"/>.</summary>
-    public IReadOnlySet<EventColumn> KeepNulls { get; init; } = new HashSet<EventColumn>();
-
-    /// <summary>Bytes of rows to hold in memory while sorting; more goes through the disk, beside the output.</summary>
-    public long SortMemory { get; init; } = 128L << 20;
-}
 
 /// <summary>What became of every row: <see cref="RowsRead"/> is <see cref="RowsKept"/> and all of <see cref="Dropped"/>.</summary>
 /// <param name="Output">The cleaned file.</param>
@@ -30,12 +18,12 @@ public sealed record CleanOptions : ReadOptions
 /// <param name="Read">What the reader saw, the first unreadable rows among it.</param>
 /// <param name="RunsOnDisk">Sorted runs that went through the disk; 0 where memory was enough.</param>
 /// <param name="Sha256">Of the cleaned file, in lower case.</param>
-public sealed record CleanAccount(
+public sealed record CleanSummary(
     string Output,
     long RowsRead,
     long RowsKept,
     IReadOnlyDictionary<string, long> Dropped,
-    ReadAccount Read,
+    ReadSummary Read,
     int RunsOnDisk,
     string Sha256);
 
@@ -46,13 +34,6 @@ public sealed record CleanAccount(
 /// </summary>
 public static class EventLogCleaner
 {
-    /// <summary>Columns that every row needs, whatever <see cref="CleanOptions.KeepNulls"/> says: without them it is no event.</summary>
-    public static IReadOnlyList<EventColumn> Required { get; } =
-        [EventColumn.EventTime, EventColumn.EventType, EventColumn.ProductId, EventColumn.UserId];
-
-    /// <summary>The other columns: those that may be kept empty.</summary>
-    public static IReadOnlyList<EventColumn> Optional { get; } = [.. Enum.GetValues<EventColumn>().Where(column => !Required.Contains(column))];
-
     /// <summary>Cleans logs into one file.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
     /// <param name="output">The cleaned file, written or replaced whole.</param>
@@ -61,7 +42,7 @@ public static class EventLogCleaner
     /// <param name="cancellationToken">Stops it; the output is left as it was.</param>
     /// <exception cref="InputException">A log cannot be read, or the output is one of the inputs.</exception>
     /// <exception cref="IOException">The output cannot be written.</exception>
-    public static CleanAccount Clean(
+    public static CleanSummary Clean(
         IReadOnlyList<string> inputs,
         string output,
         CleanOptions options,
@@ -70,14 +51,14 @@ public static class EventLogCleaner
     {
         if (EventLogReader.ListFiles(inputs).Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
             throw new InputException($"{output}: the output is one of the inputs; choose another name");
-        CleanAccount? account = null;
-        OutputFile.Write(output, stream => account = Clean(inputs, stream, output, options, progress, cancellationToken));
-        return account!;
+        CleanSummary? summary = null;
+        OutputFile.Write(output, stream => summary = Clean(inputs, stream, output, options, progress, cancellationToken));
+        return summary!;
     }
 
     /// <summary>Cleans logs into a stream; sorting uses files named after <paramref name="output"/> where memory is not enough,
     /// and memory only where there is no such name.</summary>
-    internal static CleanAccount Clean(
+    internal static CleanSummary Clean(
         IReadOnlyList<string> inputs,
         Stream stream,
         string? output,
@@ -85,13 +66,13 @@ public static class EventLogCleaner
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellationToken)
     {
-        if (options.KeepNulls.Where(column => Required.Contains(column)).Select(EventColumns.Name).FirstOrDefault() is string required)
+        if (options.KeepNulls.Where(column => EventColumns.Required.Contains(column)).Select(EventColumns.Name).FirstOrDefault() is string required)
             throw new InputException($"every event needs its {required}: it cannot be kept empty");
         var blocks = new ConcurrentBag<CleanBlock>();
         using var sorter = new SessionSorter(output, options.SortMemory);
         var nulls = new long[EventColumns.Count];
         long otherEvents = 0;
-        ReadAccount read = EventLogReader.Read(
+        ReadSummary read = EventLogReader.Read(
             inputs,
             options,
             () => blocks.TryTake(out CleanBlock? block) ? block : new CleanBlock(options),
@@ -131,7 +112,7 @@ public static class EventLogCleaner
         for (int column = 0; column < nulls.Length; column++)
             Drop($"no {EventColumns.Names[column]}", nulls[column]);
         Drop("duplicate", sorted - kept);
-        return new CleanAccount(output ?? "", read.Rows, kept, dropped, read, sorter.Runs, writer.Finish());
+        return new CleanSummary(output ?? "", read.Rows, kept, dropped, read, sorter.Runs, writer.Finish());
 
         void Drop(string reason, long rows)
         {

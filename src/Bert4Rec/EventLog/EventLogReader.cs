@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text;
+using Bert4Rec.Configuration;
 using Bert4Rec.Serialization;
 using CsvHelper;
 
@@ -32,7 +33,7 @@ public static class EventLogReader
     /// <exception cref="InputException">
     /// A file is missing, cannot be read or lacks a column, or more rows than allowed cannot be read.
     /// </exception>
-    public static ReadAccount Read<TBlock>(
+    public static ReadSummary Read<TBlock>(
         IReadOnlyList<string> inputs,
         ReadOptions options,
         Func<TBlock> newBlock,
@@ -82,24 +83,24 @@ public static class EventLogReader
             TaskCreationOptions.LongRunning,
             TaskScheduler.Default);
 
-        var account = new ReadAccount(0, 0, 0, [], totalBytes);
+        var summary = new ReadSummary(0, 0, 0, [], totalBytes);
         try
         {
             foreach (Task<ParsedBlock<TBlock>> task in parsed.GetConsumingEnumerable(cancellationToken))
             {
                 ParsedBlock<TBlock> block = task.GetAwaiter().GetResult();
                 takeBlock(block.Result);
-                account = account with
+                summary = summary with
                 {
-                    Rows = account.Rows + block.Rows,
-                    BadRows = account.BadRows + block.BadRows,
-                    CutRows = account.CutRows + block.CutRows,
-                    Examples = block.Examples.Count == 0 || account.Examples.Count == KeptExamples
-                        ? account.Examples
-                        : [.. account.Examples.Concat(block.Examples).Take(KeptExamples)],
+                    Rows = summary.Rows + block.Rows,
+                    BadRows = summary.BadRows + block.BadRows,
+                    CutRows = summary.CutRows + block.CutRows,
+                    Examples = block.Examples.Count == 0 || summary.Examples.Count == KeptExamples
+                        ? summary.Examples
+                        : [.. summary.Examples.Concat(block.Examples).Take(KeptExamples)],
                 };
                 progress?.Report(new(
-                    $"reading {Path.GetFileName(block.File)}", block.BytesRead, totalBytes, "bytes", $"{account.Rows:N0} rows"));
+                    $"reading {Path.GetFileName(block.File)}", block.BytesRead, totalBytes, "bytes", $"{summary.Rows:N0} rows"));
             }
             reading.GetAwaiter().GetResult();
         }
@@ -111,8 +112,8 @@ public static class EventLogReader
             foreach (Task<ParsedBlock<TBlock>> task in parsed)
                 ((IAsyncResult)task).AsyncWaitHandle.WaitOne();
         }
-        ThrowIfTooManyAreBad(account, options.MaxBadRows);
-        return account;
+        ThrowIfTooManyAreBad(summary, options.MaxBadRows);
+        return summary;
     }
 
     /// <summary>The files that inputs stand for: a file is itself, a folder its .csv and .csv.gz files by name.</summary>
@@ -161,16 +162,16 @@ public static class EventLogReader
         return lines;
     }
 
-    private static void ThrowIfTooManyAreBad(ReadAccount account, double share)
+    private static void ThrowIfTooManyAreBad(ReadSummary summary, double share)
     {
-        long counted = account.BadRows - account.CutRows;
-        if (counted <= share * account.Rows)
+        long counted = summary.BadRows - summary.CutRows;
+        if (counted <= share * summary.Rows)
             return;
-        BadRow first = account.Examples[0];
+        BadRow first = summary.Examples[0];
         throw InputException.At(
             first.File,
             first.Line,
-            $"{first.Reason}; {counted:N0} of {account.Rows:N0} rows ({100.0 * counted / account.Rows:0.##}%) cannot be read, more than "
+            $"{first.Reason}; {counted:N0} of {summary.Rows:N0} rows ({100.0 * counted / summary.Rows:0.##}%) cannot be read, more than "
             + $"the {100 * share:0.####}% of --max-bad-rows");
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Bert4Rec.Configuration;
 using CsvHelper;
 
 namespace Bert4Rec.EventLog;

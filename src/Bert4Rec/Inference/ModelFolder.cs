@@ -99,7 +99,7 @@ internal sealed class ModelFolder
         CheckSame(path, "n_heads", config.Heads, trained.Heads);
         CheckSame(path, "layer_norm_eps", config.LayerNormEpsilon, trained.LayerNormEpsilon);
         var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);
-        var layout = new ParameterLayout(Training.TrainerSettings.Of(config, dataset.ItemCount).Shape);
+        var layout = new ParameterLayout(ModelShape.Of(config, dataset.ItemCount));
         var parameters = new float[layout.Length];
         foreach (var entry in layout.Entries)
         {

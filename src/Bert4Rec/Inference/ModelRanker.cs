@@ -2,7 +2,6 @@ using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
-using Bert4Rec.Training;
 
 namespace Bert4Rec.Inference;
 
@@ -17,11 +16,11 @@ internal sealed class ModelRanker : IRanker, IDisposable
     private readonly int _maximumLength;
 
     public ModelRanker(
-        IReadOnlyList<IKernels> kernels, Workers workers, ParameterLayout layout, DeviceBuffer<float> parameters, bool recboleCompatible)
+        IReadOnlyList<KernelSet> kernels, Workers workers, ParameterLayout layout, DeviceBuffer<float> parameters, bool recboleCompatible)
     {
         _workers = workers;
         _maximumLength = layout.Shape.MaximumLength;
-        int capacity = Trainer.TokenCapacity(layout.Shape, kernels[0], BatchSize);
+        int capacity = MicroBatchSize.Tokens(layout.Shape, kernels[0], BatchSize);
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
     }
 

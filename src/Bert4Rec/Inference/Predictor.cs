@@ -18,7 +18,7 @@ internal sealed class Predictor : IDisposable
     private readonly bool _alwaysDropsOldest;
     private readonly DeviceBuffer<int> _lastRows;
     private readonly DeviceBuffer<int> _eachOne;
-    private readonly IKernels _kernels;
+    private readonly KernelSet _kernels;
     private readonly int[] _hostRows;
     private readonly ICatalogueIndex? _index;
     private DeviceBuffer<int>? _ints;
@@ -31,7 +31,7 @@ internal sealed class Predictor : IDisposable
     /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
     /// <param name="indexesCatalogue">Prepare for histories that come a few at a time; the parameters must not change from here on.</param>
     public Predictor(
-        IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, bool alwaysDropsOldest, bool indexesCatalogue = false)
+        KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, bool alwaysDropsOldest, bool indexesCatalogue = false)
     {
         _kernels = kernels;
         _shape = layout.Shape;
@@ -69,9 +69,15 @@ internal sealed class Predictor : IDisposable
     /// <param name="excludedItems">Items not to recommend, ascending within a history.</param>
     /// <param name="topItems">[Count · k]</param>
     /// <param name="topScores">[Count · k]</param>
-    /// <param name="ranks">[Count · 3] where there are targets; see <see cref="IKernels.TopK"/>.</param>
+    /// <param name="ranks">[Count · 3] where there are targets; see <see cref="KernelSet.TopK"/>.</param>
     public void TopK(
-        int k, ReadOnlySpan<int> targets, ReadOnlySpan<int> excludedOffsets, ReadOnlySpan<int> excludedItems, Span<int> topItems, Span<float> topScores, Span<int> ranks)
+        int k,
+        ReadOnlySpan<int> targets,
+        ReadOnlySpan<int> excludedOffsets,
+        ReadOnlySpan<int> excludedItems,
+        Span<int> topItems,
+        Span<float> topScores,
+        Span<int> ranks)
     {
         var h = Predict();
         if (Count <= IndexedRows && targets.IsEmpty && TryIndex(h, k, excludedOffsets, excludedItems, topItems, topScores))
@@ -80,7 +86,8 @@ internal sealed class Predictor : IDisposable
         var ints = new Room(_kernels, ref _ints, room);
         Tensor scores = new(Floats(Count * k), 0, Count, k);
         Indices items = ints.Take(Count * k), wanted = ints.Put(targets), wantedRanks = ints.Take(3 * targets.Length);
-        _model.TopK(h, wanted, ints.Put(excludedOffsets), excludedOffsets.IsEmpty ? default : ints.Put(excludedItems), items, scores, wantedRanks);
+        Exclusions exclusions = excludedOffsets.IsEmpty ? default : new(ints.Put(excludedOffsets), ints.Put(excludedItems));
+        _model.TopK(h, wanted, exclusions, items, scores, wantedRanks);
         items.Buffer.Download(topItems[..(Count * k)], items.Offset);
         scores.Buffer.Download(topScores[..(Count * k)], scores.Offset);
         if (!targets.IsEmpty)
@@ -129,7 +136,7 @@ internal sealed class Predictor : IDisposable
             _hostRows[b] = _batch.LastRow(b);
         _lastRows.Upload(_hostRows.AsSpan(0, Count));
         return _model.Predict(
-            new(_batch.Tokens, _batch.Positions, _batch.Offsets, Indices.Of(_lastRows).Top(Count), Indices.Of(_eachOne).Top(Count + 1)));
+            new(_batch.Tokens, _batch.Positions, _batch.Offsets, Indices.Of(_lastRows).First(Count), Indices.Of(_eachOne).First(Count + 1)));
     }
 
     private DeviceBuffer<float> Floats(int length)
@@ -148,7 +155,7 @@ internal sealed class Predictor : IDisposable
         private readonly DeviceBuffer<int> _buffer;
         private int _next;
 
-        public Room(IKernels kernels, ref DeviceBuffer<int>? buffer, int length)
+        public Room(KernelSet kernels, ref DeviceBuffer<int>? buffer, int length)
         {
             if (buffer is null || buffer.Length < length)
             {

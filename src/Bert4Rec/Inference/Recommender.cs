@@ -1,5 +1,6 @@
 using Bert4Rec.Data;
 using Bert4Rec.Kernels;
+using Bert4Rec.Model;
 
 namespace Bert4Rec.Inference;
 
@@ -31,7 +32,7 @@ public sealed class Recommender : IDisposable
             device.Kernels[0],
             folder.Layout,
             _parameters,
-            Training.Trainer.TokenCapacity(folder.Layout.Shape, device.Kernels[0], BatchSize),
+            MicroBatchSize.Tokens(folder.Layout.Shape, device.Kernels[0], BatchSize),
             folder.Config.RecboleCompatible,
             indexesCatalogue: true);
         _counts = new(CountItems);

@@ -35,26 +35,26 @@ internal sealed class Activations : IDisposable
             shared = layers[layer];
         }
         Layers = layers;
-        HeadInner = take(h);
-        Head = take(h);
-        HeadStatistics = take(2);
+        OutputHeadInner = take(h);
+        Hidden = take(h);
+        OutputHeadStatistics = take(2);
         if (!training)
             return;
-        HeadSlope = take(h);
+        OutputHeadSlope = take(h);
         Losses = take(1);
         LogSumExp = take(1);
-        DHead = take(h);
-        DSum = take(h);
+        DHidden = take(h);
+        DOutput = take(h);
         DBranch = take(h);
         DInner = take(inner);
         DAttention = take(h);
         DQuery = take(h);
         DKeyValue = take(2 * h);
-        DInput = take(h);
+        DX = take(h);
     }
 
     /// <summary>Memory on a device for micro-batches of up to so many tokens.</summary>
-    public static Activations Allocate(IKernels kernels, ModelShape shape, int tokens, bool training)
+    public static Activations Allocate(KernelSet kernels, ModelShape shape, int tokens, bool training)
     {
         long length = 0;
         _ = new Activations(shape, training, null, columns =>
@@ -98,22 +98,26 @@ internal sealed class Activations : IDisposable
 
     public IReadOnlyList<LayerActivations> Layers { get; private set; } = [];
 
-    public Tensor HeadInner { get; private set; }
+    /// <summary>gelu(output_ffn(x)), before its norm.</summary>
+    public Tensor OutputHeadInner { get; private set; }
 
-    public Tensor HeadSlope { get; private set; }
+    public Tensor OutputHeadSlope { get; private set; }
 
-    public Tensor Head { get; private set; }
+    /// <summary>h, what the items are compared with.</summary>
+    public Tensor Hidden { get; private set; }
 
-    public Tensor HeadStatistics { get; private set; }
+    public Tensor OutputHeadStatistics { get; private set; }
 
     public Tensor Losses { get; private set; }
 
     public Tensor LogSumExp { get; private set; }
 
-    public Tensor DHead { get; private set; }
+    public Tensor DHidden { get; private set; }
 
-    public Tensor DSum { get; private set; }
+    /// <summary>Of the last layer's output.</summary>
+    public Tensor DOutput { get; private set; }
 
+    /// <summary>Of what a residual connection adds: the feed-forward's output, and when that is done with, the attention's.</summary>
     public Tensor DBranch { get; private set; }
 
     public Tensor DInner { get; private set; }
@@ -124,7 +128,8 @@ internal sealed class Activations : IDisposable
 
     public Tensor DKeyValue { get; private set; }
 
-    public Tensor DInput { get; private set; }
+    /// <summary>Of the last layer's input, of all rows.</summary>
+    public Tensor DX { get; private set; }
 
     public void Dispose() => _buffer?.Dispose();
 }

@@ -11,7 +11,13 @@ namespace Bert4Rec.Model;
 /// <param name="FirstRow">Row of the whole batch that row 0 is, for dropout.</param>
 /// <param name="FirstQuery">The same of QueryRows.</param>
 internal readonly record struct ModelInput(
-    Indices Tokens, Indices Positions, Indices Offsets, Indices QueryRows = default, Indices QueryOffsets = default, uint FirstRow = 0, uint FirstQuery = 0);
+    Indices Tokens,
+    Indices Positions,
+    Indices Offsets,
+    Indices QueryRows = default,
+    Indices QueryOffsets = default,
+    uint FirstRow = 0,
+    uint FirstQuery = 0);
 
 /// <summary>
 /// BERT4Rec: a post-norm BERT encoder whose output at a row is compared with every item (Sun et al., CIKM 2019; layer by layer as
@@ -23,7 +29,7 @@ internal readonly record struct ModelInput(
 /// </remarks>
 internal sealed class Bert4RecModel : IDisposable
 {
-    private readonly IKernels _kernels;
+    private readonly KernelSet _kernels;
     private readonly ModelShape _shape;
     private readonly Activations _a;
     private readonly ParameterViews _p;
@@ -37,7 +43,8 @@ internal sealed class Bert4RecModel : IDisposable
     /// <param name="parameters">Read.</param>
     /// <param name="gradients">Added to by <see cref="Backward"/>; null for a model that will only predict.</param>
     /// <param name="tokenCapacity">Tokens of a micro-batch, at most.</param>
-    public Bert4RecModel(IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, DeviceBuffer<float>? gradients, int tokenCapacity)
+    public Bert4RecModel(
+        KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, DeviceBuffer<float>? gradients, int tokenCapacity)
     {
         _kernels = kernels;
         _shape = layout.Shape;
@@ -69,157 +76,234 @@ internal sealed class Bert4RecModel : IDisposable
     public void LossAndBackward(Indices targets, float scale, Tensor lossAccumulator)
     {
         int m = targets.Length;
-        Tensor h = _a.Head.Top(m), losses = _a.Losses.Top(m), logSumExp = _a.LogSumExp.Top(m), dh = _a.DHead.Top(m);
-        _kernels.SoftmaxCrossEntropyForward(h, _p.Catalogue, _p.OutputBias, targets, losses, logSumExp);
+        Tensor hidden = _a.Hidden.First(m), losses = _a.Losses.First(m), logSumExp = _a.LogSumExp.First(m), dHidden = _a.DHidden.First(m);
+        _kernels.SoftmaxCrossEntropyForward(hidden, _p.Catalogue, targets, losses, logSumExp);
         _kernels.AddSum(losses, lossAccumulator);
-        _kernels.SoftmaxCrossEntropyBackward(h, _p.Catalogue, _p.OutputBias, targets, logSumExp, scale, dh, _g!.Catalogue, _g.OutputBias);
-        Backward(dh);
+        _kernels.SoftmaxCrossEntropyBackward(hidden, _p.Catalogue, targets, logSumExp, scale, dHidden, _g!.Catalogue);
+        Backward(dHidden);
     }
 
-    public void TopK(Tensor h, Indices targets, Indices excludedOffsets, Indices excludedItems, Indices topItems, Tensor topScores, Indices targetRanks) =>
-        _kernels.TopK(h, _p.Catalogue, _p.OutputBias, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks);
+    public void TopK(Tensor h, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks) =>
+        _kernels.TopK(h, _p.Catalogue, targets, exclusions, topItems, topScores, targetRanks);
 
-    public void ScoreItems(Tensor h, Indices candidates, Tensor scores) => _kernels.ScoreItems(h, _p.Catalogue, _p.OutputBias, candidates, scores);
+    public void ScoreItems(Tensor h, Indices candidates, Tensor scores) => _kernels.ScoreItems(h, _p.Catalogue, candidates, scores);
 
-    /// <inheritdoc cref="IKernels.IndexCatalogue"/>
-    public ICatalogueIndex? IndexCatalogue() => _kernels.IndexCatalogue(_p.Catalogue, _p.OutputBias);
+    /// <inheritdoc cref="KernelSet.IndexCatalogue"/>
+    public ICatalogueIndex? IndexCatalogue() => _kernels.IndexCatalogue(_p.Catalogue);
 
     private int TokenCount => _input.Tokens.Length;
-
-    private int QueryCount => _input.QueryRows.IsNone ? TokenCount : _input.QueryRows.Length;
 
     private Tensor Run(in ModelInput input, RandomKey key)
     {
         _input = input;
         _key = key;
-        var summed = _a.Embedded.Top(TokenCount);
-        var x = _a.EmbeddingOutput.Top(TokenCount);
-        _kernels.EmbeddingForward(input.Tokens, input.Positions, _p.Items, _p.Positions, summed);
-        _kernels.LayerNormForward(
-            summed, default, default, _p.EmbeddingNorm.Weight, _p.EmbeddingNorm.Bias, _shape.LayerNormEpsilon, x, _a.EmbeddingStatistics.Top(TokenCount));
-        _kernels.Dropout(x, HiddenDropout(DropoutStreams.Embedding, input.FirstRow));
+        Tensor x = EmbeddingForward();
         for (int layer = 0; layer < _shape.Layers; layer++)
             x = LayerForward(layer, x);
-        return HeadForward(x);
+        return OutputHeadForward(x);
+    }
+
+    /// <summary>From the gradient of h to those of all parameters.</summary>
+    private void Backward(Tensor dHidden)
+    {
+        Tensor dX = OutputHeadBackward(dHidden);
+        for (int layer = _shape.Layers - 1; layer >= 0; layer--)
+            dX = LayerBackward(layer, dX);
+        EmbeddingBackward(dX);
+    }
+
+    private Tensor EmbeddingForward()
+    {
+        Tensor embedded = _a.Embedded.First(TokenCount), x = _a.EmbeddingOutput.First(TokenCount);
+        _kernels.EmbeddingForward(_input.Tokens, _input.Positions, _p.Items, _p.Positions, embedded);
+        _kernels.LayerNormForward(
+            embedded, default, default, _p.EmbeddingNorm, _shape.LayerNormEpsilon, x, _a.EmbeddingStatistics.First(TokenCount));
+        _kernels.Dropout(x, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
+        return x;
+    }
+
+    /// <param name="dX">Gradient of the embedding's output, overwritten.</param>
+    private void EmbeddingBackward(Tensor dX)
+    {
+        // Each gradient takes the place of the last.
+        Tensor dNorm = dX, dEmbedded = dX;
+        _kernels.Dropout(dNorm, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
+        _kernels.LayerNormBackward(
+            dNorm,
+            _a.Embedded.First(TokenCount),
+            _p.EmbeddingNorm.Weight,
+            _a.EmbeddingStatistics.First(TokenCount),
+            default,
+            dEmbedded,
+            default,
+            _g!.EmbeddingNorm);
+        _kernels.EmbeddingBackward(_input.Tokens, _input.Positions, dEmbedded, _g.Items, _g.Positions);
     }
 
     private Tensor LayerForward(int layer, Tensor x)
     {
         LayerActivations a = _a.Layers[layer];
         LayerViews p = _p.Layers[layer];
-        var (queries, queryOffsets, firstQuery) = Queries(layer);
-        int q = queries.IsNone ? TokenCount : queries.Length;
-        Tensor xq = x, query = a.Query.Top(q), keyValue = a.KeyValue.Top(TokenCount), attention = a.Attention.Top(q);
-        if (!queries.IsNone)
+        LayerQueries queries = Queries(layer);
+        int q = queries.Count;
+        Tensor xq = x;
+        if (!queries.Rows.IsNone)
         {
-            xq = _a.QueryInput.Top(q);
-            _kernels.GatherRows(x, queries, xq);
+            xq = _a.QueryInput.First(q);
+            _kernels.GatherRowsForward(x, queries.Rows, xq);
         }
-        _kernels.LinearForward(xq, p.Query.Weight, p.Query.Bias, query);
-        _kernels.LinearForward(x, p.KeyValue.Weight, p.KeyValue.Bias, keyValue);
-        _kernels.AttentionForward(
-            query, keyValue, queryOffsets, _input.Offsets, _shape.Heads, _shape.MaximumLength, AttentionDropout(layer, firstQuery), attention, a.LogSumExp.Top(q));
 
-        Tensor dense = a.AttentionSum.Top(q), y = a.AttentionOutput.Top(q);
-        _kernels.LinearForward(attention, p.Dense.Weight, p.Dense.Bias, dense);
-        _kernels.LayerNormForward(
-            dense, xq, HiddenDropout(DropoutStreams.AttentionOutput(layer), firstQuery), p.AttentionNorm.Weight, p.AttentionNorm.Bias, _shape.LayerNormEpsilon, y, a.AttentionStatistics.Top(q));
+        Tensor query = a.Query.First(q), keyValue = a.KeyValue.First(TokenCount), attention = a.Attention.First(q);
+        _kernels.LinearForward(xq, p.Query, query);
+        _kernels.LinearForward(x, p.KeyValue, keyValue);
+        _kernels.AttentionForward(query, keyValue, queries.Layout, AttentionDropout(layer, queries.First), attention, a.LogSumExp.First(q));
 
-        Tensor inner = a.Inner.Top(q), outer = a.FeedForwardSum.Top(q), output = a.Output.Top(q);
-        _kernels.LinearGeluForward(y, p.Inner.Weight, p.Inner.Bias, inner, _training ? a.InnerSlope.Top(q) : default);
-        _kernels.LinearForward(inner, p.Outer.Weight, p.Outer.Bias, outer);
+        Tensor attentionSum = a.AttentionSum.First(q), y = a.AttentionOutput.First(q);
+        _kernels.LinearForward(attention, p.Dense, attentionSum);
         _kernels.LayerNormForward(
-            outer, y, HiddenDropout(DropoutStreams.FeedForwardOutput(layer), firstQuery), p.FeedForwardNorm.Weight, p.FeedForwardNorm.Bias, _shape.LayerNormEpsilon, output, a.FeedForwardStatistics.Top(q));
+            attentionSum,
+            xq,
+            HiddenDropout(RandomStreams.AttentionOutput(layer), queries.First),
+            p.AttentionNorm,
+            _shape.LayerNormEpsilon,
+            y,
+            a.AttentionStatistics.First(q));
+
+        Tensor inner = a.Inner.First(q), feedForwardSum = a.FeedForwardSum.First(q), output = a.Output.First(q);
+        _kernels.LinearGeluForward(y, p.Inner, inner, _training ? a.InnerSlope.First(q) : default);
+        _kernels.LinearForward(inner, p.Outer, feedForwardSum);
+        _kernels.LayerNormForward(
+            feedForwardSum,
+            y,
+            HiddenDropout(RandomStreams.FeedForwardOutput(layer), queries.First),
+            p.FeedForwardNorm,
+            _shape.LayerNormEpsilon,
+            output,
+            a.FeedForwardStatistics.First(q));
         return output;
     }
 
-    private Tensor HeadForward(Tensor x)
-    {
-        Tensor inner = _a.HeadInner.Top(x.Rows), h = _a.Head.Top(x.Rows);
-        _kernels.LinearGeluForward(x, _p.Output.Weight, _p.Output.Bias, inner, _training ? _a.HeadSlope.Top(x.Rows) : default);
-        _kernels.LayerNormForward(
-            inner, default, default, _p.OutputNorm.Weight, _p.OutputNorm.Bias, _shape.LayerNormEpsilon, h, _a.HeadStatistics.Top(x.Rows));
-        return h;
-    }
-
-    /// <summary>From the gradient of h to those of all parameters.</summary>
-    private void Backward(Tensor dh)
-    {
-        Tensor d = HeadBackward(dh);
-        for (int layer = _shape.Layers - 1; layer >= 0; layer--)
-            d = LayerBackward(layer, d);
-        _kernels.Dropout(d, HiddenDropout(DropoutStreams.Embedding, _input.FirstRow));
-        _kernels.LayerNormBackward(
-            d, _a.Embedded.Top(TokenCount), _p.EmbeddingNorm.Weight, _a.EmbeddingStatistics.Top(TokenCount), default, d, default, _g!.EmbeddingNorm.Weight, _g.EmbeddingNorm.Bias);
-        _kernels.EmbeddingBackward(_input.Tokens, _input.Positions, d, _g.Items, _g.Positions);
-    }
-
-    private Tensor HeadBackward(Tensor dh)
-    {
-        int q = dh.Rows;
-        Tensor dx = _a.DSum.Top(q), x = _a.Layers[^1].Output.Top(q);
-        _kernels.LayerNormBackward(
-            dh, _a.HeadInner.Top(q), _p.OutputNorm.Weight, _a.HeadStatistics.Top(q), default, dh, default, _g!.OutputNorm.Weight, _g.OutputNorm.Bias);
-        _kernels.GeluBackward(dh, _a.HeadSlope.Top(q));
-        _kernels.LinearBackwardWeight(dh, x, _g.Output.Weight, _g.Output.Bias);
-        _kernels.LinearBackwardInput(dh, _p.Output.Weight, default, dx, false);
-        return dx;
-    }
-
-    /// <param name="layer">Which.</param>
-    /// <param name="dOutput">Gradient of the layer's output, overwritten by work.</param>
+    /// <param name="layer">Number of the layer.</param>
+    /// <param name="dOutput">Gradient of the layer's output, overwritten.</param>
     /// <returns>Gradient of its input.</returns>
     private Tensor LayerBackward(int layer, Tensor dOutput)
     {
         LayerActivations a = _a.Layers[layer];
         LayerViews p = _p.Layers[layer], g = _g!.Layers[layer];
-        var (queries, queryOffsets, firstQuery) = Queries(layer);
-        int q = dOutput.Rows;
-        Tensor x = layer == 0 ? _a.EmbeddingOutput.Top(TokenCount) : _a.Layers[layer - 1].Output.Top(TokenCount);
-        Tensor xq = queries.IsNone ? x : _a.QueryInput.Top(q);
+        LayerQueries queries = Queries(layer);
+        int q = queries.Count;
+        Tensor x = layer == 0 ? _a.EmbeddingOutput.First(TokenCount) : _a.Layers[layer - 1].Output.First(TokenCount);
+        Tensor xq = queries.Rows.IsNone ? x : _a.QueryInput.First(q);
 
-        // Feed-forward half: dOutput becomes the gradient of y through the residual, then through the layers too.
-        Tensor y = a.AttentionOutput.Top(q), inner = a.Inner.Top(q), dOuter = _a.DBranch.Top(q), dInner = _a.DInner.Top(q), dy = dOutput;
+        // A residual connection hands the gradient of its sum to both sides. So dY begins as dFeedForwardSum, in its memory, and the
+        // feed-forward's share is added to it; so does dXq as dAttentionSum below.
+        Tensor y = a.AttentionOutput.First(q), inner = a.Inner.First(q);
+        Tensor dFeedForwardSum = dOutput, dOuter = _a.DBranch.First(q), dInner = _a.DInner.First(q), dY = dFeedForwardSum;
         _kernels.LayerNormBackward(
-            dOutput, a.FeedForwardSum.Top(q), p.FeedForwardNorm.Weight, a.FeedForwardStatistics.Top(q), HiddenDropout(DropoutStreams.FeedForwardOutput(layer), firstQuery), dy, dOuter, g.FeedForwardNorm.Weight, g.FeedForwardNorm.Bias);
-        _kernels.LinearBackwardWeight(dOuter, inner, g.Outer.Weight, g.Outer.Bias);
-        _kernels.LinearBackwardInput(dOuter, p.Outer.Weight, a.InnerSlope.Top(q), dInner, false);
-        _kernels.LinearBackwardWeight(dInner, y, g.Inner.Weight, g.Inner.Bias);
-        _kernels.LinearBackwardInput(dInner, p.Inner.Weight, default, dy, true);
+            dOutput,
+            a.FeedForwardSum.First(q),
+            p.FeedForwardNorm.Weight,
+            a.FeedForwardStatistics.First(q),
+            HiddenDropout(RandomStreams.FeedForwardOutput(layer), queries.First),
+            dFeedForwardSum,
+            dOuter,
+            g.FeedForwardNorm);
+        _kernels.LinearBackwardWeight(dOuter, inner, g.Outer);
+        _kernels.LinearBackwardInput(dOuter, p.Outer.Weight, a.InnerSlope.First(q), dInner, accumulate: false);
+        _kernels.LinearBackwardWeight(dInner, y, g.Inner);
+        _kernels.LinearBackwardInput(dInner, p.Inner.Weight, default, dY, accumulate: true);
 
-        // Attention half, likewise with the gradient of xq.
-        Tensor attention = a.Attention.Top(q), dDense = _a.DBranch.Top(q), dAttention = _a.DAttention.Top(q), dxq = dy;
-        Tensor dQuery = _a.DQuery.Top(q), dKeyValue = _a.DKeyValue.Top(TokenCount);
+        Tensor attention = a.Attention.First(q), query = a.Query.First(q), keyValue = a.KeyValue.First(TokenCount);
+        Tensor dAttentionSum = dY, dDense = _a.DBranch.First(q), dAttention = _a.DAttention.First(q), dXq = dAttentionSum;
+        Tensor dQuery = _a.DQuery.First(q), dKeyValue = _a.DKeyValue.First(TokenCount);
         _kernels.LayerNormBackward(
-            dy, a.AttentionSum.Top(q), p.AttentionNorm.Weight, a.AttentionStatistics.Top(q), HiddenDropout(DropoutStreams.AttentionOutput(layer), firstQuery), dxq, dDense, g.AttentionNorm.Weight, g.AttentionNorm.Bias);
-        _kernels.LinearBackwardWeight(dDense, attention, g.Dense.Weight, g.Dense.Bias);
-        _kernels.LinearBackwardInput(dDense, p.Dense.Weight, default, dAttention, false);
+            dY,
+            a.AttentionSum.First(q),
+            p.AttentionNorm.Weight,
+            a.AttentionStatistics.First(q),
+            HiddenDropout(RandomStreams.AttentionOutput(layer), queries.First),
+            dAttentionSum,
+            dDense,
+            g.AttentionNorm);
+        _kernels.LinearBackwardWeight(dDense, attention, g.Dense);
+        _kernels.LinearBackwardInput(dDense, p.Dense.Weight, default, dAttention, accumulate: false);
         _kernels.AttentionBackward(
-            dAttention, a.Query.Top(q), a.KeyValue.Top(TokenCount), attention, a.LogSumExp.Top(q), queryOffsets, _input.Offsets, _shape.Heads, _shape.MaximumLength, AttentionDropout(layer, firstQuery), dQuery, dKeyValue);
-        _kernels.LinearBackwardWeight(dQuery, xq, g.Query.Weight, g.Query.Bias);
-        _kernels.LinearBackwardWeight(dKeyValue, x, g.KeyValue.Weight, g.KeyValue.Bias);
-        _kernels.LinearBackwardInput(dQuery, p.Query.Weight, default, dxq, true);
-        if (queries.IsNone)
+            dAttention,
+            query,
+            keyValue,
+            attention,
+            a.LogSumExp.First(q),
+            queries.Layout,
+            AttentionDropout(layer, queries.First),
+            dQuery,
+            dKeyValue);
+        _kernels.LinearBackwardWeight(dQuery, xq, g.Query);
+        _kernels.LinearBackwardWeight(dKeyValue, x, g.KeyValue);
+        _kernels.LinearBackwardInput(dQuery, p.Query.Weight, default, dXq, accumulate: true);
+        if (queries.Rows.IsNone)
         {
-            _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dxq, true);
-            return dxq;
+            Tensor dXAll = dXq;
+            _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dXAll, accumulate: true);
+            return dXAll;
         }
-        Tensor dx = _a.DInput.Top(TokenCount);
-        _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dx, false);
-        _kernels.GatherRowsBackward(dxq, queries, dx);
-        return dx;
+        Tensor dX = _a.DX.First(TokenCount);
+        _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dX, accumulate: false);
+        _kernels.GatherRowsBackward(dXq, queries.Rows, dX);
+        return dX;
+    }
+
+    private Tensor OutputHeadForward(Tensor x)
+    {
+        Tensor inner = _a.OutputHeadInner.First(x.Rows), hidden = _a.Hidden.First(x.Rows);
+        _kernels.LinearGeluForward(x, _p.OutputHead, inner, _training ? _a.OutputHeadSlope.First(x.Rows) : default);
+        _kernels.LayerNormForward(
+            inner, default, default, _p.OutputHeadNorm, _shape.LayerNormEpsilon, hidden, _a.OutputHeadStatistics.First(x.Rows));
+        return hidden;
+    }
+
+    /// <param name="dHidden">Gradient of h, overwritten.</param>
+    /// <returns>Gradient of the last layer's output.</returns>
+    private Tensor OutputHeadBackward(Tensor dHidden)
+    {
+        int q = dHidden.Rows;
+        Tensor x = _a.Layers[^1].Output.First(q), dInner = dHidden, dX = _a.DOutput.First(q);
+        _kernels.LayerNormBackward(
+            dHidden,
+            _a.OutputHeadInner.First(q),
+            _p.OutputHeadNorm.Weight,
+            _a.OutputHeadStatistics.First(q),
+            default,
+            dInner,
+            default,
+            _g!.OutputHeadNorm);
+        _kernels.GeluBackward(dInner, _a.OutputHeadSlope.First(q));
+        _kernels.LinearBackwardWeight(dInner, x, _g.OutputHead);
+        _kernels.LinearBackwardInput(dInner, _p.OutputHead.Weight, default, dX, accumulate: false);
+        return dX;
     }
 
     /// <summary>Which rows ask in a layer: in the last one those that will be read, in the others all.</summary>
-    private (Indices Rows, Indices Offsets, uint First) Queries(int layer) =>
-        layer == _shape.Layers - 1 && !_input.QueryRows.IsNone
-            ? (_input.QueryRows, _input.QueryOffsets, _input.FirstQuery)
-            : (default, _input.Offsets, _input.FirstRow);
+    private LayerQueries Queries(int layer)
+    {
+        bool some = layer == _shape.Layers - 1 && !_input.QueryRows.IsNone;
+        return new(
+            some ? _input.QueryRows : default,
+            some ? _input.QueryRows.Length : TokenCount,
+            some ? _input.FirstQuery : _input.FirstRow,
+            new(some ? _input.QueryOffsets : _input.Offsets, _input.Offsets, _shape.Heads, _shape.MaximumLength));
+    }
 
-    private Dropout HiddenDropout(uint stream, uint firstRow) => MakeDropout(_shape.HiddenDropout, stream, firstRow);
+    private DropoutMask HiddenDropout(uint stream, uint firstRow) => Dropout(_shape.HiddenDropout, stream, firstRow);
 
-    private Dropout AttentionDropout(int layer, uint firstRow) => MakeDropout(_shape.AttentionDropout, DropoutStreams.AttentionProbabilities(layer), firstRow);
+    private DropoutMask AttentionDropout(int layer, uint firstRow) =>
+        Dropout(_shape.AttentionDropout, RandomStreams.AttentionProbabilities(layer), firstRow);
 
-    private Dropout MakeDropout(float probability, uint stream, uint firstRow) =>
+    private DropoutMask Dropout(float probability, uint stream, uint firstRow) =>
         _training ? new(probability, _key with { Stream = stream, FirstRow = firstRow }) : default;
+
+    /// <param name="Rows">The rows of x that ask, or none where all do.</param>
+    /// <param name="Count">How many they are.</param>
+    /// <param name="First">Number, in the whole batch, of the first of them: dropout's first row.</param>
+    /// <param name="Layout">Whose they are.</param>
+    private readonly record struct LayerQueries(Indices Rows, int Count, uint First, AttentionLayout Layout);
 }

@@ -1,3 +1,5 @@
+using Bert4Rec.Configuration;
+
 namespace Bert4Rec.Model;
 
 /// <summary>The sizes of a BERT4Rec and the constants of its arithmetic.</summary>
@@ -14,4 +16,18 @@ public sealed record ModelShape(
     int ItemCount, int MaximumLength, int HiddenSize, int InnerSize, int Layers, int Heads, float LayerNormEpsilon, float HiddenDropout, float AttentionDropout)
 {
     public int MaskToken => ItemCount;
+
+    /// <summary>What a config makes of a catalogue.</summary>
+    /// <param name="config">The config.</param>
+    /// <param name="itemCount">Items with the padding item.</param>
+    public static ModelShape Of(RunConfig config, int itemCount) => new(
+        itemCount,
+        config.MaximumItemListLength,
+        config.HiddenSize,
+        config.InnerSize,
+        config.Layers,
+        config.Heads,
+        (float)config.LayerNormEpsilon,
+        (float)config.HiddenDropoutProbability,
+        (float)config.AttentionDropoutProbability);
 }

@@ -65,6 +65,9 @@ public sealed class ParameterLayout
         return entry.Shape.Length == 1 ? new(buffer, entry.Offset, 1, entry.Shape[0]) : new(buffer, entry.Offset, entry.Shape[0], entry.Shape[1]);
     }
 
+    /// <summary>The parameters name.weight and name.bias.</summary>
+    public WeightAndBias Layer(DeviceBuffer<float> buffer, string name) => new(View(buffer, $"{name}.weight"), View(buffer, $"{name}.bias"));
+
     private void AddLinear(string name, int outputs, int inputs)
     {
         Add($"{name}.weight", outputs, inputs);
@@ -92,20 +95,19 @@ internal sealed class ParameterViews
     public ParameterViews(ParameterLayout layout, DeviceBuffer<float> buffer)
     {
         Items = layout.View(buffer, "item_embedding.weight");
-        Catalogue = Items.Top(layout.Shape.ItemCount);
+        Catalogue = new(Items.First(layout.Shape.ItemCount), layout.View(buffer, "output_bias"));
         Positions = layout.View(buffer, "position_embedding.weight");
-        EmbeddingNorm = new(layout, buffer, "LayerNorm");
+        EmbeddingNorm = layout.Layer(buffer, "LayerNorm");
         Layers = [.. Enumerable.Range(0, layout.Shape.Layers).Select(layer => new LayerViews(layout, buffer, layer))];
-        Output = new(layout, buffer, "output_ffn");
-        OutputNorm = new(layout, buffer, "output_ln");
-        OutputBias = layout.View(buffer, "output_bias");
+        OutputHead = layout.Layer(buffer, "output_ffn");
+        OutputHeadNorm = layout.Layer(buffer, "output_ln");
     }
 
     /// <summary>[V+1, H]</summary>
     public Tensor Items { get; }
 
-    /// <summary>[V, H]: the item table without <c>[mask]</c>.</summary>
-    public Tensor Catalogue { get; }
+    /// <summary>[V, H] and [V]: the item table without <c>[mask]</c>, which is tied to the output, and the output's bias.</summary>
+    public WeightAndBias Catalogue { get; }
 
     /// <summary>[L, H]</summary>
     public Tensor Positions { get; }
@@ -114,12 +116,9 @@ internal sealed class ParameterViews
 
     public IReadOnlyList<LayerViews> Layers { get; }
 
-    public WeightAndBias Output { get; }
+    public WeightAndBias OutputHead { get; }
 
-    public WeightAndBias OutputNorm { get; }
-
-    /// <summary>[V]</summary>
-    public Tensor OutputBias { get; }
+    public WeightAndBias OutputHeadNorm { get; }
 }
 
 internal sealed class LayerViews
@@ -127,14 +126,14 @@ internal sealed class LayerViews
     public LayerViews(ParameterLayout layout, DeviceBuffer<float> buffer, int layer)
     {
         string attention = $"trm_encoder.layer.{layer}.multi_head_attention", feedForward = $"trm_encoder.layer.{layer}.feed_forward";
-        Query = new(layout, buffer, $"{attention}.query");
-        var key = new WeightAndBias(layout, buffer, $"{attention}.key");
+        Query = layout.Layer(buffer, $"{attention}.query");
+        var key = layout.Layer(buffer, $"{attention}.key");
         KeyValue = new(key.Weight with { Rows = 2 * key.Weight.Rows }, key.Bias with { Columns = 2 * key.Bias.Columns });
-        Dense = new(layout, buffer, $"{attention}.dense");
-        AttentionNorm = new(layout, buffer, $"{attention}.LayerNorm");
-        Inner = new(layout, buffer, $"{feedForward}.dense_1");
-        Outer = new(layout, buffer, $"{feedForward}.dense_2");
-        FeedForwardNorm = new(layout, buffer, $"{feedForward}.LayerNorm");
+        Dense = layout.Layer(buffer, $"{attention}.dense");
+        AttentionNorm = layout.Layer(buffer, $"{attention}.LayerNorm");
+        Inner = layout.Layer(buffer, $"{feedForward}.dense_1");
+        Outer = layout.Layer(buffer, $"{feedForward}.dense_2");
+        FeedForwardNorm = layout.Layer(buffer, $"{feedForward}.LayerNorm");
     }
 
     public WeightAndBias Query { get; }
@@ -153,12 +152,4 @@ internal sealed class LayerViews
     public WeightAndBias Outer { get; }
 
     public WeightAndBias FeedForwardNorm { get; }
-}
-
-internal readonly record struct WeightAndBias(Tensor Weight, Tensor Bias)
-{
-    public WeightAndBias(ParameterLayout layout, DeviceBuffer<float> buffer, string name)
-        : this(layout.View(buffer, $"{name}.weight"), layout.View(buffer, $"{name}.bias"))
-    {
-    }
 }

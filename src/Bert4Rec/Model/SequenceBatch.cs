@@ -18,7 +18,7 @@ internal sealed class SequenceBatch : IDisposable
     /// <param name="kernels">The device.</param>
     /// <param name="tokenCapacity">Tokens at most.</param>
     /// <param name="sequenceCapacity">Sequences at most.</param>
-    public SequenceBatch(IKernels kernels, int tokenCapacity, int sequenceCapacity)
+    public SequenceBatch(KernelSet kernels, int tokenCapacity, int sequenceCapacity)
     {
         TokenCapacity = tokenCapacity;
         SequenceCapacity = sequenceCapacity;
@@ -39,13 +39,13 @@ internal sealed class SequenceBatch : IDisposable
     public int SequenceCount { get; private set; }
 
     /// <summary>[T]</summary>
-    public Indices Tokens => Indices.Of(_deviceTokens).Top(TokenCount);
+    public Indices Tokens => Indices.Of(_deviceTokens).First(TokenCount);
 
     /// <summary>[T], counted from 0 at each sequence's oldest event.</summary>
-    public Indices Positions => Indices.Of(_devicePositions).Top(TokenCount);
+    public Indices Positions => Indices.Of(_devicePositions).First(TokenCount);
 
     /// <summary>[B+1]</summary>
-    public Indices Offsets => Indices.Of(_deviceOffsets).Top(SequenceCount + 1);
+    public Indices Offsets => Indices.Of(_deviceOffsets).First(SequenceCount + 1);
 
     /// <summary>The row of each sequence's last token.</summary>
     public int LastRow(int sequence) => _offsets[sequence + 1] - 1;

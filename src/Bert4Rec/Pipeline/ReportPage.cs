@@ -1,5 +1,4 @@
 using System.Text;
-using Bert4Rec.EventLog;
 using Bert4Rec.Reporting;
 
 namespace Bert4Rec.Pipeline;
@@ -185,7 +184,7 @@ internal static class ReportPage
             ["seed", Html.Whole(report.Config.Seed)],
             ["model", $"{Html.Whole(report.Result.Parameters)} parameters"],
             ["training", $"best epoch {report.Result.BestEpoch} of {report.Result.Epochs}, by {report.Config.ValidMetric}"],
-            ["Bert4Rec", ShopRun.Version],
+            ["Bert4Rec", PipelineRun.Version],
             [".NET", facts.GetValueOrDefault(".NET", "unknown")]]);
         string settings = Html.Preformatted(report.Config.With("data_path=.").ToYaml());
         return table + $"<details><summary>Every setting (config.yaml)</summary>{settings}</details>\n"

@@ -137,7 +137,7 @@ internal sealed class RunManifest
     }
 
     private void Save() =>
-        OutputFile.WriteText(Path.Combine(_directory, FileName), JsonSerializer.Serialize(new Content(ShopRun.Version, _steps), _format) + "\n");
+        OutputFile.WriteText(Path.Combine(_directory, FileName), JsonSerializer.Serialize(new Content(PipelineRun.Version, _steps), _format) + "\n");
 
     private string Hash(string path, CancellationToken cancellation)
     {

@@ -3,6 +3,8 @@ using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.EventLog;
 using Bert4Rec.Inference;
+using Bert4Rec.Kernels;
+using Bert4Rec.Model;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Pipeline;
@@ -67,7 +69,7 @@ internal sealed record RunReport(
         using var parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);
-        IRanker[] rankers = samples.Length == 0 ? [] : [model, .. EvaluationRun.Baselines(dataset, split, statistics)];
+        IRanker[] rankers = samples.Length == 0 ? [] : [model, .. Baselines.Of(dataset, split, statistics)];
         var lists = new List<ListStatistics>();
         foreach (var ranker in rankers)
         {

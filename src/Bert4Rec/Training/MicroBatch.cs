@@ -6,13 +6,13 @@ namespace Bert4Rec.Training;
 /// <summary>A part of a training batch, small enough for its activations to stay in the cache, with its cloze mask.</summary>
 internal sealed class MicroBatch : IDisposable
 {
-    private readonly IKernels _kernels;
+    private readonly KernelSet _kernels;
     private readonly DeviceBuffer<int> _maskedTokens;
     private readonly DeviceBuffer<int> _maskedRows;
     private readonly DeviceBuffer<int> _targets;
     private readonly DeviceBuffer<int> _maskedOffsets;
 
-    public MicroBatch(IKernels kernels, int tokenCapacity)
+    public MicroBatch(KernelSet kernels, int tokenCapacity)
     {
         _kernels = kernels;
         Sequences = new SequenceBatch(kernels, tokenCapacity, tokenCapacity);
@@ -28,7 +28,7 @@ internal sealed class MicroBatch : IDisposable
     public int MaskedCount { get; private set; }
 
     /// <summary>[MaskedCount]</summary>
-    public Indices Targets => Indices.Of(_targets).Top(MaskedCount);
+    public Indices Targets => Indices.Of(_targets).First(MaskedCount);
 
     /// <summary>Token of the whole batch that the first one is.</summary>
     public uint FirstRow { get; private set; }
@@ -48,19 +48,19 @@ internal sealed class MicroBatch : IDisposable
             Sequences.Tokens,
             Sequences.Offsets,
             masking,
-            Indices.Of(_maskedTokens).Top(tokens),
-            Indices.Of(_maskedRows).Top(tokens),
-            Indices.Of(_targets).Top(tokens),
-            Indices.Of(_maskedOffsets).Top(Sequences.SequenceCount + 1));
+            Indices.Of(_maskedTokens).First(tokens),
+            Indices.Of(_maskedRows).First(tokens),
+            Indices.Of(_targets).First(tokens),
+            Indices.Of(_maskedOffsets).First(Sequences.SequenceCount + 1));
     }
 
     /// <param name="firstQuery">Masked row of the whole batch that the first one is.</param>
     public ModelInput Input(uint firstQuery) => new(
-        Indices.Of(_maskedTokens).Top(Sequences.TokenCount),
+        Indices.Of(_maskedTokens).First(Sequences.TokenCount),
         Sequences.Positions,
         Sequences.Offsets,
-        Indices.Of(_maskedRows).Top(MaskedCount),
-        Indices.Of(_maskedOffsets).Top(Sequences.SequenceCount + 1),
+        Indices.Of(_maskedRows).First(MaskedCount),
+        Indices.Of(_maskedOffsets).First(Sequences.SequenceCount + 1),
         FirstRow,
         firstQuery);
 

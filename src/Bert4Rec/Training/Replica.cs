@@ -18,7 +18,7 @@ internal sealed class Replica : IDisposable
     private int _pool;
     private int _used;
 
-    public Replica(IKernels kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity)
+    public Replica(KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity)
     {
         Kernels = kernels;
         Gradients = kernels.AllocateFloats(layout.Length);
@@ -27,7 +27,7 @@ internal sealed class Replica : IDisposable
         _tokenCapacity = tokenCapacity;
     }
 
-    public IKernels Kernels { get; }
+    public KernelSet Kernels { get; }
 
     public DeviceBuffer<float> Gradients { get; }
 

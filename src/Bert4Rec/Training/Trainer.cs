@@ -35,7 +35,7 @@ internal sealed class Trainer : IDisposable
     private float _gradientScale;
     private (int Step, int First, int Count) _prepared;
 
-    public Trainer(TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<IKernels> kernels, Workers workers)
+    public Trainer(TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<KernelSet> kernels, Workers workers)
     {
         _settings = settings;
         _dataset = dataset;
@@ -46,7 +46,7 @@ internal sealed class Trainer : IDisposable
         FirstMoments = kernels[0].AllocateFloats(Layout.Length);
         SecondMoments = kernels[0].AllocateFloats(Layout.Length);
         Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed));
-        int capacity = TokenCapacity(settings.Shape, kernels[0], settings.BatchSize);
+        int capacity = MicroBatchSize.Tokens(settings.Shape, kernels[0], settings.BatchSize);
         _replicas = [.. kernels.Select(k => new Replica(k, Layout, Parameters, capacity))];
         int replicas = _replicas.Length;
         _shareStarts = new int[replicas + 1];
@@ -74,26 +74,6 @@ internal sealed class Trainer : IDisposable
 
     /// <summary>Optimiser steps so far.</summary>
     public int Step { get; set; }
-
-    /// <summary>
-    /// Tokens of a micro-batch. On the cpu as many as let a layer's activations share the second-level cache with its weights, and more where
-    /// the item table is too large for that cache: each micro-batch reads all of it. On a device with memory of its own a whole batch, if
-    /// its activations take no more than a quarter of the memory and half a gigabyte. At least a whole sequence.
-    /// </summary>
-    /// <param name="shape">The model.</param>
-    /// <param name="kernels">The device.</param>
-    /// <param name="sequences">Sequences of a whole batch.</param>
-    public static int TokenCapacity(ModelShape shape, IKernels kernels, int sequences)
-    {
-        const long MostBytes = 1 << 29, CachedBytes = 1 << 20;
-        long tableBytes = (long)shape.ItemCount * shape.HiddenSize * sizeof(float);
-        long tokens = kernels.MemoryBytes is long memory
-            ? Math.Min(
-                (long)sequences * shape.MaximumLength,
-                Math.Min(memory / 4, MostBytes) / (sizeof(float) * Activations.FloatsPerToken(shape)))
-            : Math.Clamp(65536 / shape.HiddenSize, 128, 1024) * (tableBytes > CachedBytes ? 4 : 1);
-        return (int)Math.Max(tokens, shape.MaximumLength);
-    }
 
     /// <summary>Trains on everything once.</summary>
     /// <param name="epoch">From 1; decides the order, the windows and, with the step, the masks.</param>
@@ -206,7 +186,7 @@ internal sealed class Trainer : IDisposable
     internal ClozeMasking Masking(int step)
     {
         bool compatible = _settings.RecboleCompatible;
-        var key = new RandomKey(_settings.Seed, (uint)step, DropoutStreams.ClozeMask, 0);
+        var key = new RandomKey(_settings.Seed, (uint)step, RandomStreams.ClozeMask, 0);
         return new ClozeMasking(
             key,
             (float)_settings.MaskRatio,
@@ -289,7 +269,7 @@ internal sealed class Trainer : IDisposable
             kernels.Fill(gradients, 0);
         }
         if (_settings.ClipGradNorm is not null)
-            kernels.Norm(sum, new(_norms, r, 1, 1));
+            kernels.GradientNorm(sum, new(_norms, r, 1, 1));
     }
 
     private void Update(int r) => _replicas[r].Kernels.Adam(

@@ -30,16 +30,7 @@ internal sealed record TrainerSettings(
     public int CountedLimit => RecboleCompatible ? (int)(MaskRatio * Shape.MaximumLength) : int.MaxValue;
 
     public static TrainerSettings Of(RunConfig config, int itemCount) => new(
-        new ModelShape(
-            itemCount,
-            config.MaximumItemListLength,
-            config.HiddenSize,
-            config.InnerSize,
-            config.Layers,
-            config.Heads,
-            (float)config.LayerNormEpsilon,
-            (float)config.HiddenDropoutProbability,
-            (float)config.AttentionDropoutProbability),
+        ModelShape.Of(config, itemCount),
         (ulong)config.Seed,
         config.TrainBatchSize,
         (float)config.LearningRate,

@@ -100,7 +100,7 @@ public static class TrainingSession
                 if (!isBest && state.Epoch % config.EvalStep == 0)
                 {
                     evaluated.Upload(average.Values);
-                    valid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, EvaluationRun.Settings(config, config.EvalArgs.ValidMode), progress);
+                    valid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode), progress);
                     double value = Math.Round(valid[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
                     isBest = state.Stopping.Observe(state.Epoch, value, valid, config.ValidMetricBigger);
                 }
@@ -125,7 +125,7 @@ public static class TrainingSession
         evaluated.Upload(best);
         var (test, baselines) = split.Test.Length == 0
             ? ([], [])
-            : EvaluationRun.WithBaselines(ranker, dataset, split, statistics, split.Test, EvaluationRun.Settings(config, config.EvalArgs.TestMode), progress);
+            : Baselines.Compare(ranker, dataset, split, statistics, split.Test, EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
         var result = new TrainingResult(
             state.Epoch,
             state.HasBest ? state.Stopping.BestEpoch : state.Epoch,

@@ -37,9 +37,6 @@ public class GradientCheckTests
     }
 
     [Fact]
-    public void Every_kernel_can_be_broken() => Assert.Equal(GradientCheck.Kernels.Where(kernel => kernel != "model"), GradientCheck.Breakable);
-
-    [Fact]
     public void The_whole_model_shows_what_is_broken_in_it()
     {
         foreach (string kernel in new[] { "embedding", "gather-rows", "linear", "gelu", "dropout", "layer-norm", "attention", "softmax-cross-entropy" })
@@ -47,5 +44,5 @@ public class GradientCheckTests
     }
 
     [Fact]
-    public void Not_a_number_does_not_pass() => Assert.False(new CheckResult("x", "", double.NaN, null, 1).Passed);
+    public void Not_a_number_does_not_pass() => Assert.False(new CheckResult("x", "", double.NaN, null, null, 1).Passed);
 }

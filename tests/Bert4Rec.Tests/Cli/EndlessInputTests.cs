@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Bert4Rec.Cli;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Tests.EventLog;
 using Bert4Rec.Tests.Inference;
 
@@ -154,7 +155,7 @@ public sealed class EndlessInputTests(TrainedShop shop) : IClassFixture<TrainedS
     private static async Task AssertRefused(string message, params string[] arguments)
     {
         CommandLine.Outcome outcome = await Task.Run(() => CommandLine.Run(arguments)).WaitAsync(s_patience);
-        Assert.Equal(Application.Failed, outcome.ExitCode);
+        Assert.Equal(ExitCodes.Failed, outcome.ExitCode);
         Assert.StartsWith("error: ", outcome.Error);
         Assert.Contains(message, outcome.Error);
         Assert.Single(outcome.Error.TrimEnd().Split('\n'));

@@ -1,4 +1,4 @@
-using Bert4Rec.Cli;
+using Bert4Rec.Cli.Output;
 
 namespace Bert4Rec.Tests.Cli;
 

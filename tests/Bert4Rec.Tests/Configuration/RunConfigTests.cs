@@ -1,7 +1,6 @@
 using System.Reflection;
 using System.Text.Json;
 using Bert4Rec.Configuration;
-using Bert4Rec.Evaluation;
 
 namespace Bert4Rec.Tests.Configuration;
 

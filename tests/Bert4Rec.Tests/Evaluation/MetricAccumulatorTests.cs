@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
 
 namespace Bert4Rec.Tests.Evaluation;

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Bert4Rec.Configuration;
 using Bert4Rec.EventLog;
 
 namespace Bert4Rec.Tests.EventLog;
@@ -20,11 +21,11 @@ public sealed class EventLogCleanerTests : IDisposable
 
         foreach (long memory in new[] { 1L << 27, 1L << 16 })
         {
-            (string text, CleanAccount account) = Clean([log], new CleanOptions { Events = events, SortMemory = memory });
+            (string text, CleanSummary summary) = Clean([log], new CleanOptions { Events = events, SortMemory = memory });
 
             Assert.Equal(File.ReadAllText(expected), text);
-            Assert.Equal(5019, account.RowsRead);
-            Assert.Equal(memory < 1L << 20 && events == EventTypes.All, account.RunsOnDisk > 1);
+            Assert.Equal(5019, summary.RowsRead);
+            Assert.Equal(memory < 1L << 20 && events == EventTypes.All, summary.RunsOnDisk > 1);
         }
     }
 
@@ -41,7 +42,7 @@ public sealed class EventLogCleanerTests : IDisposable
             SmallLog.Row(brand: ""),
             SmallLog.Row(session: ""));
 
-        (string text, CleanAccount account) = Clean([_folder.Write("a.csv", log)], new CleanOptions { Events = EventTypes.All });
+        (string text, CleanSummary summary) = Clean([_folder.Write("a.csv", log)], new CleanOptions { Events = EventTypes.All });
 
         Assert.Equal(
             SmallLog.Text(
@@ -51,10 +52,10 @@ public sealed class EventLogCleanerTests : IDisposable
                 "1569888008.0,3,1,20,a b,acme,1.5,7,b",
                 "1569888009.0,5,1,20,a b,acme,100.0,7,b"),
             text);
-        Assert.Equal((8, 5), (account.RowsRead, account.RowsKept));
+        Assert.Equal((8, 5), (summary.RowsRead, summary.RowsKept));
         Assert.Equal(
-            new Dictionary<string, long> { ["no brand"] = 1, ["no user_session"] = 1, ["duplicate"] = 1 }, account.Dropped);
-        Assert.Equal(Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))), account.Sha256);
+            new Dictionary<string, long> { ["no brand"] = 1, ["no user_session"] = 1, ["duplicate"] = 1 }, summary.Dropped);
+        Assert.Equal(Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text))), summary.Sha256);
     }
 
     [Fact]
@@ -66,13 +67,13 @@ public sealed class EventLogCleanerTests : IDisposable
             SmallLog.Row(session: "", brand: ""), SmallLog.Row(price: "nan"));
         var keep = new HashSet<EventColumn> { EventColumn.Brand, EventColumn.CategoryCode, EventColumn.UserSession };
 
-        (string text, CleanAccount account) = Clean([_folder.Write("a.csv", log)], new CleanOptions { KeepNulls = keep });
+        (string text, CleanSummary summary) = Clean([_folder.Write("a.csv", log)], new CleanOptions { KeepNulls = keep });
 
         Assert.Equal(
             SmallLog.Text(
                 "1569888000.0,5,1,20,,acme,1.5,7,z", "1569888000.0,5,1,20,a b,,1.5,7,", "1569888000.0,5,1,20,a b,,1.5,9,"),
             text);
-        Assert.Equal(new Dictionary<string, long> { ["no price"] = 1, ["duplicate"] = 1 }, account.Dropped);
+        Assert.Equal(new Dictionary<string, long> { ["no price"] = 1, ["duplicate"] = 1 }, summary.Dropped);
     }
 
     [Theory]
@@ -83,13 +84,13 @@ public sealed class EventLogCleanerTests : IDisposable
         string log = _folder.Write("a.csv", SmallLog.Random(seed, 3000));
         _folder.Write("out.csv.run99.tmp", "left by a run that was killed");
 
-        (string inMemory, CleanAccount account) = Clean([log], new CleanOptions { Events = EventTypes.All });
-        (string onDisk, CleanAccount throughDisk) = Clean([log], new CleanOptions { Events = EventTypes.All, SortMemory = 4096 });
+        (string inMemory, CleanSummary summary) = Clean([log], new CleanOptions { Events = EventTypes.All });
+        (string onDisk, CleanSummary throughDisk) = Clean([log], new CleanOptions { Events = EventTypes.All, SortMemory = 4096 });
 
-        Assert.Equal(0, account.RunsOnDisk);
+        Assert.Equal(0, summary.RunsOnDisk);
         Assert.True(throughDisk.RunsOnDisk > 10, $"{throughDisk.RunsOnDisk} runs");
         Assert.Equal(inMemory, onDisk);
-        Assert.Equal(account.Dropped, throughDisk.Dropped);
+        Assert.Equal(summary.Dropped, throughDisk.Dropped);
         Assert.Equal(["a.csv", "out.csv"], Directory.GetFiles(_folder.Path).Select(Path.GetFileName).Order());
     }
 
@@ -121,10 +122,10 @@ public sealed class EventLogCleanerTests : IDisposable
                 .Where(line => ((int)events & (1 << Array.IndexOf(codes, line.Split(',')[1]))) != 0),
         ];
 
-        (string cleaned, CleanAccount account) = Clean([_folder.Write("a.csv", text)], new CleanOptions { Events = events });
+        (string cleaned, CleanSummary summary) = Clean([_folder.Write("a.csv", text)], new CleanOptions { Events = events });
 
         Assert.Equal(SmallLog.Text(expected), cleaned);
-        Assert.Equal(account.RowsRead, account.RowsKept + account.Dropped.Values.Sum());
+        Assert.Equal(summary.RowsRead, summary.RowsKept + summary.Dropped.Values.Sum());
     }
 
     [Theory]
@@ -141,11 +142,11 @@ public sealed class EventLogCleanerTests : IDisposable
         values[SmallLog.Header.Split(',').ToList().IndexOf(column)] = value;
         string log = _folder.Write("a.csv", SmallLog.Text(SmallLog.Row(), string.Join(',', values)));
 
-        CleanAccount account = Clean([log], new CleanOptions { MaxBadRows = 1 }).Account;
+        CleanSummary summary = Clean([log], new CleanOptions { MaxBadRows = 1 }).Summary;
 
-        Assert.StartsWith(reason, account.Read.Examples.Single().Reason);
-        Assert.Equal(3, account.Read.Examples.Single().Line);
-        Assert.Equal(new Dictionary<string, long> { ["unreadable"] = 1 }, account.Dropped);
+        Assert.StartsWith(reason, summary.Read.Examples.Single().Reason);
+        Assert.Equal(3, summary.Read.Examples.Single().Line);
+        Assert.Equal(new Dictionary<string, long> { ["unreadable"] = 1 }, summary.Dropped);
     }
 
     [Theory]
@@ -190,10 +191,10 @@ public sealed class EventLogCleanerTests : IDisposable
         Assert.Equal(["a.csv", "bad.csv", "out.csv"], Directory.GetFiles(_folder.Path).Select(Path.GetFileName).Order());
     }
 
-    private (string Text, CleanAccount Account) Clean(IReadOnlyList<string> inputs, CleanOptions options)
+    private (string Text, CleanSummary Summary) Clean(IReadOnlyList<string> inputs, CleanOptions options)
     {
         string output = Path.Combine(_folder.Path, "out.csv");
-        CleanAccount account = EventLogCleaner.Clean(inputs, output, options);
-        return (File.ReadAllText(output), account);
+        CleanSummary summary = EventLogCleaner.Clean(inputs, output, options);
+        return (File.ReadAllText(output), summary);
     }
 }

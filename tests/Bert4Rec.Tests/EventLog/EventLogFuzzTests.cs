@@ -1,4 +1,5 @@
 using System.Text;
+using Bert4Rec.Configuration;
 using Bert4Rec.EventLog;
 
 namespace Bert4Rec.Tests.EventLog;
@@ -36,15 +37,15 @@ public sealed class EventLogFuzzTests : IDisposable
             {
                 // In memory: what makes a file safe against power cuts would take most of the test's time.
                 using var cleaned = new MemoryStream();
-                CleanAccount account = EventLogCleaner.Clean([path], cleaned, output, options, progress: null, CancellationToken.None);
+                CleanSummary summary = EventLogCleaner.Clean([path], cleaned, output, options, progress: null, CancellationToken.None);
                 File.WriteAllBytes(output, cleaned.ToArray());
 
-                Assert.Equal(account.RowsRead, account.RowsKept + account.Dropped.Values.Sum());
-                Assert.Equal(Math.Min(10, account.Read.BadRows), account.Read.Examples.Count);
+                Assert.Equal(summary.RowsRead, summary.RowsKept + summary.Dropped.Values.Sum());
+                Assert.Equal(Math.Min(10, summary.Read.BadRows), summary.Read.Examples.Count);
                 int lines = log.Count(b => b == '\n') + 1;
-                Assert.All(account.Read.Examples, row => Assert.InRange(row.Line, 2, lines));
+                Assert.All(summary.Read.Examples, row => Assert.InRange(row.Line, 2, lines));
                 // What it wrote is a clean log: every row of it can be read.
-                Assert.Equal(account.RowsKept, SmallLog.ReadAll([output], maxBadRows: 0).Rows.Count);
+                Assert.Equal(summary.RowsKept, SmallLog.ReadAll([output], maxBadRows: 0).Rows.Count);
             }
             catch (InputException e)
             {

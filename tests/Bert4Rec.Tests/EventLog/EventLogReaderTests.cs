@@ -1,4 +1,4 @@
-using System.Text;
+using Bert4Rec.Configuration;
 using Bert4Rec.EventLog;
 
 namespace Bert4Rec.Tests.EventLog;
@@ -19,10 +19,10 @@ public sealed class EventLogReaderTests : IDisposable
     {
         string text = string.Join(lineEnd, (mark ? "\uFEFF" : "") + SmallLog.Header, SmallLog.Row(), "", SmallLog.Row(user: "8"));
 
-        (List<string> rows, ReadAccount account) = SmallLog.ReadAll([_folder.Write("a.csv", text)]);
+        (List<string> rows, ReadSummary summary) = SmallLog.ReadAll([_folder.Write("a.csv", text)]);
 
         Assert.Equal([Expected, Expected.Replace("|7|", "|8|")], rows);
-        Assert.Equal((2, 0), (account.Rows, account.BadRows));
+        Assert.Equal((2, 0), (summary.Rows, summary.BadRows));
     }
 
     [Fact]
@@ -53,10 +53,10 @@ public sealed class EventLogReaderTests : IDisposable
         using var other = new TemporaryFolder();
         string first = other.Write("z.csv", SmallLog.Text(SmallLog.Row(user: "0")));
 
-        (List<string> rows, ReadAccount account) = SmallLog.ReadAll([first, _folder.Path]);
+        (List<string> rows, ReadSummary summary) = SmallLog.ReadAll([first, _folder.Path]);
 
         Assert.Equal(["0", "1", "2"], rows.Select(row => row.Split('|')[7]));
-        Assert.Equal(3, account.Rows);
+        Assert.Equal(3, summary.Rows);
     }
 
     [Fact]
@@ -68,15 +68,15 @@ public sealed class EventLogReaderTests : IDisposable
             .. Enumerable.Repeat("x", 8), SmallLog.Row(),
         ];
 
-        (List<string> read, ReadAccount account) = SmallLog.ReadAll([_folder.Write("a.csv", SmallLog.Text(rows))]);
+        (List<string> read, ReadSummary summary) = SmallLog.ReadAll([_folder.Write("a.csv", SmallLog.Text(rows))]);
 
         Assert.Equal(2, read.Count);
-        Assert.Equal((14, 12, 0), (account.Rows, account.BadRows, account.CutRows));
-        Assert.Equal(Enumerable.Range(3, 10).Select(line => (long)line), account.Examples.Select(row => row.Line));
-        Assert.Equal("2 values where the header has 9 columns", account.Examples[0].Reason);
-        Assert.Equal("10 values where the header has 9 columns", account.Examples[1].Reason);
-        Assert.Contains("a quote is not closed", account.Examples[2].Reason);
-        Assert.Contains("goes on after its closing quote", account.Examples[3].Reason);
+        Assert.Equal((14, 12, 0), (summary.Rows, summary.BadRows, summary.CutRows));
+        Assert.Equal(Enumerable.Range(3, 10).Select(line => (long)line), summary.Examples.Select(row => row.Line));
+        Assert.Equal("2 values where the header has 9 columns", summary.Examples[0].Reason);
+        Assert.Equal("10 values where the header has 9 columns", summary.Examples[1].Reason);
+        Assert.Contains("a quote is not closed", summary.Examples[2].Reason);
+        Assert.Contains("goes on after its closing quote", summary.Examples[3].Reason);
     }
 
     [Fact]
@@ -84,7 +84,7 @@ public sealed class EventLogReaderTests : IDisposable
     {
         string path = _folder.Write("a.csv", SmallLog.Text([.. Enumerable.Repeat(SmallLog.Row(), 98), "x", "y"]));
 
-        Assert.Equal(2, SmallLog.ReadAll([path], maxBadRows: 0.02).Account.BadRows);
+        Assert.Equal(2, SmallLog.ReadAll([path], maxBadRows: 0.02).Summary.BadRows);
         InputException error = Assert.Throws<InputException>(() => SmallLog.ReadAll([path], maxBadRows: 0.019));
         Assert.Equal(
             $"{path}:100: 1 value where the header has 9 columns; 2 of 100 rows (2%) cannot be read, more than the 1.9% of --max-bad-rows",
@@ -96,12 +96,12 @@ public sealed class EventLogReaderTests : IDisposable
     {
         string path = _folder.Write("a.csv", SmallLog.Text(SmallLog.Row()) + SmallLog.Row()[..40]);
 
-        (List<string> rows, ReadAccount account) = SmallLog.ReadAll([path], maxBadRows: 0);
+        (List<string> rows, ReadSummary summary) = SmallLog.ReadAll([path], maxBadRows: 0);
 
         Assert.Single(rows);
-        Assert.Equal((2, 1, 1), (account.Rows, account.BadRows, account.CutRows));
-        Assert.Equal(3, account.Examples[0].Line);
-        Assert.Contains("the file ends in the middle of this line", account.Examples[0].Reason);
+        Assert.Equal((2, 1, 1), (summary.Rows, summary.BadRows, summary.CutRows));
+        Assert.Equal(3, summary.Examples[0].Line);
+        Assert.Contains("the file ends in the middle of this line", summary.Examples[0].Reason);
     }
 
     [Theory]
@@ -114,10 +114,10 @@ public sealed class EventLogReaderTests : IDisposable
         lines[rows - 5] = "bad";
         lines[rows / 2] = "bad";
 
-        (List<string> read, ReadAccount account) = SmallLog.ReadAll([_folder.Write("a.csv", SmallLog.Text(lines))], threads: threads);
+        (List<string> read, ReadSummary summary) = SmallLog.ReadAll([_folder.Write("a.csv", SmallLog.Text(lines))], threads: threads);
 
-        Assert.Equal(rows, account.Rows);
-        Assert.Equal([(rows / 2) + 2L, rows - 3L], account.Examples.Select(row => row.Line));
+        Assert.Equal(rows, summary.Rows);
+        Assert.Equal([(rows / 2) + 2L, rows - 3L], summary.Examples.Select(row => row.Line));
         Assert.Equal(lines.Where(line => line != "bad").Select(line => line.Split(',')[7]), read.Select(row => row.Split('|')[7]));
     }
 
@@ -129,12 +129,12 @@ public sealed class EventLogReaderTests : IDisposable
         string longRow = SmallLog.Row(brand: new string('x', (5 * EventLogReader.BlockSize / 2) + 17));
         string[] rows = [.. Enumerable.Repeat(SmallLog.Row(), rowsBefore), longRow, SmallLog.Row(user: "8"), "bad"];
 
-        (List<string> read, ReadAccount account) = SmallLog.ReadAll([_folder.Write("a.csv", SmallLog.Text(rows))]);
+        (List<string> read, ReadSummary summary) = SmallLog.ReadAll([_folder.Write("a.csv", SmallLog.Text(rows))]);
 
         Assert.Equal(rowsBefore + 1, read.Count);
-        Assert.Equal((rowsBefore + 3, 2), (account.Rows, account.BadRows));
-        Assert.Equal([rowsBefore + 2L, rowsBefore + 4L], account.Examples.Select(row => row.Line));
-        Assert.Equal("the line is longer than 1 MB", account.Examples[0].Reason);
+        Assert.Equal((rowsBefore + 3, 2), (summary.Rows, summary.BadRows));
+        Assert.Equal([rowsBefore + 2L, rowsBefore + 4L], summary.Examples.Select(row => row.Line));
+        Assert.Equal("the line is longer than 1 MB", summary.Examples[0].Reason);
     }
 
     [Theory]

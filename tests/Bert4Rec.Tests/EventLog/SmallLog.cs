@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.IO.Compression;
 using System.Text;
+using Bert4Rec.Configuration;
 using Bert4Rec.EventLog;
 
 namespace Bert4Rec.Tests.EventLog;
@@ -49,10 +50,10 @@ internal static class SmallLog
     }
 
     /// <summary>Every value of every row, columns separated by '|'.</summary>
-    public static (List<string> Rows, ReadAccount Account) ReadAll(IReadOnlyList<string> inputs, double maxBadRows = 1, int threads = 2)
+    public static (List<string> Rows, ReadSummary Summary) ReadAll(IReadOnlyList<string> inputs, double maxBadRows = 1, int threads = 2)
     {
         var rows = new List<string>();
-        ReadAccount account = EventLogReader.Read(
+        ReadSummary summary = EventLogReader.Read(
             inputs,
             new ReadOptions { MaxBadRows = maxBadRows, Threads = threads },
             () => new List<string>(),
@@ -65,6 +66,6 @@ internal static class SmallLog
                 return null;
             },
             rows.AddRange);
-        return (rows, account);
+        return (rows, summary);
     }
 }

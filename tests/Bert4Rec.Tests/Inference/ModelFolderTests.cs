@@ -3,9 +3,9 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
-using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Model;
+using Bert4Rec.Pipeline;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Inference;

@@ -8,7 +8,7 @@ namespace Bert4Rec.Tests.Kernels;
 /// <summary>The kernel sets that this machine can run: every test of a layer runs on all of them.</summary>
 public static class Backends
 {
-    private static readonly Dictionary<string, Func<IKernels>> Factories = new()
+    private static readonly Dictionary<string, Func<KernelSet>> Factories = new()
     {
         ["cpu-512"] = () => CpuKernels.Create(512),
         ["cpu-256"] = () => CpuKernels.Create(256),
@@ -37,7 +37,7 @@ public static class Backends
     /// <summary>The simulator with the reductions of CUDA devices, for the layers that reduce.</summary>
     public const string SimulatedWarps = "ilgpu-cpu with warps";
 
-    public static IKernels Create(string name) =>
+    public static KernelSet Create(string name) =>
         name == SimulatedWarps ? new GpuKernels(GpuDevices.NewSimulator(usesWarps: true)) : Factories[name]();
 
     /// <summary>Every backend with every case.</summary>

@@ -15,19 +15,19 @@ internal sealed class Bench : IDisposable
     private const int IntGuard = -12345;
 
     /// <summary>Compiling the kernels takes longer than most tests: a set that did its work serves the next test.</summary>
-    private static readonly ConcurrentDictionary<string, ConcurrentBag<IKernels>> Idle = new();
+    private static readonly ConcurrentDictionary<string, ConcurrentBag<KernelSet>> Idle = new();
 
     private readonly List<DeviceBuffer<float>> _floats = [];
     private readonly List<DeviceBuffer<int>> _ints = [];
     private readonly int _before;
 
-    private Bench(IKernels kernels, int before)
+    private Bench(KernelSet kernels, int before)
     {
         Kernels = kernels;
         _before = before;
     }
 
-    public IKernels Kernels { get; }
+    public KernelSet Kernels { get; }
 
     /// <summary>Runs <paramref name="body"/> on a backend, then checks that nothing was written outside its tensors.</summary>
     /// <param name="backend">Its name.</param>

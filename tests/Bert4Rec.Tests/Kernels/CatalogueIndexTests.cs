@@ -67,7 +67,7 @@ public class CatalogueIndexTests
     [Fact]
     public void Refuses_a_row_that_is_not_finite() => Bench.On("cpu-512", bench =>
     {
-        using var index = bench.Kernels.IndexCatalogue(bench.Tensor(new float[8000], 8), bench.Tensor(new float[1000], 1000))!;
+        using var index = bench.Kernels.IndexCatalogue(new(bench.Tensor(new float[8000], 8), bench.Tensor(new float[1000], 1000)))!;
         Assert.False(index.TryTopK(bench.Tensor([float.NaN, 1, 1, 1, 1, 1, 1, 1], 8), [], new int[3], new float[3]));
         return true;
     });
@@ -79,10 +79,10 @@ public class CatalogueIndexTests
             var topItems = bench.GarbageIndices(k);
             var topScores = bench.Garbage(1, k);
             bench.Kernels.TopK(
-                row, items, itemBias, default, bench.Indices(0, excluded.Length), bench.Indices([.. excluded, 0]), topItems, topScores, default);
+                row, new(items, itemBias), default, new(bench.Indices(0, excluded.Length), bench.Indices([.. excluded, 0])), topItems, topScores, default);
             var found = new int[k];
             var scores = new float[k];
-            using var index = bench.Kernels.IndexCatalogue(items, itemBias)!;
+            using var index = bench.Kernels.IndexCatalogue(new(items, itemBias))!;
             bool isOfUse = index.TryTopK(row, excluded, found, scores);
             Assert.Equal(k + excluded.Length <= table.RowCount / 8, isOfUse);
             if (isOfUse)

@@ -23,7 +23,7 @@ public class ClozeMaskTests
                 int[] offsets = Numbers.Offsets(lengths);
                 int[] tokens = new Random(lengths.Length).Integers(offsets[^1], 1, MaskToken);
                 var masking = new ClozeMasking(
-                    new RandomKey(9, 8, DropoutStreams.ClozeMask, 70), maskRatio, lastOnlyShare, MaskToken, limit, skipFirst, atLeastOne);
+                    new RandomKey(9, 8, RandomStreams.ClozeMask, 70), maskRatio, lastOnlyShare, MaskToken, limit, skipFirst, atLeastOne);
                 var (maskedTokens, maskedRows, targets, maskedOffsets) = ClozeMask.Draw(tokens, offsets, masking);
 
                 var actual = Draw(backend, tokens, offsets, masking);
@@ -75,7 +75,7 @@ public class ClozeMaskTests
     }
 
     private static ClozeMasking Masking(float maskRatio, float lastOnlyShare) => new(
-        new RandomKey(1, 1, DropoutStreams.ClozeMask, 0), maskRatio, lastOnlyShare, MaskToken, CountedLimit: int.MaxValue, false, false);
+        new RandomKey(1, 1, RandomStreams.ClozeMask, 0), maskRatio, lastOnlyShare, MaskToken, CountedLimit: int.MaxValue, false, false);
 
     private static (int Count, int[] MaskedTokens, int[] MaskedRows, int[] Targets, int[] MaskedOffsets) Draw(
         string backend, int[] tokens, int[] offsets, ClozeMasking masking) => Bench.On(backend, bench =>
@@ -84,6 +84,6 @@ public class ClozeMaskTests
             Indices targets = bench.GarbageIndices(tokens.Length), maskedOffsets = bench.GarbageIndices(offsets.Length);
             int count = bench.Kernels.ClozeMask(
                 bench.Indices(tokens), bench.Indices(offsets), masking, maskedTokens, maskedRows, targets, maskedOffsets);
-            return (count, maskedTokens.ToArray(), maskedRows.Top(count).ToArray(), targets.Top(count).ToArray(), maskedOffsets.ToArray());
+            return (count, maskedTokens.ToArray(), maskedRows.First(count).ToArray(), targets.First(count).ToArray(), maskedOffsets.ToArray());
         });
 }

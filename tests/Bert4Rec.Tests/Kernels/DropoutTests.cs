@@ -1,6 +1,5 @@
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Reference;
-using Dropout = Bert4Rec.Kernels.Dropout;
 
 namespace Bert4Rec.Tests.Kernels;
 
@@ -13,11 +12,11 @@ public class DropoutTests : LayerTests
     [MemberData(nameof(Cases))]
     public void The_mask_is_the_reference_mask_cell_by_cell(string backend, int rows, int columns, float probability)
     {
-        var dropout = new Dropout(probability, new RandomKey(0x9876543210abcdef, 12, 2004, 555));
+        var dropout = new DropoutMask(probability, new RandomKey(0x9876543210abcdef, 12, 2004, 555));
         var x = new Random(rows).Normal(rows, columns);
         float[] actual = Apply(backend, x.ToFloats(), columns, dropout);
         float[] expected = [.. x.ToFloats().Zip(
-            DropoutMask.Draw(rows, columns, dropout).ToFloats(), (value, factor) => value * factor)];
+            Dropout.Mask(rows, columns, dropout).ToFloats(), (value, factor) => value * factor)];
         Assert.Equal(expected, actual);
     }
 
@@ -27,7 +26,7 @@ public class DropoutTests : LayerTests
         const int rows = 500, columns = 200;
         foreach (float probability in new[] { 0.1f, 0.5f, 0.8f })
         {
-            var mask = DropoutMask.Draw(rows, columns, new Dropout(probability, new RandomKey(1, 2, 3, 4)));
+            var mask = Dropout.Mask(rows, columns, new DropoutMask(probability, new RandomKey(1, 2, 3, 4)));
             double dropped = mask.Enumerate().Count(factor => factor == 0) / (double)(rows * columns);
             double deviation = Math.Sqrt(probability * (1 - probability) / (rows * columns));
             Assert.InRange(dropped, probability - (4 * deviation), probability + (4 * deviation));
@@ -42,9 +41,9 @@ public class DropoutTests : LayerTests
     {
         float[] ones = [.. Enumerable.Repeat(1f, 10 * 20)];
         var key = new RandomKey(5, 6, 7, 100);
-        float[] whole = Apply(backend, ones, 20, new Dropout(0.4f, key));
-        float[] first = Apply(backend, ones[..(3 * 20)], 20, new Dropout(0.4f, key));
-        float[] rest = Apply(backend, ones[(3 * 20)..], 20, new Dropout(0.4f, key with { FirstRow = 103 }));
+        float[] whole = Apply(backend, ones, 20, new DropoutMask(0.4f, key));
+        float[] first = Apply(backend, ones[..(3 * 20)], 20, new DropoutMask(0.4f, key));
+        float[] rest = Apply(backend, ones[(3 * 20)..], 20, new DropoutMask(0.4f, key with { FirstRow = 103 }));
         Assert.Equal(whole, first.Concat(rest));
     }
 
@@ -53,14 +52,14 @@ public class DropoutTests : LayerTests
     [InlineData(1f)]
     [InlineData(float.NaN)]
     public void A_probability_outside_0_to_1_is_refused(float probability) =>
-        Assert.Throws<ArgumentOutOfRangeException>(() => new Dropout(probability, default));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new DropoutMask(probability, default));
 
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Dictionary<string, float[]>
     {
-        ["x"] = Apply(backend, new Random(1).Normal(37, 20).ToFloats(), 20, new Dropout(0.3f, new RandomKey(1, 2, 3, 4))),
+        ["x"] = Apply(backend, new Random(1).Normal(37, 20).ToFloats(), 20, new DropoutMask(0.3f, new RandomKey(1, 2, 3, 4))),
     };
 
-    private static float[] Apply(string backend, float[] x, int columns, Dropout dropout) => Bench.On(backend, bench =>
+    private static float[] Apply(string backend, float[] x, int columns, DropoutMask dropout) => Bench.On(backend, bench =>
     {
         var tensor = bench.Tensor(x, columns);
         bench.Kernels.Dropout(tensor, dropout);

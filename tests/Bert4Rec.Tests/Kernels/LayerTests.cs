@@ -29,6 +29,6 @@ public abstract class LayerTests
     {
         var expected = Run(Backends.First);
         foreach (var (name, values) in Run(backend))
-            Numbers.Close($"{name} of {backend}", expected[name].ToMatrix(1), values, 2e-6);
+            Numbers.Close($"{name} of {backend}", expected[name].ToMatrix(1), values, 1e-6);
     }
 }

@@ -21,19 +21,22 @@ public class SoftmaxCrossEntropyTests : LayerTests
         var results = c.RunOnce(backend);
         var (losses, logSumExp) = SoftmaxCrossEntropy.Forward(c.H, c.Items, c.Bias.Row(0), c.Targets);
         double scale = Math.Sqrt(rows) + logSumExp.L2Norm();
-        Numbers.Close("losses", losses.ToColumnMatrix(), results["losses"], 1e-6, scale);
-        Numbers.Close("logSumExp", logSumExp.ToColumnMatrix(), results["logSumExp"], 1e-6, scale);
+        Numbers.Close("losses", losses.ToColumnMatrix(), results["losses"], 3e-7, scale);
+        Numbers.Close("logSumExp", logSumExp.ToColumnMatrix(), results["logSumExp"], 3e-7, scale);
     }
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void Backward_matches_central_differences(string backend, int rows, int hidden, int items)
+    public void Backward_matches_the_derivation(string backend, int rows, int hidden, int items)
     {
         var c = new Case(rows, hidden, items);
         var results = c.RunOnce(backend);
-        Numbers.CheckGradient($"dh of {c}", h => c.Loss(h, c.Items, c.Bias), c.H, results["dh"], 3e-6);
-        Numbers.CheckAdded($"dItems of {c}", table => c.Loss(c.H, table, c.Bias), c.Items, c.DItems, results["dItems"], 2e-6);
-        Numbers.CheckAdded($"dBias of {c}", bias => c.Loss(c.H, c.Items, bias), c.Bias, c.DBias, results["dBias"], 2e-6);
+        var bias = c.Bias.Row(0);
+        var (_, logSumExp) = SoftmaxCrossEntropy.Forward(c.H, c.Items, bias, c.Targets);
+        var (dh, dItems, dBias) = SoftmaxCrossEntropy.Backward(Scale, c.H, c.Items, bias, c.Targets, logSumExp);
+        Numbers.Close("dh", dh, results["dh"], 1.5e-6);
+        Numbers.Close("dItems", c.DItems + dItems, results["dItems"], 8e-7);
+        Numbers.Close("dBias", c.DBias.Row(0) + dBias, results["dBias"], 8e-7);
     }
 
     /// <summary>As in <see cref="MatMulTests.Aligned_operands_give_what_others_give"/>; the catalogue ends inside a quadruple.</summary>
@@ -61,7 +64,7 @@ public class SoftmaxCrossEntropyTests : LayerTests
         {
             Tensor losses = bench.Garbage(scores.Length, 1), logSumExp = bench.Garbage(scores.Length, 1);
             bench.Kernels.SoftmaxCrossEntropyForward(
-                bench.Tensor(scores, 1), bench.Tensor([0, 1], 1), bench.Tensor([0, 0], 2), bench.Indices(targets), losses, logSumExp);
+                bench.Tensor(scores, 1), new(bench.Tensor([0, 1], 1), bench.Tensor([0, 0], 2)), bench.Indices(targets), losses, logSumExp);
             return Results.Of(("losses", losses), ("logSumExp", logSumExp));
         });
         for (int i = 0; i < scores.Length; i++)
@@ -85,8 +88,8 @@ public class SoftmaxCrossEntropyTests : LayerTests
         {
             Tensor h = bench.Garbage(0, 8), losses = bench.Garbage(0, 1), table = bench.Tensor(items), b = bench.Tensor(bias);
             Tensor dItems = bench.Tensor(items), dBias = bench.Tensor(bias);
-            bench.Kernels.SoftmaxCrossEntropyForward(h, table, b, bench.Indices(), losses, losses);
-            bench.Kernels.SoftmaxCrossEntropyBackward(h, table, b, bench.Indices(), losses, 1, h, dItems, dBias);
+            bench.Kernels.SoftmaxCrossEntropyForward(h, new(table, b), bench.Indices(), losses, losses);
+            bench.Kernels.SoftmaxCrossEntropyBackward(h, new(table, b), bench.Indices(), losses, 1, h, new(dItems, dBias));
             return Results.Of(("dItems", dItems), ("dBias", dBias));
         });
         Assert.Equal(items.ToFloats(), results["dItems"]);
@@ -120,10 +123,6 @@ public class SoftmaxCrossEntropyTests : LayerTests
 
         public override string ToString() => $"[{H.RowCount}, {H.ColumnCount}, {Items.RowCount}]";
 
-        /// <summary>The function whose gradient the backward adds.</summary>
-        public double Loss(Matrix<double> h, Matrix<double> items, Matrix<double> bias) =>
-            Scale * SoftmaxCrossEntropy.Forward(h, items, bias.Row(0), Targets).Losses.Sum();
-
         /// <summary>As <see cref="Run"/>, and known from then on: forward and backward are looked at apart.</summary>
         public Dictionary<string, float[]> RunOnce(string backend) => Known.GetOrAdd((backend, ToString()), _ => Run(backend));
 
@@ -134,8 +133,8 @@ public class SoftmaxCrossEntropyTests : LayerTests
             var targets = bench.Indices(Targets);
             Tensor losses = bench.Garbage(rows, 1), logSumExp = bench.Garbage(rows, 1), dh = bench.Garbage(rows, H.ColumnCount);
             Tensor dItems = bench.Tensor(DItems), dBias = bench.Tensor(DBias);
-            bench.Kernels.SoftmaxCrossEntropyForward(h, items, bias, targets, losses, logSumExp);
-            bench.Kernels.SoftmaxCrossEntropyBackward(h, items, bias, targets, logSumExp, Scale, dh, dItems, dBias);
+            bench.Kernels.SoftmaxCrossEntropyForward(h, new(items, bias), targets, losses, logSumExp);
+            bench.Kernels.SoftmaxCrossEntropyBackward(h, new(items, bias), targets, logSumExp, Scale, dh, new(dItems, dBias));
             return Results.Of(("losses", losses), ("logSumExp", logSumExp), ("dh", dh), ("dItems", dItems), ("dBias", dBias));
         }, offset);
     }

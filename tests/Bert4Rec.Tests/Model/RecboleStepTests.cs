@@ -47,7 +47,7 @@ public class RecboleStepTests
     private sealed class RecboleStep : IDisposable
     {
         private readonly SafeTensorsFile _file;
-        private readonly IKernels _kernels;
+        private readonly KernelSet _kernels;
         private readonly ParameterLayout _layout;
         private readonly DeviceBuffer<float> _parameters;
         private readonly DeviceBuffer<float> _gradients;
@@ -60,7 +60,7 @@ public class RecboleStepTests
         private readonly int[] _packed;
         private readonly int _length;
 
-        public RecboleStep(string file, IKernels kernels)
+        public RecboleStep(string file, KernelSet kernels)
         {
             _file = SafeTensors.Read(file);
             _kernels = kernels;

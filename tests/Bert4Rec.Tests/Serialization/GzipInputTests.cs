@@ -41,11 +41,11 @@ public sealed class GzipInputTests : IDisposable
         {
             string path = _folder.Write("a.csv.gz", whole[..length]);
             if (length == first.Length)
-                Assert.Equal(20, SmallLog.ReadAll([path]).Account.Rows);
+                Assert.Equal(20, SmallLog.ReadAll([path]).Summary.Rows);
             else
                 Assert.StartsWith(path, Assert.Throws<InputException>(() => SmallLog.ReadAll([path])).Message);
         }
-        Assert.Equal(21, SmallLog.ReadAll([_folder.Write("a.csv.gz", whole)]).Account.Rows);
+        Assert.Equal(21, SmallLog.ReadAll([_folder.Write("a.csv.gz", whole)]).Summary.Rows);
     }
 
     /// <summary>Larger than any buffer on the way, cut around every place where one may end.</summary>

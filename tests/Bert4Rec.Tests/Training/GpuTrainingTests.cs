@@ -70,7 +70,7 @@ public class GpuTrainingTests
                 [Path.Combine(TestFiles.RepositoryRoot, "configs", "sample.yaml")],
                 [$"event_log.input='{Path.Combine(TestFiles.RepositoryRoot, "data", "sample", "events.csv.gz")}'", "epochs=2"]);
             var options = new RunOptions(folder, device, 2, false);
-            config = new ShopRun(config, options, new(), null, default).Prepare();
+            config = new PipelineRun(config, options, new(), null, default).Prepare();
             var losses = new List<double>();
             TrainingSession.Train(config, options, null, null, epoch => losses.Add(epoch.Loss), default);
             using var model = SafeTensors.Read(Path.Combine(folder, "model.safetensors"));

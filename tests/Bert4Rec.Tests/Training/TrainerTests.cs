@@ -299,7 +299,7 @@ public class TrainerTests
     }
 
     private static ClozeMasking Masking(uint step, float ratio, float lastOnlyShare, int limit, bool skipFirst, bool atLeastOne) => new(
-        new RandomKey(Settings.Seed, step, DropoutStreams.ClozeMask, 0),
+        new RandomKey(Settings.Seed, step, RandomStreams.ClozeMask, 0),
         ratio, lastOnlyShare, Settings.Shape.MaskToken, limit, skipFirst, atLeastOne);
 
     private static int[] MaskedCounts(int[][] sequences, ClozeMasking masking)

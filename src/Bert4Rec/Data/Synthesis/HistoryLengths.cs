@@ -1,3 +1,5 @@
+using Bert4Rec.Kernels;
+
 namespace Bert4Rec.Data.Synthesis;
 
 /// <summary>How many purchases each customer makes: few for most, many for some, and in sum what is asked for.</summary>

@@ -1,3 +1,5 @@
+using Bert4Rec.Kernels;
+
 namespace Bert4Rec.Data.Synthesis;
 
 /// <summary>

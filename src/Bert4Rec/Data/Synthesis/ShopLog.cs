@@ -2,7 +2,8 @@ using System.Buffers;
 using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
-using Bert4Rec.EventLog;
+using Bert4Rec.Configuration;
+using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Data.Synthesis;
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Bert4Rec.Kernels;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Data.Synthesis;

@@ -1,0 +1,90 @@
+namespace Bert4Rec.Kernels;
+
+/// <summary>Watches, times or spoils the operations of a <see cref="KernelSet"/>.</summary>
+public interface IKernelObserver
+{
+    void Before(in KernelCall call);
+
+    void After(in KernelCall call);
+}
+
+/// <summary>A call of an operation: what it does to memory, and its work.</summary>
+public readonly ref struct KernelCall
+{
+    internal KernelCall(
+        string operation,
+        ReadOnlySpan<Tensor> read,
+        ReadOnlySpan<Tensor> set,
+        ReadOnlySpan<Tensor> added,
+        long multiplyAdds,
+        long touched,
+        int tokens,
+        Indices drawn)
+    {
+        Operation = operation;
+        Read = read;
+        Set = set;
+        Added = added;
+        MultiplyAdds = multiplyAdds;
+        Touched = touched;
+        Tokens = tokens;
+        Drawn = drawn;
+    }
+
+    /// <summary>Its name in <see cref="KernelSet"/>.</summary>
+    public string Operation { get; }
+
+    /// <summary>Operands that it reads, large ones; some may be none.</summary>
+    public ReadOnlySpan<Tensor> Read { get; }
+
+    /// <summary>Results that it sets (=); some may be none.</summary>
+    public ReadOnlySpan<Tensor> Set { get; }
+
+    /// <summary>Results that it adds to (+=); some may be none.</summary>
+    public ReadOnlySpan<Tensor> Added { get; }
+
+    /// <summary>Of the matrix products in it; nothing else is counted.</summary>
+    public long MultiplyAdds { get; }
+
+    /// <summary>Tokens that it takes into a batch: those of a cloze mask.</summary>
+    public int Tokens { get; }
+
+    /// <summary>Items that it draws, or none.</summary>
+    public Indices Drawn { get; }
+
+    private long Touched { get; }
+
+    /// <summary>Bytes of its operands and results, each counted as often as it is read or written.</summary>
+    public long Bytes
+    {
+        get
+        {
+            if (Touched > 0)
+                return sizeof(float) * Touched;
+            long floats = 0;
+            foreach (var tensor in Read)
+                floats += tensor.Length;
+            foreach (var tensor in Set)
+                floats += tensor.Length;
+            foreach (var tensor in Added)
+                floats += 2 * tensor.Length;
+            return sizeof(float) * floats;
+        }
+    }
+
+    /// <summary>Tells the observer of the beginning now and of the end at its disposal.</summary>
+    internal readonly ref struct Scope
+    {
+        private readonly IKernelObserver? _observer;
+        private readonly KernelCall _call;
+
+        public Scope(IKernelObserver? observer, KernelCall call)
+        {
+            _observer = observer;
+            _call = call;
+            observer?.Before(call);
+        }
+
+        public void Dispose() => _observer?.After(_call);
+    }
+}

@@ -1,0 +1,193 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Numerics;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Configuration;
+using Bert4Rec.Kernels;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Cli.Options;
+
+/// <summary>Options that several commands share, and what they mean.</summary>
+internal static class CommonOptions
+{
+    /// <summary>No machine of today runs more at once, and starting some ten thousand ends the process.</summary>
+    private static readonly int s_mostThreads = Math.Max(1024, Environment.ProcessorCount);
+
+    public static Option<string[]> Config() => new("--config")
+    {
+        Description = "A YAML file with RecBole's keys; of several the later ones win.",
+        HelpName = "FILE",
+    };
+
+    public static Option<string[]> Set()
+    {
+        var option = new Option<string[]>("--set")
+        {
+            Description = "Sets one key over the files: --set epochs=20.",
+            HelpName = "key=value",
+        };
+        option.Validators.Add(result =>
+        {
+            foreach (string? value in result.Tokens.Select(token => token.Value).Where(value => value.IndexOf('=') < 1))
+                result.AddError($"'{value}' after --set is not of the form key=value.");
+        });
+        return option;
+    }
+
+    public static Option<string> Device()
+    {
+        var option = new Option<string>("--device")
+        {
+            Description = "What computes; auto takes a GPU where there is one that can, else the cpu.",
+            HelpName = "auto|cpu|cuda[:i]|opencl[:i]|ilgpu-cpu",
+            DefaultValueFactory = _ => "auto",
+        };
+        option.Validators.Add(result =>
+        {
+            foreach (string device in result.Tokens.Select(token => token.Value).Where(device => device is not ("auto" or "cpu") && !IsAccelerator(device)))
+                result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i] and ilgpu-cpu are.");
+        });
+        return option;
+    }
+
+    /// <param name="device">Of the same command.</param>
+    public static Option<Precision> Precision(Option<string> device)
+    {
+        var option = new Option<Precision>("--precision")
+        {
+            Description = "What products multiply in: fp32, or tf32, on the tensor cores of a CUDA device (compute capability 8.0 or newer).",
+            HelpName = "fp32|tf32",
+            DefaultValueFactory = _ => Kernels.Precision.Full,
+            CustomParser = argument =>
+            {
+                string text = argument.Tokens[0].Value;
+                if (text is not ("fp32" or "tf32"))
+                    argument.AddError($"'{text}' is not a precision; fp32 and tf32 are.");
+                return text == "tf32" ? Kernels.Precision.Tf32 : Kernels.Precision.Full;
+            },
+        };
+        option.Validators.Add(result =>
+        {
+            if (!TryGet(result, device, out string? name) || name == "auto" || name!.StartsWith("cuda", StringComparison.Ordinal))
+                return;
+            if (result.Tokens.Any(token => token.Value == "tf32"))
+                result.AddError(DeviceException.NoTensorCores(name).Message);
+        });
+        return option;
+    }
+
+    public static Option<int> Threads() => Whole(minimum: 1, new Option<int>("--threads")
+    {
+        Description = "Threads to use.",
+        HelpName = "N",
+        DefaultValueFactory = _ => Environment.ProcessorCount,
+    }, s_mostThreads);
+
+    public static Option<int?> Seed() => Whole(minimum: 0, new Option<int?>("--seed")
+    {
+        Description = "Seed of every random number; the same seed, device and threads give the same bits.",
+        HelpName = "N",
+    });
+
+    public static Option<bool> Json() => new("--json")
+    {
+        Description = "Write the result as JSON to standard output, and nothing else there.",
+    };
+
+    public static Option<string> Model() => new("--model", "-m")
+    {
+        Description = "Folder that train wrote.",
+        HelpName = "DIR",
+        Required = true,
+    };
+
+    /// <summary>An option's value, for another's validator; false where it has none, of which its own error tells.</summary>
+    public static bool TryGet<T>(SymbolResult result, Option<T> option, out T? value)
+    {
+        try
+        {
+            value = result.GetValue(option);
+            return true;
+        }
+        catch (InvalidOperationException)
+        {
+            value = default;
+            return false;
+        }
+    }
+
+    /// <summary>Refuses "" for every file, folder and name of a command: the system would take it for something else each time.</summary>
+    /// <param name="command">The command.</param>
+    /// <param name="mayBeEmpty">Names of the options for which "" has a meaning.</param>
+    public static void RefuseEmpty(Command command, params string[] mayBeEmpty)
+    {
+        foreach (Option option in command.Options.Where(option => IsText(option.ValueType) && !mayBeEmpty.Contains(option.Name)))
+            option.Validators.Add(result => CheckNotEmpty(result, option.Name));
+        foreach (Argument argument in command.Arguments.Where(argument => IsText(argument.ValueType)))
+            argument.Validators.Add(result => CheckNotEmpty(result, argument.Name));
+    }
+
+    /// <summary>Takes whole numbers from a minimum on, to a maximum if there is one.</summary>
+    public static Option<T> Whole<T>(T minimum, Option<T> option, T? maximum = null)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
+    {
+        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum, maximum);
+        return option;
+    }
+
+    /// <inheritdoc cref="Whole{T}(T, Option{T}, T?)"/>
+    public static Option<T?> Whole<T>(T minimum, Option<T?> option)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
+    {
+        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum);
+        return option;
+    }
+
+    /// <summary>The config that a training run left in its folder.</summary>
+    /// <exception cref="InputException">There is none.</exception>
+    public static string ConfigOfRun(string directory)
+    {
+        string path = Path.Combine(directory, TrainingSession.ConfigFileName);
+        return File.Exists(path)
+            ? path
+            : throw new InputException(
+                $"{directory}: no {TrainingSession.ConfigFileName} in it; give the --output folder of a training run");
+    }
+
+    /// <summary>Loads a config and prints its warnings.</summary>
+    public static RunConfig LoadConfig(IReadOnlyList<string> files, IReadOnlyList<string> settings, int? seed, Terminal terminal)
+    {
+        RunConfig config = RunConfig.Load(files, seed is int value ? [.. settings, $"seed={value}"] : settings);
+        foreach (string warning in config.Warnings)
+            terminal.Warn(warning);
+        return config;
+    }
+
+    private static bool IsText(Type type) => type == typeof(string) || type == typeof(string[]);
+
+    private static void CheckNotEmpty(SymbolResult result, string name)
+    {
+        if (result.Tokens.Any(token => token.Value.Length == 0))
+            result.AddError($"{name} must not be empty.");
+    }
+
+    private static T ParseWhole<T>(ArgumentResult argument, string option, T minimum, T? maximum = null)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
+    {
+        string text = argument.Tokens[0].Value;
+        T most = maximum ?? T.MaxValue;
+        if (T.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out T value) && value >= minimum && value <= most)
+            return value;
+        argument.AddError($"{option} must be a whole number from {minimum} to {most}, not '{text}'.");
+        return default;
+    }
+
+    private static bool IsAccelerator(string device)
+    {
+        string[] parts = device.Split(':');
+        return device == "ilgpu-cpu"
+            || (parts[0] is "cuda" or "opencl" && (parts.Length == 1 || (parts.Length == 2 && ushort.TryParse(parts[1], out ushort _))));
+    }
+}

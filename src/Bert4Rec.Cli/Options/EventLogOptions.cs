@@ -1,0 +1,85 @@
+using System.CommandLine;
+using System.Globalization;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Configuration;
+using Bert4Rec.EventLog;
+using Bert4Rec.Pipeline;
+using Spectre.Console;
+
+namespace Bert4Rec.Cli.Options;
+
+/// <summary>What the commands on event logs share: their options, and the account they end with.</summary>
+internal static class EventLogOptions
+{
+    public static Argument<string[]> Inputs() => new("INPUT")
+    {
+        Description = "Event logs: .csv or .csv.gz files, or folders of them.",
+        Arity = ArgumentArity.OneOrMore,
+    };
+
+    public static Option<double> MaxBadRows() => new("--max-bad-rows")
+    {
+        Description = "The largest share of rows that may be unreadable: 0.1%, or 0.001.",
+        HelpName = "SHARE",
+        DefaultValueFactory = _ => new ReadOptions().MaxBadRows,
+        CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            bool percent = text.EndsWith('%');
+            if (double.TryParse(text.TrimEnd('%'), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
+                && (percent ? value / 100 : value) is >= 0 and <= 1)
+            {
+                return percent ? value / 100 : value;
+            }
+            argument.AddError($"--max-bad-rows must be a share like 0.1% or 0.001, not '{text}'.");
+            return 0;
+        },
+    };
+
+    /// <summary>Names the first unreadable rows, as warnings.</summary>
+    public static void WarnOfBadRows(Terminal terminal, ReadSummary read)
+    {
+        foreach (BadRow row in read.Examples)
+            terminal.Warn($"{row.File}:{row.Line}: {row.Reason}");
+        if (read.BadRows > read.Examples.Count)
+            terminal.Warn($"and {read.BadRows - read.Examples.Count:N0} more rows that cannot be read");
+    }
+
+    /// <summary>What a step of a run did: unreadable rows as warnings, and a line.</summary>
+    public static void WriteStep(Terminal terminal, TextWriter log, StepReport step)
+    {
+        if (step.Read is not null)
+            WarnOfBadRows(terminal, step.Read);
+        log.WriteLine(Describe(step));
+    }
+
+    /// <summary>Rows read, kept, and dropped by reason.</summary>
+    public static void WriteRows(Terminal terminal, long read, long kept, IReadOnlyDictionary<string, long> dropped)
+    {
+        var table = new Table { Border = TableBorder.None, ShowHeaders = false };
+        table.AddColumn("");
+        table.AddColumn(new TableColumn("").RightAligned());
+        Add("rows read", read);
+        Add("rows kept", kept);
+        foreach ((string reason, long rows) in dropped)
+            Add($"dropped: {reason}", rows);
+        Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+
+        void Add(string name, long rows) => table.AddRow(new Text(name), new Text(rows.ToString("N0", CultureInfo.InvariantCulture)));
+    }
+
+    /// <summary>"clean    80,000 rows read, 60,000 kept, 20,000 dropped (other event type 20,000)".</summary>
+    private static string Describe(StepReport step)
+    {
+        const string Dropped = "dropped: ";
+        string rows = "";
+        if (step.Rows.TryGetValue("read", out long read) && step.Rows.TryGetValue("kept", out long kept))
+        {
+            string reasons = string.Join(", ", step.Rows.Where(row => row.Key.StartsWith(Dropped, StringComparison.Ordinal))
+                .Select(row => $"{row.Key[Dropped.Length..]} {row.Value:N0}"));
+            rows = $"{read:N0} rows read, {kept:N0} kept" + (reasons.Length > 0 ? $", {read - kept:N0} dropped ({reasons})" : "");
+        }
+        string state = step.Ran ? rows : rows.Length > 0 ? $"unchanged: {rows}" : "unchanged";
+        return $"{step.Name,-9}{(state.Length > 0 ? state : "done")}";
+    }
+}

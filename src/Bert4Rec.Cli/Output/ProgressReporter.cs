@@ -1,0 +1,125 @@
+using System.Globalization;
+using Spectre.Console;
+
+namespace Bert4Rec.Cli.Output;
+
+/// <summary>
+/// Shows how far a long operation is, on standard error: one line redrawn in place in a terminal, and elsewhere (a log, a pipe) a plain line
+/// every few seconds for whatever takes longer than two. Reports may come from any thread and as often as they like.
+/// </summary>
+internal sealed class ProgressReporter : IProgress<ProgressUpdate>
+{
+    private static readonly TimeSpan LiveInterval = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan LineInterval = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan LineDelay = TimeSpan.FromSeconds(2);
+
+    private readonly Lock _lock = new();
+    private readonly Terminal _terminal;
+    private readonly IAnsiConsole _console;
+    private readonly bool _live;
+    private readonly TimeProvider _time;
+    private string? _activity;
+    private long _activityStart;
+    private long _firstDone;
+    private long? _lastShown;
+    private bool _lineIsDrawn;
+
+    public ProgressReporter(Terminal terminal, TimeProvider? time = null)
+    {
+        _terminal = terminal;
+        _console = Terminal.Draw(terminal.Error, terminal.ErrorIsTerminal);
+        _live = terminal.ErrorIsTerminal && _console.Profile.Capabilities.Ansi;
+        _time = time ?? TimeProvider.System;
+    }
+
+    public void Report(ProgressUpdate value)
+    {
+        lock (_lock)
+        {
+            long now = _time.GetTimestamp();
+            if (value.Activity != _activity)
+            {
+                _activity = value.Activity;
+                _activityStart = now;
+                _firstDone = value.Done;
+            }
+            TimeSpan elapsed = _time.GetElapsedTime(_activityStart, now);
+            bool due = _lastShown is not long shown || _time.GetElapsedTime(shown, now) >= (_live ? LiveInterval : LineInterval);
+            if (!due || (!_live && elapsed < LineDelay))
+                return;
+            _lastShown = now;
+            string line = Describe(value, value.Done - _firstDone, elapsed);
+            if (_live)
+                Redraw(line);
+            else
+                _terminal.Error.WriteLine(line);
+        }
+    }
+
+    /// <summary>Takes the drawn line away, before something else is written and at the end.</summary>
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            if (_lineIsDrawn)
+                _console.Write(new ControlCode("\r\u001b[2K"));
+            _lineIsDrawn = false;
+        }
+    }
+
+    /// <summary>"epoch 3: 41%, 1.23M of 3.81M tokens, 358k tokens/s, 6 s left, loss 5.93".</summary>
+    internal static string Describe(ProgressUpdate update, long doneSinceStart, TimeSpan elapsed)
+    {
+        var parts = new List<string>();
+        if (update.Total > 0)
+            parts.Add($"{Math.Clamp(100 * update.Done / update.Total, 0, 100)}%");
+        parts.Add(update.Total > 0
+            ? $"{Short(update.Done)} of {Short(update.Total)} {update.Unit}"
+            : $"{Short(update.Done)} {update.Unit}");
+        if (doneSinceStart > 0 && elapsed.TotalSeconds >= 0.5)
+        {
+            double rate = doneSinceStart / elapsed.TotalSeconds;
+            parts.Add($"{Short(rate)} {update.Unit}/s");
+            if (update.Total > update.Done)
+                parts.Add($"{Duration((update.Total - update.Done) / rate)} left");
+        }
+        if (update.Detail is not null)
+            parts.Add(update.Detail);
+        return $"{update.Activity}: {string.Join(", ", parts)}";
+    }
+
+    /// <summary>Three digits and a magnitude: 999, 1.23k, 45.6M.</summary>
+    internal static string Short(double value)
+    {
+        (double scaled, string suffix) = value switch
+        {
+            >= 999.5e6 => (value / 1e9, "G"),
+            >= 999.5e3 => (value / 1e6, "M"),
+            >= 999.5 => (value / 1e3, "k"),
+            _ => (value, ""),
+        };
+        string format = scaled >= 99.95 || (suffix.Length == 0 && scaled == Math.Floor(scaled)) ? "F0" : scaled >= 9.995 ? "F1" : "F2";
+        return scaled.ToString(format, CultureInfo.InvariantCulture) + suffix;
+    }
+
+    internal static string Duration(double seconds)
+    {
+        double whole = Math.Round(seconds);
+        return whole switch
+        {
+            < 60 => $"{whole:F0} s",
+            < 3600 => $"{TimeSpan.FromSeconds(whole):m\\:ss} min",
+            < 100 * 3600 => $"{Math.Floor(whole / 3600):F0}:{TimeSpan.FromSeconds(whole):mm} h",
+            _ => "over 4 days",
+        };
+    }
+
+    private void Redraw(string line)
+    {
+        // A line that wraps could not be taken back.
+        int width = Math.Max(1, _console.Profile.Width - 1);
+        _console.Write(new ControlCode("\r\u001b[2K"));
+        _console.Write(new Text(line.Length > width ? line[..width] : line, new Style(Color.Grey)));
+        _lineIsDrawn = true;
+    }
+}

@@ -1,0 +1,76 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Spectre.Console;
+using Spectre.Console.Rendering;
+
+namespace Bert4Rec.Cli.Output;
+
+/// <summary>How results look: the table of the model beside the baselines, and JSON.</summary>
+internal static class Report
+{
+    private static readonly JsonSerializerOptions JsonOptions = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    /// <summary>One line of JSON; property names in snake_case.</summary>
+    public static void WriteJson<T>(TextWriter writer, T value) => writer.WriteLine(JsonSerializer.Serialize(value, JsonOptions));
+
+    /// <summary>A line a metric, a column for the model and each baseline; Recall@10 and NDCG@10 first, if they are there.</summary>
+    /// <param name="writer">Where to.</param>
+    /// <param name="isTerminal">Whether to draw with colours.</param>
+    /// <param name="model">Values by RecBole's names ("recall@10").</param>
+    /// <param name="baselines">The same of each baseline, by its name.</param>
+    /// <param name="decimals">metric_decimal_place.</param>
+    public static void WriteMetrics(
+        TextWriter writer,
+        bool isTerminal,
+        IReadOnlyDictionary<string, double> model,
+        IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> baselines,
+        int decimals)
+    {
+        var table = new Table { Border = TableBorder.Simple };
+        table.AddColumn("");
+        table.AddColumn(new TableColumn("model").RightAligned());
+        foreach (string name in baselines.Keys)
+            table.AddColumn(new TableColumn(new Text(name)).RightAligned());
+        string[] headline = [.. model.Keys.Where(IsHeadline)];
+        foreach (string metric in headline)
+            AddRow(metric, new Style(decoration: Decoration.Bold));
+        if (headline.Length > 0)
+            table.AddEmptyRow();
+        foreach (string metric in model.Keys.Where(name => !IsHeadline(name)))
+            AddRow(metric, Style.Plain);
+        WriteTable(writer, isTerminal, table);
+
+        void AddRow(string metric, Style style)
+        {
+            string[] cells = [metric, Format(model[metric]), .. baselines.Values.Select(values => Format(values[metric]))];
+            table.AddRow(cells.Select(IRenderable (cell) => new Text(cell, style)));
+        }
+
+        string Format(double value) => value.ToString($"F{decimals}");
+    }
+
+    /// <summary>Draws a table; where nobody watches, without the spaces that fill its lines up.</summary>
+    public static void WriteTable(TextWriter writer, bool isTerminal, Table table)
+    {
+        if (isTerminal)
+        {
+            Terminal.Draw(writer, isTerminal).Write(table);
+            return;
+        }
+        using var text = new StringWriter();
+        Terminal.Draw(text, isTerminal).Write(table);
+        using var lines = new StringReader(text.ToString());
+        while (lines.ReadLine() is string line)
+            writer.WriteLine(line.TrimEnd());
+    }
+
+    /// <summary>The two figures that papers compare.</summary>
+    private static bool IsHeadline(string metric) =>
+        metric.Equals("recall@10", StringComparison.OrdinalIgnoreCase) || metric.Equals("ndcg@10", StringComparison.OrdinalIgnoreCase);
+}

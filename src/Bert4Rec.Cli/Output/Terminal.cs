@@ -1,0 +1,38 @@
+using Spectre.Console;
+
+namespace Bert4Rec.Cli.Output;
+
+/// <summary>Where a command reads and writes: results to <see cref="Out"/>, progress, warnings and errors to <see cref="Error"/>.</summary>
+/// <param name="Out">Standard output.</param>
+/// <param name="Error">Standard error.</param>
+/// <param name="In">Standard input.</param>
+/// <param name="OutIsTerminal">Somebody watches the output: tables instead of TSV.</param>
+/// <param name="ErrorIsTerminal">Somebody watches the errors: progress is drawn in place instead of line by line.</param>
+internal sealed record Terminal(TextWriter Out, TextWriter Error, TextReader In, bool OutIsTerminal, bool ErrorIsTerminal)
+{
+    public static Terminal OfProcess() =>
+        new(Console.Out, Console.Error, Console.In, !Console.IsOutputRedirected, !Console.IsErrorRedirected);
+
+    /// <summary>Spectre's view of a writer: plain text of any width where nobody watches.</summary>
+    public static IAnsiConsole Draw(TextWriter writer, bool isTerminal)
+    {
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings
+        {
+            Out = new AnsiConsoleOutput(writer),
+            Ansi = isTerminal ? AnsiSupport.Detect : AnsiSupport.No,
+            ColorSystem = isTerminal ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
+            Interactive = InteractionSupport.No,
+        });
+        if (!isTerminal)
+            console.Profile.Width = int.MaxValue / 2;
+        return console;
+    }
+
+    public void Warn(string message) => Error.WriteLine($"warning: {OneLine(message)}");
+
+    /// <summary>A path, fit for a command line that is printed.</summary>
+    public static string Quote(string path) => path.Contains(' ') ? $"\"{path}\"" : path;
+
+    /// <summary>What a file contained may stand in a message; it must not break the line.</summary>
+    public static string OneLine(string message) => message.ReplaceLineEndings(" ");
+}

@@ -1,0 +1,49 @@
+using Bert4Rec.Configuration;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Cli.Output;
+
+/// <summary>What a training looks like while it runs, and when it is done.</summary>
+internal static class TrainingLog
+{
+    public static void WriteHeader(TextWriter log, TrainingStart start, string directory, RunConfig config)
+    {
+        log.WriteLine($"data     {start.Dataset}: {start.Users:N0} users, {start.Items:N0} items, {start.Interactions:N0} interactions");
+        log.WriteLine($"samples  {start.TrainSamples:N0} train, {start.ValidSamples:N0} valid, {start.TestSamples:N0} test");
+        log.WriteLine($"model    {start.Parameters:N0} parameters");
+        log.WriteLine($"device   {start.Device}, {start.Threads} {(start.Threads == 1 ? "thread" : "threads")}");
+        if (start.DeviceNote is not null)
+            log.WriteLine($"         {start.DeviceNote}");
+        log.WriteLine($"output   {directory}");
+        log.WriteLine();
+        log.WriteLine($"epoch      loss   seconds    tokens/s  {"valid " + config.ValidMetric,14}");
+    }
+
+    public static void WriteEpoch(TextWriter log, EpochReport epoch, RunConfig config)
+    {
+        string valid = "";
+        if (epoch.Valid is not null)
+        {
+            double value = epoch.Valid.First(metric => metric.Key.Equals(config.ValidMetric, StringComparison.OrdinalIgnoreCase)).Value;
+            valid = $"  {value.ToString($"F{config.MetricDecimalPlace}"),14}{(epoch.IsBest ? " *" : "")}";
+        }
+        log.WriteLine($"{epoch.Epoch,5}{epoch.Loss,10:F4}{epoch.Seconds,10:F1}{epoch.TokensPerSecond,12:N0}{valid}");
+    }
+
+    /// <summary>The best epoch and the test metrics beside the baselines'.</summary>
+    public static void WriteResult(Terminal terminal, TrainingResult result, RunConfig config)
+    {
+        terminal.Out.WriteLine();
+        bool hasTest = result.Test.Count > 0;
+        // A result that was read back does not know how long it took.
+        string time = result.Seconds > 0 ? $", {ProgressReporter.Duration(result.Seconds)} in all" : "";
+        terminal.Out.WriteLine(
+            $"best epoch {result.BestEpoch} of {result.Epochs}{time}; {(hasTest ? "on the test part:" : "the split has no test part")}");
+        if (hasTest)
+            Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Test, result.Baselines, config.MetricDecimalPlace);
+    }
+
+    /// <summary>Where the model is, and what to do with it.</summary>
+    public static void WriteModel(Terminal terminal, string directory) => terminal.Out.WriteLine(
+        $"model in {directory}; try: bert4rec recommend --model {Terminal.Quote(directory)} --history \"...\"");
+}

@@ -1,0 +1,44 @@
+namespace Bert4Rec.Configuration;
+
+/// <summary>How a log is read.</summary>
+public record ReadOptions
+{
+    /// <summary>The largest share of rows that may be unreadable; a last line that was cut off does not count.</summary>
+    public double MaxBadRows { get; init; } = 0.001;
+
+    /// <summary>Threads that parse; one more reads the files.</summary>
+    public int Threads { get; init; } = Environment.ProcessorCount;
+}
+
+/// <summary>What cleaning keeps.</summary>
+public sealed record CleanOptions : ReadOptions
+{
+    /// <summary>The events to keep; the experiment's are purchases.</summary>
+    public EventTypes Events { get; init; } = EventTypes.Purchase;
+
+    /// <summary>Columns that may be empty; a row that lacks another is dropped. See <see cref="EventColumns.Required"/>.</summary>
+    public IReadOnlySet<EventColumn> KeepNulls { get; init; } = new HashSet<EventColumn>();
+
+    /// <summary>Bytes of rows to hold in memory while sorting; more goes through the disk, beside the output.</summary>
+    public long SortMemory { get; init; } = 128L << 20;
+}
+
+/// <summary>Whose events make one history.</summary>
+public enum HistoryOwner
+{
+    User,
+    Session,
+}
+
+/// <summary>How a cleaned log becomes atomic files.</summary>
+public sealed record ConvertOptions : ReadOptions
+{
+    /// <summary>With <see cref="HistoryOwner.Session"/> sessions take the users' place: user_id is the session.</summary>
+    public HistoryOwner GroupBy { get; init; } = HistoryOwner.User;
+
+    /// <summary>Histories with fewer events are left out.</summary>
+    public int MinLength { get; init; } = 1;
+
+    /// <summary>Histories with more events are left out (robots, resellers), as by RecBole's user_inter_num_interval.</summary>
+    public int MaxLength { get; init; } = int.MaxValue;
+}

@@ -1,0 +1,330 @@
+using System.Buffers;
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.IO.Hashing;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Unicode;
+using Bert4Rec.Configuration;
+using Bert4Rec.EventLog;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Data;
+
+/// <summary>What became of every row: <see cref="RowsRead"/> is <see cref="RowsKept"/> and all of <see cref="Dropped"/>.</summary>
+/// <param name="Files">The files written: .inter, .user, .item.</param>
+/// <param name="RowsRead">Rows of the cleaned file.</param>
+/// <param name="RowsKept">Rows of .inter.</param>
+/// <param name="Dropped">Rows dropped by reason: "unreadable", "no user_session", "history too short", "history too long".</param>
+/// <param name="Histories">Users, or sessions, of .inter.</param>
+/// <param name="UserRows">Rows of .user: pairs of a user and a session.</param>
+/// <param name="Items">Rows of .item: products.</param>
+/// <param name="Read">What the reader saw.</param>
+public sealed record ConvertSummary(
+    IReadOnlyList<string> Files,
+    long RowsRead,
+    long RowsKept,
+    IReadOnlyDictionary<string, long> Dropped,
+    long Histories,
+    long UserRows,
+    long Items,
+    ReadSummary Read);
+
+/// <summary>
+/// Writes a cleaned log as RecBole's atomic files. Interactions keep the order of the cleaned file, users and items come in the order of
+/// their first event, so the same input gives the same bytes. Users, pairs and items are told apart by 128-bit hashes, which are as good as
+/// the names themselves and take a fraction of the memory.
+/// </summary>
+public static class AtomicFileWriter
+{
+    private static readonly EventColumn[] _itemColumns =
+        [EventColumn.ProductId, EventColumn.CategoryId, EventColumn.CategoryCode, EventColumn.Brand, EventColumn.Price];
+
+    /// <summary>Writes NAME.inter, NAME.user and NAME.item; .inter takes its name last.</summary>
+    /// <param name="cleaned">A file that <see cref="EventLogCleaner"/> wrote.</param>
+    /// <param name="directory">Where to; made if it is not there.</param>
+    /// <param name="name">The dataset's name.</param>
+    /// <param name="options">How.</param>
+    /// <param name="progress">Told now and then.</param>
+    /// <param name="cancellationToken">Stops it; the files are left as they were.</param>
+    /// <exception cref="InputException">The cleaned file cannot be read, or is none, or no row is left.</exception>
+    /// <exception cref="IOException">A file cannot be written.</exception>
+    public static ConvertSummary Convert(
+        string cleaned,
+        string directory,
+        string name,
+        ConvertOptions options,
+        IProgress<ProgressUpdate>? progress = null,
+        CancellationToken cancellationToken = default)
+    {
+        string[] files = [.. new[] { "inter", "user", "item" }.Select(suffix => Path.Combine(directory, $"{name}.{suffix}"))];
+        if (files.Any(file => Path.GetFullPath(file) == Path.GetFullPath(cleaned)))
+            throw new InputException($"{cleaned}: the output is the input; choose another --output or --name");
+        Dictionary<UInt128, int>? lengths = options.MinLength > 1 || options.MaxLength < int.MaxValue ? [] : null;
+        if (lengths is not null)
+        {
+            ReadRows(
+                cleaned,
+                options,
+                row =>
+                {
+                    UInt128 owner = Hash(row[Owner(options)]);
+                    lengths[owner] = lengths.GetValueOrDefault(owner) + 1;
+                },
+                progress,
+                cancellationToken);
+        }
+        ConvertSummary? summary = null;
+        OutputFile.Write(files[0], inter => OutputFile.Write(files[1], user =>
+        {
+            var tables = new Tables(Buffered(inter), Buffered(user), options, lengths);
+            ReadSummary read = ReadRows(cleaned, options, tables.Add, progress, cancellationToken);
+            if (tables.Kept == 0)
+                throw new InputException($"{cleaned}: no row is left of {read.Rows:N0}: {tables.Describe(read)}");
+            tables.Flush();
+            OutputFile.Write(files[2], tables.WriteItems);
+            summary = new ConvertSummary(
+                files, read.Rows, tables.Kept, tables.Dropped(read), tables.Histories, tables.UserRows, tables.Items, read);
+        }));
+        return summary!;
+    }
+
+    private static EventColumn Owner(ConvertOptions options) =>
+        options.GroupBy == HistoryOwner.User ? EventColumn.UserId : EventColumn.UserSession;
+
+    /// <summary>To be flushed, not disposed: that would close the stream below, which is its opener's to close.</summary>
+    private static BufferedStream Buffered(Stream stream) => new(stream, 1 << 16);
+
+    private static UInt128 Hash(ReadOnlySpan<byte> value) => XxHash128.HashToUInt128(value);
+
+    private static ReadSummary ReadRows(
+        string cleaned,
+        ConvertOptions options,
+        RowConsumer consume,
+        IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellationToken)
+    {
+        var blocks = new ConcurrentBag<RowBlock>();
+        return EventLogReader.Read(
+            [cleaned],
+            options,
+            () => blocks.TryTake(out RowBlock? block) ? block : new RowBlock(),
+            (row, block) => block.Add(row),
+            block =>
+            {
+                for (int row = 0; row < block.Count; row++)
+                    consume(block[row]);
+                block.Clear();
+                blocks.Add(block);
+            },
+            progress,
+            cancellationToken);
+    }
+
+    private delegate void RowConsumer(CleanedRow row);
+
+    private readonly ref struct CleanedRow(ReadOnlySpan<byte> bytes, ReadOnlySpan<int> ends)
+    {
+        private readonly ReadOnlySpan<byte> _bytes = bytes;
+
+        // The start of the row, and the end of each value.
+        private readonly ReadOnlySpan<int> _ends = ends;
+
+        public ReadOnlySpan<byte> this[EventColumn column] => _bytes[_ends[(int)column].._ends[(int)column + 1]];
+    }
+
+    /// <summary>The checked rows of a block: values one after another, and where each ends.</summary>
+    private sealed class RowBlock
+    {
+        private static readonly SearchValues<byte> _controls = SearchValues.Create([.. Enumerable.Range(0, 32).Select(i => (byte)i), 127]);
+
+        private byte[] _bytes = new byte[1 << 16];
+        private int _used;
+        private int[] _ends = new int[1 << 12];
+
+        public int Count { get; private set; }
+
+        public CleanedRow this[int row] => new(_bytes, _ends.AsSpan(row * (EventColumns.Count + 1), EventColumns.Count + 1));
+
+        public void Clear() => (Count, _used) = (0, 0);
+
+        public string? Add(EventRow row)
+        {
+            int at = Count * (EventColumns.Count + 1);
+            if (_ends.Length < at + EventColumns.Count + 1)
+                Array.Resize(ref _ends, 2 * _ends.Length);
+            int used = _used;
+            _ends[at++] = used;
+            for (int column = 0; column < EventColumns.Count; column++)
+            {
+                ReadOnlySpan<byte> value = row[(EventColumn)column];
+                if (Check((EventColumn)column, value) is string reason)
+                    return reason;
+                if (_bytes.Length < used + value.Length)
+                    Array.Resize(ref _bytes, Math.Max(used + value.Length, 2 * _bytes.Length));
+                value.CopyTo(_bytes.AsSpan(used));
+                used += value.Length;
+                _ends[at++] = used;
+            }
+            _used = used;
+            Count++;
+            return null;
+        }
+
+        private static string? Check(EventColumn column, ReadOnlySpan<byte> value)
+        {
+            if (value.IsEmpty && EventColumns.Required.Contains(column))
+                return $"{column.Name()} is empty; every event needs one";
+            if (value.ContainsAny(_controls))
+                return $"{column.Name()} has a TAB or another control character: {EventValues.Show(value)}; atomic files cannot hold it";
+            if (value.IndexOf(Encoding.UTF8.Preamble) >= 0)
+                return $"{column.Name()} has a byte order mark (U+FEFF) in it: {EventValues.Show(value)}; take it out";
+            if (!Utf8.IsValid(value))
+                return $"{column.Name()} is not UTF-8: {EventValues.Show(value)}";
+            if (column is EventColumn.EventTime or EventColumn.EventType or EventColumn.Price && !value.IsEmpty
+                && (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
+                    || !double.IsFinite(number)))
+            {
+                return $"{column.Name()} must be a number, not {EventValues.Show(value)}; give a file that 'bert4rec clean' wrote";
+            }
+            return null;
+        }
+    }
+
+    /// <summary>The three files as they grow.</summary>
+    private sealed class Tables
+    {
+        private readonly ConvertOptions _options;
+        private readonly EventColumn[] _interColumns;
+        private readonly EventColumn[] _userColumns;
+        private readonly Dictionary<UInt128, int>? _lengths;
+        private readonly Stream _inter;
+        private readonly Stream _user;
+        private readonly HashSet<UInt128> _owners = [];
+        private readonly HashSet<UInt128> _pairs = [];
+        private readonly Dictionary<UInt128, int> _itemIndex = [];
+        private readonly List<(double Time, byte[] Line)> _items = [];
+        private readonly ArrayBufferWriter<byte> _line = new();
+        private long _noOwner;
+        private long _tooShort;
+        private long _tooLong;
+
+        public Tables(Stream inter, Stream user, ConvertOptions options, Dictionary<UInt128, int>? lengths)
+        {
+            _options = options;
+            _lengths = lengths;
+            _interColumns = [Owner(options), EventColumn.ProductId, EventColumn.EventTime, EventColumn.EventType];
+            _userColumns = [Owner(options), EventColumn.UserSession];
+            _inter = inter;
+            _user = user;
+            _inter.Write("user_id:token\tproduct_id:token\tevent_time:float\tevent_type:float\n"u8);
+            _user.Write("user_id:token\tuser_session:token\n"u8);
+        }
+
+        public long Kept { get; private set; }
+
+        public long Histories => _owners.Count;
+
+        public long UserRows => _pairs.Count;
+
+        public long Items => _items.Count;
+
+        public void Add(CleanedRow row)
+        {
+            ReadOnlySpan<byte> owner = row[Owner(_options)];
+            if (owner.IsEmpty)
+            {
+                _noOwner++;
+                return;
+            }
+            UInt128 ownerHash = Hash(owner);
+            if (_lengths is not null)
+            {
+                int length = _lengths[ownerHash];
+                if (length < _options.MinLength)
+                {
+                    _tooShort++;
+                    return;
+                }
+                if (length > _options.MaxLength)
+                {
+                    _tooLong++;
+                    return;
+                }
+            }
+            Kept++;
+            _owners.Add(ownerHash);
+            _inter.Write(Line(row, _interColumns));
+            if (!row[EventColumn.UserSession].IsEmpty)
+            {
+                ReadOnlySpan<byte> pair = Line(row, _userColumns);
+                if (_pairs.Add(Hash(pair)))
+                    _user.Write(pair);
+            }
+            AddItem(row);
+        }
+
+        public void Flush()
+        {
+            _inter.Flush();
+            _user.Flush();
+        }
+
+        public void WriteItems(Stream stream)
+        {
+            Stream item = Buffered(stream);
+            item.Write("product_id:token\tcategory_id:token\tcategory_code:token_seq\tbrand:token\tprice:float\n"u8);
+            foreach ((_, byte[] line) in _items)
+                item.Write(line);
+            item.Flush();
+        }
+
+        public Dictionary<string, long> Dropped(ReadSummary read) =>
+            new (string Reason, long Rows)[]
+            {
+                ("unreadable", read.BadRows),
+                ("no user_session", _noOwner),
+                ("history too short", _tooShort),
+                ("history too long", _tooLong),
+            }.Where(drop => drop.Rows > 0).ToDictionary(drop => drop.Reason, drop => drop.Rows);
+
+        public string Describe(ReadSummary read)
+        {
+            string dropped = string.Join(", ", Dropped(read).Select(drop => $"{drop.Value:N0} {drop.Key}"));
+            return dropped.Length > 0 ? $"{dropped}; relax --min-length and --max-length" : "the file has a header and nothing else";
+        }
+
+        private void AddItem(CleanedRow row)
+        {
+            UInt128 product = Hash(row[EventColumn.ProductId]);
+            double time = double.Parse(row[EventColumn.EventTime], CultureInfo.InvariantCulture);
+            bool known = _itemIndex.TryGetValue(product, out int index);
+            if (known && time < _items[index].Time)
+                return;
+            ReadOnlySpan<byte> line = Line(row, _itemColumns);
+            if (!known)
+            {
+                _itemIndex.Add(product, _items.Count);
+                _items.Add((time, line.ToArray()));
+            }
+            else
+            {
+                _items[index] = (time, line.SequenceEqual(_items[index].Line) ? _items[index].Line : line.ToArray());
+            }
+        }
+
+        /// <summary>Values with TABs between them and a line break; valid until the next call.</summary>
+        private ReadOnlySpan<byte> Line(CleanedRow row, ReadOnlySpan<EventColumn> columns)
+        {
+            _line.ResetWrittenCount();
+            foreach (EventColumn column in columns)
+            {
+                _line.Write(row[column]);
+                _line.Write("\t"u8);
+            }
+            Span<byte> line = MemoryMarshal.AsMemory(_line.WrittenMemory).Span;
+            line[^1] = (byte)'\n';
+            return line;
+        }
+    }
+}

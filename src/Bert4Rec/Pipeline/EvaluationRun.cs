@@ -1,0 +1,51 @@
+using System.Diagnostics;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
+using Bert4Rec.Kernels;
+using Bert4Rec.Model;
+
+namespace Bert4Rec.Pipeline;
+
+/// <param name="Samples">Samples evaluated.</param>
+/// <param name="Seconds">Time taken.</param>
+/// <param name="Metrics">The model's.</param>
+/// <param name="Baselines">The same of each baseline, by its name.</param>
+public sealed record EvaluationResult(
+    int Samples,
+    double Seconds,
+    IReadOnlyDictionary<string, double> Metrics,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
+
+/// <summary>Evaluates a saved model beside the baselines.</summary>
+public static class EvaluationRun
+{
+    /// <param name="directory">Folder of the model.</param>
+    /// <param name="config">Settings; those of evaluation may differ from the ones the model was trained with.</param>
+    /// <param name="part">valid or test.</param>
+    /// <param name="device">auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
+    /// <param name="threads">0 for one a core.</param>
+    /// <param name="progress">Told after each batch.</param>
+    /// <param name="cancellation">Looked at before each ranker.</param>
+    /// <param name="precision">Of products.</param>
+    /// <exception cref="InputException">The folder or the settings are wrong, or the part is empty.</exception>
+    public static EvaluationResult Evaluate(
+        string directory, RunConfig config, string part, string device, int threads, IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellation, Precision precision = Precision.Full)
+    {
+        var clock = Stopwatch.StartNew();
+        var folder = ModelFolder.Load(directory, config, progress);
+        var split = Splitter.Split(folder.Dataset, config.EvalArgs);
+        var (samples, mode) = part == "valid" ? (split.Valid, config.EvalArgs.ValidMode) : (split.Test, config.EvalArgs.TestMode);
+        using var devices = new DeviceSet(device, threads, precision);
+        using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
+        parameters.Upload(folder.Parameters);
+        using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
+        cancellation.ThrowIfCancellationRequested();
+        var statistics = TrainingStatistics.Count(folder.Dataset, split.Train);
+        var (metrics, baselines) = Baselines.Compare(
+            ranker, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
+        return new(samples.Length, clock.Elapsed.TotalSeconds, metrics, baselines);
+    }
+}

@@ -1,0 +1,237 @@
+using System.Globalization;
+using System.Reflection;
+using System.Text.Json;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.EventLog;
+using Bert4Rec.Serialization;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Pipeline;
+
+/// <summary>A step that is done, or did not need doing.</summary>
+/// <param name="Name">analyze, clean, convert, train or report.</param>
+/// <param name="Ran">False where what an earlier run left still holds.</param>
+/// <param name="Rows">What became of the rows; empty for a step that has none.</param>
+/// <param name="Read">What the reader of an event log saw; null where none was read.</param>
+public sealed record StepReport(string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadSummary? Read);
+
+/// <summary>Told what a run does.</summary>
+/// <param name="OnStep">After each step.</param>
+/// <param name="OnStart">Once the data of the training is there.</param>
+/// <param name="OnEpoch">After each epoch.</param>
+public sealed record RunObserver(Action<StepReport>? OnStep = null, Action<TrainingStart>? OnStart = null, Action<EpochReport>? OnEpoch = null);
+
+/// <summary>
+/// From an event log, or atomic files, to a trained model and a report, in one folder. Every step is recorded in a <see cref="RunManifest"/>:
+/// a second run does only what changed, one that was interrupted goes on where it was and ends with the same files.
+/// </summary>
+public sealed class PipelineRun
+{
+    public const string ReportFileName = "report.html";
+
+    private const string CleanedFileName = "cleaned.csv";
+    private const string AnalysisFileName = "analysis.json", AnalysisPageName = "analysis.html";
+
+    private static readonly JsonSerializerOptions _analysisFormat = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+    };
+
+    private readonly RunConfig _config;
+    private readonly RunOptions _options;
+    private readonly RunObserver _observer;
+    private readonly IProgress<ProgressUpdate>? _progress;
+    private readonly CancellationToken _cancellation;
+    private readonly RunManifest _manifest;
+
+    /// <param name="config">The settings; with <see cref="RunConfig.EventLog"/> the run starts from it, else from the dataset's atomic files.</param>
+    /// <param name="options">Where and on what. Resume has no meaning: a run always goes on.</param>
+    /// <param name="observer">Told what is done.</param>
+    /// <param name="progress">Told of everything that takes time.</param>
+    /// <param name="cancellation">Stops the run; the next one goes on.</param>
+    /// <exception cref="InputException">The folder's manifest is none.</exception>
+    public PipelineRun(
+        RunConfig config, RunOptions options, RunObserver observer, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+    {
+        _config = config;
+        _options = options;
+        _observer = observer;
+        _progress = progress;
+        _cancellation = cancellation;
+        _manifest = RunManifest.Load(options.OutputDirectory, progress);
+    }
+
+    internal static string Version { get; } = typeof(PipelineRun).Assembly.GetCustomAttribute<AssemblyFileVersionAttribute>()!.Version;
+
+    private string Folder => _options.OutputDirectory;
+
+    /// <summary>The whole chain.</summary>
+    /// <exception cref="InputException">An input or a setting is wrong.</exception>
+    /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
+    public TrainingResult Run()
+    {
+        if (_config.EventLog is not null)
+            Analyze();
+        RunConfig config = Prepare();
+        Train(config);
+        Report(config);
+        _manifest.Keep(_config.EventLog is null ? ["train", "report"] : ["analyze", "clean", "convert", "train", "report"]);
+        return TrainingSession.ReadResult(Folder);
+    }
+
+    /// <summary>Makes the atomic files from the event log, if the run starts from one.</summary>
+    /// <returns>The settings to train with: they name the atomic files, and no log.</returns>
+    public RunConfig Prepare()
+    {
+        if (_config.EventLog is not { } log)
+            return _config;
+        string cleaned = Path.Combine(Folder, CleanedFileName);
+        string name = _config.Dataset!;
+        string dataset = Path.Combine(Folder, name);
+        Step(
+            "clean",
+            LogFiles(log),
+            new()
+            {
+                ["events"] = log.Clean.Events.ToString(),
+                ["keep_nulls"] = string.Join(",", log.Clean.KeepNulls.Order().Select(EventColumns.Name)),
+                ["max_bad_rows"] = Text(log.Clean.MaxBadRows),
+            },
+            [cleaned],
+            () =>
+            {
+                CleanSummary summary = EventLogCleaner.Clean(
+                    log.Inputs, cleaned, log.Clean with { Threads = Threads }, _progress, _cancellation);
+                return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
+            });
+        Step(
+            "convert",
+            [cleaned],
+            new()
+            {
+                ["name"] = name,
+                ["group_by"] = log.Convert.GroupBy.ToString(),
+                ["min_length"] = Text(log.Convert.MinLength),
+                ["max_length"] = Text(log.Convert.MaxLength),
+            },
+            [.. new[] { "inter", "user", "item" }.Select(suffix => Path.Combine(dataset, $"{name}.{suffix}"))],
+            () =>
+            {
+                ConvertSummary summary = AtomicFileWriter.Convert(
+                    cleaned, dataset, name, log.Convert with { Threads = Threads }, _progress, _cancellation);
+                return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
+            });
+        return _config.With($"data_path={RunConfig.Quoted(Folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~");
+    }
+
+    private int Threads => _options.Threads == 0 ? Environment.ProcessorCount : _options.Threads;
+
+    private void Analyze()
+    {
+        EventLogSettings log = _config.EventLog!;
+        string file = Path.Combine(Folder, AnalysisFileName), page = Path.Combine(Folder, AnalysisPageName);
+        Step("analyze", LogFiles(log), new() { ["max_bad_rows"] = Text(log.Clean.MaxBadRows) }, [file, page], () =>
+        {
+            // The run cleans the log anyway: no checksums of it on the side.
+            var options = new AnalyzeOptions { MaxBadRows = log.Clean.MaxBadRows, Threads = Threads, ChecksumBytes = 0 };
+            LogAnalysis analysis = EventLogAnalysis.Analyze(log.Inputs, options, _progress, _cancellation);
+            OutputFile.WriteText(file, JsonSerializer.Serialize(analysis, _analysisFormat) + "\n");
+            OutputFile.WriteText(page, AnalysisPage.Render(analysis));
+            return (Rows(analysis.Read!.Rows, analysis.RawRows, new Dictionary<string, long> { ["unreadable"] = analysis.BadRows }), null);
+        });
+    }
+
+    private void Train(RunConfig config)
+    {
+        // A moved folder is the same data.
+        string settings = config.With("data_path=.").ToYaml();
+        ManifestStep step = NewStep(
+            "train",
+            DatasetLoader.FilesOf(config),
+            new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings });
+        if (IsDone(step))
+            return;
+        if (_manifest["train"] is not { Outputs: null } begun || !begun.IsMadeFrom(step.Inputs, step.Options))
+            TrainingSession.Discard(Folder);
+        _manifest.Begin(step);
+        var facts = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        TrainingSession.Train(
+            config,
+            _options with { Resume = true },
+            _progress,
+            start =>
+            {
+                facts["device"] = $"{start.Device}, {start.Threads} {(start.Threads == 1 ? "thread" : "threads")}";
+                facts[".NET"] = Environment.Version.ToString();
+                _observer.OnStart?.Invoke(start);
+            },
+            _observer.OnEpoch,
+            _cancellation);
+        _manifest.Finish(step with { Facts = facts }, TrainingSession.ResultFiles(Folder), _cancellation);
+        _observer.OnStep?.Invoke(new("train", true, step.Rows, null));
+    }
+
+    private void Report(RunConfig config)
+    {
+        string page = Path.Combine(Folder, ReportFileName), analysis = Path.Combine(Folder, AnalysisFileName);
+        ManifestStep?[] steps = [_manifest["clean"], _manifest["convert"], _manifest["train"]];
+        string rows = JsonSerializer.Serialize(steps.Select(step => step?.Rows));
+        Step("report", TrainingSession.ResultFiles(Folder), new() { ["rows"] = rows }, [page], () =>
+        {
+            LogAnalysis? log = _config.EventLog is null
+                ? null
+                : JsonSerializer.Deserialize<LogAnalysis>(File.ReadAllText(analysis), _analysisFormat);
+            RunReport report = RunReport.Gather(Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), _progress, _cancellation);
+            OutputFile.WriteText(page, ReportPage.Render(report));
+            return (new Dictionary<string, long>(), null);
+        });
+    }
+
+    private void Step(
+        string name,
+        IReadOnlyList<string> inputs,
+        SortedDictionary<string, string> options,
+        IReadOnlyList<string> outputs,
+        Func<(IReadOnlyDictionary<string, long> Rows, ReadSummary? Read)> work)
+    {
+        _cancellation.ThrowIfCancellationRequested();
+        ManifestStep step = NewStep(name, inputs, options);
+        if (IsDone(step))
+            return;
+        _manifest.Begin(step);
+        var (rows, read) = work();
+        _manifest.Finish(step with { Rows = rows }, outputs, _cancellation);
+        _observer.OnStep?.Invoke(new(name, true, rows, read));
+    }
+
+    private ManifestStep NewStep(string name, IReadOnlyList<string> inputs, SortedDictionary<string, string> options) => new(
+        name,
+        [.. inputs.Select(path => _manifest.Describe(path, _cancellation))],
+        options,
+        new Dictionary<string, long>(),
+        new Dictionary<string, string>(),
+        null);
+
+    private bool IsDone(ManifestStep wanted)
+    {
+        if (_manifest[wanted.Name] is not { } made || !made.IsMadeFrom(wanted.Inputs, wanted.Options) || !_manifest.HasOutputs(made, _cancellation))
+            return false;
+        _observer.OnStep?.Invoke(new(wanted.Name, false, made.Rows, null));
+        return true;
+    }
+
+    private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogReader.ListFiles(log.Inputs);
+
+    private static Dictionary<string, long> Rows(long read, long kept, IReadOnlyDictionary<string, long> dropped)
+    {
+        var rows = new Dictionary<string, long> { ["read"] = read, ["kept"] = kept };
+        foreach ((string reason, long count) in dropped.Where(drop => drop.Value > 0))
+            rows[$"dropped: {reason}"] = count;
+        return rows;
+    }
+
+    private static string Text(IFormattable value) => value.ToString(null, CultureInfo.InvariantCulture);
+}
