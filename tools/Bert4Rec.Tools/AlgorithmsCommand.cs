@@ -1,6 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
-using Bert4Rec.Cli;
+using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
@@ -20,6 +20,8 @@ internal static class AlgorithmsCommand
     /// <summary>Sums of one thread, so that the reduction is not lost beside the launch.</summary>
     private const int Repeats = 8;
 
+    private const string Architecture = "sm_80";
+
     public static Command Create(Terminal terminal)
     {
         var device = new Option<string>("--device")
@@ -29,8 +31,16 @@ internal static class AlgorithmsCommand
             DefaultValueFactory = _ => GpuDevices.Simulator,
         };
         var length = new Option<int>("--length") { Description = "Elements.", HelpName = "N", DefaultValueFactory = _ => 2000 };
-        var rounds = new Option<int>("--rounds") { Description = "Times to measure; the best counts.", HelpName = "N", DefaultValueFactory = _ => 5 };
-        var command = new Command("algorithms", "Compares our GPU building blocks with those of ILGPU.Algorithms.") { device, length, rounds };
+        var rounds = new Option<int>("--rounds")
+        {
+            Description = "Times to measure; the best counts.",
+            HelpName = "N",
+            DefaultValueFactory = _ => 5,
+        };
+        var command = new Command("algorithms", "Compares the GPU's building blocks with those of ILGPU.Algorithms.")
+        {
+            device, length, rounds,
+        };
         command.SetAction(parsed =>
         {
             using var gpu = GpuDevices.Open(parsed.GetRequiredValue(device), configure: builder => builder.EnableAlgorithms());
@@ -43,8 +53,30 @@ internal static class AlgorithmsCommand
             comparison.Scan();
             comparison.Reduce();
             comparison.Functions();
+            CompareMachineCode(terminal.Out);
         });
         return command;
+    }
+
+    /// <summary>Instructions and registers on <see cref="Architecture"/>, where ptxas and nvdisasm are there.</summary>
+    private static void CompareMachineCode(TextWriter output)
+    {
+        if (Ptxas.Find() is not { } ptxas || MachineCode.FindDisassembler() is not { } disassembler)
+            return;
+        output.WriteLine();
+        output.WriteLine($"| {Architecture} | ours | ILGPU.Algorithms |");
+        output.WriteLine("|---|---:|---:|");
+        output.WriteLine($"| sum over a group | {Describe(ReduceKernel<WarpReduction>)} | {Describe(LibraryReduceKernel)} |");
+        output.WriteLine($"| exp | {Describe(ExpKernel)} | {Describe(LibraryExpKernel)} |");
+        output.WriteLine($"| log | {Describe(LogKernel)} | {Describe(LibraryLogKernel)} |");
+
+        string Describe(Action<Arrays> kernel)
+        {
+            var (major, minor) = Multiprocessor.All.Single(other => other.Architecture == Architecture).Capability;
+            string ptx = PtxCompiler.Compile(kernel.Method, major, minor, builder => builder.EnableAlgorithms());
+            var usage = Ptxas.Assemble(ptxas, ptx, Architecture);
+            return $"{MachineCode.Of(disassembler, usage.Cubin).Opcodes.Count} instructions, {usage.Registers} registers";
+        }
     }
 
     private sealed class Comparison(GpuDevice device, int length, int rounds, TextWriter output)
@@ -158,10 +190,14 @@ internal static class AlgorithmsCommand
             string Check()
             {
                 float[] y = Read(result.View.BaseView);
-                double worst = Enumerable.Range(0, length)
-                    .Max(i => Math.Abs(y[i] - exact(x[i])) / (MathF.BitIncrement(MathF.Abs((float)exact(x[i]))) - MathF.Abs((float)exact(x[i]))));
-                return $"{worst:F1} ulp";
+                return $"{Enumerable.Range(0, length).Max(i => Ulps(y[i], exact(x[i]))):F1} ulp";
             }
+        }
+
+        private static double Ulps(float y, double expected)
+        {
+            float magnitude = MathF.Abs((float)expected);
+            return Math.Abs(y - expected) / (MathF.BitIncrement(magnitude) - magnitude);
         }
 
         /// <summary>Prepares and runs both, then measures them in turns.</summary>
@@ -216,7 +252,8 @@ internal static class AlgorithmsCommand
 
         public double Seconds { get; set; } = double.PositiveInfinity;
 
-        public override string ToString() => string.Join(", ", new[] { Run is null ? null : $"{1e3 * Seconds:F3} ms", Note }.OfType<string>());
+        public override string ToString() =>
+            string.Join(", ", new[] { Run is null ? null : $"{1e3 * Seconds:F3} ms", Note }.OfType<string>());
     }
 
     private static void ReduceKernel<R>(Arrays a)
