@@ -3,7 +3,7 @@ namespace Bert4Rec.Kernels;
 /// <summary>A catalogue whose best items for one row are found without reading all of it.</summary>
 public interface IQuantizedTopK : IDisposable
 {
-    /// <summary>What <see cref="KernelSet.TopK"/> gives for one row, where the index is of use for it.</summary>
+    /// <summary>What <see cref="KernelSet.TopK"/> gives for one row, where the quantized copy is of use for it.</summary>
     /// <param name="h">[1, H]</param>
     /// <param name="excluded">Items that must not come, ascending.</param>
     /// <param name="topItems">[k] ids, best first; 0 where there are fewer than k.</param>

@@ -456,7 +456,7 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>Prepares a trained catalogue for <see cref="TopK"/> of single rows; null where that would not make it faster.</summary>
-    /// <param name="catalogue">weight [V, H], bias [V]; must not change while the index is used.</param>
+    /// <param name="catalogue">weight [V, H], bias [V]; must not change while the copy is used.</param>
     public IQuantizedTopK? QuantizeCatalogue(WeightAndBias catalogue)
     {
         Require(catalogue.Bias.Length == catalogue.Weight.Rows, "weight [V, H], bias [V]");

@@ -9,7 +9,7 @@ namespace Bert4Rec.Inference;
 /// </summary>
 internal sealed class Predictor : IDisposable
 {
-    /// <summary>With more, reading the catalogue once for all of them is faster than an index that reads its own once for each.</summary>
+    /// <summary>With more, reading the catalogue once for all of them is faster than a quantized copy read once for each.</summary>
     private const int IndexedRows = 4;
 
     private readonly Bert4RecModel _model;
@@ -29,14 +29,14 @@ internal sealed class Predictor : IDisposable
     /// <param name="parameters">Read only, may be shared.</param>
     /// <param name="tokenCapacity">Tokens of a micro-batch.</param>
     /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
-    /// <param name="quantizesCatalogue">Prepare for histories that come a few at a time; the parameters must not change from here on.</param>
+    /// <param name="quantizes">Prepare for histories that come a few at a time; the parameters must not change from here on.</param>
     public Predictor(
         KernelSet kernels,
         ParameterLayout layout,
         DeviceBuffer<float> parameters,
         int tokenCapacity,
         bool alwaysDropsOldest,
-        bool quantizesCatalogue = false)
+        bool quantizes = false)
     {
         _kernels = kernels;
         _shape = layout.Shape;
@@ -47,7 +47,7 @@ internal sealed class Predictor : IDisposable
         _eachOne = kernels.AllocateInts(tokenCapacity + 1);
         _eachOne.Upload([.. Enumerable.Range(0, tokenCapacity + 1)]);
         _hostRows = new int[tokenCapacity];
-        _quantized = quantizesCatalogue ? _model.QuantizeCatalogue() : null;
+        _quantized = quantizes ? _model.QuantizeCatalogue() : null;
     }
 
     /// <summary>Histories in the micro-batch.</summary>

@@ -34,7 +34,7 @@ public sealed class Recommender : IDisposable
             _parameters,
             MicroBatchSize.Tokens(folder.Layout.Shape, device.Kernels[0], BatchSize),
             folder.Config.RecboleCompatible,
-            quantizesCatalogue: true);
+            quantizes: true);
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
     }

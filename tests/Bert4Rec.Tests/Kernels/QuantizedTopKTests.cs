@@ -67,8 +67,8 @@ public class QuantizedTopKTests
     [Fact]
     public void Refuses_a_row_that_is_not_finite() => Bench.On("cpu-512", bench =>
     {
-        using var index = bench.Kernels.QuantizeCatalogue(new(bench.Tensor(new float[8000], 8), bench.Tensor(new float[1000], 1000)))!;
-        Assert.False(index.TryTopK(bench.Tensor([float.NaN, 1, 1, 1, 1, 1, 1, 1], 8), [], new int[3], new float[3]));
+        using var quantized = bench.Kernels.QuantizeCatalogue(new(bench.Tensor(new float[8000], 8), bench.Tensor(new float[1000], 1000)))!;
+        Assert.False(quantized.TryTopK(bench.Tensor([float.NaN, 1, 1, 1, 1, 1, 1, 1], 8), [], new int[3], new float[3]));
         return true;
     });
 
@@ -82,8 +82,8 @@ public class QuantizedTopKTests
                 row, new(items, itemBias), default, new(bench.Indices(0, excluded.Length), bench.Indices([.. excluded, 0])), topItems, topScores, default);
             var found = new int[k];
             var scores = new float[k];
-            using var index = bench.Kernels.QuantizeCatalogue(new(items, itemBias))!;
-            bool isOfUse = index.TryTopK(row, excluded, found, scores);
+            using var quantized = bench.Kernels.QuantizeCatalogue(new(items, itemBias))!;
+            bool isOfUse = quantized.TryTopK(row, excluded, found, scores);
             Assert.Equal(k + excluded.Length <= table.RowCount / 8, isOfUse);
             if (isOfUse)
             {
