@@ -35,8 +35,7 @@ internal sealed class Linear(GpuDevice device)
         x.Columns);
 
     /// <summary>dx = dy · weight (∘ slope), or dx += that.</summary>
-    /// <param name="dy">[T, N]; rows may lie further apart than they are long; what lies between, up to a multiple of four, is
-    /// zero.</param>
+    /// <param name="dy">[T, N]; where rows lie further apart than they are long, zeros are between, up to a multiple of four.</param>
     /// <param name="weight">[N, K]</param>
     /// <param name="slope">[T, K] or none.</param>
     /// <param name="dx">[T, K]</param>
