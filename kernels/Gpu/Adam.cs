@@ -5,11 +5,10 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Adam over flat buffers, one pass that reads four arrays and writes four, and the two sums that go with it: of losses, and of squares for
-/// the norm that clips a gradient. Sums keep what each addition rounds away, and squares come in two scales, so that none over- or
-/// underflows.
+/// Adam over flat buffers, one pass that reads four arrays and writes four, and the norm that clips a gradient: its sum of squares keeps
+/// what each addition rounds away, and comes in two scales, so that no square over- or underflows.
 /// </summary>
-internal sealed class AdamOptimizer
+internal sealed class Adam
 {
     /// <summary>
     /// Numbers from here on are squared at <see cref="LargeScale"/>, others at <see cref="SmallScale"/>; both are powers of two.
@@ -21,11 +20,10 @@ internal sealed class AdamOptimizer
     private readonly GpuDevice _device;
     private readonly GpuKernel<StepArguments> _step;
     private readonly GpuKernel<StepFloat4Arguments> _stepFloat4;
-    private readonly GpuKernel<SumArguments> _sum;
     private readonly GpuKernel<SquaresArguments> _squares;
     private readonly GpuKernel<NormArguments> _norm;
 
-    public AdamOptimizer(GpuDevice device)
+    public Adam(GpuDevice device)
     {
         _device = device;
         int size = device.GroupSize;
@@ -33,58 +31,42 @@ internal sealed class AdamOptimizer
         _stepFloat4 = device.Load<StepFloat4Arguments>(StepFloat4Kernel, size);
         if (device.UsesWarps)
         {
-            _sum = device.Load<SumArguments>(SumKernel<WarpReduction>, size);
             _squares = device.Load<SquaresArguments>(SquaresKernel<WarpReduction>, size);
             _norm = device.Load<NormArguments>(NormKernel<WarpReduction>, size);
         }
         else
         {
-            _sum = device.Load<SumArguments>(SumKernel<SharedReduction>, size);
             _squares = device.Load<SquaresArguments>(SquaresKernel<SharedReduction>, size);
             _norm = device.Load<NormArguments>(NormKernel<SharedReduction>, size);
         }
     }
 
-    public void Update(
-        ArrayView<float> parameters, ArrayView<float> gradients, ArrayView<float> firstMoments, ArrayView<float> secondMoments,
-        ArrayView<float> norms, in AdamStep step)
+    public void Step(
+        Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
     {
+        ArrayView<float> p = parameters.View(), g = gradients.View(), m = firstMoments.View(), v = secondMoments.View();
         var rates = new Rates(step);
-        bool aligned = GpuDevice.IsAligned(parameters) && GpuDevice.IsAligned(gradients) && GpuDevice.IsAligned(firstMoments)
-            && GpuDevice.IsAligned(secondMoments);
-        long length = parameters.Length, whole = aligned ? length / 4 * 4 : 0;
+        bool aligned = GpuDevice.IsAligned(p) && GpuDevice.IsAligned(g) && GpuDevice.IsAligned(m) && GpuDevice.IsAligned(v);
+        long whole = aligned ? p.Length / 4 * 4 : 0, rest = p.Length - whole;
         if (whole > 0)
         {
             _stepFloat4.Launch(
-                _device.GroupsFor(whole / 4),
-                new(Float4s(parameters), Float4s(gradients), Float4s(firstMoments), Float4s(secondMoments), norms, rates));
+                _device.GroupsFor(whole / 4), new(Float4s(p), Float4s(g), Float4s(m), Float4s(v), norms.View(), rates));
         }
-        if (whole < length)
-        {
-            _step.Launch(
-                _device.GroupsFor(length - whole),
-                new(Rest(parameters), Rest(gradients), Rest(firstMoments), Rest(secondMoments), norms, rates));
-        }
+        if (rest > 0)
+            _step.Launch(_device.GroupsFor(rest), new(Rest(p), Rest(g), Rest(m), Rest(v), norms.View(), rates));
 
         ArrayView<Float4> Float4s(ArrayView<float> x) => x.SubView(0, whole).Cast<Float4>();
 
-        ArrayView<float> Rest(ArrayView<float> x) => x.SubView(whole, length - whole);
+        ArrayView<float> Rest(ArrayView<float> x) => x.SubView(whole, rest);
     }
 
-    public void AddSum(ArrayView<float> x, ArrayView<float> accumulator)
-    {
-        int groups = _device.GroupsFor(x.Length);
-        var sums = _device.Workspace(groups);
-        _sum.Launch(groups, new(x, sums, Accumulate: 0));
-        _sum.Launch(1, new(sums, accumulator, Accumulate: 1));
-    }
-
-    public void Norm(ArrayView<float> x, ArrayView<float> result)
+    public void GradientNorm(Tensor x, Tensor result)
     {
         int groups = _device.GroupsFor(x.Length);
         var squares = _device.Workspace(2 * groups);
-        _squares.Launch(groups, new(x, squares));
-        _norm.Launch(1, new(squares, result));
+        _squares.Launch(groups, new(x.View(), squares));
+        _norm.Launch(1, new(squares, result.View()));
     }
 
     private static void StepKernel(StepArguments a)
@@ -120,18 +102,6 @@ internal sealed class AdamOptimizer
             secondMoments[i] = new(x.Second, y.Second, z.Second, w.Second);
             gradients[i] = new(0, 0, 0, 0);
         }
-    }
-
-    private static void SumKernel<R>(SumArguments a)
-        where R : struct, IGroupReduction
-    {
-        var shared = SharedMemory.Allocate<float>(GpuDevice.LargestGroup);
-        var sum = new CompensatedSum(0, 0);
-        for (long i = Grid.GlobalLinearIndex; i < a.X.Length; i += (long)Grid.DimX * Group.DimX)
-            sum = sum.Plus(a.X[i]);
-        float total = default(R).Reduce<float, Sum>(sum.Total, Group.DimX, shared);
-        if (Group.IdxX == 0)
-            a.Sums[Grid.IdxX] = a.Accumulate == 0 ? total : a.Sums[Grid.IdxX] + total;
     }
 
     private static void SquaresKernel<R>(SquaresArguments a)
@@ -179,11 +149,6 @@ internal sealed class AdamOptimizer
     internal readonly record struct StepFloat4Arguments(
         ArrayView<Float4> Parameters, ArrayView<Float4> Gradients, ArrayView<Float4> FirstMoments, ArrayView<Float4> SecondMoments,
         ArrayView<float> Norms, Rates Rates);
-
-    /// <param name="X">What to sum.</param>
-    /// <param name="Sums">One element a group.</param>
-    /// <param name="Accumulate">1 to add to what is there.</param>
-    internal readonly record struct SumArguments(ArrayView<float> X, ArrayView<float> Sums, int Accumulate);
 
     /// <param name="X">What to square.</param>
     /// <param name="Squares">Two sums a group: of the small numbers, and of the large.</param>
@@ -241,21 +206,5 @@ internal sealed class AdamOptimizer
         public readonly float Parameter = parameter;
         public readonly float First = first;
         public readonly float Second = second;
-    }
-
-    /// <summary>A sum, and beside it what its additions rounded away (Knuth's two-sum).</summary>
-    private readonly struct CompensatedSum(float sum, float error)
-    {
-        private readonly float _sum = sum;
-        private readonly float _error = error;
-
-        /// <summary>Where the sum is infinite, its error is not a number and does not count.</summary>
-        public float Total => _error - _error == 0 ? _sum + _error : _sum;
-
-        public CompensatedSum Plus(float x)
-        {
-            float next = _sum + x, taken = next - _sum;
-            return new(next, _error + (_sum - (next - taken)) + (x - taken));
-        }
     }
 }

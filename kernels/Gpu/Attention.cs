@@ -44,35 +44,44 @@ internal sealed class Attention
 
     /// <exception cref="DeviceException">A head has more than 128 columns.</exception>
     public void Forward(
-        ArrayView<float> q, ArrayView<float> kv, ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads,
-        int maximumLength, in DropoutMask dropout, ArrayView<float> output, ArrayView<float> logSumExp, int size)
+        Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp)
     {
-        bool aligned = IsAligned(q, size, heads) && IsAligned(kv, size, heads) && IsAligned(output, size, heads);
-        int shares = Shares((long)sequences * heads, maximumLength, _device.MaximumGroups);
-        PassesFor(size / heads, aligned).Forward.Launch(
+        int heads = layout.Heads, columns = q.Columns / heads, sequences = layout.QueryOffsets.Length - 1;
+        bool aligned = IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(output, heads);
+        int shares = Shares((long)sequences * heads, layout.MaximumLength, _device.MaximumGroups);
+        PassesFor(columns, aligned).Forward.Launch(
             new Index2D(sequences, heads * shares),
-            new(q, kv, queryOffsets, keyOffsets, heads, size, Scale(size / heads), new DropoutKey(dropout), output, logSumExp));
+            new(
+                q.View(), kv.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(), heads, q.Columns, Scale(columns),
+                new DropoutKey(dropout), output.View(), logSumExp.View()));
     }
 
     /// <inheritdoc cref="Forward"/>
     public void Backward(
-        ArrayView<float> dOutput, ArrayView<float> q, ArrayView<float> kv, ArrayView<float> output, ArrayView<float> logSumExp,
-        ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequences, int heads, int maximumLength, in DropoutMask dropout,
-        ArrayView<float> dq, ArrayView<float> dkv, int queries, int size)
+        Tensor dOutput,
+        Tensor q,
+        Tensor kv,
+        Tensor output,
+        Tensor logSumExp,
+        in AttentionLayout layout,
+        in DropoutMask dropout,
+        Tensor dq,
+        Tensor dkv)
     {
-        bool aligned = IsAligned(dOutput, size, heads) && IsAligned(q, size, heads) && IsAligned(kv, size, heads)
-            && IsAligned(dq, size, heads) && IsAligned(dkv, size, heads);
-        long sums = (long)queries * heads;
+        int heads = layout.Heads, columns = q.Columns / heads, sequences = layout.QueryOffsets.Length - 1;
+        bool aligned = IsAligned(dOutput, heads) && IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(dq, heads)
+            && IsAligned(dkv, heads);
+        long sums = (long)q.Rows * heads;
         var rowSums = _device.Workspace(Math.Max(1, sums));
         if (sums > 0)
-            _rowSums.Launch(_device.GroupsFor(sums), new(dOutput, output, rowSums, sums, size / heads));
+            _rowSums.Launch(_device.GroupsFor(sums), new(dOutput.View(), output.View(), rowSums, sums, columns));
         // Shared, the work grows by two fifths, as scores are made twice: only where three quarters of the device would idle.
-        int shares = Shares((long)sequences * heads, maximumLength, _device.MaximumGroups / 2);
-        PassesFor(size / heads, aligned).Backward.Launch(
+        int shares = Shares((long)sequences * heads, layout.MaximumLength, _device.MaximumGroups / 2);
+        PassesFor(columns, aligned).Backward.Launch(
             new Index2D(sequences, heads * (shares == 1 ? 1 : 2 * shares)),
             new(
-                dOutput, q, kv, rowSums, logSumExp, queryOffsets, keyOffsets, heads, shares, size, Scale(size / heads),
-                new DropoutKey(dropout), dq, dkv));
+                dOutput.View(), q.View(), kv.View(), rowSums, logSumExp.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(),
+                heads, shares, q.Columns, Scale(columns), new DropoutKey(dropout), dq.View(), dkv.View()));
     }
 
     /// <summary>
@@ -85,7 +94,7 @@ internal sealed class Attention
     private static float Scale(int columns) => 1f / MathF.Sqrt(columns);
 
     /// <summary>Whether every row of every head begins at a multiple of 16 bytes.</summary>
-    private static bool IsAligned(ArrayView<float> x, int size, int heads) => GpuDevice.IsAligned(x) && size / heads % 4 == 0;
+    private static bool IsAligned(Tensor x, int heads) => GpuDevice.IsAligned(x.View()) && x.Columns / heads % 4 == 0;
 
     /// <summary>The kernels whose shared memory suits heads of so many columns.</summary>
     private Passes PassesFor(int columns, bool aligned)

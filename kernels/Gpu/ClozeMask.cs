@@ -33,18 +33,27 @@ internal sealed class ClozeMask
     }
 
     public int Draw(
-        ArrayView<int> tokens, ArrayView<int> offsets, int sequences, in ClozeMasking masking, ArrayView<int> maskedTokens,
-        ArrayView<int> maskedRows, ArrayView<int> targets, ArrayView<int> maskedOffsets)
+        Indices tokens,
+        Indices offsets,
+        in ClozeMasking masking,
+        Indices maskedTokens,
+        Indices maskedRows,
+        Indices targets,
+        Indices maskedOffsets)
     {
         var queue = _device.Transfer;
-        var arguments = new Arguments(tokens, offsets, sequences, new Rules(masking), maskedTokens, maskedRows, targets, maskedOffsets);
+        int sequences = offsets.Length - 1;
+        var counts = maskedOffsets.TransferView();
+        var arguments = new Arguments(
+            tokens.TransferView(), offsets.TransferView(), sequences, new Rules(masking), maskedTokens.TransferView(),
+            maskedRows.TransferView(), targets.TransferView(), counts);
         _draw.Launch(queue, Groups((long)sequences * Lanes), arguments);
         _count.Launch(queue, Groups(sequences + 1), arguments);
-        _prefixSum.Scan(queue, maskedOffsets, Work(_prefixSum.WorkLength(sequences + 1)));
+        _prefixSum.Scan(queue, counts, Work(_prefixSum.WorkLength(sequences + 1)));
         _list.Launch(queue, Groups(sequences), arguments);
 
         int count = 0;
-        maskedOffsets.SubView(sequences, 1).CopyToCPU(queue, new Span<int>(ref count));
+        counts.SubView(sequences, 1).CopyToCPU(queue, new Span<int>(ref count));
         queue.Synchronize();
         return count;
     }

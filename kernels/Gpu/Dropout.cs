@@ -7,15 +7,15 @@ namespace Bert4Rec.Kernels.Gpu;
 /// Inverted dropout. The mask is a function of (seed, step, stream, row, column): the backward draws it again instead of reading it. A
 /// thread handles the four columns that share a block of random numbers.
 /// </summary>
-internal sealed class DropoutLayer(GpuDevice device)
+internal sealed class Dropout(GpuDevice device)
 {
     private readonly GpuKernel<Arguments> _apply = device.Load<Arguments>(ApplyKernel, device.GroupSize);
 
-    public void Apply(ArrayView<float> x, in DropoutMask dropout, int rows, int columns)
+    public void Apply(Tensor x, in DropoutMask dropout)
     {
-        int count = checked(rows * PhiloxFloat4.Count(columns));
-        if (count > 0)
-            _apply.Launch(device.GroupsFor(count), new(x, new DropoutKey(dropout), count, columns));
+        int count = checked(x.Rows * PhiloxFloat4.Count(x.Columns));
+        if (count > 0 && !dropout.IsNone)
+            _apply.Launch(device.GroupsFor(count), new(x.View(), new DropoutKey(dropout), count, x.Columns));
     }
 
     private static void ApplyKernel(Arguments a)

@@ -4,15 +4,27 @@ using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
-/// <summary>Fill and add: a thread strides through the array by the whole grid, so neighbouring threads touch neighbouring words.</summary>
+/// <summary>
+/// Fill, add, and a sum: a thread strides through the array by the whole grid, so that neighbouring threads touch neighbouring floats.
+/// </summary>
 internal sealed class Elementwise(GpuDevice device)
 {
     private readonly GpuKernel<FillArguments> _fill = device.Load<FillArguments>(FillKernel, device.GroupSize);
     private readonly GpuKernel<AddArguments> _add = device.Load<AddArguments>(AddKernel, device.GroupSize);
+    private readonly GpuKernel<SumArguments> _sum = device.Load<SumArguments>(
+        device.UsesWarps ? SumKernel<WarpReduction> : SumKernel<SharedReduction>, device.GroupSize);
 
     public void Fill(ArrayView<float> x, float value) => _fill.Launch(device.GroupsFor(x.Length), new(x, value));
 
-    public void Add(ArrayView<float> target, ArrayView<float> addend) => _add.Launch(device.GroupsFor(target.Length), new(target, addend));
+    public void Add(Tensor target, Tensor addend) => _add.Launch(device.GroupsFor(target.Length), new(target.View(), addend.View()));
+
+    public void AddSum(Tensor x, Tensor accumulator)
+    {
+        int groups = device.GroupsFor(x.Length);
+        var sums = device.Workspace(groups);
+        _sum.Launch(groups, new(x.View(), sums, Accumulate: 0));
+        _sum.Launch(1, new(sums, accumulator.View(), Accumulate: 1));
+    }
 
     private static void FillKernel(FillArguments a)
     {
@@ -26,7 +38,24 @@ internal sealed class Elementwise(GpuDevice device)
             a.Target[i] += a.Addend[i];
     }
 
+    private static void SumKernel<R>(SumArguments a)
+        where R : struct, IGroupReduction
+    {
+        var shared = SharedMemory.Allocate<float>(GpuDevice.LargestGroup);
+        var sum = new CompensatedSum(0, 0);
+        for (long i = Grid.GlobalLinearIndex; i < a.X.Length; i += (long)Grid.DimX * Group.DimX)
+            sum = sum.Plus(a.X[i]);
+        float total = default(R).Reduce<float, Sum>(sum.Total, Group.DimX, shared);
+        if (Group.IdxX == 0)
+            a.Sums[Grid.IdxX] = a.Accumulate == 0 ? total : a.Sums[Grid.IdxX] + total;
+    }
+
     internal readonly record struct FillArguments(ArrayView<float> X, float Value);
 
     internal readonly record struct AddArguments(ArrayView<float> Target, ArrayView<float> Addend);
+
+    /// <param name="X">What to sum.</param>
+    /// <param name="Sums">One element a group.</param>
+    /// <param name="Accumulate">1 to add to what is there.</param>
+    internal readonly record struct SumArguments(ArrayView<float> X, ArrayView<float> Sums, int Accumulate);
 }

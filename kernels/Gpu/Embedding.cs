@@ -30,44 +30,42 @@ internal sealed class Embedding
         _addRuns = device.Load<RunArguments>(AddRunsKernel, device.GroupSize);
     }
 
-    public void Forward(
-        ArrayView<int> tokens, ArrayView<int> positions, ArrayView<float> items, ArrayView<float> positionTable, ArrayView<float> x,
-        int rows, int size)
+    public void Forward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
     {
-        var lanes = new RowLanes(_device, size);
-        _forward.Launch(lanes.Groups(rows), new(tokens, positions, items, positionTable, x, rows, size, lanes.Bits));
+        var lanes = new RowLanes(_device, x.Columns);
+        _forward.Launch(
+            lanes.Groups(x.Rows),
+            new(tokens.View(), positions.View(), items.View(), positionTable.View(), x.View(), x.Rows, x.Columns, lanes.Bits));
     }
 
-    public void Backward(
-        ArrayView<int> tokens, ArrayView<int> positions, ArrayView<float> dx, ArrayView<float> dItems, ArrayView<float> dPositions,
-        int rows, int size)
+    public void Backward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
     {
-        AddByIndex(tokens, 0, dx, dItems, rows, size);
-        AddByIndex(positions, -1, dx, dPositions, rows, size);
+        AddByIndex(tokens.View(), 0, dx, dItems);
+        AddByIndex(positions.View(), -1, dx, dPositions);
     }
 
-    public void Gather(ArrayView<float> x, ArrayView<int> rows, ArrayView<float> y, int count, int size)
-    {
-        var lanes = new RowLanes(_device, size);
-        _gather.Launch(lanes.Groups(count), new(x, rows, y, count, size, lanes.Bits));
-    }
+    public void Gather(Tensor x, Indices rows, Tensor y) => Gather(_gather, x, rows, y);
 
-    public void GatherBackward(ArrayView<float> dy, ArrayView<int> rows, ArrayView<float> dx, int count, int size)
+    public void GatherBackward(Tensor dy, Indices rows, Tensor dx) => Gather(_scatter, dx, rows, dy);
+
+    private void Gather(GpuKernel<GatherArguments> kernel, Tensor x, Indices rows, Tensor y)
     {
-        var lanes = new RowLanes(_device, size);
-        _scatter.Launch(lanes.Groups(count), new(dx, rows, dy, count, size, lanes.Bits));
+        var lanes = new RowLanes(_device, x.Columns);
+        kernel.Launch(lanes.Groups(rows.Length), new(x.View(), rows.View(), y.View(), rows.Length, x.Columns, lanes.Bits));
     }
 
     /// <summary>table[ids[t]] += x[t], but for one id.</summary>
-    private void AddByIndex(ArrayView<int> ids, int ignored, ArrayView<float> x, ArrayView<float> table, int rows, int size)
+    private void AddByIndex(ArrayView<int> ids, int ignored, Tensor dx, Tensor dTable)
     {
+        int rows = dx.Rows, size = dx.Columns;
         if (rows == 0)
             return;
+        ArrayView<float> x = dx.View(), table = dTable.View();
         // Level by level: sorted rows, then the sums at the ends of their segments, then the sums at the ends of the segments of those, …
         int ends = Ends(rows), laterEnds = Ends(ends);
         long sortLength = _sort.WorkLength(rows), endLength = (long)(ends + laterEnds) * (size + 1);
         var work = _device.Workspace(sortLength + endLength);
-        var order = _sort.Sort(ids, (int)(table.Length / size), work.SubView(0, sortLength).Cast<int>());
+        var order = _sort.Sort(ids, dTable.Rows, work.SubView(0, sortLength).Cast<int>());
         var sums = work.SubView(sortLength, (long)ends * size);
         var nextSums = work.SubView(sortLength + sums.Length, (long)laterEnds * size);
         ArrayView<int> endIds = work.SubView(sortLength + sums.Length + nextSums.Length, ends).Cast<int>();

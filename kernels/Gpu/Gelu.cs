@@ -14,7 +14,7 @@ internal sealed class Gelu(GpuDevice device)
     private readonly GpuKernel<BackwardArguments> _backward = device.Load<BackwardArguments>(BackwardKernel, device.GroupSize);
 
     /// <summary>dy ∘= slope</summary>
-    public void Backward(ArrayView<float> dy, ArrayView<float> slope) => _backward.Launch(device.GroupsFor(dy.Length), new(dy, slope));
+    public void Backward(Tensor dy, Tensor slope) => _backward.Launch(device.GroupsFor(dy.Length), new(dy.View(), slope.View()));
 
     private static void BackwardKernel(BackwardArguments a)
     {

@@ -33,27 +33,31 @@ internal sealed class LayerNorm
     }
 
     public void Forward(
-        ArrayView<float> x, ArrayView<float> residual, in DropoutMask dropout, ArrayView<float> gain, ArrayView<float> bias, float epsilon,
-        ArrayView<float> y, ArrayView<float> statistics, int rows, int size)
+        Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics)
     {
-        int width = Width(size), rowsPerGroup = _device.GroupSize / width;
+        int width = Width(x.Columns), rowsPerGroup = _device.GroupSize / width;
         _forward.Launch(
-            (rows + rowsPerGroup - 1) / rowsPerGroup,
-            new(x, residual, new DropoutKey(dropout), gain, bias, epsilon, y, statistics, rows, size, width));
+            (x.Rows + rowsPerGroup - 1) / rowsPerGroup,
+            new(
+                x.View(), residual.View(), new DropoutKey(dropout), norm.Weight.View(), norm.Bias.View(), epsilon, y.View(),
+                statistics.View(), x.Rows, x.Columns, width));
     }
 
     public void Backward(
-        ArrayView<float> dy, ArrayView<float> x, ArrayView<float> gain, ArrayView<float> statistics, in DropoutMask dropout,
-        ArrayView<float> dSum, ArrayView<float> dInput, ArrayView<float> dGain, ArrayView<float> dBias, int rows, int size)
+        Tensor dy, Tensor x, Tensor weight, Tensor statistics, in DropoutMask dropout, Tensor dSum, Tensor dInput, WeightAndBias gradient)
     {
-        if (rows == 0)
+        if (x.Rows == 0)
             return;
-        int width = Width(size), rowsPerGroup = _device.GroupSize / width;
-        int chunks = Math.Min(
-            (rows + rowsPerGroup - 1) / rowsPerGroup, ChunksPerMultiprocessor * _device.Multiprocessors);
+        int size = x.Columns, width = Width(size), rowsPerGroup = _device.GroupSize / width;
+        int chunks = Math.Min((x.Rows + rowsPerGroup - 1) / rowsPerGroup, ChunksPerMultiprocessor * _device.Multiprocessors);
         var sums = _device.Workspace(2L * chunks * size);
-        _backward.Launch(chunks, new(dy, x, gain, statistics, new DropoutKey(dropout), dSum, dInput, sums, rows, size, width));
-        _addChunks.Launch((size + ColumnsPerGroup - 1) / ColumnsPerGroup, new(sums, dGain, dBias, chunks, size));
+        _backward.Launch(
+            chunks,
+            new(
+                dy.View(), x.View(), weight.View(), statistics.View(), new DropoutKey(dropout), dSum.View(), dInput.View(), sums,
+                x.Rows, size, width));
+        _addChunks.Launch(
+            (size + ColumnsPerGroup - 1) / ColumnsPerGroup, new(sums, gradient.Weight.View(), gradient.Bias.View(), chunks, size));
     }
 
     /// <summary>Threads that share a row: a power of two that gives each one <see cref="Float4"/>, if the group is large enough.</summary>

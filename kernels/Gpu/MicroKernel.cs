@@ -5,7 +5,7 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// What multiplies in a <see cref="TiledProduct{TA, TB, TEpilogue}"/>: which results of a tile a thread has, and how it adds to them what
+/// What multiplies in a <see cref="Product{TA, TB, TEpilogue}"/>: which results of a tile a thread has, and how it adds to them what
 /// the operands in shared memory contribute, a [BK, BM] and b [BK, BN], rows <see cref="SharedTile.RowLength"/> apart.
 /// </summary>
 internal interface IMicroKernel

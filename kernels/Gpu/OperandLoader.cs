@@ -41,6 +41,11 @@ internal readonly struct NarrowAccess : IAccess
 /// <summary>An operand of a product: its rows are <see cref="Stride"/> apart.</summary>
 internal readonly record struct Operand(ArrayView<float> Values, int Stride)
 {
+    public Operand(Tensor x)
+        : this(x.View(), x.Columns)
+    {
+    }
+
     /// <summary>Whether every row starts at a multiple of four floats.</summary>
     public bool IsAligned => GpuDevice.IsAligned(Values) && Stride % 4 == 0;
 }

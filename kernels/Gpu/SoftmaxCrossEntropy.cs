@@ -10,7 +10,7 @@ namespace Bert4Rec.Kernels.Gpu;
 /// the product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, chunks of the catalogue are scored again, and
 /// their scores leave the registers as gradients, which two more products take up.
 /// </summary>
-internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
+internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
 {
     /// <summary>
     /// Floats of gradients of scores, or of what tiles leave, that are in memory at a time: 128 MB. The simulator, which is for tests,
@@ -18,59 +18,64 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
     /// </summary>
     private readonly int _workFloats = device.IsSimulator ? 1 << 13 : 32 << 20;
 
-    private readonly TiledProduct<KContiguous, KContiguous, ReduceScores> _reduce = new(device);
-    private readonly TiledProduct<KContiguous, KContiguous, DifferentiateScores> _differentiate = new(device);
+    private readonly Product<KContiguous, KContiguous, ReduceScores> _reduce = new(device);
+    private readonly Product<KContiguous, KContiguous, DifferentiateScores> _differentiate = new(device);
     private readonly GpuKernel<CombineArguments> _combine = device.Load<CombineArguments>(CombineKernel, device.GroupSize);
 
-    /// <summary>logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · itemsᵀ + bias.</summary>
-    public void Forward(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> losses,
-        ArrayView<float> logSumExp, int rows, int catalogue, int size)
+    /// <summary>logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · weightᵀ + bias.</summary>
+    public void Forward(Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp)
     {
-        int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TilesAcross(rows, catalogue)), 1, Math.Max(1, rows));
+        int rows = h.Rows, items = catalogue.Weight.Rows;
+        int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TilesAcross(rows, items)), 1, Math.Max(1, rows));
         for (int first = 0; first < rows; first += rowsAtATime)
         {
-            int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TilesAcross(count, catalogue);
-            var work = device.Workspace(2L * tiles * count);
-            ArrayView<float> maxima = work.SubView(0, (long)tiles * count), sums = work.SubView((long)tiles * count, (long)tiles * count);
-            ArrayView<float> partLosses = losses.SubView(first, count), partLogSumExp = logSumExp.SubView(first, count);
+            int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TilesAcross(count, items);
+            long numbers = (long)tiles * count;
+            var work = device.Workspace(2 * numbers);
+            ArrayView<float> maxima = work.SubView(0, numbers), sums = work.SubView(numbers, numbers);
+            var chunkLosses = losses.View().SubView(first, count);
             _reduce.Launch(
-                new(h.SubView((long)first * size, (long)count * size), size),
-                new(items, size),
-                new ReduceScores(bias, targets.SubView(first, count), partLosses, maxima, sums),
+                new(h.SliceRows(first, count)),
+                new(catalogue.Weight),
+                new ReduceScores(catalogue.Bias.View(), targets.Slice(first, count).View(), chunkLosses, maxima, sums),
                 count,
-                catalogue,
-                size);
-            _combine.Launch(device.GroupsFor(count), new(maxima, sums, tiles, partLosses, partLogSumExp));
+                items,
+                h.Columns);
+            _combine.Launch(device.GroupsFor(count), new(maxima, sums, tiles, chunkLosses, logSumExp.View().SubView(first, count)));
         }
     }
 
-    /// <summary>dScore = scale (softmax − onehot(target)); dh = dScore · items, dItems += dScoreᵀ · h, dBias += its column sums.</summary>
+    /// <summary>
+    /// dScore = scale (softmax − onehot(target)); dh = dScore · weight, gradient += dScoreᵀ · h and column sums of dScore.
+    /// </summary>
     public void Backward(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> logSumExp, float scale,
-        ArrayView<float> dh, ArrayView<float> dItems, ArrayView<float> dBias, int rows, int catalogue, int size)
+        Tensor h, WeightAndBias catalogue, Indices targets, Tensor logSumExp, float scale, Tensor dh, WeightAndBias gradient)
     {
+        int rows = h.Rows, items = catalogue.Weight.Rows;
         if (rows == 0)
             return;
         // Whole tiles, but for the end of the catalogue.
         int chunk = Math.Max(128, _workFloats / rows / 128 * 128);
-        for (int first = 0; first < catalogue; first += chunk)
+        for (int first = 0; first < items; first += chunk)
         {
-            int count = Math.Min(chunk, catalogue - first), stride = (count + 3) / 4 * 4;
+            int count = Math.Min(chunk, items - first), stride = (count + 3) / 4 * 4;
             var dScores = new Operand(device.Workspace((long)rows * stride), stride);
-            var table = items.SubView((long)first * size, (long)count * size);
+            var part = Slice(catalogue, first, count);
             _differentiate.Launch(
-                new(h, size),
-                new(table, size),
-                new DifferentiateScores(bias.SubView(first, count), targets, logSumExp, first, scale, dScores),
+                new(h),
+                new(part.Weight),
+                new DifferentiateScores(part.Bias.View(), targets.View(), logSumExp.View(), first, scale, dScores),
                 rows,
                 count,
-                size);
-            var dTable = dItems.SubView((long)first * size, (long)count * size);
-            matMul.BackwardWeight(dScores, h, dTable, dBias.SubView(first, count), rows, count, size);
-            matMul.BackwardInput(dScores, table, default, dh, accumulate: first > 0, rows, count, size);
+                h.Columns);
+            linear.BackwardWeight(dScores, h, Slice(gradient, first, count));
+            linear.BackwardInput(dScores, part.Weight, slope: default, dh, accumulate: first > 0);
         }
     }
+
+    /// <summary>Of <paramref name="count"/> items.</summary>
+    private static WeightAndBias Slice(WeightAndBias x, int first, int count) => new(
+        x.Weight.SliceRows(first, count), x.Bias with { Offset = x.Bias.Offset + first, Rows = 1, Columns = count });
 
     /// <summary>A thread a row, since a row has few tiles.</summary>
     private static void CombineKernel(CombineArguments a)

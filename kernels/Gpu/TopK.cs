@@ -23,49 +23,51 @@ internal sealed class TopK
     private const int FoundRoom = PerThread * GpuDevice.LargestGroup;
 
     private readonly GpuDevice _device;
-    private readonly MatMul _matMul;
+    private readonly Linear _linear;
     private readonly GpuKernel<RankArguments> _rank;
     private readonly GpuKernel<ScoreArguments> _score;
 
-    public TopK(GpuDevice device, MatMul matMul)
+    public TopK(GpuDevice device, Linear linear)
     {
         _device = device;
-        _matMul = matMul;
+        _linear = linear;
         _rank = device.Load<RankArguments>(RankKernel, device.GroupSize);
         _score = device.Load<ScoreArguments>(ScoreKernel, device.GroupSize);
     }
 
     public void Rank(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<int> excludedOffsets,
-        ArrayView<int> excludedItems, ArrayView<int> topItems, ArrayView<float> topScores, ArrayView<int> targetRanks, int rows,
-        int catalogue, int size, int k)
+        Tensor h,
+        WeightAndBias catalogue,
+        Indices targets,
+        Exclusions exclusions,
+        Indices topItems,
+        Tensor topScores,
+        Indices targetRanks)
     {
         // Whole rows, not tiles of the catalogue: a target's score is one of those that it is compared with, and ties with itself to the
         // bit.
-        int rowsAtOnce = Math.Min(rows, Math.Max(FewestRows, ScoresRoom / catalogue));
-        var scores = _device.Workspace((long)rowsAtOnce * catalogue);
-        for (int first = 0; first < rows; first += rowsAtOnce)
+        int items = catalogue.Weight.Rows, rowsAtOnce = Math.Min(h.Rows, Math.Max(FewestRows, ScoresRoom / items));
+        var scores = _device.Workspace((long)rowsAtOnce * items);
+        for (int first = 0; first < h.Rows; first += rowsAtOnce)
         {
-            int count = Math.Min(rowsAtOnce, rows - first);
-            _matMul.Forward(
-                h.SubView((long)first * size, (long)count * size),
-                items,
-                bias,
-                scores.SubView(0, (long)count * catalogue),
-                count,
-                catalogue,
-                size);
+            int count = Math.Min(rowsAtOnce, h.Rows - first);
+            _linear.Forward(h.SliceRows(first, count), catalogue, scores.SubView(0, (long)count * items));
             _rank.Launch(
-                count, new(scores, targets, excludedOffsets, excludedItems, topItems, topScores, targetRanks, first, catalogue, k));
+                count,
+                new(
+                    scores, targets.View(), exclusions.Offsets.View(), exclusions.Items.View(), topItems.View(), topScores.View(),
+                    targetRanks.View(), first, items, topScores.Columns));
         }
     }
 
-    public void Score(
-        ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> candidates, ArrayView<float> scores, int rows,
-        int perRow, int size)
+    public void Score(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores)
     {
-        if (scores.Length > 0)
-            _score.Launch(_device.GroupsFor(scores.Length), new(h, items, bias, candidates, scores, perRow, size));
+        if (scores.Length == 0)
+            return;
+        _score.Launch(
+            _device.GroupsFor(scores.Length),
+            new(
+                h.View(), catalogue.Weight.View(), catalogue.Bias.View(), candidates.View(), scores.View(), scores.Columns, h.Columns));
     }
 
     private static void RankKernel(RankArguments a)

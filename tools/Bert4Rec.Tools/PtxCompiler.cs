@@ -62,7 +62,7 @@ internal static class PtxCompiler
         return [.. kernels.Distinct()];
     }
 
-    /// <summary>"Attention.Forward&lt;Columns64, WideAccess&gt;"; of a type's only kernel, "TiledProduct&lt;…&gt;".</summary>
+    /// <summary>"Attention.Forward&lt;Columns64, WideAccess&gt;"; of a type's only kernel, "Product&lt;…&gt;".</summary>
     private static string Name(MethodInfo kernel)
     {
         string name = $"{Plain(kernel.DeclaringType!)}.{kernel.Name.Replace("Kernel", "", StringComparison.Ordinal)}".TrimEnd('.');

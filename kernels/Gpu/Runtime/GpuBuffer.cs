@@ -103,3 +103,16 @@ internal sealed class GpuIntegers : GpuBuffer<int>
             Device.Free(_memory);
     }
 }
+
+/// <summary>The memory of an operand, for kernels; an empty view where there is none.</summary>
+internal static class OperandViews
+{
+    public static ArrayView<float> View(this Tensor x) =>
+        x.IsNone ? default : ((GpuFloats)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
+
+    public static ArrayView<int> View(this Indices x) =>
+        x.IsNone ? default : ((GpuIntegers)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
+
+    /// <summary>As <see cref="View(Indices)"/>, for the transfer queue.</summary>
+    public static ArrayView<int> TransferView(this Indices x) => ((GpuIntegers)x.Buffer).ForTransfer().SubView(x.Offset, x.Length);
+}

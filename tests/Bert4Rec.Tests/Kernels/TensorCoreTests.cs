@@ -2,10 +2,10 @@ using Bert4Rec.Checking;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
-using Bert4Rec.Kernels.Reference;
 using Bert4Rec.Model;
 using ILGPU;
 using ILGPU.Runtime;
+using Linear = Bert4Rec.Kernels.Reference.Linear;
 
 namespace Bert4Rec.Tests.Kernels;
 

@@ -5,7 +5,7 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Tests.Kernels;
 
-public class MatMulTests : LayerTests
+public class LinearTests : LayerTests
 {
     /// <summary>T, K, N.</summary>
     public static TheoryData<string, int, int, int> Shapes => Backends.Times(

@@ -116,7 +116,7 @@ internal readonly record struct ProductArguments<TEpilogue>(
     where TEpilogue : struct;
 
 /// <summary>c = a · b for one layout of each operand and one epilogue: a kernel a tile and access, compiled when first used.</summary>
-internal sealed class TiledProduct<TA, TB, TEpilogue>
+internal sealed class Product<TA, TB, TEpilogue>
     where TA : struct, ILayout
     where TB : struct, ILayout
     where TEpilogue : struct, IEpilogue
@@ -128,7 +128,7 @@ internal sealed class TiledProduct<TA, TB, TEpilogue>
     private readonly Variant _small;
     private readonly int _wanted;
 
-    public TiledProduct(GpuDevice device)
+    public Product(GpuDevice device)
     {
         _wanted = Math.Max(8, 4 * device.Multiprocessors);
         _small = device.GroupSize >= 64 ? Variant.Of<SmallTile>(device) : Variant.Of<TinyTile>(device);

@@ -9,82 +9,75 @@ namespace Bert4Rec.Kernels.Gpu;
 /// follows it (bias, gelu, its slope, adding to what is there) done while the results are in registers. Where a product has few tiles but a
 /// long K dimension, as the gradient of a weight has, it is split: groups take parts of it, whose products are then added in a fixed order.
 /// </summary>
-internal sealed class MatMul(GpuDevice device)
+internal sealed class Linear(GpuDevice device)
 {
     /// <summary>Of the groups that add up columns for a bias gradient: rows, and threads that share a column.</summary>
     private const int RowsOfColumnSum = 256, ThreadsOfColumn = 8;
 
-    private readonly TiledProduct<KContiguous, KContiguous, AddBias> _forward = new(device);
-    private readonly TiledProduct<KContiguous, KContiguous, AddBiasGelu> _forwardGelu = new(device);
-    private readonly TiledProduct<KContiguous, KStrided, StoreProduct> _backwardInput = new(device);
-    private readonly TiledProduct<KStrided, KStrided, StoreProduct> _backwardWeight = new(device);
+    private readonly Product<KContiguous, KContiguous, AddBias> _forward = new(device);
+    private readonly Product<KContiguous, KContiguous, AddBiasGelu> _geluForward = new(device);
+    private readonly Product<KContiguous, KStrided, StoreProduct> _backwardInput = new(device);
+    private readonly Product<KStrided, KStrided, StoreProduct> _backwardWeight = new(device);
     private readonly GpuKernel<ColumnSumsArguments> _columnSums = device.Load<ColumnSumsArguments>(ColumnSumsKernel, device.GroupSize);
     private readonly GpuKernel<AddPartsArguments> _addParts = device.Load<AddPartsArguments>(AddPartsKernel, device.GroupSize);
 
     /// <summary>y = x · weightᵀ + bias</summary>
-    public void Forward(
-        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, int rows, int outputs, int inputs) =>
-        _forward.Launch(new(x, inputs), new(weight, inputs), new AddBias(bias, y, outputs), rows, outputs, inputs);
+    public void Forward(Tensor x, WeightAndBias layer, ArrayView<float> y) => _forward.Launch(
+        new(x), new(layer.Weight), new AddBias(layer.Bias.View(), y, layer.Weight.Rows), x.Rows, layer.Weight.Rows, x.Columns);
 
-    /// <summary>y = gelu(u), slope = gelu'(u), u = x · weightᵀ + bias; no slope into an empty view.</summary>
-    public void ForwardGelu(
-        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, ArrayView<float> slope,
-        int rows, int outputs, int inputs) =>
-        _forwardGelu.Launch(new(x, inputs), new(weight, inputs), new AddBiasGelu(bias, y, slope, outputs), rows, outputs, inputs);
+    /// <summary>y = gelu(u) and, where it is wanted, slope = gelu'(u), u = x · weightᵀ + bias.</summary>
+    public void GeluForward(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) => _geluForward.Launch(
+        new(x),
+        new(layer.Weight),
+        new AddBiasGelu(layer.Bias.View(), y.View(), slope.View(), y.Columns),
+        x.Rows,
+        y.Columns,
+        x.Columns);
 
     /// <summary>dx = dy · weight (∘ slope), or dx += that.</summary>
-    public void BackwardInput(
-        ArrayView<float> dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate,
-        int rows, int outputs, int inputs) =>
-        BackwardInput(new Operand(dy, outputs), weight, slope, dx, accumulate, rows, outputs, inputs);
-
-    /// <inheritdoc cref="BackwardInput(ArrayView{float}, ArrayView{float}, ArrayView{float}, ArrayView{float}, bool, int, int, int)"/>
-    /// <remarks>Rows of dy may lie further apart than they are long; what lies between, up to a multiple of four, is zero.</remarks>
-    public void BackwardInput(
-        Operand dy, ArrayView<float> weight, ArrayView<float> slope, ArrayView<float> dx, bool accumulate,
-        int rows, int outputs, int inputs)
+    /// <param name="dy">[T, N]; where rows lie further apart than they are long, zeros are between, up to a multiple of four.</param>
+    /// <param name="weight">[N, K]</param>
+    /// <param name="slope">[T, K] or none.</param>
+    /// <param name="dx">[T, K]</param>
+    /// <param name="accumulate">dx += instead of dx =.</param>
+    public void BackwardInput(Operand dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
     {
-        var dxOperand = new Operand(dx, inputs);
-        var weightOperand = new Operand(weight, inputs);
-        if (rows == 0)
+        if (dx.Rows == 0)
             return;
-        int splits = slope.Length > 0 ? 1 : _backwardInput.Splits(rows, inputs, outputs);
+        var result = new Operand(dx);
+        int splits = slope.IsNone ? _backwardInput.Splits(dx.Rows, dx.Columns, weight.Rows) : 1;
         if (splits == 1)
         {
-            _backwardInput.Launch(dy, weightOperand, new StoreProduct(dxOperand, slope, accumulate), rows, inputs, outputs);
+            var store = new StoreProduct(result, slope.View(), accumulate);
+            _backwardInput.Launch(dy, new(weight), store, dx.Rows, dx.Columns, weight.Rows);
             return;
         }
-        var parts = device.Parts((long)splits * dx.Length);
-        _backwardInput.Launch(dy, weightOperand, StoreProduct.Parts(parts, dxOperand), rows, inputs, outputs, splits);
-        AddParts(parts, splits, dx, accumulate);
+        var parts = device.Parts(splits * dx.Length);
+        _backwardInput.Launch(dy, new(weight), StoreProduct.Parts(parts, result), dx.Rows, dx.Columns, weight.Rows, splits);
+        AddParts(parts, splits, result.Values, accumulate);
     }
 
-    /// <summary>dWeight += dyᵀ · x, dBias += column sums of dy.</summary>
-    public void BackwardWeight(
-        ArrayView<float> dy, ArrayView<float> x, ArrayView<float> dWeight, ArrayView<float> dBias, int rows, int outputs, int inputs) =>
-        BackwardWeight(new Operand(dy, outputs), x, dWeight, dBias, rows, outputs, inputs);
-
-    /// <inheritdoc cref="BackwardWeight(ArrayView{float}, ArrayView{float}, ArrayView{float}, ArrayView{float}, int, int, int)"/>
-    public void BackwardWeight(
-        Operand dy, ArrayView<float> x, ArrayView<float> dWeight, ArrayView<float> dBias, int rows, int outputs, int inputs)
+    /// <summary>The gradient's weight += dyᵀ · x, its bias += column sums of dy.</summary>
+    /// <param name="dy">[T, N], as in <see cref="BackwardInput"/>.</param>
+    /// <param name="x">[T, K]</param>
+    /// <param name="gradient">[N, K] and [N]</param>
+    public void BackwardWeight(Operand dy, Tensor x, WeightAndBias gradient)
     {
-        if (rows == 0)
+        if (x.Rows == 0)
             return;
-        var xOperand = new Operand(x, inputs);
-        var weightOperand = new Operand(dWeight, inputs);
-        int splits = _backwardWeight.Splits(outputs, inputs, rows);
+        var result = new Operand(gradient.Weight);
+        int m = gradient.Weight.Rows, n = x.Columns, k = x.Rows, splits = _backwardWeight.Splits(m, n, k);
         if (splits == 1)
         {
-            _backwardWeight.Launch(dy, xOperand, new StoreProduct(weightOperand, default, accumulate: true), outputs, inputs, rows);
+            _backwardWeight.Launch(dy, new(x), new StoreProduct(result, slope: default, accumulate: true), m, n, k);
         }
         else
         {
-            var parts = device.Parts(splits * dWeight.Length);
-            _backwardWeight.Launch(dy, xOperand, StoreProduct.Parts(parts, weightOperand), outputs, inputs, rows, splits);
-            AddParts(parts, splits, dWeight, accumulate: true);
+            var parts = device.Parts(splits * gradient.Weight.Length);
+            _backwardWeight.Launch(dy, new(x), StoreProduct.Parts(parts, result), m, n, k, splits);
+            AddParts(parts, splits, result.Values, accumulate: true);
         }
-        if (dBias.Length > 0)
-            ColumnSums(dy, dBias, rows);
+        ColumnSums(dy, gradient.Bias.View(), x.Rows);
     }
 
     private void ColumnSums(Operand dy, ArrayView<float> dBias, int rows)
