@@ -6,7 +6,10 @@ namespace Bert4Rec.Tests;
 public partial class DocumentationTests
 {
     public static TheoryData<string> Pages =>
-        ["README.md", .. Directory.GetFiles(Path.Combine(TestFiles.RepositoryRoot, "docs"), "*.md").Select(path => $"docs/{Path.GetFileName(path)}")];
+    [
+        "README.md",
+        .. Directory.GetFiles(Path.Combine(TestFiles.RepositoryRoot, "docs"), "*.md").Select(path => $"docs/{Path.GetFileName(path)}"),
+    ];
 
     [Theory]
     [MemberData(nameof(Pages))]
