@@ -57,15 +57,23 @@ internal static class EpochCommand
         var statistics = TrainingStatistics.Count(dataset, split.Train);
         using var device = new DeviceSet("cpu", threads);
         using var trainer = new Trainer(
-            TrainerSettings.Of(config, dataset.ItemCount), dataset, TrainingSession.Sequences(config, dataset, split), device.Kernels, device.Workers);
+            TrainerSettings.Of(config, dataset.ItemCount),
+            dataset,
+            TrainingSession.Sequences(config, dataset, split),
+            device.Kernels,
+            device.Workers);
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, trainer.Parameters, config.RecboleCompatible);
         var settings = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
 
-        terminal.Out.WriteLine($"{config.Dataset}: {dataset.UserCount - 1:N0} users, {dataset.ItemCount - 1:N0} items, {dataset.EventItems.Length:N0} events; "
+        terminal.Out.WriteLine(
+            $"{config.Dataset}: {dataset.UserCount - 1:N0} users, {dataset.ItemCount - 1:N0} items, "
+            + $"{dataset.EventItems.Length:N0} events; "
             + $"hidden size {config.HiddenSize}, batches of {config.TrainBatchSize}; {device.Kernels[0].Name}, {threads} threads");
         terminal.Out.WriteLine($"data loaded in {load.Seconds:F1} s ({load.ProcessorSeconds:F1} s of the processor)");
         terminal.Out.WriteLine();
-        terminal.Out.WriteLine("| epoch | loss | training, s | processor s / thread | tokens/s | validation, s | processor s / thread | histories/s | bytes allocated a step |");
+        terminal.Out.WriteLine(
+            "| epoch | loss | training, s | processor s / thread | tokens/s | validation, s | processor s / thread | histories/s | "
+            + "bytes allocated a step |");
         terminal.Out.WriteLine("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         for (int epoch = 1; epoch <= epochs; epoch++)
         {
@@ -77,8 +85,10 @@ internal static class EpochCommand
             steps = trainer.Step - steps;
             var validation = Times.Of(() => Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, settings));
             terminal.Out.WriteLine(
-                $"| {epoch} | {result.Loss:F4} | {training.Seconds:F1} | {training.ProcessorSeconds / threads:F1} | {result.Tokens / training.Seconds:N0} | "
-                + $"{validation.Seconds:F1} | {validation.ProcessorSeconds / threads:F1} | {split.Valid.Length / validation.Seconds:N0} | {allocated / Math.Max(1, steps):N0} |");
+                $"| {epoch} | {result.Loss:F4} | {training.Seconds:F1} | {training.ProcessorSeconds / threads:F1} | "
+                + $"{result.Tokens / training.Seconds:N0} | "
+                + $"{validation.Seconds:F1} | {validation.ProcessorSeconds / threads:F1} | "
+                + $"{split.Valid.Length / validation.Seconds:N0} | {allocated / Math.Max(1, steps):N0} |");
         }
         terminal.Out.WriteLine();
         terminal.Out.WriteLine($"peak memory {Process.GetCurrentProcess().PeakWorkingSet64 / 1e6:N0} MB");

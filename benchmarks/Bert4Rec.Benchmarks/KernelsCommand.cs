@@ -36,14 +36,18 @@ internal static class KernelsCommand
         Directory.Delete(artifacts, recursive: true);
 
         var ceilings = KernelBenchmarks.Devices.ToDictionary(device => device, Measure);
-        foreach (var group in summary.Reports.GroupBy(report => (Device: Parameter(report.BenchmarkCase, "Device"), Shape: Parameter(report.BenchmarkCase, "Shape"))))
+        foreach (var group in summary.Reports.GroupBy(report => (
+            Device: Parameter(report.BenchmarkCase, "Device"), Shape: Parameter(report.BenchmarkCase, "Shape"))))
         {
             var (product, copy) = ceilings[group.Key.Device];
             var shape = KernelWorkload.Shapes[group.Key.Shape];
             using var device = new DeviceSet(group.Key.Device, 1);
             using var workload = new KernelWorkload(device.Kernels[0], shape);
-            terminal.Out.WriteLine($"{device.Kernels[0].Name}{(group.Key.Device == "cpu" ? ", one thread" : "")}, {group.Key.Shape}: {shape.Tokens:N0} tokens in sequences of {shape.Length}, "
-                + $"{shape.Masked} masked, {shape.Items:N0} items, hidden size {shape.Hidden}, inner {shape.Inner}. Ceilings: products {product:F0} GFLOP/s, copying {copy:F0} GB/s.");
+            terminal.Out.WriteLine(
+                $"{device.Kernels[0].Name}{(group.Key.Device == "cpu" ? ", one thread" : "")}, {group.Key.Shape}: "
+                + $"{shape.Tokens:N0} tokens in sequences of {shape.Length}, "
+                + $"{shape.Masked} masked, {shape.Items:N0} items, hidden size {shape.Hidden}, inner {shape.Inner}. "
+                + $"Ceilings: products {product:F0} GFLOP/s, copying {copy:F0} GB/s.");
             terminal.Out.WriteLine();
             terminal.Out.WriteLine("| kernel | median, µs | spread | GFLOP/s | GB/s | of the ceiling |");
             terminal.Out.WriteLine("|---|---:|---:|---:|---:|---:|");
@@ -53,7 +57,9 @@ internal static class KernelsCommand
                     throw new InputException($"{Parameter(report.BenchmarkCase, "Kernel")}: not measured");
                 var call = workload[Parameter(report.BenchmarkCase, "Kernel")];
                 double speed = call.FloatingPointOperations / time.Median, bandwidth = call.Bytes / time.Median;
-                terminal.Out.WriteLine($"| {Parameter(report.BenchmarkCase, "Kernel")} | {time.Median / 1e3:F1} | ±{100 * (time.Max - time.Min) / 2 / time.Median:F0}% | "
+                terminal.Out.WriteLine(
+                    $"| {Parameter(report.BenchmarkCase, "Kernel")} | {time.Median / 1e3:F1} | "
+                    + $"±{100 * (time.Max - time.Min) / 2 / time.Median:F0}% | "
                     + $"{(speed > 0 ? $"{speed:F0}" : "")} | {bandwidth:F0} | {100 * Math.Max(speed / product, bandwidth / copy):F0}% |");
             }
             terminal.Out.WriteLine();
@@ -67,7 +73,8 @@ internal static class KernelsCommand
     {
         using var device = new DeviceSet(id, 1);
         var kernels = device.Kernels[0];
-        using DeviceBuffer<float> from = kernels.AllocateFloats(CopiedFloats), to = kernels.AllocateFloats(CopiedFloats), one = kernels.AllocateFloats(1);
+        using DeviceBuffer<float> from = kernels.AllocateFloats(CopiedFloats), to = kernels.AllocateFloats(CopiedFloats);
+        using DeviceBuffer<float> one = kernels.AllocateFloats(1);
         Tensor source = Tensor.Of(from), target = Tensor.Of(to);
         double copy = 3.0 * sizeof(float) * CopiedFloats / Best(() => kernels.Add(target, source));
         if (id == "cpu")
@@ -78,7 +85,8 @@ internal static class KernelsCommand
         const int Side = 2048;
         Tensor Square(DeviceBuffer<float> buffer) => new(buffer, 0, Side, Side);
         using var result = kernels.AllocateFloats(Side * Side);
-        double product = 2.0 * Side * Side * Side / Best(() => kernels.LinearForward(Square(from), new(Square(to), source.First(1) with { Columns = Side }), Square(result)));
+        double product = 2.0 * Side * Side * Side / Best(
+            () => kernels.LinearForward(Square(from), new(Square(to), source.First(1) with { Columns = Side }), Square(result)));
         return (product / 1e9, copy / 1e9);
 
         double Best(Action action)

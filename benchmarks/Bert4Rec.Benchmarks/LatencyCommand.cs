@@ -29,7 +29,8 @@ internal static class LatencyCommand
 
     private static void Run(int items, Terminal terminal)
     {
-        terminal.Out.WriteLine($"{Queries:N0} customers one by one, histories of 1 to 50 events, 10 of {items:N0} items each, one thread; milliseconds.");
+        terminal.Out.WriteLine(
+            $"{Queries:N0} customers one by one, histories of 1 to 50 events, 10 of {items:N0} items each, one thread; milliseconds.");
         terminal.Out.WriteLine();
         terminal.Out.WriteLine("| hidden size | p50 | p99 | p50 of the processor | p99 of the processor |");
         terminal.Out.WriteLine("|---:|---:|---:|---:|---:|");
@@ -61,7 +62,9 @@ internal static class LatencyCommand
                 processor.Add((ThreadClock.Now() - processorStart) * 1e3);
                 clock.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             }
-            terminal.Out.WriteLine($"| {hidden} | {Percentile(clock, 50):F2} | {Percentile(clock, 99):F2} | {Percentile(processor, 50):F2} | {Percentile(processor, 99):F2} |");
+            terminal.Out.WriteLine(
+                $"| {hidden} | {Percentile(clock, 50):F2} | {Percentile(clock, 99):F2} | "
+                + $"{Percentile(processor, 50):F2} | {Percentile(processor, 99):F2} |");
         }
     }
 

@@ -33,7 +33,10 @@ internal static class ProfileCommand
             HelpName = "N",
             DefaultValueFactory = _ => 10,
         });
-        var command = new Command("profile", "Trains some steps and shows what each operation took.") { config, set, threads, steps, rounds };
+        var command = new Command("profile", "Trains some steps and shows what each operation took.")
+        {
+            config, set, threads, steps, rounds,
+        };
         command.SetAction(parsed =>
         {
             RunConfig runConfig = CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], null, terminal);

@@ -11,7 +11,8 @@ internal static class ScalingCommand
     private const int MostInteractions = 549_446, UsualItems = 20_000, Steps = 3, Rounds = 3;
     private static readonly string[] s_settings =
     [
-        "recbole_compatible=true", "hidden_size=128", "train_batch_size=1024", "eval_args={split: {RS: [7, 1, 2]}, order: TO, group_by: user, mode: full}",
+        "recbole_compatible=true", "hidden_size=128", "train_batch_size=1024",
+        "eval_args={split: {RS: [7, 1, 2]}, order: TO, group_by: user, mode: full}",
     ];
 
     public static Command Create(Terminal terminal)
@@ -24,16 +25,20 @@ internal static class ScalingCommand
 
     private static void Run(int threads, Terminal terminal)
     {
-        terminal.Out.WriteLine("Batches of 1,024 histories, hidden size 128, recbole_compatible; processor time, each call at its fastest of "
+        terminal.Out.WriteLine("Batches of 1,024 histories, hidden size 128, recbole_compatible; processor time, "
+            + "each call at its fastest of "
             + $"{Rounds} rounds of the same {Steps} steps.");
         terminal.Out.WriteLine();
-        terminal.Out.WriteLine("| events | items | threads | µs a token | of the encoder | tokens/s of the busiest thread's time | on the clock |");
+        terminal.Out.WriteLine(
+            "| events | items | threads | µs a token | of the encoder | tokens/s of the busiest thread's time | on the clock |");
         terminal.Out.WriteLine("|---:|---:|---:|---:|---:|---:|---:|");
         var bySize = new[] { 10_000, 75_000, MostInteractions }.Select(n => Row(n, UsualItems, threads)).ToList();
         var byItems = new[] { 5_000, UsualItems, 100_000 }.Select(items => Row(MostInteractions, items, threads)).ToList();
         var single = Row(MostInteractions, UsualItems, 1);
         terminal.Out.WriteLine();
-        terminal.Out.WriteLine($"From {10_000:N0} to {MostInteractions:N0} events a token takes {Spread(bySize.Select(row => row.Token)):F2} times as long, "
+        terminal.Out.WriteLine(
+            $"From {10_000:N0} to {MostInteractions:N0} events a token takes "
+            + $"{Spread(bySize.Select(row => row.Token)):F2} times as long, "
             + $"its encoder from 5,000 to 100,000 items {Spread(byItems.Select(row => row.Encoder)):F2} times (longest by shortest).");
         if (threads > 1)
             terminal.Out.WriteLine($"{threads} threads are {byItems[1].Speed / single.Speed:F2} times as fast as one.");

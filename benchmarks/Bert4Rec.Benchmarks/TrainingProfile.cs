@@ -10,7 +10,7 @@ namespace Bert4Rec.Benchmarks;
 /// <param name="Device">The kernels' name.</param>
 /// <param name="Operations">What the calls of each operation cost in sum, threads added.</param>
 /// <param name="ThreadSeconds">[threads] Processor time of each thread in all of them.</param>
-/// <param name="Tokens">Of the steps' sequences that teach something.</param>
+/// <param name="Tokens">Tokens of the steps' sequences that have a target.</param>
 /// <param name="EpochTokens">The same of a whole epoch.</param>
 /// <param name="RoundSeconds">The fastest round, on the clock.</param>
 internal sealed record TrainingProfile(
@@ -58,7 +58,7 @@ internal sealed record TrainingProfile(
             sums,
             [.. profiles.Select(k => k.Calls.Sum(call => call.Cost.Seconds))],
             profiles.Sum(k => k.Tokens),
-            trainer.EpochSequences.Where(trainer.Teaches).Sum(sequence => (long)sequence.Length),
+            trainer.EpochSequences.Where(trainer.HasTarget).Sum(sequence => (long)sequence.Length),
             fastest);
     }
 

@@ -30,7 +30,8 @@ internal sealed class PeerTrainer : IDisposable
             var parameters = _model.named_parameters().ToDictionary(pair => pair.name, pair => pair.parameter);
             foreach (var entry in trainer.Layout.Entries)
             {
-                using var value = tensor(values.AsSpan((int)entry.Offset, (int)entry.Length).ToArray(), [.. entry.Shape.Select(side => (long)side)]);
+                using var value = tensor(
+                    values.AsSpan((int)entry.Offset, (int)entry.Length).ToArray(), [.. entry.Shape.Select(side => (long)side)]);
                 parameters[entry.Name].copy_(value);
                 parameters.Remove(entry.Name);
             }
@@ -91,7 +92,10 @@ internal sealed class PeerTrainer : IDisposable
             }
         }
         return (
-            padded, longest, [.. maskedRows.Take(masked).Select(row => paddedRow[row])], [.. targets.Take(masked).Select(target => (long)target)]);
+            padded,
+            longest,
+            [.. maskedRows.Take(masked).Select(row => paddedRow[row])],
+            [.. targets.Take(masked).Select(target => (long)target)]);
     }
 
     private int Mask(int[] packed, int[] offsets, in ClozeMasking masking, int[] maskedTokens, int[] maskedRows, int[] targets)
@@ -102,7 +106,8 @@ internal sealed class PeerTrainer : IDisposable
         tokens.Upload(packed);
         starts.Upload(offsets);
         int masked = _kernels.ClozeMask(
-            Indices.Of(tokens), Indices.Of(starts), masking, Indices.Of(tokensOut), Indices.Of(rowsOut), Indices.Of(targetsOut), Indices.Of(startsOut));
+            Indices.Of(tokens), Indices.Of(starts), masking,
+            Indices.Of(tokensOut), Indices.Of(rowsOut), Indices.Of(targetsOut), Indices.Of(startsOut));
         tokensOut.Download(maskedTokens);
         rowsOut.Download(maskedRows);
         targetsOut.Download(targets);

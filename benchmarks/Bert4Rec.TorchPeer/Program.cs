@@ -10,12 +10,23 @@ using TorchSharp;
 
 var config = new Option<string[]>("--config") { Description = "A YAML file with RecBole's keys.", HelpName = "FILE" };
 var set = new Option<string[]>("--set") { Description = "Sets one key over the files.", HelpName = "key=value" };
-var threads = new Option<int>("--threads") { Description = "Threads of both.", HelpName = "N", DefaultValueFactory = _ => Environment.ProcessorCount };
+var threads = new Option<int>("--threads")
+{
+    Description = "Threads of both.",
+    HelpName = "N",
+    DefaultValueFactory = _ => Environment.ProcessorCount,
+};
 var steps = new Option<int>("--steps") { Description = "Steps of a round.", HelpName = "N", DefaultValueFactory = _ => 2 };
 var rounds = new Option<int>("--rounds") { Description = "Rounds of each, taken in turns.", HelpName = "N", DefaultValueFactory = _ => 5 };
-var root = new RootCommand("Trains the same steps with this library and with TorchSharp, and compares their speed.") { config, set, threads, steps, rounds };
+var root = new RootCommand("Trains the same steps with this library and with TorchSharp, and compares their speed.")
+{
+    config, set, threads, steps, rounds,
+};
 root.SetAction(parsed => Compare(
-    RunConfig.Load(parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? []), parsed.GetValue(threads), parsed.GetValue(steps), parsed.GetValue(rounds)));
+    RunConfig.Load(parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? []),
+    parsed.GetValue(threads),
+    parsed.GetValue(steps),
+    parsed.GetValue(rounds)));
 try
 {
     return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
@@ -34,7 +45,9 @@ static int Compare(RunConfig config, int threads, int steps, int rounds)
     var sequences = TrainingSession.Sequences(config, dataset, Splitter.Split(dataset, config.EvalArgs));
     var settings = TrainerSettings.Of(config, dataset.ItemCount);
     using var device = new DeviceSet("cpu", threads);
-    Console.WriteLine($"{config.Dataset}: {dataset.ItemCount - 1:N0} items, hidden size {config.HiddenSize}, batches of {config.TrainBatchSize:N0} histories; "
+    Console.WriteLine(
+        $"{config.Dataset}: {dataset.ItemCount - 1:N0} items, hidden size {config.HiddenSize}, "
+        + $"batches of {config.TrainBatchSize:N0} histories; "
         + $"{device.Kernels[0].Name}, {threads} threads; libtorch {torch.get_num_threads()} threads");
 
     // Without dropout, whose random numbers differ, both must go the same way.
@@ -71,7 +84,8 @@ static int Compare(RunConfig config, int threads, int steps, int rounds)
         for (int round = -1; round < rounds; round++)
         {
             trainer.Step = 0;
-            double our = Seconds(step => trainer.TrainStep(step.First, step.Count)), their = Seconds(step => peer.TrainStep(step.Number, step.First, step.Count));
+            double our = Seconds(step => trainer.TrainStep(step.First, step.Count));
+            double their = Seconds(step => peer.TrainStep(step.Number, step.First, step.Count));
             // The first round warms up.
             if (round < 0)
                 continue;
@@ -108,6 +122,7 @@ static int Compare(RunConfig config, int threads, int steps, int rounds)
     static void Row(string name, List<double> values, string format)
     {
         var sorted = values.Order().ToList();
-        Console.WriteLine($"| {name} | {sorted[sorted.Count / 2].ToString(format)} | {sorted[0].ToString(format)} | {sorted[^1].ToString(format)} |");
+        Console.WriteLine(
+            $"| {name} | {sorted[sorted.Count / 2].ToString(format)} | {sorted[0].ToString(format)} | {sorted[^1].ToString(format)} |");
     }
 }

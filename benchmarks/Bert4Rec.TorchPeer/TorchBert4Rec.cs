@@ -85,7 +85,8 @@ internal sealed class TorchBert4Rec : Module<Tensor, Tensor, Tensor>
             RegisterComponents();
         }
 
-        public override Tensor forward(Tensor x, Tensor attentionMask) => feed_forward.forward(multi_head_attention.forward(x, attentionMask));
+        public override Tensor forward(Tensor x, Tensor attentionMask) =>
+            feed_forward.forward(multi_head_attention.forward(x, attentionMask));
     }
 
     private sealed class MultiHeadAttention : Module<Tensor, Tensor, Tensor>

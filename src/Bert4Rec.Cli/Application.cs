@@ -8,7 +8,9 @@ using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Cli;
 
-/// <summary>The command <c>bert4rec</c>: parses, hands over to a subcommand, and turns what goes wrong into one line and an exit code.</summary>
+/// <summary>
+/// The command <c>bert4rec</c>: parses, hands over to a subcommand, and turns what goes wrong into one line and an exit code.
+/// </summary>
 internal static class Application
 {
     private const string TraceVariable = "BERT4REC_TRACE";

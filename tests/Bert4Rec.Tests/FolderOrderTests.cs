@@ -2,7 +2,9 @@ using Microsoft.CodeAnalysis.CSharp.Syntax;
 
 namespace Bert4Rec.Tests;
 
-/// <summary>References point one way: a folder uses only those before it, so that the code can be read from the first to the last.</summary>
+/// <summary>
+/// References point one way: a folder uses only those before it, so that the code can be read from the first to the last.
+/// </summary>
 public sealed class FolderOrderTests
 {
     /// <summary>Every folder of kernels/ and src/ after those it may use; folders of one row do not use each other.</summary>
@@ -28,7 +30,8 @@ public sealed class FolderOrderTests
     ];
 
     private static readonly Lazy<FolderReferences> _code = new(() => new(
-        new[] { "kernels", "src" }.SelectMany(Sources).Select(path => (path, File.ReadAllText(Path.Combine(TestFiles.RepositoryRoot, path))))));
+        new[] { "kernels", "src" }.SelectMany(TestFiles.Sources)
+            .Select(path => (path, File.ReadAllText(Path.Combine(TestFiles.RepositoryRoot, path))))));
 
     [Fact]
     public void No_folder_uses_one_that_comes_after_it()
@@ -88,10 +91,4 @@ public sealed class FolderOrderTests
     private static bool IsBackward(FolderReference use) => Place(use.To) >= Place(use.From);
 
     private static int Place(string folder) => Array.FindIndex(_order, row => row.Contains(folder));
-
-    private static IEnumerable<string> Sources(string folder) =>
-        Directory.EnumerateFiles(Path.Combine(TestFiles.RepositoryRoot, folder), "*.cs", SearchOption.AllDirectories)
-            .Select(path => Path.GetRelativePath(TestFiles.RepositoryRoot, path).Replace('\\', '/'))
-            .Where(path => !path.Contains("/obj/") && !path.Contains("/bin/"))
-            .Order(StringComparer.Ordinal);
 }

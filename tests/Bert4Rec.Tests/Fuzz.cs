@@ -6,9 +6,12 @@ namespace Bert4Rec.Tests;
 internal static class Fuzz
 {
     /// <summary>Damaged files that a fuzz test tries: few by default, $BERT4REC_FUZZ_CASES for as many as one has time for.</summary>
-    public static int Cases { get; } = int.TryParse(Environment.GetEnvironmentVariable("BERT4REC_FUZZ_CASES"), out int cases) ? cases : 3000;
+    public static int Cases { get; } =
+        int.TryParse(Environment.GetEnvironmentVariable("BERT4REC_FUZZ_CASES"), out int cases) ? cases : 3000;
 
-    /// <summary>The file with up to three things done to it: bytes flipped, lines cut, quotes opened, huge fields, other encodings.</summary>
+    /// <summary>
+    /// The file with up to three things done to it: bytes flipped, lines cut, quotes opened, huge fields, other encodings.
+    /// </summary>
     public static byte[] Damage(byte[] log, Random random)
     {
         var bytes = new List<byte>(log);

@@ -6,11 +6,19 @@ internal static class TestFiles
     /// <summary>The folder with Bert4Rec.sln.</summary>
     public static string RepositoryRoot { get; } = FindRoot();
 
+    /// <summary>The C# files under a folder of the repository, by their paths in it, with slashes; not what the build made.</summary>
+    public static IEnumerable<string> Sources(string folder) =>
+        Directory.EnumerateFiles(Path.Combine(RepositoryRoot, folder), "*.cs", SearchOption.AllDirectories)
+            .Select(path => Path.GetRelativePath(RepositoryRoot, path).Replace('\\', '/'))
+            .Where(path => !path.Contains("/obj/") && !path.Contains("/bin/"))
+            .Order(StringComparer.Ordinal);
+
     /// <summary>All files of a pattern in tests/fixtures and in $BERT4REC_FIXTURES.</summary>
     public static IReadOnlyList<string> Fixtures(string pattern)
     {
         string?[] folders = [Path.Combine(RepositoryRoot, "tests", "fixtures"), Environment.GetEnvironmentVariable("BERT4REC_FIXTURES")];
-        return [.. folders.Where(Directory.Exists).SelectMany(folder => Directory.GetFiles(folder!, pattern).Order(StringComparer.Ordinal))];
+        return
+            [.. folders.Where(Directory.Exists).SelectMany(folder => Directory.GetFiles(folder!, pattern).Order(StringComparer.Ordinal))];
     }
 
     /// <summary>A file or folder of $BERT4REC_DATA or ../shared/data, or null where it is not there: skip the test then.</summary>
@@ -24,7 +32,8 @@ internal static class TestFiles
     /// <summary>A file of $BERT4REC_FIXTURES or ../shared/fixtures, or null where it is not there: skip the test then.</summary>
     public static string? SharedFixture(string name)
     {
-        string?[] folders = [Environment.GetEnvironmentVariable("BERT4REC_FIXTURES"), Path.Combine(RepositoryRoot, "..", "shared", "fixtures")];
+        string?[] folders =
+            [Environment.GetEnvironmentVariable("BERT4REC_FIXTURES"), Path.Combine(RepositoryRoot, "..", "shared", "fixtures")];
         return folders.Where(folder => !string.IsNullOrEmpty(folder)).Select(folder => Path.GetFullPath(Path.Combine(folder!, name)))
             .FirstOrDefault(File.Exists);
     }

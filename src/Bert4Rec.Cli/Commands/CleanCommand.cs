@@ -6,7 +6,7 @@ using Bert4Rec.EventLog;
 
 namespace Bert4Rec.Cli.Commands;
 
-/// <summary><c>clean</c>: a shop's event log, as the experiment cleaned it.</summary>
+/// <summary><c>clean</c>: what a model can learn from of a shop's event log, sorted by session.</summary>
 internal static class CleanCommand
 {
     public static Command Create(Terminal terminal)
@@ -70,25 +70,25 @@ internal static class CleanCommand
                 terminal,
                 (progress, cancellation) => EventLogCleaner.Clean(
                     parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(output), options, progress, cancellation),
-                account =>
+                summary =>
                 {
-                    EventLogOptions.WarnOfBadRows(terminal, account.Read);
+                    EventLogOptions.WarnOfBadRows(terminal, summary.Read);
                     if (parsed.GetValue(json))
                     {
                         Report.WriteJson(terminal.Out, new
                         {
-                            account.Output,
-                            account.RowsRead,
-                            account.RowsKept,
-                            account.Dropped,
-                            BadRows = account.Read.Examples,
-                            account.Sha256,
+                            summary.Output,
+                            summary.RowsRead,
+                            summary.RowsKept,
+                            summary.Dropped,
+                            BadRows = summary.Read.Examples,
+                            summary.Sha256,
                         });
                         return;
                     }
-                    EventLogOptions.WriteRows(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+                    EventLogOptions.WriteRows(terminal, summary.RowsRead, summary.RowsKept, summary.Dropped);
                     terminal.Out.WriteLine(
-                        $"cleaned file: {account.Output}; try: bert4rec convert {Terminal.Quote(account.Output)} --output DIR --name NAME");
+                        $"cleaned file: {summary.Output}; try: bert4rec convert {Terminal.Quote(summary.Output)} --output DIR --name NAME");
                 });
         });
         return command;

@@ -44,7 +44,9 @@ internal static class ConvertCommand
         };
         command.Validators.Add(result =>
         {
-            if (CommonOptions.TryGet(result, minLength, out int least) && CommonOptions.TryGet(result, maxLength, out int most) && least > most)
+            if (CommonOptions.TryGet(result, minLength, out int least)
+                && CommonOptions.TryGet(result, maxLength, out int most)
+                && least > most)
                 result.AddError("--min-length is greater than --max-length: no history would be left.");
         });
         command.SetAction(parsed =>
@@ -63,28 +65,28 @@ internal static class ConvertCommand
                 terminal,
                 (progress, cancellation) => AtomicFileWriter.Convert(
                     parsed.GetRequiredValue(cleaned), directory, dataset, options, progress, cancellation),
-                account =>
+                summary =>
                 {
-                    EventLogOptions.WarnOfBadRows(terminal, account.Read);
+                    EventLogOptions.WarnOfBadRows(terminal, summary.Read);
                     if (parsed.GetValue(json))
                     {
                         Report.WriteJson(terminal.Out, new
                         {
-                            account.Files,
-                            account.RowsRead,
-                            account.RowsKept,
-                            account.Dropped,
-                            account.Histories,
-                            account.UserRows,
-                            account.Items,
-                            BadRows = account.Read.Examples,
+                            summary.Files,
+                            summary.RowsRead,
+                            summary.RowsKept,
+                            summary.Dropped,
+                            summary.Histories,
+                            summary.UserRows,
+                            summary.Items,
+                            BadRows = summary.Read.Examples,
                         });
                         return;
                     }
-                    EventLogOptions.WriteRows(terminal, account.RowsRead, account.RowsKept, account.Dropped);
+                    EventLogOptions.WriteRows(terminal, summary.RowsRead, summary.RowsKept, summary.Dropped);
                     string owners = options.GroupBy == HistoryOwner.User ? "users" : "sessions";
                     terminal.Out.WriteLine(
-                        $"{account.Files[0]}: {account.Histories:N0} {owners}, {account.Items:N0} items, {account.RowsKept:N0} events");
+                        $"{summary.Files[0]}: {summary.Histories:N0} {owners}, {summary.Items:N0} items, {summary.RowsKept:N0} events");
                     terminal.Out.WriteLine(
                         $"try: bert4rec train --config configs/ecommerce.yaml --set data_path={Terminal.Quote(directory)} "
                         + $"--set dataset={Terminal.Quote(dataset)}");

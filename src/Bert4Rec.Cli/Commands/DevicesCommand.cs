@@ -17,7 +17,9 @@ internal static class DevicesCommand
         var command = new Command("devices", "Lists the devices of this machine.") { json };
         command.SetAction(parsed =>
         {
-            var devices = new[] { new DeviceLine("cpu", ProcessorName(), null, null, $"{VectorBits()}-bit vectors", null, VectorBits(), Environment.ProcessorCount) }
+            var cpu = new DeviceLine(
+                "cpu", ProcessorName(), null, null, $"{VectorBits()}-bit vectors", null, VectorBits(), Environment.ProcessorCount);
+            var devices = new[] { cpu }
                 .Concat(GpuDevices.List().Select(gpu => new DeviceLine(
                     gpu.Id, gpu.Name, gpu.MemoryBytes, gpu.ComputeCapability, gpu.Kernels, gpu.Problem, null, null)))
                 .Append(new DeviceLine(GpuDevices.Simulator, "ILGPU's simulator, for tests", null, null, "shared memory", null, null, null))
@@ -34,7 +36,11 @@ internal static class DevicesCommand
                 string memory = line.MemoryBytes is long bytes ? $"{bytes / (double)(1 << 30):F1} GB" : "";
                 string kernels = line.Threads is int threads ? $"{line.Kernels}, {threads} threads" : line.Kernels;
                 table.AddRow(
-                    new Text(line.Device), new Text(line.Name), new Text(memory), new Text(line.ComputeCapability ?? ""), new Text(line.Problem is null ? kernels : "cannot be used"));
+                    new Text(line.Device),
+                    new Text(line.Name),
+                    new Text(memory),
+                    new Text(line.ComputeCapability ?? ""),
+                    new Text(line.Problem is null ? kernels : "cannot be used"));
             }
             Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
             foreach (var line in devices.Where(line => line.Problem is not null))
@@ -62,5 +68,12 @@ internal static class DevicesCommand
     }
 
     private sealed record DeviceLine(
-        string Device, string Name, long? MemoryBytes, string? ComputeCapability, string Kernels, string? Problem, int? VectorBits, int? Threads);
+        string Device,
+        string Name,
+        long? MemoryBytes,
+        string? ComputeCapability,
+        string Kernels,
+        string? Problem,
+        int? VectorBits,
+        int? Threads);
 }

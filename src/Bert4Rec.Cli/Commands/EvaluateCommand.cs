@@ -7,7 +7,9 @@ using Bert4Rec.Pipeline;
 
 namespace Bert4Rec.Cli.Commands;
 
-/// <summary><c>evaluate</c>: a trained model's metrics beside the baselines', with any key that concerns evaluation or data changed.</summary>
+/// <summary>
+/// <c>evaluate</c>: a trained model's metrics beside the baselines', with any key that concerns evaluation or data changed.
+/// </summary>
 internal static class EvaluateCommand
 {
     public static Command Create(Terminal terminal)
@@ -28,7 +30,10 @@ internal static class EvaluateCommand
             DefaultValueFactory = _ => "test",
         };
         split.AcceptOnlyFromAmong("valid", "test");
-        var command = new Command("evaluate", "Evaluates a trained model.") { model, config, set, split, device, precision, threads, seed, json };
+        var command = new Command("evaluate", "Evaluates a trained model.")
+        {
+            model, config, set, split, device, precision, threads, seed, json,
+        };
         command.SetAction(parsed =>
         {
             string directory = parsed.GetRequiredValue(model);
@@ -45,11 +50,13 @@ internal static class EvaluateCommand
                 {
                     if (parsed.GetValue(json))
                     {
-                        Report.WriteJson(terminal.Out, new { split = part, result.Samples, result.Seconds, result.Metrics, result.Baselines });
+                        Report.WriteJson(
+                            terminal.Out, new { split = part, result.Samples, result.Seconds, result.Metrics, result.Baselines });
                         return;
                     }
                     terminal.Out.WriteLine($"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}:");
-                    Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Metrics, result.Baselines, runConfig.MetricDecimalPlace);
+                    Report.WriteMetrics(
+                        terminal.Out, terminal.OutIsTerminal, result.Metrics, result.Baselines, runConfig.MetricDecimalPlace);
                 });
         });
         return command;

@@ -7,7 +7,9 @@ using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;
 
-/// <summary><c>recommend</c>: the best k items after a history, with the item's fields; for one history, one known user, or a file of many.</summary>
+/// <summary>
+/// <c>recommend</c>: the best k items after a history, with the item's fields; for one history, one known user, or a file of many.
+/// </summary>
 internal static class RecommendCommand
 {
     /// <summary>Histories that go through the model at once.</summary>
@@ -135,7 +137,8 @@ internal static class RecommendCommand
         foreach (var field in list.Count > 0 ? list[0].Fields : [])
             table.AddColumn(new TableColumn(new Text(field.Key)));
         foreach (Recommendation item in list)
-            table.AddRow([new Text(item.Token), new Text(item.Score.ToString(scoreFormat)), .. item.Fields.Select(field => new Text(field.Value))]);
+            table.AddRow(
+                [new Text(item.Token), new Text(item.Score.ToString(scoreFormat)), .. item.Fields.Select(field => new Text(field.Value))]);
         Report.WriteTable(terminal.Out, isTerminal: true, table);
     }
 

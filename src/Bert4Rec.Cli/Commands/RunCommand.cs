@@ -47,7 +47,8 @@ internal static class RunCommand
             string[] settings = [.. parsed.GetValue(set) ?? [], .. InputSettings(parsed.GetValue(input) ?? [])];
             RunConfig runConfig = CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal);
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
-            var options = new RunOptions(directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
+            var options = new RunOptions(
+                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
             return Run(runConfig, options, parsed.GetValue(json), terminal);
         });
         return command;
@@ -73,7 +74,8 @@ internal static class RunCommand
                 {
                     var done = steps.Select(step => new { step.Name, step.Ran, step.Rows });
                     Report.WriteJson(
-                        terminal.Out, new { output = options.OutputDirectory, report, steps = done, result = result with { Seconds = seconds } });
+                        terminal.Out,
+                        new { output = options.OutputDirectory, report, steps = done, result = result with { Seconds = seconds } });
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, config);
@@ -110,7 +112,8 @@ internal static class RunCommand
         if (atomic.All(file => file is null))
             return [$"event_log.input=[{string.Join(", ", inputs.Select(RunConfig.Quoted))}]"];
         if (atomic is not [string interactions])
-            throw new InputException($"--input {string.Join(' ', inputs)}: atomic files are given alone, by their .inter file or its folder");
+            throw new InputException(
+                $"--input {string.Join(' ', inputs)}: atomic files are given alone, by their .inter file or its folder");
         string name = Path.GetFileName(interactions);
         name = name[..name.LastIndexOf(".inter", StringComparison.Ordinal)];
         string folder = Path.GetDirectoryName(Path.GetFullPath(interactions))!;

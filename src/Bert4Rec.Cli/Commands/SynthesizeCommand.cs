@@ -35,8 +35,8 @@ internal static class SynthesizeCommand
         name.AcceptLegalFileNamesOnly();
         var format = new Option<string>("--format")
         {
-            Description = "atomic: NAME.inter, NAME.item and NAME.user. csv: NAME.csv, a raw event log with views, carts, gaps and duplicates, "
-                + "which clean and convert turn into the same purchases.",
+            Description = "atomic: NAME.inter, NAME.item and NAME.user. csv: NAME.csv, a raw event log with views, carts, gaps and "
+                + "duplicates, which clean and convert turn into the same purchases.",
             HelpName = "atomic|csv",
             DefaultValueFactory = _ => "atomic",
         };
@@ -92,7 +92,8 @@ internal static class SynthesizeCommand
                 $"{file}: {(isLog ? $"{logRows:N0} rows, " : "")}{parameters.Users:N0} users, {parameters.Items:N0} items, "
                 + $"{parameters.Interactions:N0} interactions");
             terminal.Out.WriteLine(
-                $"the best possible, knowing the shop's probabilities: Recall@10 {oracle.Expected.Recall:F4}, NDCG@10 {oracle.Expected.Ndcg:F4}");
+                $"the best possible, knowing the shop's probabilities: "
+                + $"Recall@10 {oracle.Expected.Recall:F4}, NDCG@10 {oracle.Expected.Ndcg:F4}");
             terminal.Out.WriteLine(isLog
                 ? $"try: bert4rec analyze {Terminal.Quote(file)}"
                 : $"try: bert4rec train --set data_path={Terminal.Quote(directory)} --set dataset={Terminal.Quote(dataset)}");
@@ -103,10 +104,11 @@ internal static class SynthesizeCommand
         return command;
     }
 
-    private static Option<int> Count(string name, string description, int defaultValue) => CommonOptions.Whole(minimum: 1, new Option<int>(name)
-    {
-        Description = description,
-        HelpName = "N",
-        DefaultValueFactory = _ => defaultValue,
-    });
+    private static Option<int> Count(string name, string description, int defaultValue) =>
+        CommonOptions.Whole(minimum: 1, new Option<int>(name)
+        {
+            Description = description,
+            HelpName = "N",
+            DefaultValueFactory = _ => defaultValue,
+        });
 }

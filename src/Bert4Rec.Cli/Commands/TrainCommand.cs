@@ -9,7 +9,9 @@ using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli.Commands;
 
-/// <summary><c>train</c>: trains on atomic files, reports epoch by epoch, and sets the best model's test metrics beside the baselines'.</summary>
+/// <summary>
+/// <c>train</c>: trains on atomic files, reports epoch by epoch, and sets the best model's test metrics beside the baselines'.
+/// </summary>
 internal static class TrainCommand
 {
     public static Command Create(Terminal terminal)

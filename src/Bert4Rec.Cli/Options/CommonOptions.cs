@@ -46,18 +46,19 @@ internal static class CommonOptions
         };
         option.Validators.Add(result =>
         {
-            foreach (string device in result.Tokens.Select(token => token.Value).Where(device => device is not ("auto" or "cpu") && !IsAccelerator(device)))
+            foreach (string device in result.Tokens.Select(token => token.Value).Where(device => !IsDevice(device)))
                 result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i] and ilgpu-cpu are.");
         });
         return option;
     }
 
-    /// <param name="device">Of the same command.</param>
+    /// <param name="device">The option --device of the same command.</param>
     public static Option<Precision> Precision(Option<string> device)
     {
         var option = new Option<Precision>("--precision")
         {
-            Description = "What products multiply in: fp32, or tf32, on the tensor cores of a CUDA device (compute capability 8.0 or newer).",
+            Description = "What products multiply in: fp32, or tf32, on the tensor cores of a CUDA device "
+                + "(compute capability 8.0 or newer).",
             HelpName = "fp32|tf32",
             DefaultValueFactory = _ => Kernels.Precision.Full,
             CustomParser = argument =>
@@ -119,7 +120,7 @@ internal static class CommonOptions
     }
 
     /// <summary>Refuses "" for every file, folder and name of a command: the system would take it for something else each time.</summary>
-    /// <param name="command">The command.</param>
+    /// <param name="command">The command whose options and arguments are meant.</param>
     /// <param name="mayBeEmpty">Names of the options for which "" has a meaning.</param>
     public static void RefuseEmpty(Command command, params string[] mayBeEmpty)
     {
@@ -184,10 +185,10 @@ internal static class CommonOptions
         return default;
     }
 
-    private static bool IsAccelerator(string device)
+    private static bool IsDevice(string device)
     {
         string[] parts = device.Split(':');
-        return device == "ilgpu-cpu"
+        return device is "auto" or "cpu" or "ilgpu-cpu"
             || (parts[0] is "cuda" or "opencl" && (parts.Length == 1 || (parts.Length == 2 && ushort.TryParse(parts[1], out ushort _))));
     }
 }

@@ -8,7 +8,7 @@ using Spectre.Console;
 
 namespace Bert4Rec.Cli.Options;
 
-/// <summary>What the commands on event logs share: their options, and the account they end with.</summary>
+/// <summary>What the commands on event logs share: their options, and the counts of rows they end with.</summary>
 internal static class EventLogOptions
 {
     public static Argument<string[]> Inputs() => new("INPUT")

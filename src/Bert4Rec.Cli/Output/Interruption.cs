@@ -29,7 +29,7 @@ internal sealed class Interruption : IDisposable
 
     /// <summary>Runs a long step, its progress on the terminal, and hands over what came of it.</summary>
     /// <param name="terminal">Where progress is shown.</param>
-    /// <param name="step">The step.</param>
+    /// <param name="step">What to run; it reports its progress and looks at the token.</param>
     /// <param name="report">Told what came of it, unless it was stopped.</param>
     /// <param name="stopped">What to say when it was stopped; null for nothing.</param>
     /// <returns>The command's exit code.</returns>

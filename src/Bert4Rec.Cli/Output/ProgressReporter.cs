@@ -4,8 +4,8 @@ using Spectre.Console;
 namespace Bert4Rec.Cli.Output;
 
 /// <summary>
-/// Shows how far a long operation is, on standard error: one line redrawn in place in a terminal, and elsewhere (a log, a pipe) a plain line
-/// every few seconds for whatever takes longer than two. Reports may come from any thread and as often as they like.
+/// Shows how far a long operation is, on standard error: one line redrawn in place in a terminal, and elsewhere (a log, a pipe) a plain
+/// line every few seconds for whatever takes longer than two. Reports may come from any thread and as often as they like.
 /// </summary>
 internal sealed class ProgressReporter : IProgress<ProgressUpdate>
 {

@@ -20,11 +20,11 @@ internal static class Report
     public static void WriteJson<T>(TextWriter writer, T value) => writer.WriteLine(JsonSerializer.Serialize(value, JsonOptions));
 
     /// <summary>A line a metric, a column for the model and each baseline; Recall@10 and NDCG@10 first, if they are there.</summary>
-    /// <param name="writer">Where to.</param>
+    /// <param name="writer">What the table is written to.</param>
     /// <param name="isTerminal">Whether to draw with colours.</param>
     /// <param name="model">Values by RecBole's names ("recall@10").</param>
     /// <param name="baselines">The same of each baseline, by its name.</param>
-    /// <param name="decimals">metric_decimal_place.</param>
+    /// <param name="decimals">Decimals of each value: metric_decimal_place.</param>
     public static void WriteMetrics(
         TextWriter writer,
         bool isTerminal,

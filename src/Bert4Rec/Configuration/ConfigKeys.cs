@@ -1,11 +1,13 @@
 namespace Bert4Rec.Configuration;
 
 /// <summary>
-/// The keys of a config: those that act, with their defaults, and those of RecBole's that do not act here. All defaults stand in this file.
+/// The keys of a config: those of a resolved one, with their defaults, and RecBole's others. All defaults stand in this file.
 /// </summary>
 internal static class ConfigKeys
 {
-    /// <summary>Keys that act, in the order in which a resolved config is written. Defaults are YAML.</summary>
+    /// <summary>
+    /// Keys in the order in which a resolved config is written; all but the <see cref="Idle"/> ones act. Defaults are YAML.
+    /// </summary>
     public static IReadOnlyList<ConfigKey> All { get; } =
     [
         new("recbole_compatible", "false"),
@@ -19,7 +21,10 @@ internal static class ConfigKeys
         new("ITEM_ID_FIELD", "item_id", EventLogDefault: "product_id"),
         new("RATING_FIELD", "rating", EventLogDefault: "event_type"),
         new("TIME_FIELD", "timestamp", EventLogDefault: "event_time"),
-        new("load_col", "~", EventLogDefault: "{inter: [user_id, product_id, event_time], item: [product_id, category_code, brand, price]}"),
+        new(
+            "load_col",
+            "~",
+            EventLogDefault: "{inter: [user_id, product_id, event_time], item: [product_id, category_code, brand, price]}"),
         new("val_interval", "~"),
         new("filter_inter_by_user_or_item", "false"),
         new("user_inter_num_interval", "~"),
@@ -56,6 +61,16 @@ internal static class ConfigKeys
         new("valid_metric_bigger", "~"),
         new("metric_decimal_place", "4"),
     ];
+
+    /// <summary>
+    /// Keys of <see cref="All"/> that change nothing, as with RecBole's BERT4Rec: a warning where they have another value than by default.
+    /// </summary>
+    public static IReadOnlyDictionary<string, string> Idle { get; } = new Dictionary<string, string>
+    {
+        ["RATING_FIELD"] = "every interaction counts alike, whatever its rating; drop some with val_interval",
+        ["ITEM_LIST_LENGTH_FIELD"] = "histories are made here and have no column that one could name",
+        ["LIST_SUFFIX"] = "histories are made here and have no column that one could name",
+    };
 
     /// <summary>RecBole's keys that its BERT4Rec ignores though their names promise otherwise, and the key meant.</summary>
     public static IReadOnlyDictionary<string, string> Misnamed { get; } = new Dictionary<string, string>
@@ -131,9 +146,12 @@ internal static class ConfigKeys
 /// <param name="Name">RecBole's name.</param>
 /// <param name="Default">RecBole's default, as YAML.</param>
 /// <param name="OwnDefault">The default without recbole_compatible, where it is another.</param>
-/// <param name="EventLogDefault">The default with event_log, where it is another: it names the columns of what is made from the log.</param>
+/// <param name="EventLogDefault">The default with event_log, where it is another: it names the columns of what the log becomes.</param>
 internal sealed record ConfigKey(string Name, string Default, string? OwnDefault = null, string? EventLogDefault = null)
 {
+    /// <summary>Whether a value is one that the key has by itself.</summary>
+    public bool IsDefault(string? value) => value is not null && (value == Default || value == EventLogDefault);
+
     public string DefaultFor(bool recboleCompatible, bool fromEventLog) =>
         fromEventLog && EventLogDefault is not null ? EventLogDefault : recboleCompatible ? Default : OwnDefault ?? Default;
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Numerics;
+using Bert4Rec.Serialization;
 using YamlDotNet.RepresentationModel;
 
 namespace Bert4Rec.Configuration;
@@ -124,7 +125,7 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 
     private static string Describe(YamlNode node) => node switch
     {
-        YamlScalarNode scalar => $"'{ConfigTree.Shown(scalar.Value ?? "")}'",
+        YamlScalarNode scalar => Printable.Quoted(scalar.Value ?? ""),
         YamlSequenceNode => "a list",
         _ => "a mapping",
     };

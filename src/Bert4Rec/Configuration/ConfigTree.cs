@@ -10,9 +10,6 @@ namespace Bert4Rec.Configuration;
 /// </summary>
 internal sealed class ConfigTree
 {
-    /// <summary>Characters.</summary>
-    private const int ShownLength = 100;
-
     private const int LongestFile = 1 << 22;
 
     private readonly Dictionary<YamlNode, string> _origins;
@@ -44,7 +41,8 @@ internal sealed class ConfigTree
         }
         catch (YamlException e)
         {
-            throw InputException.At(path, Math.Max(1, e.Start.Line), $"not YAML: {OneLine(e.InnerException?.Message ?? e.Message)}");
+            throw InputException.At(
+                path, Math.Max(1, e.Start.Line), $"not YAML: {Printable.OneLine(e.InnerException?.Message ?? e.Message)}");
         }
         if (root is null || IsNull(root))
             return;
@@ -67,9 +65,10 @@ internal sealed class ConfigTree
         int equals = setting.IndexOf('=');
         string[] path = equals < 0 ? [""] : setting[..equals].Split('.', StringSplitOptions.TrimEntries);
         if (path.Contains(""))
-            throw new InputException($"'{Shown(setting)}': a setting is key=value, for example epochs=20 or eval_args.mode=uni100");
+            throw new InputException(
+                $"{Printable.Quoted(setting)}: a setting is key=value, for example epochs=20 or eval_args.mode=uni100");
         string text = setting[(equals + 1)..];
-        string origin = $"--set {Shown(setting)}";
+        string origin = $"--set {Printable.Short(setting)}";
         if (path.Length > YamlLimits.Depth)
             throw new InputException($"{origin}: a key has at most {YamlLimits.Depth} parts, not {path.Length}") { IsWrongUsage = true };
         YamlNode? value;
@@ -109,11 +108,6 @@ internal sealed class ConfigTree
     public static bool IsNull(YamlNode node) =>
         node is YamlScalarNode { Value: null }
             or YamlScalarNode { Style: ScalarStyle.Plain or ScalarStyle.Any, Value: "" or "~" or "null" or "Null" or "NULL" };
-
-    public static string OneLine(string text) => text.ReplaceLineEndings(" ");
-
-    /// <summary>A value as a message shows it: in one line, a long one only up to a point.</summary>
-    public static string Shown(string value) => OneLine(value.Length > ShownLength ? $"{value[..ShownLength]}..." : value);
 
     private YamlNode? Parse(string text, Func<Mark, string> origin)
     {

@@ -35,7 +35,8 @@ public static class EventColumns
         [EventColumn.EventTime, EventColumn.EventType, EventColumn.ProductId, EventColumn.UserId];
 
     /// <summary>The other columns: those that may be kept empty.</summary>
-    public static IReadOnlyList<EventColumn> Optional { get; } = [.. Enum.GetValues<EventColumn>().Where(column => !Required.Contains(column))];
+    public static IReadOnlyList<EventColumn> Optional { get; } =
+        [.. Enum.GetValues<EventColumn>().Where(column => !Required.Contains(column))];
 
     public static string Name(this EventColumn column) => _names[(int)column];
 
@@ -65,7 +66,9 @@ public static class EventTypeNames
     /// <summary>In the order of their bits in <see cref="EventTypes"/>.</summary>
     public static IReadOnlyList<string> Names { get; } = ["view", "remove_from_cart", "cart", "purchase"];
 
-    /// <summary>The number of one type in a cleaned file: the experiment's weights, as one ASCII digit.</summary>
+    /// <summary>
+    /// The number of one type in a cleaned file, as one ASCII digit: the more it says of the customer's interest, the larger.
+    /// </summary>
     public static byte Code(this EventTypes type) => type switch
     {
         EventTypes.View => (byte)'1',

@@ -13,7 +13,7 @@ public record ReadOptions
 /// <summary>What cleaning keeps.</summary>
 public sealed record CleanOptions : ReadOptions
 {
-    /// <summary>The events to keep; the experiment's are purchases.</summary>
+    /// <summary>The events to keep.</summary>
     public EventTypes Events { get; init; } = EventTypes.Purchase;
 
     /// <summary>Columns that may be empty; a row that lacks another is dropped. See <see cref="EventColumns.Required"/>.</summary>

@@ -25,15 +25,12 @@ public sealed class RunConfig
         SequenceSeparator = read.Separator("seq_separator");
         UserIdField = read.Text("USER_ID_FIELD");
         ItemIdField = read.Text("ITEM_ID_FIELD");
-        RatingField = read.Text("RATING_FIELD");
         TimeField = read.Text("TIME_FIELD");
         LoadColumns = ReadLoadColumns(read);
         ValueFilters = ReadValueFilters(read);
         FilterByUserOrItem = read.Flag("filter_inter_by_user_or_item");
         UserInteractionInterval = read.OptionalIntervals("user_inter_num_interval");
         ItemInteractionInterval = read.OptionalIntervals("item_inter_num_interval");
-        ItemListLengthField = read.Text("ITEM_LIST_LENGTH_FIELD");
-        ListSuffix = read.Text("LIST_SUFFIX");
         MaximumItemListLength = read.Whole("MAX_ITEM_LIST_LENGTH", 2, ushort.MaxValue);
 
         HiddenSize = read.Whole("hidden_size", 1, 1 << 16);
@@ -103,8 +100,6 @@ public sealed class RunConfig
 
     public string ItemIdField { get; }
 
-    public string RatingField { get; }
-
     public string TimeField { get; }
 
     /// <summary>
@@ -123,10 +118,6 @@ public sealed class RunConfig
 
     /// <summary>How many interactions an item that stays has.</summary>
     public Intervals? ItemInteractionInterval { get; }
-
-    public string ItemListLengthField { get; }
-
-    public string ListSuffix { get; }
 
     /// <summary>Events a history has at most.</summary>
     public int MaximumItemListLength { get; }
@@ -178,7 +169,9 @@ public sealed class RunConfig
     /// <summary>Validations without a new best after which training stops.</summary>
     public int StoppingStep { get; }
 
-    /// <summary>average_decay (ours): the model is a running mean of the parameters after each epoch, with this weight for the past; 0 for none.</summary>
+    /// <summary>
+    /// average_decay (ours): the model is a running mean of the parameters after each epoch, with this weight for the past; 0 for none.
+    /// </summary>
     public double AverageDecay { get; }
 
     public EvalArgs EvalArgs { get; }
@@ -245,7 +238,8 @@ public sealed class RunConfig
     public string Where(string key, string? name = null)
     {
         var value = _settings[key];
-        return _tree.Where(name is not null && value is YamlMappingNode mapping && mapping.Children.TryGetValue(name, out var inner) ? inner : value);
+        return _tree.Where(
+            name is not null && value is YamlMappingNode mapping && mapping.Children.TryGetValue(name, out var inner) ? inner : value);
     }
 
     /// <summary>Whether the file with this suffix ("item") is wanted.</summary>
@@ -345,7 +339,8 @@ public sealed class RunConfig
         EvaluationMode Mode(YamlNode value) =>
             EvaluationMode.TryParse((value as YamlScalarNode)?.Value ?? "", out var mode)
                 ? mode
-                : throw read.WrongValue(value, Key, $"full, uniN or popN (N sampled items, from 1 to {EvaluationMode.MaximumDraws}, for example uni100)");
+                : throw read.WrongValue(
+                    value, Key, $"full, uniN or popN (N sampled items, from 1 to {EvaluationMode.MaximumDraws}, for example uni100)");
     }
 
     private Dictionary<string, IReadOnlyList<string>?>? ReadLoadColumns(ConfigReader read)
@@ -397,9 +392,11 @@ public sealed class RunConfig
         {
             string key = ((YamlScalarNode)name).Value!;
             string where = _tree.Where(name);
-            if (_settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
+            if (ConfigKeys.Idle.TryGetValue(key, out string? idle))
+                WarnUnless(ConfigTree.IsNull(value) || IsDefault(key, value), $"{where}: {key} has no effect: {idle}");
+            else if (_settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
                 continue;
-            if (ConfigKeys.Misnamed.TryGetValue(key, out string? meant))
+            else if (ConfigKeys.Misnamed.TryGetValue(key, out string? meant))
                 _warnings.Add($"{where}: {key} has no effect on BERT4Rec; the key meant is {meant}");
             else if (ConfigKeys.Unsupported.TryGetValue(key, out string? instead))
                 WarnUnless(ConfigTree.IsNull(value) || HasWord(value, "false"), $"{where}: {key} has no effect here: {instead}");
@@ -409,6 +406,9 @@ public sealed class RunConfig
                 _warnings.Add($"{where}: unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}");
         }
     }
+
+    private static bool IsDefault(string key, YamlNode value) =>
+        ConfigKeys.All.First(known => known.Name == key).IsDefault((value as YamlScalarNode)?.Value);
 
     private static bool HasWord(YamlNode node, string word) =>
         node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase);

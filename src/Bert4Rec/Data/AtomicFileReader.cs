@@ -1,7 +1,7 @@
 using System.Globalization;
-using System.Text;
 using System.Text.Unicode;
 using Bert4Rec.Serialization;
+using CsvHelper;
 
 namespace Bert4Rec.Data;
 
@@ -41,40 +41,45 @@ internal static class AtomicTypes
 public readonly record struct AtomicField(string Name, AtomicType Type);
 
 /// <summary>
-/// Reads an atomic file row by row: a line of values with one separator, no quoting. Rows are slices of one byte buffer, so that reading
-/// allocates nothing per row. Plain or gzip (told by its first bytes), UTF-8 with or without a byte order mark, LF or CRLF.
+/// Reads an atomic file row by row: a line of values with one separator, no quoting. Values are slices of CsvHelper's byte buffer, so that
+/// reading allocates nothing per row. Plain or gzip (told by its first bytes), UTF-8 with or without a byte order mark, lines that end with
+/// LF, CRLF or CR.
 /// </summary>
 public sealed class AtomicFileReader : IDisposable
 {
     private readonly InputFile _file;
-    private readonly byte _separator;
+    private readonly CsvReader _csv;
+    private readonly char _separator;
     private readonly byte _sequenceSeparator;
     private readonly AtomicField[] _fields;
-    private readonly int[] _ends;
-    private byte[] _buffer = new byte[1 << 16];
-    private int _next;
-    private int _filled;
-    private int _lineStart;
-    private int _lineEnd;
     private char[] _characters = new char[256];
 
     /// <summary>Opens a file and reads its header.</summary>
     /// <exception cref="InputException">There is no such file, it cannot be read, or its header is not one.</exception>
     public AtomicFileReader(string path, char fieldSeparator = '\t', char sequenceSeparator = ' ')
     {
-        _separator = (byte)fieldSeparator;
+        _separator = fieldSeparator;
         _sequenceSeparator = (byte)sequenceSeparator;
         _file = new InputFile(path);
+        _csv = CsvReader.Create(
+            _file.Content,
+            new CsvReaderOptions
+            {
+                Separator = fieldSeparator,
+                Mode = CsvMode.NoEscape,
+                HasHeader = false,
+                TrackLineNumbers = true,
+                MaxRecordSize = InputFile.LongestLine,
+            });
         try
         {
             _fields = ReadHeader();
         }
         catch
         {
-            _file.Dispose();
+            Dispose();
             throw;
         }
-        _ends = new int[_fields.Length];
     }
 
     public string Path => _file.Path;
@@ -82,7 +87,7 @@ public sealed class AtomicFileReader : IDisposable
     public IReadOnlyList<AtomicField> Fields => _fields;
 
     /// <summary>Number of the current line; the header is line 1.</summary>
-    public long Line { get; private set; }
+    public long Line => _csv.LineNumber;
 
     /// <summary>Rows read so far.</summary>
     public long Rows { get; private set; }
@@ -93,14 +98,7 @@ public sealed class AtomicFileReader : IDisposable
     public long Length => _file.Length;
 
     /// <summary>The bytes of the current row's value in a column.</summary>
-    public ReadOnlySpan<byte> this[int column]
-    {
-        get
-        {
-            int start = column == 0 ? _lineStart : _ends[column - 1] + 1;
-            return _buffer.AsSpan(start, _ends[column] - start);
-        }
-    }
+    public ReadOnlySpan<byte> this[int column] => _csv.GetSpan(column);
 
     /// <summary>Index of a column, or -1.</summary>
     public int IndexOf(string name) => Array.FindIndex(_fields, field => field.Name == name);
@@ -108,7 +106,8 @@ public sealed class AtomicFileReader : IDisposable
     /// <summary>Index of a column that must be there, of any type or of one.</summary>
     /// <param name="name">The column.</param>
     /// <param name="setting">Where its name comes from: "TIME_FIELD".</param>
-    /// <param name="type">Its type.</param>
+    /// <param name="type">The only type that it may have; null for any.</param>
+    /// <exception cref="InputException">There is no such column, or it has another type.</exception>
     public int Require(string name, string setting, AtomicType? type = null)
     {
         int column = IndexOf(name);
@@ -129,29 +128,14 @@ public sealed class AtomicFileReader : IDisposable
     /// <exception cref="InputException">The line has too few or too many values, or is not UTF-8.</exception>
     public bool Read()
     {
-        do
+        if (!ReadLine())
+            return false;
+        if (_csv.FieldCount != _fields.Length)
         {
-            if (!ReadLine())
-                return false;
-        }
-        while (_lineStart == _lineEnd);
-        int column = 0;
-        int at = _lineStart;
-        while (true)
-        {
-            int length = _buffer.AsSpan(at, _lineEnd - at).IndexOf(_separator);
-            if (column < _ends.Length)
-                _ends[column] = length < 0 ? _lineEnd : at + length;
-            column++;
-            if (length < 0)
-                break;
-            at += length + 1;
-        }
-        if (column != _ends.Length)
-        {
+            string separator = _separator == '\t' ? "a TAB" : $"'{_separator}'";
             throw Error(
-                $"{Count(column, "value")} where the header has {Count(_ends.Length, "column")} (separated by {Show(_separator)}): "
-                + Show(_buffer.AsSpan(_lineStart, _lineEnd - _lineStart)));
+                $"{Count(_csv.FieldCount, "value")} where the header has {Count(_fields.Length, "column")} (separated by {separator}): "
+                + Printable.Quoted(_csv.RawRecord));
         }
         Rows++;
         return true;
@@ -159,20 +143,18 @@ public sealed class AtomicFileReader : IDisposable
 
     /// <summary>The current row's token, valid until the next call.</summary>
     /// <exception cref="InputException">
-    /// It is empty; or it holds a CR or a byte order mark, which the next program to read it as text could take for no part of it.
+    /// It is empty; or it holds a byte order mark, which the next program to read it as text could take for no part of it.
     /// </exception>
     public ReadOnlySpan<char> Token(int column)
     {
         var text = Text(column);
         if (text.IsEmpty)
             throw Error($"{_fields[column].Name} is empty; every row needs one");
-        int odd = text.IndexOfAny('\r', '\uFEFF');
-        if (odd < 0)
+        if (!text.Contains('\uFEFF'))
             return text;
-        string what = text[odd] == '\r'
-            ? "a carriage return (CR); end lines with LF or CRLF alone"
-            : "a byte order mark (U+FEFF), as joined files have it; take it out";
-        throw Error($"{_fields[column].Name} {Show(this[column])} has in it {what}");
+        throw Error(
+            $"{_fields[column].Name} {Printable.Quoted(this[column])} has in it a byte order mark (U+FEFF), "
+            + "as joined files have it; take it out");
     }
 
     /// <summary>The current row's value as text, valid until the next call.</summary>
@@ -190,6 +172,7 @@ public sealed class AtomicFileReader : IDisposable
     public double Number(int column) => Number(column, this[column]);
 
     /// <summary>Checks that a value is of its column's type.</summary>
+    /// <exception cref="InputException">It is not.</exception>
     public void Check(int column)
     {
         var value = this[column];
@@ -210,14 +193,18 @@ public sealed class AtomicFileReader : IDisposable
     /// <summary>An error at the current line.</summary>
     public InputException Error(string message) => Error(Line, message);
 
-    public void Dispose() => _file.Dispose();
+    public void Dispose()
+    {
+        _csv.Dispose();
+        _file.Dispose();
+    }
 
-    private InputException Error(long line, string message) => InputException.At(Path, line, Printable(message));
+    private InputException Error(long line, string message) => InputException.At(Path, line, Printable.OneLine(message));
 
     private double Number(int column, ReadOnlySpan<byte> value)
     {
         if (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) || !double.IsFinite(number))
-            throw Error($"{_fields[column].Name} must be a number, not {Show(value)}");
+            throw Error($"{_fields[column].Name} must be a number, not {Printable.Quoted(value)}");
         return number;
     }
 
@@ -226,19 +213,16 @@ public sealed class AtomicFileReader : IDisposable
         const string Wanted = "the first line names the columns, like 'user_id:token<TAB>item_id:token<TAB>timestamp:float'";
         if (!ReadLine())
             throw Error(1, $"the file is empty; {Wanted}");
-        if (_buffer.AsSpan(_lineStart, _lineEnd - _lineStart).StartsWith(Encoding.UTF8.Preamble))
-            _lineStart += Encoding.UTF8.Preamble.Length;
-        string header = Encoding.UTF8.GetString(_buffer, _lineStart, _lineEnd - _lineStart);
-        string[] columns = header.Split((char)_separator);
-        var fields = new AtomicField[columns.Length];
-        for (int i = 0; i < columns.Length; i++)
+        var fields = new AtomicField[_csv.FieldCount];
+        for (int i = 0; i < fields.Length; i++)
         {
-            int colon = columns[i].LastIndexOf(':');
-            string name = colon < 0 ? "" : columns[i][..colon];
+            string column = _csv.GetString(i);
+            int colon = column.LastIndexOf(':');
+            string name = colon < 0 ? "" : column[..colon];
             if (name.Length == 0)
-                throw Error($"the header has '{columns[i]}' where name:type is wanted; {Wanted}");
-            if (!AtomicTypes.TryParse(columns[i][(colon + 1)..], out var type))
-                throw Error($"column '{name}' has the type '{columns[i][(colon + 1)..]}'; the types are {AtomicTypes.Keywords}");
+                throw Error($"the header has '{column}' where name:type is wanted; {Wanted}");
+            if (!AtomicTypes.TryParse(column[(colon + 1)..], out var type))
+                throw Error($"column '{name}' has the type '{column[(colon + 1)..]}'; the types are {AtomicTypes.Keywords}");
             if (fields.Take(i).Any(field => field.Name == name))
                 throw Error($"there are two columns '{name}'; rename one");
             fields[i] = new AtomicField(name, type);
@@ -246,72 +230,25 @@ public sealed class AtomicFileReader : IDisposable
         return fields;
     }
 
-    /// <summary>Sets the line to the next one in the buffer, without its end.</summary>
     private bool ReadLine()
     {
-        int searched = 0;
-        int length;
-        while ((length = _buffer.AsSpan(_next + searched, _filled - _next - searched).IndexOf((byte)'\n')) < 0)
+        bool read;
+        try
         {
-            searched = _filled - _next;
-            if (searched > InputFile.LongestLine)
-                throw Error(Line + 1, $"the line is longer than {InputFile.LongestLine >> 20} MB: this is not an atomic file");
-            if (!Fill())
-            {
-                if (searched == 0)
-                    return false;
-                length = 0;
-                break;
-            }
+            read = _csv.Read();
         }
-        _lineStart = _next;
-        _lineEnd = _next + searched + length;
-        _next = Math.Min(_lineEnd + 1, _filled);
-        Line++;
-        if (_lineEnd > _lineStart && _buffer[_lineEnd - 1] == '\r')
-            _lineEnd--;
-        var line = _buffer.AsSpan(_lineStart, _lineEnd - _lineStart);
-        if (!Utf8.IsValid(line))
-            throw Error($"not UTF-8: {Show(line)}; save the file as UTF-8");
-        return true;
-    }
-
-    /// <summary>Appends bytes of the file to what is left in the buffer.</summary>
-    private bool Fill()
-    {
-        if (_next > 0)
+        catch (CsvFormatException)
         {
-            Buffer.BlockCopy(_buffer, _next, _buffer, 0, _filled - _next);
-            _filled -= _next;
-            _next = 0;
+            throw Error(Line + 1, $"the line is longer than {InputFile.LongestLine >> 20} MB: this is not an atomic file");
         }
-        if (_filled == _buffer.Length)
-            Array.Resize(ref _buffer, _buffer.Length * 2);
-        int read = _file.Read(_buffer.AsSpan(_filled), minimum: 1, Line + 1);
-        _filled += read;
-        return read > 0;
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw _file.CannotReadOn(Line + 1, e);
+        }
+        if (read && !Utf8.IsValid(_csv.RawRecord))
+            throw Error($"not UTF-8: {Printable.Quoted(_csv.RawRecord)}; save the file as UTF-8");
+        return read;
     }
 
     private static string Count(int count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
-
-    private static string Show(byte separator) => separator == '\t' ? "a TAB" : $"'{(char)separator}'";
-
-    /// <summary>A value for a message: short, and in quotes.</summary>
-    private static string Show(ReadOnlySpan<byte> value)
-    {
-        const int Longest = 60;
-        return $"'{Encoding.UTF8.GetString(value[..Math.Min(value.Length, Longest)])}'" + (value.Length > Longest ? "…" : "");
-    }
-
-    /// <summary>What would not show, or break the line, replaced.</summary>
-    private static string Printable(string message) => string.Create(message.Length, message, (text, from) =>
-    {
-        for (int i = 0; i < text.Length; i++)
-        {
-            char character = from[i];
-            text[i] = character == '\t' ? ' ' : char.IsControl(character) || character is '\u2028' or '\u2029' or '\uFEFF'
-                ? '\uFFFD'
-                : character;
-        }
-    });
 }

@@ -42,11 +42,11 @@ public static class AtomicFileWriter
 
     /// <summary>Writes NAME.inter, NAME.user and NAME.item; .inter takes its name last.</summary>
     /// <param name="cleaned">A file that <see cref="EventLogCleaner"/> wrote.</param>
-    /// <param name="directory">Where to; made if it is not there.</param>
+    /// <param name="directory">The folder of the files; made if it is not there.</param>
     /// <param name="name">The dataset's name.</param>
-    /// <param name="options">How.</param>
-    /// <param name="progress">Told now and then.</param>
-    /// <param name="cancellationToken">Stops it; the files are left as they were.</param>
+    /// <param name="options">Whose events make a history, and how long one may be.</param>
+    /// <param name="progress">Told of the bytes read.</param>
+    /// <param name="cancellationToken">Stops the conversion; the files are left as they were.</param>
     /// <exception cref="InputException">The cleaned file cannot be read, or is none, or no row is left.</exception>
     /// <exception cref="IOException">A file cannot be written.</exception>
     public static ConvertSummary Convert(
@@ -176,16 +176,16 @@ public static class AtomicFileWriter
             if (value.IsEmpty && EventColumns.Required.Contains(column))
                 return $"{column.Name()} is empty; every event needs one";
             if (value.ContainsAny(_controls))
-                return $"{column.Name()} has a TAB or another control character: {EventValues.Show(value)}; atomic files cannot hold it";
+                return $"{column.Name()} has a TAB or another control character: {Printable.Quoted(value)}; atomic files cannot hold it";
             if (value.IndexOf(Encoding.UTF8.Preamble) >= 0)
-                return $"{column.Name()} has a byte order mark (U+FEFF) in it: {EventValues.Show(value)}; take it out";
+                return $"{column.Name()} has a byte order mark (U+FEFF) in it: {Printable.Quoted(value)}; take it out";
             if (!Utf8.IsValid(value))
-                return $"{column.Name()} is not UTF-8: {EventValues.Show(value)}";
+                return $"{column.Name()} is not UTF-8: {Printable.Quoted(value)}";
             if (column is EventColumn.EventTime or EventColumn.EventType or EventColumn.Price && !value.IsEmpty
                 && (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
                     || !double.IsFinite(number)))
             {
-                return $"{column.Name()} must be a number, not {EventValues.Show(value)}; give a file that 'bert4rec clean' wrote";
+                return $"{column.Name()} must be a number, not {Printable.Quoted(value)}; give a file that 'bert4rec clean' wrote";
             }
             return null;
         }

@@ -183,8 +183,8 @@ public sealed class DatasetLoader
             else
             {
                 throw new InputException(
-                    $"{_config.Where("val_interval", filter.Field)}: val_interval.{filter.Field} does not fit the column's type {type.Keyword()} "
-                    + $"in {reader.Path}; an interval filters float, a list of tokens filters token");
+                    $"{_config.Where("val_interval", filter.Field)}: val_interval.{filter.Field} does not fit the column's type "
+                    + $"{type.Keyword()} in {reader.Path}; an interval filters float, a list of tokens filters token");
             }
         }
         return filters;
@@ -207,7 +207,8 @@ public sealed class DatasetLoader
         if (_unusedFilters.Count > 0)
         {
             string field = _unusedFilters.First().Field;
-            throw new InputException($"{_config.Where("val_interval", field)}: val_interval names the field '{field}', which no loaded file has");
+            throw new InputException(
+                $"{_config.Where("val_interval", field)}: val_interval names the field '{field}', which no loaded file has");
         }
         bool[] keepUsers = KeepListed(users, _users.Count, "user");
         bool[] keepItems = KeepListed(items, interactionItems, "item");

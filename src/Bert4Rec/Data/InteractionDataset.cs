@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using System.Text;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Data;
 
@@ -48,23 +48,25 @@ public sealed class InteractionDataset
 
     public int Target(Sample sample) => EventItems[sample.Event];
 
-    /// <summary>SHA-256 of all tokens and events in their order, in lower case: equal only where every internal id means the same.</summary>
+    /// <summary>
+    /// SHA-256 of all tokens and events in their order, in lower case: equal only where every internal id means the same.
+    /// </summary>
     public string Checksum()
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        using var hash = new Sha256();
         foreach (var vocabulary in new[] { Users, Items })
         {
             for (int id = 1; id < vocabulary.Count; id++)
             {
                 byte[] token = Encoding.UTF8.GetBytes(vocabulary[id]);
-                hash.AppendData(BitConverter.GetBytes(token.Length));
-                hash.AppendData(token);
+                hash.Add(BitConverter.GetBytes(token.Length));
+                hash.Add(token);
             }
-            hash.AppendData(BitConverter.GetBytes(-1));
+            hash.Add(BitConverter.GetBytes(-1));
         }
-        hash.AppendData(MemoryMarshal.AsBytes(UserOffsets.AsSpan()));
-        hash.AppendData(MemoryMarshal.AsBytes(EventItems.AsSpan()));
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        hash.Add(MemoryMarshal.AsBytes(UserOffsets.AsSpan()));
+        hash.Add(MemoryMarshal.AsBytes(EventItems.AsSpan()));
+        return hash.Finish();
     }
 }
 

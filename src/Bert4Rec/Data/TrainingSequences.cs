@@ -2,7 +2,7 @@ using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Data;
 
-/// <summary>A stretch of one user's events: <see cref="InteractionDataset.EventItems"/> from Start on.</summary>
+/// <summary>Consecutive events of one user: <see cref="InteractionDataset.EventItems"/> from Start on.</summary>
 public readonly record struct SequenceSpan(int Start, int Length);
 
 /// <summary>What an epoch trains on. After the first epoch, filling a list allocates nothing.</summary>
@@ -27,8 +27,8 @@ public abstract class TrainingSequences
     /// <summary>
     /// Our way: a user's training events, the target of the last training sample included, cut into windows of
     /// <paramref name="maximumLength"/>. Where a user has more events than that, the first cut is drawn anew for each epoch, so that over
-    /// the epochs events meet different neighbours. Where there are fewer, every other epoch or so takes only the first few, so that over the
-    /// epochs each event has been the last one. A window of a single event teaches nothing and is left out.
+    /// the epochs events meet different neighbours. Where there are fewer, every other epoch or so takes only the first few, so that over
+    /// the epochs each event has been the last one. A window of a single event has no target and is left out.
     /// </summary>
     public static TrainingSequences Windows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
         new WindowSequences(dataset, split, maximumLength, (ulong)seed);

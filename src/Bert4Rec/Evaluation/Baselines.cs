@@ -189,7 +189,7 @@ public sealed class MarkovRanker : BaselineRanker
 
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="train">The training samples: each is one step of the chain.</param>
-    /// <param name="training">Their counts.</param>
+    /// <param name="training">How often each item occurs in them.</param>
     public MarkovRanker(InteractionDataset dataset, ReadOnlySpan<Sample> train, TrainingStatistics training)
         : base(training)
     {

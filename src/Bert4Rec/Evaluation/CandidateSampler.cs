@@ -33,7 +33,9 @@ internal sealed class CandidateSampler
             _cumulative[i] = _cumulative[i - 1] + trainItemCounts[i];
     }
 
-    /// <summary>Fills <paramref name="candidates"/> with the target and the items drawn; where there is no other item, with the target alone.</summary>
+    /// <summary>
+    /// Fills <paramref name="candidates"/> with the target and the items drawn; where there is no other item, with the target alone.
+    /// </summary>
     /// <param name="sampleEvent">The sample's event, which is its random numbers' row.</param>
     public void Draw(int sampleEvent, int target, Span<int> candidates)
     {

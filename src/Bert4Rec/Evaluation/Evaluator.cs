@@ -3,10 +3,12 @@ using Bert4Rec.Data;
 
 namespace Bert4Rec.Evaluation;
 
-/// <summary>Ranks the catalogue, or some of it, for every sample and reports the metrics: streaming, a batch of samples at a time.</summary>
+/// <summary>
+/// Ranks the catalogue, or some of it, for every sample and reports the metrics: streaming, a batch of samples at a time.
+/// </summary>
 /// <remarks>
-/// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of one
-/// user in one list there; with leave-one-out, one sample a user, that is the same.)
+/// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of
+/// one user in one list there; with leave-one-out, one sample a user, that is the same.)
 /// </remarks>
 public static class Evaluator
 {
@@ -38,10 +40,13 @@ public static class Evaluator
         var metrics = new MetricAccumulator(settings.Metrics, settings.TopK, training.ItemCounts);
         // No list is longer than the catalogue, whatever length a metric is named after.
         int k = Math.Clamp(settings.TopK.Max(), 1, dataset.ItemCount - 1);
-        int batchSize = Math.Min(settings.BatchSize, Math.Min(samples.Length, Math.Max(1, LargestBatch / Math.Max(k, settings.Mode.Draws + 1))));
+        int batchSize = Math.Min(
+            settings.BatchSize, Math.Min(samples.Length, Math.Max(1, LargestBatch / Math.Max(k, settings.Mode.Draws + 1))));
         var topItems = new int[batchSize * k];
         var ranks = new TargetRank[batchSize];
-        var sampled = settings.Mode.Source == CandidateSource.Full ? null : new SampledRanking(ranker, dataset, training, settings, batchSize);
+        var sampled = settings.Mode.Source == CandidateSource.Full
+            ? null
+            : new SampledRanking(ranker, dataset, training, settings, batchSize);
         for (int start = 0; start < samples.Length; start += batchSize)
         {
             var batch = samples.Span.Slice(start, Math.Min(batchSize, samples.Length - start));

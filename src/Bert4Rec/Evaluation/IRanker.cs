@@ -10,7 +10,10 @@ public readonly record struct TargetRank(int Greater, int Equal, int EqualWithLo
     public int Position => Greater + EqualWithLowerId;
 }
 
-/// <summary>Anything that ranks the catalogue for a history: the model, or a baseline. It sees the history of a sample, never its target's user's future.</summary>
+/// <summary>
+/// Anything that ranks the catalogue for a history: the model, or a baseline. It sees the history of a sample, never its target's user's
+/// future.
+/// </summary>
 public interface IRanker
 {
     string Name { get; }

@@ -5,6 +5,7 @@ using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.EventLog;
 
@@ -35,7 +36,7 @@ public sealed record NumberSummary(
 /// <summary>What is left when users and items with fewer than <paramref name="K"/> purchases are taken out until none is.</summary>
 public sealed record CoreSize(int K, long Users, long Items, long Purchases);
 
-/// <summary>What a log holds. The names are those of the experiment's analysis, in snake_case.</summary>
+/// <summary>What a log holds: analysis.json, in which the names are in snake_case.</summary>
 /// <param name="RawRows">Rows that could be read.</param>
 /// <param name="DuplicatedRows">Rows equal to an earlier one.</param>
 /// <param name="Nulls">Missing values by column.</param>
@@ -94,8 +95,8 @@ public sealed record LogAnalysis(
 }
 
 /// <summary>
-/// Looks at an event log as the experiment did, in one pass, and at what decides whether a sequence model has a chance on it. Threads parse
-/// and hash the rows; one adds them up. Values are told apart by 64-bit hashes: among 42 million the chance of one mistake is 0.005%.
+/// Looks at an event log in one pass: at its columns, and at what decides whether a sequence model has a chance on it. Threads parse and
+/// hash the rows; one adds them up. Values are told apart by 64-bit hashes: among 42 million the chance of one mistake is 0.005%.
 /// </summary>
 public static class EventLogAnalysis
 {
@@ -106,9 +107,9 @@ public static class EventLogAnalysis
 
     /// <summary>Analyses logs.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
-    /// <param name="options">Limits.</param>
-    /// <param name="progress">Told now and then.</param>
-    /// <param name="cancellationToken">Stops it.</param>
+    /// <param name="options">How many rows and values to tell apart exactly, and how much of the log may be unreadable.</param>
+    /// <param name="progress">Told of the bytes read.</param>
+    /// <param name="cancellationToken">Stops the analysis.</param>
     /// <exception cref="InputException">A log cannot be read, or has no row.</exception>
     public static LogAnalysis Analyze(
         IReadOnlyList<string> inputs,
@@ -197,16 +198,16 @@ public static class EventLogAnalysis
                 {
                     case EventColumn.EventTime:
                         if (!EventValues.TryParseTime(value, out figures.Time))
-                            return $"event_time must look like 2019-10-01 00:00:00 UTC, not {EventValues.Show(value)}";
+                            return $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(value)}";
                         break;
                     case EventColumn.EventType:
                         if (!EventTypeNames.TryParse(value, out figures.Type))
-                            return $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {EventValues.Show(value)}";
+                            return $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {Printable.Quoted(value)}";
                         break;
                     case EventColumn.Price:
                         int length = EventValues.WriteShortest(value, _price);
                         if (length < 0)
-                            return $"price must be a number, not {EventValues.Show(value)}";
+                            return $"price must be a number, not {Printable.Quoted(value)}";
                         // 33.20 and 33.2 are one price.
                         value = _price.AsSpan(0, length);
                         figures.Price = double.Parse(value, NumberStyles.Float, CultureInfo.InvariantCulture);

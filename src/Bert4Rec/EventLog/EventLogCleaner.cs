@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Unicode;
 using Bert4Rec.Configuration;
@@ -28,7 +27,7 @@ public sealed record CleanSummary(
     string Sha256);
 
 /// <summary>
-/// Cleans an event log as the experiment did: rows with a missing value go, times become Unix seconds ("1569888608.0"), types numbers,
+/// Cleans an event log: rows with a missing value go, times become Unix seconds ("1569888608.0"), types numbers,
 /// the dots of category codes spaces, prices the shortest text of their double; then rows are sorted by (user_session, event_time), stable,
 /// and exact duplicates go but for the first. The order of these steps does not show in the result, so unwanted events go first.
 /// </summary>
@@ -38,8 +37,8 @@ public static class EventLogCleaner
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
     /// <param name="output">The cleaned file, written or replaced whole.</param>
     /// <param name="options">What to keep.</param>
-    /// <param name="progress">Told now and then.</param>
-    /// <param name="cancellationToken">Stops it; the output is left as it was.</param>
+    /// <param name="progress">Told of the bytes read and the rows written.</param>
+    /// <param name="cancellationToken">Stops the cleaning; the output is left as it was.</param>
     /// <exception cref="InputException">A log cannot be read, or the output is one of the inputs.</exception>
     /// <exception cref="IOException">The output cannot be written.</exception>
     public static CleanSummary Clean(
@@ -66,8 +65,8 @@ public static class EventLogCleaner
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellationToken)
     {
-        if (options.KeepNulls.Where(column => EventColumns.Required.Contains(column)).Select(EventColumns.Name).FirstOrDefault() is string required)
-            throw new InputException($"every event needs its {required}: it cannot be kept empty");
+        foreach (EventColumn required in options.KeepNulls.Where(column => EventColumns.Required.Contains(column)))
+            throw new InputException($"every event needs its {required.Name()}: it cannot be kept empty");
         var blocks = new ConcurrentBag<CleanBlock>();
         using var sorter = new SessionSorter(output, options.SortMemory);
         var nulls = new long[EventColumns.Count];
@@ -150,7 +149,7 @@ public static class EventLogCleaner
         {
             ReadOnlySpan<byte> typeName = row[EventColumn.EventType];
             if (!EventTypeNames.TryParse(typeName, out EventTypes type) && !EventValues.IsNull(typeName))
-                return $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {EventValues.Show(typeName)}";
+                return $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {Printable.Quoted(typeName)}";
             if (type != EventTypes.None && (type & _events) == 0)
             {
                 OtherEvents++;
@@ -165,7 +164,7 @@ public static class EventLogCleaner
                 }
             }
             if (!EventValues.TryParseTime(row[EventColumn.EventTime], out long time))
-                return $"event_time must look like 2019-10-01 00:00:00 UTC, not {EventValues.Show(row[EventColumn.EventTime])}";
+                return $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(row[EventColumn.EventTime])}";
             _length = 0;
             WriteNumber(time);
             Write(".0,"u8);
@@ -175,7 +174,7 @@ public static class EventLogCleaner
             WriteCategory(row[EventColumn.CategoryCode]);
             WriteValue(row[EventColumn.Brand]);
             if (!WritePrice(row[EventColumn.Price]))
-                return $"price must be a number, not {EventValues.Show(row[EventColumn.Price])}";
+                return $"price must be a number, not {Printable.Quoted(row[EventColumn.Price])}";
             WriteValue(row[EventColumn.UserId]);
             ReadOnlySpan<byte> session = row[EventColumn.UserSession];
             int sessionStart = _length;
@@ -319,7 +318,7 @@ public static class EventLogCleaner
     /// <summary>Gathers lines into larger writes and hashes them on the way.</summary>
     private sealed class HashedWriter(Stream stream) : IDisposable
     {
-        private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        private readonly Sha256 _hash = new();
         private readonly byte[] _buffer = new byte[1 << 16];
         private int _used;
 
@@ -340,7 +339,7 @@ public static class EventLogCleaner
         public string Finish()
         {
             Flush();
-            return Convert.ToHexStringLower(_hash.GetHashAndReset());
+            return _hash.Finish();
         }
 
         public void Dispose() => _hash.Dispose();
@@ -348,7 +347,7 @@ public static class EventLogCleaner
         private void Flush()
         {
             stream.Write(_buffer, 0, _used);
-            _hash.AppendData(_buffer, 0, _used);
+            _hash.Add(_buffer.AsSpan(0, _used));
             _used = 0;
         }
     }

@@ -24,7 +24,7 @@ public static class EventLogReader
     /// <summary>Reads logs block by block.</summary>
     /// <typeparam name="TBlock">What a block's rows are gathered in.</typeparam>
     /// <param name="inputs">Files (.csv, .csv.gz) or folders of them, read in this order, a folder's files by name.</param>
-    /// <param name="options">How.</param>
+    /// <param name="options">How many threads parse, and how much may be unreadable.</param>
     /// <param name="newBlock">Makes an empty block; called by several threads.</param>
     /// <param name="readRow">Takes a row into its block; called by several threads, one a block.</param>
     /// <param name="takeBlock">Takes the blocks, one after another in the order of the log, on the calling thread.</param>
@@ -254,7 +254,7 @@ public static class EventLogReader
         if (missing.Length > 0)
         {
             string lacks = missing.Length == EventColumns.Count ? "any of its columns" : string.Join(", ", missing);
-            throw InputException.At(path, 1, $"the header {EventValues.Show(line)} lacks {lacks}; {wanted}");
+            throw InputException.At(path, 1, $"the header {Printable.Quoted(line)} lacks {lacks}; {wanted}");
         }
         if (EventColumns.Names.FirstOrDefault(name => names.Count(other => other == name) > 1) is string twice)
             throw InputException.At(path, 1, $"the header names the column {twice} twice; rename one");
@@ -320,7 +320,7 @@ public static class EventLogReader
 
     private static string? Explain(CsvMalformedReason? reason) => reason switch
     {
-        // As the experiment's reader takes it: 22" is a value.
+        // pandas takes it for a part of the value too: 22" is a screen's size.
         null or CsvMalformedReason.StrayQuote => null,
         CsvMalformedReason.TextAfterClosingQuote => "a value goes on after its closing quote; double the quotes inside a value",
         _ => "a quote is not closed in its line; close it, or double the quotes inside a value",

@@ -34,7 +34,7 @@ internal static class EventValues
         }.Select(Encoding.UTF8.GetBytes),
     ];
 
-    /// <summary>Whether a value is missing: empty, or one of the words that pandas' read_csv, as in the experiment, takes for it.</summary>
+    /// <summary>Whether a value is missing: empty, or one of the words that pandas' read_csv takes for it.</summary>
     public static bool IsNull(ReadOnlySpan<byte> value)
     {
         if (value.IsEmpty)
@@ -104,19 +104,6 @@ internal static class EventValues
         if (!shortest.Contains('.') && !shortest.Contains('e'))
             shortest += ".0";
         return Encoding.ASCII.GetBytes(shortest, to);
-    }
-
-    /// <summary>A value for a message: short, on one line, in quotes.</summary>
-    public static string Show(ReadOnlySpan<byte> value)
-    {
-        const int Longest = 40;
-        char[] text = Encoding.UTF8.GetString(value[..Math.Min(value.Length, Longest)]).ToCharArray();
-        for (int i = 0; i < text.Length; i++)
-        {
-            if (char.IsControl(text[i]) || text[i] is '\u2028' or '\u2029')
-                text[i] = '\uFFFD';
-        }
-        return $"'{new string(text)}'{(value.Length > Longest ? "…" : "")}";
     }
 
     /// <summary>Whether it is digits with at most one point among them, 15 digits at most, no zero before another digit.</summary>

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
@@ -10,8 +9,8 @@ using CsvHelper;
 namespace Bert4Rec.Inference;
 
 /// <summary>
-/// A trained model's folder, whole in itself: the parameters under RecBole's names, the config, both vocabularies with the items' fields, and
-/// the events that histories are read from. The model file names the others by checksum, so that none can be swapped or altered unseen.
+/// A trained model's folder, whole in itself: the parameters under RecBole's names, the config, both vocabularies with the items' fields,
+/// and the events that histories are read from. The model file names the others by checksum, so that none can be swapped or altered unseen.
 /// </summary>
 internal sealed class ModelFolder
 {
@@ -50,7 +49,8 @@ internal sealed class ModelFolder
     {
         SaveConfig(directory, config);
         OutputFile.WriteText(
-            Path.Combine(directory, UsersFileName), string.Concat(Enumerable.Range(1, dataset.UserCount - 1).Select(user => dataset.Users[user] + "\n")));
+            Path.Combine(directory, UsersFileName),
+            string.Concat(Enumerable.Range(1, dataset.UserCount - 1).Select(user => dataset.Users[user] + "\n")));
         OutputFile.WriteText(Path.Combine(directory, ItemsFileName), Items(config, dataset));
         SafeTensors.Write(
             Path.Combine(directory, EventsFileName),
@@ -70,11 +70,12 @@ internal sealed class ModelFolder
     {
         string path = Path.Combine(directory, ModelFileName);
         CheckFinite(path, layout, parameters, "try a tenth of learning_rate, or clip_grad_norm: 5");
-        var metadata = s_companions.ToDictionary(name => $"sha256 of {name}", name => Hash(Path.Combine(directory, name)));
+        var metadata = s_companions.ToDictionary(name => $"sha256 of {name}", name => Sha256.OfFile(Path.Combine(directory, name)));
         metadata["config"] = config.ToYaml();
         SafeTensors.Write(
             path,
-            layout.Entries.Select(entry => NamedTensor.Of(entry.Name, entry.Shape, parameters.AsMemory((int)entry.Offset, (int)entry.Length))),
+            layout.Entries.Select(
+                entry => NamedTensor.Of(entry.Name, entry.Shape, parameters.AsMemory((int)entry.Offset, (int)entry.Length))),
             metadata);
     }
 
@@ -82,7 +83,7 @@ internal sealed class ModelFolder
     /// Loads a folder that training wrote; or one with a state dict of RecBole as model.safetensors, whose items are then those of the
     /// config's dataset, in RecBole's order.
     /// </summary>
-    /// <param name="directory">The folder.</param>
+    /// <param name="directory">The folder to load.</param>
     /// <param name="config">The settings to evaluate with; null for those the model was trained with.</param>
     /// <exception cref="InputException">A file is missing, damaged or altered, or does not fit the config.</exception>
     public static ModelFolder Load(string directory, RunConfig? config, IProgress<ProgressUpdate>? progress = null)
@@ -123,7 +124,7 @@ internal sealed class ModelFolder
             string companion = Path.Combine(directory, name);
             if (!File.Exists(companion))
                 throw new InputException($"{companion}: missing; it belongs to {path}");
-            if (file.Metadata.GetValueOrDefault($"sha256 of {name}") != Hash(companion))
+            if (file.Metadata.GetValueOrDefault($"sha256 of {name}") != Sha256.OfFile(companion))
                 throw new InputException($"{companion}: not the file that {path} was saved with (its SHA-256 differs); restore it");
         }
     }
@@ -178,7 +179,9 @@ internal sealed class ModelFolder
         };
     }
 
-    /// <summary>That the events are those of an <see cref="InteractionDataset"/>: a right checksum says only that they are as they were written.</summary>
+    /// <summary>
+    /// That the events are those of an <see cref="InteractionDataset"/>: a right checksum says only that they are as they were written.
+    /// </summary>
     private static void CheckEvents(string path, int[] offsets, int[] items, int userCount, int itemCount)
     {
         if (offsets.Length != userCount + 1)
@@ -209,7 +212,9 @@ internal sealed class ModelFolder
         return Encoding.UTF8.GetString(content).Split('\n')[..^1];
     }
 
-    /// <summary>A header, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.</summary>
+    /// <summary>
+    /// A header, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.
+    /// </summary>
     private static string Items(RunConfig config, InteractionDataset dataset)
     {
         using var text = new StringWriter(CultureInfo.InvariantCulture);
@@ -222,11 +227,5 @@ internal sealed class ModelFolder
                 file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
         }
         return text.ToString();
-    }
-
-    private static string Hash(string path)
-    {
-        using var stream = InputFile.Open(path);
-        return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 }

@@ -24,14 +24,19 @@ internal sealed class Predictor : IDisposable
     private DeviceBuffer<int>? _ints;
     private DeviceBuffer<float>? _floats;
 
-    /// <param name="kernels">The device.</param>
+    /// <param name="kernels">The kernel set that everything runs on.</param>
     /// <param name="layout">The layout of the parameters.</param>
     /// <param name="parameters">Read only, may be shared.</param>
     /// <param name="tokenCapacity">Tokens of a micro-batch.</param>
     /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
     /// <param name="indexesCatalogue">Prepare for histories that come a few at a time; the parameters must not change from here on.</param>
     public Predictor(
-        KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, bool alwaysDropsOldest, bool indexesCatalogue = false)
+        KernelSet kernels,
+        ParameterLayout layout,
+        DeviceBuffer<float> parameters,
+        int tokenCapacity,
+        bool alwaysDropsOldest,
+        bool indexesCatalogue = false)
     {
         _kernels = kernels;
         _shape = layout.Shape;
@@ -65,10 +70,10 @@ internal sealed class Predictor : IDisposable
     /// <summary>The k best items for each history of the micro-batch.</summary>
     /// <param name="k">Length of the lists.</param>
     /// <param name="targets">[Count] items whose rank is wanted, or empty.</param>
-    /// <param name="excludedOffsets">[Count+1] or empty.</param>
+    /// <param name="excludedOffsets">[Count+1] where each history's excluded items begin, or empty.</param>
     /// <param name="excludedItems">Items not to recommend, ascending within a history.</param>
-    /// <param name="topItems">[Count · k]</param>
-    /// <param name="topScores">[Count · k]</param>
+    /// <param name="topItems">[Count · k] item ids, best first.</param>
+    /// <param name="topScores">[Count · k] their scores.</param>
     /// <param name="ranks">[Count · 3] where there are targets; see <see cref="KernelSet.TopK"/>.</param>
     public void TopK(
         int k,
@@ -136,7 +141,12 @@ internal sealed class Predictor : IDisposable
             _hostRows[b] = _batch.LastRow(b);
         _lastRows.Upload(_hostRows.AsSpan(0, Count));
         return _model.Predict(
-            new(_batch.Tokens, _batch.Positions, _batch.Offsets, Indices.Of(_lastRows).First(Count), Indices.Of(_eachOne).First(Count + 1)));
+            new(
+                _batch.Tokens,
+                _batch.Positions,
+                _batch.Offsets,
+                Indices.Of(_lastRows).First(Count),
+                Indices.Of(_eachOne).First(Count + 1)));
     }
 
     private DeviceBuffer<float> Floats(int length)
@@ -149,7 +159,7 @@ internal sealed class Predictor : IDisposable
         return _floats;
     }
 
-    /// <summary>A buffer dealt out piece by piece.</summary>
+    /// <summary>A buffer that is handed out piece by piece.</summary>
     private ref struct Room
     {
         private readonly DeviceBuffer<int> _buffer;

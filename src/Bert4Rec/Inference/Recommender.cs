@@ -50,7 +50,8 @@ public sealed class Recommender : IDisposable
     public IReadOnlyList<string> HistoryOf(string userToken)
     {
         if (!_dataset.Users.TryGetId(userToken, out int user))
-            throw new InputException($"user {userToken}: not among the {_dataset.UserCount - 1} users of the training data; give a --history instead");
+            throw new InputException(
+                $"user {userToken}: not among the {_dataset.UserCount - 1} users of the training data; give a --history instead");
         return [.. _dataset.EventItems[_dataset.UserOffsets[user].._dataset.UserOffsets[user + 1]].Select(item => _dataset.Items[item])];
     }
 

@@ -12,7 +12,7 @@ internal sealed class DeviceSet : IDisposable
 {
     /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
     /// <param name="threads">Threads of the cpu to use; 0 for one a core.</param>
-    /// <param name="precision">Of products.</param>
+    /// <param name="precision">What products multiply in.</param>
     /// <exception cref="InputException">Fewer threads than none.</exception>
     /// <exception cref="DeviceException">There is no such device, or it has not this precision.</exception>
     public DeviceSet(string device, int threads, Precision precision = Precision.Full)

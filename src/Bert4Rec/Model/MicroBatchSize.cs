@@ -6,9 +6,9 @@ namespace Bert4Rec.Model;
 internal static class MicroBatchSize
 {
     /// <summary>
-    /// Tokens of a micro-batch. On the cpu as many as let a layer's activations share the second-level cache with its weights, and more where
-    /// the item table is too large for that cache: each micro-batch reads all of it. On a device with memory of its own a whole batch, if
-    /// its activations take no more than a quarter of the memory and half a gigabyte. At least a whole sequence.
+    /// Tokens of a micro-batch. On the cpu as many as let a layer's activations share the second-level cache with its weights, and more
+    /// where the item table is too large for that cache: each micro-batch reads all of it. On a device with memory of its own a whole
+    /// batch, if its activations take no more than a quarter of the memory and half a gigabyte. At least a whole sequence.
     /// </summary>
     /// <param name="shape">The model.</param>
     /// <param name="kernels">The device.</param>

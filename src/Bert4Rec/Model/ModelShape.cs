@@ -13,7 +13,15 @@ namespace Bert4Rec.Model;
 /// <param name="HiddenDropout">Dropout after the embedding and after each sublayer.</param>
 /// <param name="AttentionDropout">Dropout on the attention probabilities.</param>
 public sealed record ModelShape(
-    int ItemCount, int MaximumLength, int HiddenSize, int InnerSize, int Layers, int Heads, float LayerNormEpsilon, float HiddenDropout, float AttentionDropout)
+    int ItemCount,
+    int MaximumLength,
+    int HiddenSize,
+    int InnerSize,
+    int Layers,
+    int Heads,
+    float LayerNormEpsilon,
+    float HiddenDropout,
+    float AttentionDropout)
 {
     public int MaskToken => ItemCount;
 

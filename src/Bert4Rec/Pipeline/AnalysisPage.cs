@@ -67,7 +67,7 @@ public static class AnalysisPage
         return Html.Page("Event log", introduction, [
             .. Pictures(analysis).Select(chart => Html.Section(chart.Title, chart.Figure)),
             .. Tables(analysis).Select(table => Html.Section(table.Title, Html.Table(table.Header, table.Rows))),
-            Html.Section("First rows", Html.Preformatted(string.Join('\n', analysis.Head)))]);
+            Html.Section("First rows", Html.Preformatted(string.Join('\n', analysis.Head)), wide: true)]);
     }
 
     private static IEnumerable<(string Title, string Figure)> Pictures(LogAnalysis analysis)

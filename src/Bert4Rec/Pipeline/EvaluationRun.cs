@@ -10,8 +10,8 @@ namespace Bert4Rec.Pipeline;
 
 /// <param name="Samples">Samples evaluated.</param>
 /// <param name="Seconds">Time taken.</param>
-/// <param name="Metrics">The model's.</param>
-/// <param name="Baselines">The same of each baseline, by its name.</param>
+/// <param name="Metrics">The model's metrics, by name.</param>
+/// <param name="Baselines">The same metrics of each baseline, by its name.</param>
 public sealed record EvaluationResult(
     int Samples,
     double Seconds,
@@ -28,7 +28,7 @@ public static class EvaluationRun
     /// <param name="threads">0 for one a core.</param>
     /// <param name="progress">Told after each batch.</param>
     /// <param name="cancellation">Looked at before each ranker.</param>
-    /// <param name="precision">Of products.</param>
+    /// <param name="precision">What products multiply in.</param>
     /// <exception cref="InputException">The folder or the settings are wrong, or the part is empty.</exception>
     public static EvaluationResult Evaluate(
         string directory, RunConfig config, string part, string device, int threads, IProgress<ProgressUpdate>? progress,

@@ -20,11 +20,13 @@ public sealed record StepReport(string Name, bool Ran, IReadOnlyDictionary<strin
 /// <param name="OnStep">After each step.</param>
 /// <param name="OnStart">Once the data of the training is there.</param>
 /// <param name="OnEpoch">After each epoch.</param>
-public sealed record RunObserver(Action<StepReport>? OnStep = null, Action<TrainingStart>? OnStart = null, Action<EpochReport>? OnEpoch = null);
+public sealed record RunObserver(
+    Action<StepReport>? OnStep = null, Action<TrainingStart>? OnStart = null, Action<EpochReport>? OnEpoch = null);
 
 /// <summary>
-/// From an event log, or atomic files, to a trained model and a report, in one folder. Every step is recorded in a <see cref="RunManifest"/>:
-/// a second run does only what changed, one that was interrupted goes on where it was and ends with the same files.
+/// From an event log, or atomic files, to a trained model and a report, in one folder. Every step is recorded in a
+/// <see cref="RunManifest"/>: a second run does only what changed, one that was interrupted goes on where it was and ends with the same
+/// files.
 /// </summary>
 public sealed class PipelineRun
 {
@@ -47,7 +49,8 @@ public sealed class PipelineRun
     private readonly CancellationToken _cancellation;
     private readonly RunManifest _manifest;
 
-    /// <param name="config">The settings; with <see cref="RunConfig.EventLog"/> the run starts from it, else from the dataset's atomic files.</param>
+    /// <param name="config">The settings; with <see cref="RunConfig.EventLog"/> the run starts from it, else from the dataset's atomic
+    /// files.</param>
     /// <param name="options">Where and on what. Resume has no meaning: a run always goes on.</param>
     /// <param name="observer">Told what is done.</param>
     /// <param name="progress">Told of everything that takes time.</param>
@@ -79,7 +82,7 @@ public sealed class PipelineRun
         Train(config);
         Report(config);
         _manifest.Keep(_config.EventLog is null ? ["train", "report"] : ["analyze", "clean", "convert", "train", "report"]);
-        return TrainingSession.ReadResult(Folder);
+        return ResultFile.Read(Folder);
     }
 
     /// <summary>Makes the atomic files from the event log, if the run starts from one.</summary>
@@ -184,7 +187,8 @@ public sealed class PipelineRun
             LogAnalysis? log = _config.EventLog is null
                 ? null
                 : JsonSerializer.Deserialize<LogAnalysis>(File.ReadAllText(analysis), _analysisFormat);
-            RunReport report = RunReport.Gather(Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), _progress, _cancellation);
+            RunReport report = RunReport.Gather(
+                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), _progress, _cancellation);
             OutputFile.WriteText(page, ReportPage.Render(report));
             return (new Dictionary<string, long>(), null);
         });
@@ -217,7 +221,9 @@ public sealed class PipelineRun
 
     private bool IsDone(ManifestStep wanted)
     {
-        if (_manifest[wanted.Name] is not { } made || !made.IsMadeFrom(wanted.Inputs, wanted.Options) || !_manifest.HasOutputs(made, _cancellation))
+        if (_manifest[wanted.Name] is not { } made
+            || !made.IsMadeFrom(wanted.Inputs, wanted.Options)
+            || !_manifest.HasOutputs(made, _cancellation))
             return false;
         _observer.OnStep?.Invoke(new(wanted.Name, false, made.Rows, null));
         return true;

@@ -3,7 +3,9 @@ using Bert4Rec.Reporting;
 
 namespace Bert4Rec.Pipeline;
 
-/// <summary>The report of a run as one page, for whoever decides about the shop: what the model is good for, on what data, with examples.</summary>
+/// <summary>
+/// The report of a run as one page, for whoever decides about the shop: what the model is good for, on what data, with examples.
+/// </summary>
 internal static class ReportPage
 {
     private const int Tenths = 10, ShownHistory = 10;
@@ -35,7 +37,8 @@ internal static class ReportPage
             : $" The model is no better than a simple rule ({best.Name}): train it longer, or on more events, before it is put to use.";
         return Html.Paragraph(
             $"Of 100 purchases that the model had not seen, {Reached(0)} were among its ten suggestions. "
-            + $"The ten best sellers alone would have had {Reached(1)}; what others bought after the customer's last item, {Reached(3)}.{verdict}",
+            + $"The ten best sellers alone would have had {Reached(1)}; "
+            + $"what others bought after the customer's last item, {Reached(3)}.{verdict}",
             "lead");
     }
 
@@ -53,17 +56,21 @@ internal static class ReportPage
         string table = Html.Table(
             ["", "model", .. baselines.Select(baseline => baseline.Name)],
             model.Keys.Select(metric => (string[])
-                [metric, Html.Number(model[metric], decimals), .. baselines.Select(baseline => Html.Number(baseline.Values[metric], decimals))]));
+            [
+                metric,
+                Html.Number(model[metric], decimals),
+                .. baselines.Select(baseline => Html.Number(baseline.Values[metric], decimals)),
+            ]));
         string chart = Charts.Bars(
             "purchases that were among ten suggestions (Recall@10), in percent",
             report.Rankers.Select((ranker, i) => (i == 0 ? "model" : ranker.Name, Recall(ranker))));
         return Html.Paragraph(
-                $"Measured on {Html.Whole(report.Samples.Length)} events that the model has not seen: for each, it is given what the customer did "
-                + "before and names the items most likely to come next. Three simple rules stand beside it; a model that does not beat them has "
-                + "learned nothing.")
+                $"Measured on {Html.Whole(report.Samples.Length)} events that the model has not seen: for each, it is given what the "
+                + "customer did before and names the items most likely to come next. Three simple rules stand beside it; a model that does "
+                + "not beat them has learned nothing.")
             + Html.Paragraph(
-                "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place it stands: "
-                + "1 would be always the first. The numbers after the @ are the lengths of the list.")
+                "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place "
+                + "it stands: 1 would be always the first. The numbers after the @ are the lengths of the list.")
             + Html.SideBySide(chart, Block(table));
     }
 
@@ -79,7 +86,8 @@ internal static class ReportPage
         string[] charts =
         [
             .. report.Log is { } log ? [AnalysisPage.EventsByDay(log)] : Array.Empty<string>(),
-            Charts.Bars("customers by the number of their events", AnalysisPage.Binned(lengths).Select(bin => (bin.Label, (double)bin.Users))),
+            Charts.Bars(
+                "customers by the number of their events", AnalysisPage.Binned(lengths).Select(bin => (bin.Label, (double)bin.Users))),
             Charts.Bars(
                 "share of all events that go to each tenth of the items, best sellers first, in percent",
                 TenthLabels().Zip(Shares(report, popularity))),
@@ -87,18 +95,24 @@ internal static class ReportPage
         IEnumerable<string> rows = report.Steps.Where(step => step.Rows.Count > 0).Select(step => Block(Html.Table(
             [$"{step.Name}: rows", ""], step.Rows.Select(row => (string[])[row.Key, Html.Whole(row.Value)]))));
         return Html.Paragraph(
-                $"{Html.Whole(lengths.Values.Sum())} customers, {Html.Whole(dataset.ItemCount - 1)} items, {Html.Whole(dataset.EventItems.Length)} "
-                + $"events. {Html.Whole(report.Split.Train.Length)} of them teach, {Html.Whole(report.Split.Valid.Length)} choose the best state of the "
-                + $"model, {Html.Whole(report.Split.Test.Length)} test it. A customer with one event teaches little and cannot be tested.")
+                $"{Html.Whole(lengths.Values.Sum())} customers, {Html.Whole(dataset.ItemCount - 1)} items, "
+                + $"{Html.Whole(dataset.EventItems.Length)} events. {Html.Whole(report.Split.Train.Length)} of them teach, "
+                + $"{Html.Whole(report.Split.Valid.Length)} choose the best state of the model, "
+                + $"{Html.Whole(report.Split.Test.Length)} test it. A customer with one event teaches little and cannot be tested.")
             + Html.SideBySide(charts)
             + Html.SideBySide(rows)
-            + (report.Log is null ? "" : "<p>The whole log, column by column: <a href=\"analysis.html\">analysis.html</a>, in the same folder.</p>\n");
+            + (report.Log is null
+                ? ""
+                : "<p>The whole log, column by column: <a href=\"analysis.html\">analysis.html</a>, in the same folder.</p>\n");
     }
 
     private static string Training(RunReport report)
     {
         double[] epochs = [.. report.Epochs.Select(epoch => (double)epoch.Epoch)], losses = [.. report.Epochs.Select(epoch => epoch.Loss)];
-        var charts = new List<string> { Charts.Line("training loss by epoch: how surprised the model is by what it should know", epochs, losses) };
+        var charts = new List<string>
+        {
+            Charts.Line("training loss by epoch: how surprised the model is by what it should know", epochs, losses),
+        };
         string metric = report.Config.ValidMetric.ToLowerInvariant();
         var validated = report.Epochs.Where(epoch => epoch.Valid is not null).ToList();
         if (validated.Count > 0)
@@ -123,8 +137,8 @@ internal static class ReportPage
         double shown = report.Rankers[0].Places.Count(count => count > 0) / Math.Max(1.0, report.Dataset.ItemCount - 1);
         return Html.Paragraph(
                 $"Over all lists of ten, the model shows {Html.Percent(shown, 0)} of the items. The best-selling tenth of the items takes "
-                + $"{Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(purchases[0], 0)}% of what customers then bought. "
-                + "The nearer the two, the less the model merely repeats the best sellers.")
+                + $"{Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(purchases[0], 0)}% of what customers then "
+                + "bought. The nearer the two, the less the model merely repeats the best sellers.")
             + Html.SideBySide(
                 Charts.PairedBars(
                     "share of each tenth of the items, best sellers first, in percent",
@@ -161,7 +175,8 @@ internal static class ReportPage
             foreach (int item in example.Recommended)
             {
                 bool hit = item == example.Target;
-                card.Append(hit ? "<li class=\"hit\">" : "<li>").Append(Describe(report, item)).Append(hit ? " ✓ bought next" : "").Append("</li>\n");
+                card.Append(hit ? "<li class=\"hit\">" : "<li>").Append(Describe(report, item)).Append(hit ? " ✓ bought next" : "")
+                    .Append("</li>\n");
             }
             card.Append("</ol>\n");
             if (!example.Recommended.Contains(example.Target))
@@ -172,7 +187,8 @@ internal static class ReportPage
             cards.Add(card.Append("</div>\n").ToString());
         }
         return Html.Paragraph(
-                "Drawn at random among the customers that the model was tested on; not the best ones. An item bought before may be suggested again.")
+                "Drawn at random among the customers that the model was tested on; not the best ones. "
+                + "An item bought before may be suggested again.")
             + Html.SideBySide(cards);
     }
 

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -6,9 +5,9 @@ using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Pipeline;
 
-/// <param name="Path">In the run's folder; of a file elsewhere, as it was given.</param>
+/// <param name="Path">The path in the run's folder; of a file elsewhere, the path that was given.</param>
 /// <param name="Bytes">Its length.</param>
-/// <param name="Sha256">In lower case.</param>
+/// <param name="Sha256">Its checksum, in lower case.</param>
 public sealed record ManifestFile(string Path, long Bytes, string Sha256);
 
 /// <summary>A step of a run: what it was made from, and what it wrote.</summary>
@@ -34,8 +33,8 @@ public sealed record ManifestStep(
 }
 
 /// <summary>
-/// manifest.json: the steps of a run with the checksums of their inputs and outputs. A step whose inputs and options are the recorded ones and
-/// whose outputs are untouched need not run again; one that was begun and is not done was interrupted.
+/// manifest.json: the steps of a run with the checksums of their inputs and outputs. A step whose inputs and options are the recorded ones
+/// and whose outputs are untouched need not run again; one that was begun and is not done was interrupted.
 /// </summary>
 internal sealed class RunManifest
 {
@@ -98,7 +97,9 @@ internal sealed class RunManifest
         step.Outputs is not null && step.Outputs.All(output =>
         {
             string path = Path.Combine(_directory, output.Path);
-            return File.Exists(path) && new FileInfo(path).Length == output.Bytes && Hash(path, cancellation) == output.Sha256;
+            return File.Exists(path)
+                && new FileInfo(path).Length == output.Bytes
+                && Sha256.OfFile(path, _progress, cancellation) == output.Sha256;
         });
 
     /// <summary>A file as it is recorded: one of the run's folder by its path in it.</summary>
@@ -106,7 +107,8 @@ internal sealed class RunManifest
     {
         string inFolder = Path.GetRelativePath(_directory, path);
         bool isOutside = inFolder.StartsWith("..", StringComparison.Ordinal) || Path.IsPathRooted(inFolder);
-        return new((isOutside ? path : inFolder).Replace('\\', '/'), new FileInfo(path).Length, Hash(path, cancellation));
+        return new(
+            (isOutside ? path : inFolder).Replace('\\', '/'), new FileInfo(path).Length, Sha256.OfFile(path, _progress, cancellation));
     }
 
     /// <summary>Records that a step begins: from now on it is interrupted, until it is <see cref="Finish">finished</see>.</summary>
@@ -137,23 +139,8 @@ internal sealed class RunManifest
     }
 
     private void Save() =>
-        OutputFile.WriteText(Path.Combine(_directory, FileName), JsonSerializer.Serialize(new Content(PipelineRun.Version, _steps), _format) + "\n");
-
-    private string Hash(string path, CancellationToken cancellation)
-    {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        using var stream = InputFile.Open(path);
-        byte[] buffer = new byte[1 << 20];
-        long done = 0;
-        for (int read = stream.Read(buffer); read > 0; read = stream.Read(buffer))
-        {
-            cancellation.ThrowIfCancellationRequested();
-            hash.AppendData(buffer, 0, read);
-            done += read;
-            _progress?.Report(new($"checking {Path.GetFileName(path)}", done, stream.Length, "bytes"));
-        }
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
-    }
+        OutputFile.WriteText(
+            Path.Combine(_directory, FileName), JsonSerializer.Serialize(new Content(PipelineRun.Version, _steps), _format) + "\n");
 
     private sealed record Content(string Version, IReadOnlyList<ManifestStep> Steps);
 }

@@ -10,13 +10,13 @@ using Bert4Rec.Training;
 namespace Bert4Rec.Pipeline;
 
 /// <summary>What the lists of ten of a ranker are like, over all samples.</summary>
-/// <param name="Name">The ranker's.</param>
+/// <param name="Name">The ranker's name.</param>
 /// <param name="Metrics">Recall@10, NDCG@10, coverage and the rest, ranking the whole catalogue.</param>
 /// <param name="Places">[items] How many lists an item is in.</param>
 internal sealed record ListStatistics(string Name, IReadOnlyDictionary<string, double> Metrics, long[] Places);
 
 /// <summary>A user whose next item is known, and what the model says.</summary>
-/// <param name="User">The token.</param>
+/// <param name="User">The user's token.</param>
 /// <param name="History">Item ids, oldest first.</param>
 /// <param name="Target">What came next.</param>
 /// <param name="Rank">Its place in the model's list, from 1.</param>
@@ -83,8 +83,8 @@ internal sealed record RunReport(
             dataset,
             split,
             statistics,
-            TrainingSession.ReadResult(directory),
-            TrainingSession.ReadEpochs(directory),
+            ResultFile.Read(directory),
+            MetricsLog.Read(directory),
             log,
             steps,
             part,
@@ -94,7 +94,8 @@ internal sealed record RunReport(
     }
 
     /// <summary>Users drawn at random, whatever the model says of them; those with some history, if there are any.</summary>
-    private static ExampleUser[] PickExamples(ModelRanker model, InteractionDataset dataset, Sample[] samples, ulong seed, int maximumLength)
+    private static ExampleUser[] PickExamples(
+        ModelRanker model, InteractionDataset dataset, Sample[] samples, ulong seed, int maximumLength)
     {
         Sample[] users = [.. samples.DistinctBy(sample => sample.User)];
         Sample[] telling = [.. users.Where(sample => dataset.History(sample, maximumLength).Length >= ExampleHistory)];

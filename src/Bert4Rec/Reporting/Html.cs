@@ -10,9 +10,9 @@ internal static class Html
     private const string Style = """
         :root{color-scheme:light dark;--first:#2f7fc1;--second:#d9822b;--mark:#2f7fc126}
         body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1360px;padding:1rem}
-        main{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr))}
-        section{border:1px solid #8886;border-radius:8px;padding:.5rem 1rem 1rem;overflow-x:auto;min-width:0}
-        .wide{grid-column:1/-1}
+        main{columns:2 26rem;column-gap:1rem}
+        section{break-inside:avoid;margin:0 0 1rem;border:1px solid #8886;border-radius:8px;padding:.5rem 1rem 1rem;overflow-x:auto}
+        .wide{column-span:all}
         h1{font-size:1.5rem;margin:.3rem 0}
         h2{font-size:1.05rem;margin:.3rem 0 .6rem}
         p{max-width:60rem;margin:.4rem 0 .8rem}
@@ -41,7 +41,8 @@ internal static class Html
         var page = new StringBuilder();
         page.Append("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>").Append(Escape(title)).Append("</title>")
             .Append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\"><style>")
-            .Append(Style).Append("</style></head><body>\n<h1>").Append(Escape(title)).Append("</h1>\n").Append(introduction).Append("<main>\n");
+            .Append(Style).Append("</style></head><body>\n<h1>").Append(Escape(title)).Append("</h1>\n").Append(introduction)
+            .Append("<main>\n");
         foreach (string section in sections)
             page.Append(section);
         return page.Append("</main></body></html>\n").ToString();

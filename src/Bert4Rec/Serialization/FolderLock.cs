@@ -1,8 +1,8 @@
 namespace Bert4Rec.Serialization;
 
 /// <summary>
-/// Keeps other runs out of a folder while one writes there. The system holds the lock, not the file's presence: what a killed run left is no
-/// obstacle to the next.
+/// Keeps other runs out of a folder while one writes there. The system holds the lock, not the file's presence: what a killed run left is
+/// no obstacle to the next.
 /// </summary>
 public sealed class FolderLock : IDisposable
 {

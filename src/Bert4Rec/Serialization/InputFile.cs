@@ -92,7 +92,7 @@ public sealed class InputFile : IDisposable
     }
 
     /// <summary>The lines of a text, LF or CRLF taken off; a CR within a line is a character like any other.</summary>
-    /// <param name="text">The text.</param>
+    /// <param name="text">The text to split.</param>
     /// <param name="path">Where it comes from, for errors.</param>
     /// <exception cref="InputException">A line is longer than <see cref="LongestLine"/>.</exception>
     public static IEnumerable<string> ReadLines(TextReader text, string path)
@@ -120,8 +120,8 @@ public sealed class InputFile : IDisposable
     }
 
     /// <summary>Reads at least some bytes; fewer means that the file is at its end.</summary>
-    /// <param name="buffer">Where to.</param>
-    /// <param name="minimum">How many at least.</param>
+    /// <param name="buffer">What is filled.</param>
+    /// <param name="minimum">Bytes to read, unless the file ends before.</param>
     /// <param name="line">The line that the bytes belong to, for errors.</param>
     /// <exception cref="InputException">The disk fails, or the gzip data is damaged.</exception>
     public int Read(Span<byte> buffer, int minimum, long line)
@@ -132,9 +132,13 @@ public sealed class InputFile : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{Path}:{line}: the file cannot be read on from here: {e.Message.ReplaceLineEndings(" ")}", e);
+            throw CannotReadOn(line, e);
         }
     }
+
+    /// <summary>The error of a disk that fails at a line.</summary>
+    internal InputException CannotReadOn(long line, Exception e) =>
+        new($"{Path}:{line}: the file cannot be read on from here: {Printable.OneLine(e.Message)}", e);
 
     public void Dispose()
     {
@@ -169,5 +173,5 @@ public sealed class InputFile : IDisposable
     }
 
     private static InputException Unreadable(string path, Exception e) =>
-        new($"{path}: the file cannot be read: {e.Message.ReplaceLineEndings(" ")}", e);
+        new($"{path}: the file cannot be read: {Printable.OneLine(e.Message)}", e);
 }

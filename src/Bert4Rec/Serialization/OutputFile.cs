@@ -16,7 +16,8 @@ public static class OutputFile
     /// no regular file (a device, a pipe) is written into.
     /// </summary>
     /// <exception cref="InputException">Another run is writing the same file.</exception>
-    /// <exception cref="IOException">The disk is full, or the folder cannot be written; what <paramref name="path"/> held stays.</exception>
+    /// <exception cref="IOException">The disk is full, or the folder cannot be written; what <paramref name="path"/> held
+    /// stays.</exception>
     public static void Write(string path, Action<Stream> write)
     {
         path = Target(Path.GetFullPath(path));
@@ -32,7 +33,8 @@ public static class OutputFile
         string temporary = $"{path}.{Path.GetRandomFileName()}{Suffix}";
         try
         {
-            // CreateNew follows no link. The file has no buffer of its own: to dispose of it writes nothing, and so cannot fail on a full disk.
+            // CreateNew follows no link. The file has no buffer of its own: to dispose of it writes nothing, and so cannot fail on a full
+            // disk.
             using (var file = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0))
             {
                 var buffered = new BufferedStream(file, 1 << 16);

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Buffers.Binary;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 
@@ -27,13 +26,15 @@ public static class SafeTensors
 
     internal static readonly byte[] ChecksumProperty = Encoding.UTF8.GetBytes($"\"{ChecksumKey}\":\"");
 
-    internal static readonly byte[] ChecksumPlaceholder = Encoding.UTF8.GetBytes(new string('0', SHA256.HashSizeInBytes * 2));
+    internal static readonly byte[] ChecksumPlaceholder = Encoding.UTF8.GetBytes(new string('0', Sha256.TextLength));
 
     /// <summary>Opens a file, checks all of it, and keeps it open for its tensors to be read.</summary>
     /// <exception cref="InputException">The file is missing, truncated, damaged, or not safetensors.</exception>
     public static SafeTensorsFile Read(string path) => SafeTensorsFile.Open(path);
 
-    /// <summary>Writes or replaces a file, at once or not at all. The same tensors and metadata give the same bytes, in whatever order.</summary>
+    /// <summary>
+    /// Writes or replaces a file, at once or not at all. The same tensors and metadata give the same bytes, in whatever order.
+    /// </summary>
     /// <exception cref="InputException">Names and metadata are longer than the format allows.</exception>
     /// <exception cref="ArgumentException">A name or a metadata key stands twice or is the format's own.</exception>
     public static void Write(string path, IEnumerable<NamedTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
@@ -42,12 +43,12 @@ public static class SafeTensors
         NamedTensor[] ordered = [.. tensors.OrderByDescending(t => t.ElementSize).ThenBy(t => t.Name, StringComparer.Ordinal)];
         byte[] file = BuildHeader(path, ordered, metadata ?? new Dictionary<string, string>());
 
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(file);
+        using var hash = new Sha256();
+        hash.Add(file);
         foreach (NamedTensor tensor in ordered)
-            tensor.ForEachPiece(hash.AppendData);
+            tensor.ForEachPiece(hash.Add);
         int checksumStart = file.AsSpan().IndexOf(ChecksumProperty) + ChecksumProperty.Length;
-        Encoding.UTF8.GetBytes(Convert.ToHexStringLower(hash.GetHashAndReset()), file.AsSpan(checksumStart));
+        Encoding.UTF8.GetBytes(hash.Finish(), file.AsSpan(checksumStart));
 
         OutputFile.Write(path, stream =>
         {

@@ -1,14 +1,13 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 
 namespace Bert4Rec.Serialization;
 
 /// <summary>
-/// A safetensors file open for reading. Everything that the header says was checked against the file when it was opened; the values are read
-/// when they are asked for, so that the tensors nobody wants cost no memory.
+/// A safetensors file open for reading. Everything that the header says was checked against the file when it was opened; the values are
+/// read when they are asked for, so that the tensors nobody wants cost no memory.
 /// </summary>
 public sealed class SafeTensorsFile : IDisposable
 {
@@ -116,7 +115,8 @@ public sealed class SafeTensorsFile : IDisposable
         ReadBytes(prefix, 0);
         ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
         if (headerLength > SafeTensors.MaximumHeaderLength)
-            throw Damaged($"the header would be {headerLength} bytes (at most {SafeTensors.MaximumHeaderLength}); this is no safetensors file");
+            throw Damaged(
+                $"the header would be {headerLength} bytes (at most {SafeTensors.MaximumHeaderLength}); this is no safetensors file");
         _dataStart = SafeTensors.PrefixLength + (long)headerLength;
         if (_dataStart > fileLength)
             throw Damaged($"the header should end at byte {_dataStart}, the file at {fileLength}: it is truncated");
@@ -223,17 +223,17 @@ public sealed class SafeTensorsFile : IDisposable
             throw ChecksumMismatch();
         SafeTensors.ChecksumPlaceholder.CopyTo(header, start);
 
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(prefix);
-        hash.AppendData(header);
+        using var hash = new Sha256();
+        hash.Add(prefix);
+        hash.Add(header);
         var buffer = new byte[Math.Min(1 << 20, fileLength - _dataStart)];
         for (long position = _dataStart; position < fileLength; position += buffer.Length)
         {
             Span<byte> piece = buffer.AsSpan(0, (int)Math.Min(buffer.Length, fileLength - position));
             ReadBytes(piece, position);
-            hash.AppendData(piece);
+            hash.Add(piece);
         }
-        if (Convert.ToHexStringLower(hash.GetHashAndReset()) != expected)
+        if (hash.Finish() != expected)
             throw ChecksumMismatch();
 
         InputException ChecksumMismatch() => Damaged("its SHA-256 is not the one written in it: the file was altered or damaged");

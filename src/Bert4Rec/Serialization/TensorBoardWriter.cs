@@ -5,8 +5,8 @@ using System.Text;
 namespace Bert4Rec.Serialization;
 
 /// <summary>
-/// Scalars for TensorBoard: an event file of TFRecords (length, its CRC, a protobuf Event, its CRC), which TensorBoard reads while it grows.
-/// The five fields that a scalar needs are encoded here by hand; see tensorflow/core/util/event.proto and framework/summary.proto.
+/// Scalars for TensorBoard: an event file of TFRecords (length, its CRC, a protobuf Event, its CRC), which TensorBoard reads while it
+/// grows. The five fields that a scalar needs are encoded here by hand; see tensorflow/core/util/event.proto and framework/summary.proto.
 /// </summary>
 public sealed class TensorBoardWriter : IDisposable
 {

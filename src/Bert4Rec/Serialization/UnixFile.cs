@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace Bert4Rec.Serialization;
 
-/// <summary>What .NET does not tell of a file, or do with it: its kind, and a folder's way to the disk. No effect on other systems.</summary>
+/// <summary>
+/// What .NET does not tell of a file, or do with it: its kind, and a folder's way to the disk. No effect on other systems.
+/// </summary>
 internal static partial class UnixFile
 {
     private const int CurrentFolder = -100, WantType = 1, StatusLength = 256, ModeOffset = 28;
@@ -20,7 +22,9 @@ internal static partial class UnixFile
         return (BinaryPrimitives.ReadUInt16LittleEndian(status.AsSpan(ModeOffset)) & TypeMask) is not (RegularFile or FolderFile);
     }
 
-    /// <summary>Sends a folder's entries to the disk, so that a rename outlives a power cut. Some file systems cannot, which is no error.</summary>
+    /// <summary>
+    /// Sends a folder's entries to the disk, so that a rename outlives a power cut. Some file systems cannot, which is no error.
+    /// </summary>
     public static void SyncFolder(string folder)
     {
         if (!OperatingSystem.IsLinux())

@@ -15,7 +15,8 @@ internal static class Checkpoint
     private const string ProgressKey = "progress", OriginKey = "origin";
 
     /// <param name="directory">The run's folder.</param>
-    /// <param name="origin">What the run is made from, by name: the dataset's checksum, and the settings that may not change on the way.</param>
+    /// <param name="origin">What the run is made from, by name: the dataset's checksum, and the settings that may not change on the
+    /// way.</param>
     public static void Save(
         string directory,
         IReadOnlyDictionary<string, string> origin,

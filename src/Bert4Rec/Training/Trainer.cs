@@ -6,8 +6,9 @@ using Bert4Rec.Model;
 namespace Bert4Rec.Training;
 
 /// <summary>
-/// Optimises a model epoch by epoch. A batch is dealt to the replicas in contiguous shares of about as much work; their gradients are added
-/// in a fixed order, and each replica then steps its own stretch of the flat parameters. Nothing depends on which thread was faster.
+/// Optimises a model epoch by epoch. A batch is partitioned among the replicas, each getting consecutive sequences of about as much work;
+/// their gradients are added in a fixed order, and each replica then steps its own shard of the flat parameters. Nothing depends on which
+/// thread was faster.
 /// </summary>
 internal sealed class Trainer : IDisposable
 {
@@ -17,7 +18,7 @@ internal sealed class Trainer : IDisposable
     private readonly InteractionDataset _dataset;
     private readonly TrainingSequences _sequences;
     private readonly List<SequenceSpan> _epochSequences = [];
-    private readonly List<SequenceSpan> _silent = [];
+    private readonly List<SequenceSpan> _withoutTarget = [];
     private readonly Replica[] _replicas;
     private readonly Workers _workers;
     private readonly int[] _shareStarts;
@@ -35,7 +36,12 @@ internal sealed class Trainer : IDisposable
     private float _gradientScale;
     private (int Step, int First, int Count) _prepared;
 
-    public Trainer(TrainerSettings settings, InteractionDataset dataset, TrainingSequences sequences, IReadOnlyList<KernelSet> kernels, Workers workers)
+    public Trainer(
+        TrainerSettings settings,
+        InteractionDataset dataset,
+        TrainingSequences sequences,
+        IReadOnlyList<KernelSet> kernels,
+        Workers workers)
     {
         _settings = settings;
         _dataset = dataset;
@@ -117,31 +123,31 @@ internal sealed class Trainer : IDisposable
         var all = CollectionsMarshal.AsSpan(_epochSequences);
         new PhiloxSequence(_settings.Seed, ShuffleStream, (uint)epoch).Shuffle(all);
         for (int first = 0; first < all.Length; first += _settings.BatchSize)
-            MoveSilentToEnd(all.Slice(first, Math.Min(_settings.BatchSize, all.Length - first)));
+            MoveWithoutTargetToEnd(all.Slice(first, Math.Min(_settings.BatchSize, all.Length - first)));
     }
 
     /// <summary>Whether a sequence can have a masked event that counts: RecBole's of a single event cannot.</summary>
-    internal bool Teaches(SequenceSpan sequence) => sequence.Length > 1 || !_settings.RecboleCompatible;
+    internal bool HasTarget(SequenceSpan sequence) => sequence.Length > 1 || !_settings.RecboleCompatible;
 
-    /// <summary>Puts what has no gradient behind the others, in order.</summary>
-    private void MoveSilentToEnd(Span<SequenceSpan> batch)
+    /// <summary>Puts the sequences without a target behind the others, in order.</summary>
+    private void MoveWithoutTargetToEnd(Span<SequenceSpan> batch)
     {
-        _silent.Clear();
+        _withoutTarget.Clear();
         int kept = 0;
         foreach (var sequence in batch)
         {
-            if (Teaches(sequence))
+            if (HasTarget(sequence))
                 batch[kept++] = sequence;
             else
-                _silent.Add(sequence);
+                _withoutTarget.Add(sequence);
         }
-        CollectionsMarshal.AsSpan(_silent).CopyTo(batch[kept..]);
+        CollectionsMarshal.AsSpan(_withoutTarget).CopyTo(batch[kept..]);
     }
 
-    /// <summary>One optimiser step on a stretch of the epoch's sequences.</summary>
-    /// <param name="first">Where the stretch starts.</param>
-    /// <param name="count">Its length.</param>
-    /// <param name="next">Length of the next step's stretch, which is laid out while a device works on this one.</param>
+    /// <summary>One optimiser step on consecutive sequences of the epoch.</summary>
+    /// <param name="first">The first of the sequences.</param>
+    /// <param name="count">How many sequences the step takes.</param>
+    /// <param name="next">How many the next step takes; they are laid out while a device works on this one's.</param>
     /// <returns>The mean loss of the masked rows; NaN where nothing was masked, and so nothing done.</returns>
     internal double TrainStep(int first, int count, int next = 0)
     {
@@ -173,12 +179,12 @@ internal sealed class Trainer : IDisposable
         return loss;
     }
 
-    /// <summary>Deals the next step's sequences to the replicas, packs them and draws their masks.</summary>
+    /// <summary>Partitions the next step's sequences among the replicas, packs them and draws their masks.</summary>
     private void PrepareStep(int first, int count)
     {
         _prepared = (Step + 1, first, count);
         _masking = Masking(Step + 1);
-        Deal(first, count);
+        Partition(first, count);
         _workers.Run(_prepare);
     }
 
@@ -207,13 +213,13 @@ internal sealed class Trainer : IDisposable
         _norms.Dispose();
     }
 
-    /// <summary>Contiguous shares of about as much work each, of the sequences that teach something.</summary>
-    private void Deal(int first, int count)
+    /// <summary>Gives each replica consecutive sequences of about as much work, of those that have a target.</summary>
+    private void Partition(int first, int count)
     {
         _first = first;
-        while (count > 0 && !Teaches(_epochSequences[first + count - 1]))
+        while (count > 0 && !HasTarget(_epochSequences[first + count - 1]))
             count--;
-        double all = 0, dealt = 0;
+        double all = 0, assigned = 0;
         for (int i = 0; i < count; i++)
             all += Work(_epochSequences[first + i].Length);
         int sequence = 0;
@@ -223,21 +229,24 @@ internal sealed class Trainer : IDisposable
             _shareStarts[r] = sequence;
             _shareRows[r] = row;
             double until = all * (r + 1) / _replicas.Length;
-            for (; sequence < count && (dealt < until || r == _replicas.Length - 1); sequence++)
+            for (; sequence < count && (assigned < until || r == _replicas.Length - 1); sequence++)
             {
                 int length = _epochSequences[first + sequence].Length;
-                dealt += Work(length);
+                assigned += Work(length);
                 row += (uint)length;
             }
         }
         _shareStarts[_replicas.Length] = count;
     }
 
-    /// <summary>Multiply-adds that a sequence may be expected to need: in the encoder for each event, in the softmax for each masked one.</summary>
+    /// <summary>
+    /// Multiply-adds that a sequence may be expected to need: in the encoder for each event, in the softmax for each masked one.
+    /// </summary>
     private double Work(int length)
     {
         var shape = _settings.Shape;
-        double h = shape.HiddenSize, encoder = 3 * shape.Layers * ((4 * h * h) + (2 * h * shape.InnerSize)), softmax = 4 * h * shape.ItemCount;
+        double h = shape.HiddenSize;
+        double encoder = 3 * shape.Layers * ((4 * h * h) + (2 * h * shape.InnerSize)), softmax = 4 * h * shape.ItemCount;
         double masked = _masking.LastOnlyShare + ((1 - _masking.LastOnlyShare) * _masking.MaskRatio * length);
         return (length * encoder) + (masked * softmax);
     }
@@ -257,14 +266,14 @@ internal sealed class Trainer : IDisposable
 
     private void ReadLoss(int r) => _losses[r] = _replicas[r].ReadLoss();
 
-    /// <summary>Adds all replicas' gradients of a stretch to the first replica's.</summary>
+    /// <summary>Adds all replicas' gradients of a shard to the first replica's.</summary>
     private void Reduce(int r)
     {
         var kernels = _replicas[r].Kernels;
-        var sum = Stretch(_replicas[0].Gradients, r);
+        var sum = Shard(_replicas[0].Gradients, r);
         for (int other = 1; other < _replicas.Length; other++)
         {
-            var gradients = Stretch(_replicas[other].Gradients, r);
+            var gradients = Shard(_replicas[other].Gradients, r);
             kernels.Add(sum, gradients);
             kernels.Fill(gradients, 0);
         }
@@ -273,16 +282,19 @@ internal sealed class Trainer : IDisposable
     }
 
     private void Update(int r) => _replicas[r].Kernels.Adam(
-        Stretch(Parameters, r),
-        Stretch(_replicas[0].Gradients, r),
-        Stretch(FirstMoments, r),
-        Stretch(SecondMoments, r),
+        Shard(Parameters, r),
+        Shard(_replicas[0].Gradients, r),
+        Shard(FirstMoments, r),
+        Shard(SecondMoments, r),
         _settings.ClipGradNorm is null ? default : Tensor.Of(_norms),
         new AdamStep(
-            Step, _settings.LearningRate, WeightDecay: _settings.WeightDecay, MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity));
+            Step,
+            _settings.LearningRate,
+            WeightDecay: _settings.WeightDecay,
+            MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity));
 
-    /// <summary>The part of a flat buffer that replica r steps, on boundaries of cache lines.</summary>
-    private Tensor Stretch(DeviceBuffer<float> buffer, int r)
+    /// <summary>The shard of a flat buffer that replica r steps, on boundaries of cache lines.</summary>
+    private Tensor Shard(DeviceBuffer<float> buffer, int r)
     {
         long start = Boundary(r), end = r == _replicas.Length - 1 ? buffer.Length : Boundary(r + 1);
         return new(buffer, start, 1, checked((int)(end - start)));

@@ -4,15 +4,16 @@ using Bert4Rec.Model;
 namespace Bert4Rec.Training;
 
 /// <summary>What a training step depends on, besides the data.</summary>
-/// <param name="Shape">The model.</param>
-/// <param name="Seed">Of everything random.</param>
+/// <param name="Shape">The model's sizes.</param>
+/// <param name="Seed">The seed of everything random.</param>
 /// <param name="BatchSize">Sequences of a batch.</param>
-/// <param name="LearningRate">Adam's.</param>
+/// <param name="LearningRate">Adam's learning rate.</param>
 /// <param name="WeightDecay">Adam's L2 penalty.</param>
 /// <param name="ClipGradNorm">Largest norm of the whole gradient, or null.</param>
 /// <param name="InitializerRange">Standard deviation of the first weights.</param>
 /// <param name="MaskRatio">Probability that an event is masked.</param>
-/// <param name="LastOnlyShare">ft_ratio: how often only the last event is masked; of batches if RecboleCompatible, else of sequences.</param>
+/// <param name="LastOnlyShare">ft_ratio: how often only the last event is masked; of batches if RecboleCompatible, else of
+/// sequences.</param>
 /// <param name="RecboleCompatible">RecBole's way of masking.</param>
 internal sealed record TrainerSettings(
     ModelShape Shape,

@@ -7,7 +7,7 @@ namespace Bert4Rec.Training;
 /// <param name="Device">auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
 /// <param name="Threads">0 for one a core.</param>
 /// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
-/// <param name="Precision">Of products.</param>
+/// <param name="Precision">What products multiply in.</param>
 public sealed record RunOptions(string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full);
 
 /// <summary>What is about to be trained. Users and items without padding.</summary>
@@ -25,9 +25,9 @@ public sealed record TrainingStart(
     string? DeviceNote);
 
 /// <summary>A line of metrics.jsonl.</summary>
-/// <param name="Epoch">From 1.</param>
+/// <param name="Epoch">Its number, from 1.</param>
 /// <param name="Loss">Mean of the batches' mean losses.</param>
-/// <param name="Seconds">Of training, without validation.</param>
+/// <param name="Seconds">Time that the training took, without validation.</param>
 /// <param name="TokensPerSecond">Events trained on.</param>
 /// <param name="Valid">Metrics by name, or null where the epoch was not validated.</param>
 /// <param name="IsBest">No validation so far was better.</param>
@@ -38,7 +38,7 @@ public sealed record EpochReport(
 /// <param name="Epochs">Epochs trained.</param>
 /// <param name="BestEpoch">The one whose parameters were kept.</param>
 /// <param name="Seconds">This call took, data and test included.</param>
-/// <param name="Parameters">Trainable ones.</param>
+/// <param name="Parameters">Parameters of the model.</param>
 /// <param name="BestValid">Validation metrics of the best epoch.</param>
 /// <param name="Test">Test metrics of the best parameters.</param>
 /// <param name="Baselines">The baselines' test metrics, by their names.</param>

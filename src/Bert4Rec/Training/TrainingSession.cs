@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json;
-using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
@@ -15,23 +13,6 @@ namespace Bert4Rec.Training;
 public static class TrainingSession
 {
     public const string ConfigFileName = ModelFolder.ConfigFileName;
-
-    private const string MetricsFileName = "metrics.jsonl";
-    private const string ResultFileName = "result.json";
-
-    private static readonly JsonSerializerOptions Lines = new()
-    {
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
-    };
-
-    private static readonly JsonSerializerOptions Indented = new(Lines) { WriteIndented = true };
-
-    private static readonly JsonSerializerOptions s_read = new(Lines)
-    {
-        RespectNullableAnnotations = true,
-        RespectRequiredConstructorParameters = true,
-    };
 
     /// <param name="config">The settings.</param>
     /// <param name="options">Where and on what.</param>
@@ -53,7 +34,7 @@ public static class TrainingSession
         var dataset = DatasetLoader.Load(config, progress);
         var split = Splitter.Split(dataset, config.EvalArgs);
         if (split.Train.Length == 0)
-            throw new InputException("no training samples: the split leaves none (a user needs two events to teach anything)");
+            throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
         var sequences = Sequences(config, dataset, split);
 
         using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
@@ -86,6 +67,7 @@ public static class TrainingSession
             device.Kernels.Count,
             device.Note));
 
+        var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         using (var log = new MetricsLog(directory, state.Epoch))
         {
             while (!state.Stopping.ShouldStop(config.StoppingStep) && state.Epoch < config.Epochs)
@@ -100,7 +82,8 @@ public static class TrainingSession
                 if (!isBest && state.Epoch % config.EvalStep == 0)
                 {
                     evaluated.Upload(average.Values);
-                    valid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode), progress);
+                    valid = Evaluator.Evaluate(
+                        ranker, dataset, statistics, split.Valid, validation, progress);
                     double value = Math.Round(valid[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
                     isBest = state.Stopping.Observe(state.Epoch, value, valid, config.ValidMetricBigger);
                 }
@@ -125,7 +108,9 @@ public static class TrainingSession
         evaluated.Upload(best);
         var (test, baselines) = split.Test.Length == 0
             ? ([], [])
-            : Baselines.Compare(ranker, dataset, split, statistics, split.Test, EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
+            : Baselines.Compare(
+                ranker, dataset, split, statistics, split.Test,
+                EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
         var result = new TrainingResult(
             state.Epoch,
             state.HasBest ? state.Stopping.BestEpoch : state.Epoch,
@@ -134,11 +119,7 @@ public static class TrainingSession
             state.Stopping.BestMetrics,
             test,
             baselines);
-        // Without the time taken: the same run gives the same file.
-        OutputFile.WriteText(
-            Path.Combine(directory, ResultFileName),
-            JsonSerializer.Serialize(
-                new SavedResult(result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines), Indented) + "\n");
+        ResultFile.Write(directory, result);
         return result;
     }
 
@@ -165,8 +146,9 @@ public static class TrainingSession
     /// <summary>Removes what a run left in its folder: its checkpoint, its model, its result.</summary>
     internal static void Discard(string directory)
     {
-        foreach (string path in new[] { Checkpoint.FileName, ModelFolder.ModelFileName, ResultFileName }.Select(name => Path.Combine(directory, name)))
+        foreach (string name in new[] { Checkpoint.FileName, ModelFolder.ModelFileName, ResultFile.Name })
         {
+            string path = Path.Combine(directory, name);
             if (File.Exists(path))
                 File.Delete(path);
         }
@@ -174,89 +156,11 @@ public static class TrainingSession
 
     /// <summary>The files of a finished run that hold no times: the same run leaves the same bytes.</summary>
     internal static IReadOnlyList<string> ResultFiles(string directory) =>
-        [.. ModelFolder.FileNames.Append(ResultFileName).Select(name => Path.Combine(directory, name))];
-
-    /// <summary>The result that a run left in its folder, without the seconds.</summary>
-    /// <exception cref="InputException">It is damaged.</exception>
-    /// <exception cref="IOException">It cannot be read.</exception>
-    internal static TrainingResult ReadResult(string directory)
-    {
-        string path = Path.Combine(directory, ResultFileName);
-        return TryRead<SavedResult>(File.ReadAllText(path)) is { } saved
-            ? new(saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.Baselines)
-            : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
-    }
-
-    /// <summary>The epochs of a run, from its metrics.jsonl; none where there is no such file.</summary>
-    /// <exception cref="InputException">It is damaged.</exception>
-    internal static IReadOnlyList<EpochReport> ReadEpochs(string directory)
-    {
-        string path = Path.Combine(directory, MetricsFileName);
-        var epochs = new List<EpochReport>();
-        foreach (string line in File.Exists(path) ? File.ReadLines(path) : [])
-        {
-            if (TryRead<EpochReport>(line) is not { } epoch || epoch.Epoch <= (epochs.Count > 0 ? epochs[^1].Epoch : 0))
-                throw InputException.At(path, epochs.Count + 1, "not the line of a next epoch; restore the file, or remove it to go on without the epochs");
-            epochs.Add(epoch);
-        }
-        return epochs;
-    }
-
-    /// <summary>A record as <see cref="JsonSerializer"/> wrote it; null where the text is no such record, or not a whole one.</summary>
-    private static T? TryRead<T>(string json)
-        where T : class
-    {
-        try
-        {
-            return JsonSerializer.Deserialize<T>(json, s_read);
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
+        [.. ModelFolder.FileNames.Append(ResultFile.Name).Select(name => Path.Combine(directory, name))];
 
     /// <summary>What the config's way of training makes of the training samples.</summary>
-    internal static TrainingSequences Sequences(RunConfig config, InteractionDataset dataset, DatasetSplit split) => config.RecboleCompatible
-        ? TrainingSequences.Prefixes(dataset, split, config.MaximumItemListLength)
-        : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
-
-    /// <summary>result.json.</summary>
-    private sealed record SavedResult(
-        int Epochs,
-        int BestEpoch,
-        long Parameters,
-        IReadOnlyDictionary<string, double> BestValid,
-        IReadOnlyDictionary<string, double> Test,
-        IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
-
-    /// <summary>metrics.jsonl and the TensorBoard events, of epochs that a checkpoint stands behind.</summary>
-    private sealed class MetricsLog : IDisposable
-    {
-        private readonly StreamWriter _lines;
-        private readonly TensorBoardWriter _board;
-
-        public MetricsLog(string directory, int epochsDone)
-        {
-            string path = Path.Combine(directory, MetricsFileName);
-            string[] kept = epochsDone > 0 && File.Exists(path) ? [.. File.ReadLines(path).Take(epochsDone)] : [];
-            OutputFile.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
-            _lines = new StreamWriter(path, append: true) { NewLine = "\n", AutoFlush = true };
-            _board = new TensorBoardWriter(directory, epochsDone > 0 ? epochsDone : null);
-        }
-
-        public void Write(EpochReport report)
-        {
-            _lines.WriteLine(JsonSerializer.Serialize(report, Lines));
-            _board.WriteScalar("train/loss", report.Epoch, report.Loss);
-            foreach (var (name, value) in report.Valid ?? new Dictionary<string, double>())
-                _board.WriteScalar($"valid/{name}", report.Epoch, value);
-        }
-
-        public void Dispose()
-        {
-            _lines.Dispose();
-            _board.Dispose();
-        }
-    }
+    internal static TrainingSequences Sequences(RunConfig config, InteractionDataset dataset, DatasetSplit split) =>
+        config.RecboleCompatible
+            ? TrainingSequences.Prefixes(dataset, split, config.MaximumItemListLength)
+            : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
 }

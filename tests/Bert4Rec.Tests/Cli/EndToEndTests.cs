@@ -14,7 +14,8 @@ public sealed class EndToEndTests(EndToEndTests.TrainedShop shop) : IClassFixtur
         public TrainedShop()
         {
             Synthesis = CommandLine.Run(
-                "synthesize", "--output", Data, "--name", "shop", "--users", "300", "--items", "60", "--interactions", "1800", "--seed", "7");
+                "synthesize", "--output", Data, "--name", "shop", "--users", "300", "--items", "60",
+                "--interactions", "1800", "--seed", "7");
             Training = CommandLine.Run(["train", .. Settings, "--set", "epochs=3", "--output", Model, "--threads", "2", "--device", "cpu"]);
         }
 
@@ -222,7 +223,8 @@ public sealed class EndToEndTests(EndToEndTests.TrainedShop shop) : IClassFixtur
             FileName = "dotnet",
             ArgumentList =
             {
-                typeof(Application).Assembly.Location, "train", "--output", model, "--set", "epochs=100000", "--set", "stopping_step=100000",
+                typeof(Application).Assembly.Location,
+                "train", "--output", model, "--set", "epochs=100000", "--set", "stopping_step=100000",
             },
             RedirectStandardOutput = true,
             RedirectStandardError = true,

@@ -38,7 +38,8 @@ public sealed class EndlessInputTests(TrainedShop shop) : IClassFixture<TrainedS
     public async Task A_dataset_that_is_a_pipe_is_refused()
     {
         string pipe = Pipe("d.inter");
-        string[] train = ["train", "--set", $"data_path={_folder.Path}", "--set", "dataset=d", "--output", $"{_folder.Path}/m", "--device", "cpu"];
+        string[] train =
+            ["train", "--set", $"data_path={_folder.Path}", "--set", "dataset=d", "--output", $"{_folder.Path}/m", "--device", "cpu"];
         await AssertRefused($"{pipe}: {NoWriter}", train);
         using FileStream writer = Writer(pipe);
         await AssertRefused($"{pipe}: {NoFile}", train);
@@ -131,7 +132,10 @@ public sealed class EndlessInputTests(TrainedShop shop) : IClassFixture<TrainedS
         byte[] rows = SmallLog.Gzip(string.Concat(Enumerable.Repeat("u\ta\t1\n", 1 << 17)));
         _folder.Write(
             "d.inter.gz",
-            [.. SmallLog.Gzip("user_id:token\titem_id:token\ttimestamp:float\n"), .. Enumerable.Repeat(rows, 10_000).SelectMany(each => each)]);
+            [
+                .. SmallLog.Gzip("user_id:token\titem_id:token\ttimestamp:float\n"),
+                .. Enumerable.Repeat(rows, 10_000).SelectMany(each => each),
+            ]);
         using Process process = Start(
             "train", "--set", $"data_path={_folder.Path}", "--set", "dataset=d", "--set", "val_interval.timestamp='[2,3]'",
             "--output", $"{_folder.Path}/m", "--device", "cpu");

@@ -12,13 +12,16 @@ public sealed partial class OddValueTests(SmallShop shop) : IClassFixture<SmallS
 
     private static readonly string[] s_yaml =
     [
-        .. s_numbers, "~", "''", "[]", "{}", "[~]", "[[1]]", "{a: 1}", "{inter: []}", "true", ".nan", ".inf", "-.inf", "'[1,0]'", "'[1e999,inf)'",
-        "\"\\0\"", "\"\\n\"", "\"\\u2028\"", "../../x", "..", "/", "[", "*a", "&a", "!!int x", "? a", "GAUC", "MRR@2147483647", "uni300", "uni1000000000", "pop1",
+        .. s_numbers, "~", "''", "[]", "{}", "[~]", "[[1]]", "{a: 1}", "{inter: []}", "true",
+        ".nan", ".inf", "-.inf", "'[1,0]'", "'[1e999,inf)'",
+        "\"\\0\"", "\"\\n\"", "\"\\u2028\"", "../../x", "..", "/", "[", "*a", "&a", "!!int x", "? a",
+        "GAUC", "MRR@2147483647", "uni300", "uni1000000000", "pop1",
     ];
 
     private static readonly string[] s_innerKeys =
     [
-        "eval_args.mode", "eval_args.mode.valid", "eval_args.split", "eval_args.split.RS", "eval_args.split.LS", "eval_args.order", "eval_args.x",
+        "eval_args.mode", "eval_args.mode.valid", "eval_args.split", "eval_args.split.RS", "eval_args.split.LS",
+        "eval_args.order", "eval_args.x",
         "load_col.inter", "load_col.item", "load_col.x", "val_interval.timestamp", "val_interval.x", "clip_grad_norm.max_norm",
         "clip_grad_norm.norm_type", "event_log.input", "event_log.x", "dataset.x", "epochs.x",
     ];
@@ -26,7 +29,9 @@ public sealed partial class OddValueTests(SmallShop shop) : IClassFixture<SmallS
     public static TheoryData<string> Keys => [.. ConfigKeys.All.Select(key => key.Name).Concat(s_innerKeys)];
 
     /// <summary>What each command needs besides its options.</summary>
-    public static TheoryData<string> Commands => ["train", "run", "evaluate m", "recommend -m m --history a", "analyze a.csv", "clean a.csv -o m",
+    public static TheoryData<string> Commands =>
+    [
+        "train", "run", "evaluate m", "recommend -m m --history a", "analyze a.csv", "clean a.csv -o m",
         "convert a.csv -o m --name m", "synthesize -o m --users 20 --items 20 --interactions 100"];
 
     [Theory]
@@ -40,9 +45,11 @@ public sealed partial class OddValueTests(SmallShop shop) : IClassFixture<SmallS
             // That many epochs are no mistake.
             if (key == "epochs" && value == "2147483647")
                 continue;
-            Check(["train", "--output", run, "--threads", "1", "--device", "cpu", .. settings.Append($"{key}={value}").SelectMany(set => new[] { "--set", set })]);
+            string[] sets = [.. settings.Append($"{key}={value}").SelectMany(set => new[] { "--set", set })];
+            Check(["train", "--output", run, "--threads", "1", "--device", "cpu", .. sets]);
         }
-        Assert.Equal(["data"], Directory.GetFileSystemEntries(shop.Folder).Select(Path.GetFileName).Where(name => !name!.StartsWith("run ", StringComparison.Ordinal)));
+        string?[] names = [.. Directory.GetFileSystemEntries(shop.Folder).Select(Path.GetFileName)];
+        Assert.Equal(["data"], names.Where(name => !name!.StartsWith("run ", StringComparison.Ordinal)));
     }
 
     [Theory]
@@ -51,7 +58,8 @@ public sealed partial class OddValueTests(SmallShop shop) : IClassFixture<SmallS
     {
         string[] args = [.. command.Split(' ').Select(word => word is "m" or "a.csv" ? Path.Combine(shop.Folder, "data", word) : word)];
         string help = CommandLine.Run(args[0], "--help").Out;
-        string[] options = [.. OptionName().Matches(help).Select(match => match.Value).Distinct().Except(["--help", "--version", "--output", "--html"])];
+        string[] without = ["--help", "--version", "--output", "--html"];
+        string[] options = [.. OptionName().Matches(help).Select(match => match.Value).Distinct().Except(without)];
         Assert.NotEmpty(options);
         foreach (string option in options)
         {

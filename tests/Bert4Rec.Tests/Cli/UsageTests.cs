@@ -89,8 +89,8 @@ public class UsageTests
         Refuses($"{file}:1: lists and mappings are nested more than 32 deep", "train", "--config", file);
         file = folder.Write("c.yaml", bomb);
         Refuses($"{file}:6: the aliases up to here stand for more than 100000 nodes", "train", "--config", file);
-        Refuses("...: lists and mappings are nested more than 32 deep", "train", "--set", $"topk={lists}");
-        Refuses($"...: a key has at most 32 parts, not {Depth}", "train", "--set", $"{string.Join('.', Enumerable.Repeat("a", Depth))}=1");
+        Refuses("…: lists and mappings are nested more than 32 deep", "train", "--set", $"topk={lists}");
+        Refuses($"…: a key has at most 32 parts, not {Depth}", "train", "--set", $"{string.Join('.', Enumerable.Repeat("a", Depth))}=1");
 
         static void Refuses(string message, params string[] args)
         {

@@ -8,8 +8,8 @@ public sealed class RunConfigTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
 
-    // The experiment's file, word for word as REFERENCE.md lists its keys.
-    private const string Experiment = """
+    // A file as users of RecBole have it, some keys of which do nothing there either.
+    private const string RecboleFile = """
         data_path: dataset/
         dataset: ecommerce
         USER_ID_FIELD: user_id
@@ -58,8 +58,8 @@ public sealed class RunConfigTests : IDisposable
     {
         var config = RunConfig.Load([], ["recbole_compatible=true"]);
         Assert.Equal(
-            ("user_id", "item_id", "rating", "timestamp"),
-            (config.UserIdField, config.ItemIdField, config.RatingField, config.TimeField));
+            ("user_id", "item_id", "timestamp"),
+            (config.UserIdField, config.ItemIdField, config.TimeField));
         Assert.Equal(('\t', ' ', 50), (config.FieldSeparator, config.SequenceSeparator, config.MaximumItemListLength));
         Assert.Equal((64, 256, 2, 2), (config.HiddenSize, config.InnerSize, config.Layers, config.Heads));
         Assert.Equal(
@@ -85,7 +85,7 @@ public sealed class RunConfigTests : IDisposable
     [Fact]
     public void The_experiments_file_loads_as_it_is_and_names_the_keys_that_were_meant()
     {
-        string file = _folder.Write("experiment.yaml", Experiment);
+        string file = _folder.Write("experiment.yaml", RecboleFile);
         var config = RunConfig.Load([file], []);
         Assert.Equal(("ecommerce", "product_id", "event_time"), (config.Dataset, config.ItemIdField, config.TimeField));
         Assert.Equal((128, 50, 4096), (config.HiddenSize, config.Epochs, config.TrainBatchSize));
@@ -137,13 +137,18 @@ public sealed class RunConfigTests : IDisposable
             + "load_col:\n  inter: [a, b]\n  item: [b]\nunknown: *v\n");
         var config = RunConfig.Load(
             [file],
-            ["eval_args.mode={valid: full, test: pop50}", "eval_args.split.LS=valid_only", "val_interval.year=(1990,2000]", "load_col.item=[c]"]);
+            [
+                "eval_args.mode={valid: full, test: pop50}", "eval_args.split.LS=valid_only",
+                "val_interval.year=(1990,2000]", "load_col.item=[c]",
+            ]);
         Assert.Equal(new EvalArgs(new LeaveOneOut(true, false), default, new(CandidateSource.Popularity, 50)), config.EvalArgs);
         Assert.Equal(["rating", "year"], config.ValueFilters.Select(filter => filter.Field));
         Assert.Equal(["a", "b"], config.LoadColumns!["inter"]);
         Assert.Equal(["c"], config.LoadColumns["item"]);
         Assert.Equal((file + ":4", "--set load_col.item=[c]"), (config.Where("load_col", "inter"), config.Where("load_col", "item")));
-        Assert.Equal((file + ":2", "--set val_interval.year=(1990,2000]"), (config.Where("val_interval", "rating"), config.Where("val_interval", "year")));
+        Assert.Equal(
+            (file + ":2", "--set val_interval.year=(1990,2000]"),
+            (config.Where("val_interval", "rating"), config.Where("val_interval", "year")));
     }
 
     [Fact]
@@ -211,6 +216,11 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("user_id_field: u", "1: unknown key 'user_id_field' has no effect; the nearest known key is USER_ID_FIELD")]
     [InlineData("train_neg_sample_args: {distribution: uniform}",
         "1: train_neg_sample_args has no effect here: the CE loss has no negative samples")]
+    [InlineData("RATING_FIELD: stars",
+        "1: RATING_FIELD has no effect: every interaction counts alike, whatever its rating; drop some with val_interval")]
+    [InlineData("ITEM_LIST_LENGTH_FIELD: n",
+        "1: ITEM_LIST_LENGTH_FIELD has no effect: histories are made here and have no column that one could name")]
+    [InlineData("LIST_SUFFIX: [a]", "1: LIST_SUFFIX has no effect: histories are made here and have no column that one could name")]
     [InlineData("model: SASRec", "1: model has no effect: the model is BERT4Rec")]
     [InlineData("load_col: {inter: '*', kg: [head]}", "1: load_col.kg has no effect: only .inter, .user and .item files are read")]
     public void Keys_without_effect_warn(string text, string warning)
@@ -337,7 +347,7 @@ public sealed class RunConfigTests : IDisposable
     [Fact]
     public void ToYaml_of_the_experiment_loads_as_the_same_config()
     {
-        var config = RunConfig.Load([_folder.Write("a.yaml", Experiment)], []);
+        var config = RunConfig.Load([_folder.Write("a.yaml", RecboleFile)], []);
         Assert.Equal(Values(config), Values(RunConfig.Load([_folder.Write("b.yaml", config.ToYaml())], [])));
     }
 
@@ -371,7 +381,7 @@ public sealed class RunConfigTests : IDisposable
     public void Mutated_configs_end_in_an_InputException_or_load()
     {
         var random = new Random(1);
-        string extra = Experiment + "clip_grad_norm: {max_norm: 5, norm_type: 2}\n"
+        string extra = RecboleFile + "clip_grad_norm: {max_norm: 5, norm_type: 2}\n"
             + "val_interval: {rating: '[3,inf)'}\nuser_inter_num_interval: '[2,5]'\n";
         int loaded = 0;
         for (int i = 0; i < 500; i++)

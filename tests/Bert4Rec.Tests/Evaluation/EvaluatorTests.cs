@@ -52,7 +52,9 @@ public class EvaluatorTests
                 Assert.Equal(expected, result[name.Replace("@24", $"@{k}")], expected * 1e-12);
             }
         }
-        Assert.All(all.Where(metric => metric.Key.EndsWith("@3", StringComparison.Ordinal)), metric => Assert.Equal(metric.Value, result[metric.Key]));
+        Assert.All(
+            all.Where(metric => metric.Key.EndsWith("@3", StringComparison.Ordinal)),
+            metric => Assert.Equal(metric.Value, result[metric.Key]));
     }
 
     [Theory]

@@ -26,7 +26,9 @@ internal static class SmallDatasets
         var random = new Random(seed);
         int highest = Math.Max(itemCount - 2, 1);
         int Item() => 1 + (random.Next(highest) * random.Next(1, highest + 1) / highest);
-        return Of(itemCount, [.. Enumerable.Range(0, users).Select(_ => Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => Item()).ToArray())]);
+        return Of(
+            itemCount,
+            [.. Enumerable.Range(0, users).Select(_ => Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => Item()).ToArray())]);
     }
 
     /// <summary>A user's last event to test, the one before it to valid, of users that have as many samples to spare.</summary>

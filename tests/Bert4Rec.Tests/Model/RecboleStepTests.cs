@@ -66,7 +66,8 @@ public class RecboleStepTests
             _kernels = kernels;
             _length = Size("max_seq_length");
             var shape = new ModelShape(
-                Size("n_items"), _length, Size("hidden_size"), Size("inner_size"), Size("n_layers"), Size("n_heads"), float.Parse(_file.Metadata["layer_norm_eps"]), 0, 0);
+                Size("n_items"), _length, Size("hidden_size"), Size("inner_size"), Size("n_layers"), Size("n_heads"),
+                float.Parse(_file.Metadata["layer_norm_eps"]), 0, 0);
             _layout = new ParameterLayout(shape);
             (_parameters, _gradients) = (kernels.AllocateFloats(_layout.Length), kernels.AllocateFloats(_layout.Length));
             (_firstMoments, _secondMoments) = (kernels.AllocateFloats(_layout.Length), kernels.AllocateFloats(_layout.Length));
@@ -114,7 +115,8 @@ public class RecboleStepTests
         }
 
         public void Adam(int step) => _kernels.Adam(
-            Tensor.Of(_parameters), Tensor.Of(_gradients), Tensor.Of(_firstMoments), Tensor.Of(_secondMoments), default, new AdamStep(step, float.Parse(_file.Metadata["learning_rate"])));
+            Tensor.Of(_parameters), Tensor.Of(_gradients), Tensor.Of(_firstMoments), Tensor.Of(_secondMoments), default,
+            new AdamStep(step, float.Parse(_file.Metadata["learning_rate"])));
 
         public void CheckEncoderOutput(double bound)
         {
@@ -143,7 +145,8 @@ public class RecboleStepTests
         {
             foreach (var entry in _layout.Entries.Where(entry => !IsKeyBias(entry)))
             {
-                float[] start = _file.ReadFloats($"param.{entry.Name}"), expected = _file.ReadFloats($"{after}.{entry.Name}"), actual = Read(_parameters, entry);
+                float[] start = _file.ReadFloats($"param.{entry.Name}"), expected = _file.ReadFloats($"{after}.{entry.Name}");
+                float[] actual = Read(_parameters, entry);
                 double error = Distance(expected, actual), moved = Distance(start, expected);
                 Assert.True(error <= bound * moved, $"{after}.{entry.Name}: off by {error:E2} of {moved:E2} moved");
             }
@@ -153,7 +156,9 @@ public class RecboleStepTests
         {
             double[] expected = _file.ReadDoubles("losses");
             for (int i = 0; i < losses.Length; i++)
-                Assert.True(Math.Abs(losses[i] - expected[i]) <= bound * expected[i], $"loss of step {i + 1}: {losses[i]:R}, RecBole {expected[i]:R}");
+                Assert.True(
+                    Math.Abs(losses[i] - expected[i]) <= bound * expected[i],
+                    $"loss of step {i + 1}: {losses[i]:R}, RecBole {expected[i]:R}");
         }
 
         public void CheckScores(double bound)
@@ -165,13 +170,15 @@ public class RecboleStepTests
             foreach (var (b, length) in lengths.Index())
                 batch.Add(sequences.AsSpan((b * _length) + 1, length - 1), items);
             batch.Upload();
-            Indices last = Upload([.. Enumerable.Range(0, lengths.Length).Select(batch.LastRow)]), each = Upload([.. Enumerable.Range(0, lengths.Length + 1)]);
+            Indices last = Upload([.. Enumerable.Range(0, lengths.Length).Select(batch.LastRow)]);
+            Indices each = Upload([.. Enumerable.Range(0, lengths.Length + 1)]);
             var h = _model.Predict(new(batch.Tokens, batch.Positions, batch.Offsets, last, each));
             var scores = new Tensor(_kernels.AllocateFloats(expected.Length), 0, lengths.Length, items);
             _model.ScoreItems(h, Upload([.. Enumerable.Repeat(Enumerable.Range(0, items), lengths.Length).SelectMany(ids => ids)]), scores);
             float[] actual = scores.ToArray();
             for (int i = 0; i < expected.Length; i++)
-                Assert.True(Math.Abs(expected[i] - actual[i]) <= bound, $"score {i / items}, {i % items}: {actual[i]}, RecBole {expected[i]}");
+                Assert.True(
+                    Math.Abs(expected[i] - actual[i]) <= bound, $"score {i / items}, {i % items}: {actual[i]}, RecBole {expected[i]}");
         }
 
         public void Dispose()

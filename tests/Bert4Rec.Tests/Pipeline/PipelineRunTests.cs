@@ -9,7 +9,9 @@ using Bert4Rec.Tests.Cli;
 
 namespace Bert4Rec.Tests.Pipeline;
 
-/// <summary>The whole chain on a small shop's event log: what it leaves, what a second run does again, and what a killed one leaves.</summary>
+/// <summary>
+/// The whole chain on a small shop's event log: what it leaves, what a second run does again, and what a killed one leaves.
+/// </summary>
 public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IClassFixture<PipelineRunTests.RunShop>
 {
     /// <summary>Files whose bytes depend on the clock.</summary>
@@ -37,7 +39,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
             "--input", Log, "--output", Path.Combine(Folder, name), "--threads", "2", "--device", "cpu",
             .. new[]
             {
-                "hidden_size=16", "inner_size=32", "n_layers=1", "MAX_ITEM_LIST_LENGTH=10", "train_batch_size=64", "epochs=4", "topk=[5,10]",
+                "hidden_size=16", "inner_size=32", "n_layers=1", "MAX_ITEM_LIST_LENGTH=10", "train_batch_size=64",
+                "epochs=4", "topk=[5,10]",
             }.Concat(settings).SelectMany(setting => new[] { "--set", setting }),
         ];
 
@@ -55,7 +58,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
                 "shop/shop.inter", "shop/shop.item", "shop/shop.user", "users.txt",
             ],
             Files(shop.Whole));
-        Assert.Contains(shop.First.Lines, line => line.StartsWith("clean    3,000 rows read, 1,800 kept, 1,200 dropped (", StringComparison.Ordinal));
+        Assert.Contains(
+            shop.First.Lines, line => line.StartsWith("clean    3,000 rows read, 1,800 kept, 1,200 dropped (", StringComparison.Ordinal));
         Assert.Contains("popularity", shop.First.Out);
         Assert.Equal(0, CommandLine.Run("recommend", "--model", shop.Whole, "--history", "1000001").ExitCode);
         Assert.Equal(0, CommandLine.Run("evaluate", shop.Whole).ExitCode);
@@ -77,7 +81,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
             }
         }
         JsonElement rows = steps[1].GetProperty("rows");
-        long dropped = rows.EnumerateObject().Where(row => row.Name.StartsWith("dropped", StringComparison.Ordinal)).Sum(row => row.Value.GetInt64());
+        long dropped = rows.EnumerateObject().Where(row => row.Name.StartsWith("dropped", StringComparison.Ordinal))
+            .Sum(row => row.Value.GetInt64());
         Assert.Equal(3000, rows.GetProperty("read").GetInt64());
         Assert.Equal(3000, rows.GetProperty("kept").GetInt64() + dropped);
     }
@@ -202,7 +207,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
         string[] texts =
         [
             "", "{", "{}", "[]", "null", "{\"steps\": 3}", """{"version":"1","steps":null}""", """{"version":"1","steps":[null]}""",
-            """{"version":"1","steps":[{}]}""", Whole.Replace("FILES", "null"), Whole.Replace("FILES", "{}"), Whole.Replace("[FILES]", "null"),
+            """{"version":"1","steps":[{}]}""", Whole.Replace("FILES", "null"), Whole.Replace("FILES", "{}"),
+            Whole.Replace("[FILES]", "null"),
             Whole.Replace("FILES", "").Replace("\"options\":{}", "\"options\":{\"a\":null}"),
         ];
         foreach (string text in texts)
@@ -211,7 +217,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
             CommandLine.Outcome outcome = CommandLine.Run(["run", .. shop.Arguments("damaged")]);
             Assert.Equal(1, outcome.ExitCode);
             Assert.Matches(
-                $"^error: {Regex.Escape(manifest)}(:[0-9]+)?: not a manifest of bert4rec run; remove it to do everything again\n$", outcome.Error);
+                $"^error: {Regex.Escape(manifest)}(:[0-9]+)?: not a manifest of bert4rec run; remove it to do everything again\n$",
+            outcome.Error);
         }
     }
 
@@ -238,7 +245,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
     }
 
     [Theory]
-    [InlineData("event_log.events=view,sale", "event_log.events must be all, or some of view, remove_from_cart, cart, purchase, not 'view,sale'")]
+    [InlineData("event_log.events=view,sale",
+        "event_log.events must be all, or some of view, remove_from_cart, cart, purchase, not 'view,sale'")]
     [InlineData(
         "event_log.keep_nulls=[user_id]",
         "event_log.keep_nulls must be some of category_id, category_code, brand, price, user_session, not 'user_id'")]
@@ -318,7 +326,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
         {
             byte[] first = File.ReadAllBytes(Path.Combine(expected, name)), second = File.ReadAllBytes(Path.Combine(actual, name));
             int at = first.AsSpan().CommonPrefixLength(second);
-            Assert.True(first.AsSpan().SequenceEqual(second), $"{name} differs from byte {at} on: {Around(first, at)} and {Around(second, at)}");
+            Assert.True(
+                first.AsSpan().SequenceEqual(second), $"{name} differs from byte {at} on: {Around(first, at)} and {Around(second, at)}");
         }
     }
 

@@ -108,7 +108,8 @@ public sealed class GzipInputTests : IDisposable
     {
         byte[] zeros = new byte[count];
         Assert.Equal(60, RowsOf(_folder.Write("d.inter.gz", [.. s_first, .. zeros])));
-        foreach (byte[] rest in new byte[][] { [.. zeros, 1], [1, .. zeros], [.. zeros, .. s_second], [.. Enumerable.Repeat((byte)'x', count)] })
+        byte[] letters = [.. Enumerable.Repeat((byte)'x', count)];
+        foreach (byte[] rest in new byte[][] { [.. zeros, 1], [1, .. zeros], [.. zeros, .. s_second], letters })
         {
             string path = _folder.Write("d.inter.gz", [.. s_first, .. rest]);
             string message = Assert.Throws<InputException>(() => RowsOf(path)).Message;

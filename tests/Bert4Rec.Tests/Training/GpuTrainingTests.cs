@@ -110,7 +110,8 @@ public class GpuTrainingTests
             var sequences = Enumerable.Range(0, masked);
             var offsets = Enumerable.Range(0, masked + 1);
             _input = new ModelInput(
-                Integers(random.Integers(masked * Sequence, 1, shape.ItemCount)), Integers(sequences.SelectMany(_ => Enumerable.Range(0, Sequence))),
+                Integers(random.Integers(masked * Sequence, 1, shape.ItemCount)), Integers(
+                    sequences.SelectMany(_ => Enumerable.Range(0, Sequence))),
                 Integers(offsets.Select(i => i * Sequence)), Integers(sequences.Select(i => (i * Sequence) + 1)), Integers(offsets));
             _targets = Integers(random.Integers(masked, 1, shape.ItemCount));
         }

@@ -11,8 +11,8 @@ using Adam = Bert4Rec.Kernels.Reference.Adam;
 namespace Bert4Rec.Tests.Training;
 
 /// <summary>
-/// Optimiser steps: their losses against the double-precision model on the masks that the mode asks for, what clipping and weight decay do to
-/// the gradient, and that threads, replays and memory behave.
+/// Optimiser steps: their losses against the double-precision model on the masks that the mode asks for, what clipping and weight decay do
+/// to the gradient, and that threads, replays and memory behave.
 /// </summary>
 public class TrainerTests
 {
@@ -249,7 +249,8 @@ public class TrainerTests
     [InlineData(0.29, 100, 28)]
     public void The_limit_of_counted_events_is_RecBoles(double ratio, int length, int limit)
     {
-        var settings = Settings with { RecboleCompatible = true, MaskRatio = ratio, Shape = Settings.Shape with { MaximumLength = length } };
+        var shape = Settings.Shape with { MaximumLength = length };
+        var settings = Settings with { RecboleCompatible = true, MaskRatio = ratio, Shape = shape };
         Assert.Equal(limit, settings.CountedLimit);
     }
 

@@ -4,9 +4,10 @@ namespace Bert4Rec.Data.Synthesis;
 
 /// <summary>How many purchases each customer makes: few for most, many for some, and in sum what is asked for.</summary>
 /// <remarks>
-/// <para>P(n) ∝ 1 / (n + 2)², n = 1 … longest, with a median of 3; the longest is chosen so that the sum is right. Means from 4 or so.</para>
-/// <para>Where the mean is below that, P(n) ∝ 1 / (n + a)³, whose tail needs no bound to have a mean; a is chosen. At a mean of 1.93, that of
-/// the real log's purchases, about two customers of three buy once, and of 285,000 the most loyal one buys some hundred times.</para>
+/// <para>P(n) ∝ 1 / (n + 2)², n = 1 … longest, with a median of 3; the longest is chosen so that the sum is right. Means from 4 or
+/// so.</para>
+/// <para>Where the mean is below that, P(n) ∝ 1 / (n + a)³, whose tail needs no bound to have a mean; a is chosen. At a mean of 1.93, that
+/// of the real log's purchases, about two customers of three buy once, and of 285,000 the most loyal one buys some hundred times.</para>
 /// </remarks>
 internal static class HistoryLengths
 {
@@ -15,7 +16,9 @@ internal static class HistoryLengths
     // Below the first the median would sink under 3; beyond the second the mean hardly grows.
     private const int ShortestMaximum = 20, LongestMaximum = 4096;
 
-    /// <summary>Of the cubic law: at the lower end everybody buys once, at the upper end its mean is beyond the other law's least.</summary>
+    /// <summary>
+    /// Of the cubic law: at the lower end everybody buys once, at the upper end its mean is beyond the other law's least.
+    /// </summary>
     private const double LeastOffset = -0.9999, MostOffset = 14;
 
     private const int OffsetBits = 50;
@@ -29,7 +32,9 @@ internal static class HistoryLengths
         long most = Sum(Quantiles(users, UsualOffset, 2, LongestMaximum));
         if (interactions < users || interactions > most)
             throw new InputException($"interactions {interactions}: {users} users have between {users} and {most} of them");
-        int[] lengths = interactions < Sum(Quantiles(users, UsualOffset, 2, ShortestMaximum)) ? Short(users, interactions) : Long(users, interactions);
+        int[] lengths = interactions < Sum(Quantiles(users, UsualOffset, 2, ShortestMaximum))
+            ? Short(users, interactions)
+            : Long(users, interactions);
 
         // What is still missing goes to the longer quarter, one each.
         int longer = Math.Max(1, users / 4);

@@ -12,8 +12,8 @@ namespace Bert4Rec.Data.Synthesis;
 /// carts, most visitors only look, much is without category or brand, and some rows stand there twice.
 /// </summary>
 /// <remarks>
-/// <para>What the <see cref="Shop"/>'s customers buy has a category and a brand, always. Rows without are views, carts and purchases of other
-/// products, which nothing depends on, so that cleaning leaves the shop's purchases and the bound of their oracle holds.</para>
+/// <para>What the <see cref="Shop"/>'s customers buy has a category and a brand, always. Rows without are views, carts and purchases of
+/// other products, which nothing depends on, so that cleaning leaves the shop's purchases and the bound of their oracle holds.</para>
 /// <para>Two streams are merged: the customers' purchases, each with a view and a cart before it, from a queue of customers by the time of
 /// their next event; and the visits, whose rows are spread evenly over the month and go to a few thousand visitors at a time. Memory
 /// grows with the customers only.</para>
@@ -282,7 +282,8 @@ public sealed class ShopLog
         return values;
     }
 
-    private static byte[] Values(long product, long category, string code, string brand, long cents) => Encoding.UTF8.GetBytes(string.Create(
+    private static byte[] Values(long product, long category, string code, string brand, long cents) =>
+        Encoding.UTF8.GetBytes(string.Create(
         CultureInfo.InvariantCulture, $"{product},{category},{code},{brand},{cents / 100}.{cents % 100:00}"));
 
     private void WriteRow(long time, EventTypes type, byte[] product, long user, uint session, bool hasSession)

@@ -1,0 +1,34 @@
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Training;
+
+/// <summary>result.json: how a run ended, without the time it took, so that the same run gives the same file.</summary>
+internal static class ResultFile
+{
+    public const string Name = "result.json";
+
+    public static void Write(string directory, TrainingResult result)
+    {
+        var content = new Content(result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines);
+        OutputFile.WriteText(Path.Combine(directory, Name), TrainingJson.Indented(content) + "\n");
+    }
+
+    /// <summary>The result that a run left in its folder, with 0 for the seconds.</summary>
+    /// <exception cref="InputException">The file is damaged.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public static TrainingResult Read(string directory)
+    {
+        string path = Path.Combine(directory, Name);
+        return TrainingJson.TryRead<Content>(File.ReadAllText(path)) is { } saved
+            ? new(saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.Baselines)
+            : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
+    }
+
+    private sealed record Content(
+        int Epochs,
+        int BestEpoch,
+        long Parameters,
+        IReadOnlyDictionary<string, double> BestValid,
+        IReadOnlyDictionary<string, double> Test,
+        IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
+}
