@@ -3,8 +3,8 @@ using MathNet.Numerics.LinearAlgebra;
 namespace Bert4Rec.Kernels.Reference;
 
 // Scaled dot-product attention with several heads (Vaswani et al., "Attention Is All You Need", 2017), from both sides: every query of a
-// sequence looks at all keys of that sequence. Sequences are packed one after another, so nothing is ever masked as padding. For one sequence
-// and one head of d columns, M the dropout mask:
+// sequence looks at all keys of that sequence. Sequences are packed one after another, so nothing is ever masked as padding. For one
+// sequence and one head of d columns, M the dropout mask:
 //
 //     S = q kᵀ / √d,  L = log Σ exp(S) of each row,  P = softmax(S) = exp(S − L),  O = (M ∘ P) v
 //
@@ -14,8 +14,11 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     dv = (M ∘ P)ᵀ dO,   dP = M ∘ (dO vᵀ),   dq = dS k / √d,   dk = dSᵀ q / √d
 //
-// The softmax of a row couples its elements: ∂P[j] / ∂S[i] = P[j] (1 where i = j) − P[j] P[i], so  dS = P ∘ (dP − D)  with  D = Σⱼ P[j] dP[j].
-// D needs no sum over keys. P dP is (M ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is  dO · ((M ∘ P) v) = dO · O.
+// The softmax of a row couples its elements:  ∂P[j] / ∂S[i] = P[j] (1 where i = j) − P[j] P[i],  so
+//
+//     dS = P ∘ (dP − D),   D = Σⱼ P[j] dP[j]
+//
+// D needs no sum over keys: P dP is (M ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is  dO · ((M ∘ P) v) = dO · O.
 
 /// <summary>output = dropout(softmax(q kᵀ / √d)) v for each sequence and head, d = H / heads.</summary>
 public static class Attention

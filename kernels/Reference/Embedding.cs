@@ -6,8 +6,8 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     x[t] = E[token t] + P[position t]
 //
-// A lookup is a product with rows that are 0 but for one 1:  x = O E, O[t, i] = 1 where token t = i.  The forward keeps the tokens, which are
-// all of O.  By the rule of products  dE = Oᵀ dx, and that is a sum:
+// A lookup is a product with rows that are 0 but for one 1:  x = O E, O[t, i] = 1 where token t = i.  The forward keeps the tokens, which
+// are all of O.  By the rule of products  dE = Oᵀ dx, and that is a sum:
 //
 //     dE[i] = Σ dx[t]  over the t whose token is i;   dP[p] likewise over the t whose position is p
 //

@@ -6,10 +6,15 @@ namespace Bert4Rec.Kernels.Reference;
 // The Gaussian error linear unit (Hendrycks & Gimpel, 2016) in its exact form, by erf: u is kept in proportion to how many normal numbers
 // lie below it.
 //
-//     y = u Φ(u),  Φ(u) = (1 + erf(u / √2)) / 2 the distribution function of the normal distribution, φ(u) = exp(−u² / 2) / √(2π) its density
+//     y = u Φ(u)
 //
-// Φ' = φ, so the slope is  gelu'(u) = Φ(u) + u φ(u).  It is all that the backward needs of u:  du = dy ∘ gelu'(u).  The forward keeps the slope
-// and not u: it has Φ at hand, and the backward computes neither erf nor exp.
+// with  Φ(u) = (1 + erf(u / √2)) / 2  the distribution function of the normal distribution, and  φ(u) = exp(−u² / 2) / √(2π)  its density.
+// Φ' = φ, so the slope is
+//
+//     gelu'(u) = Φ(u) + u φ(u)
+//
+// and it is all that the backward needs of u:  du = dy ∘ gelu'(u).  The forward keeps the slope and not u: it has Φ at hand, and the
+// backward computes neither erf nor exp.
 
 /// <summary>gelu(u) = u Φ(u), with Φ the distribution function of the normal distribution.</summary>
 public static class Gelu

@@ -2,7 +2,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// Layer normalisation (Ba, Kiros & Hinton, 2016): every row x is brought to mean 0 and variance 1, then scaled and shifted by learnt amounts.
+// Layer normalisation (Ba, Kiros & Hinton, 2016): every row x is brought to mean 0 and variance 1, then scaled and shifted by learnt
+// amounts.
 //
 //     μ = mean(x),  r = 1 / √(mean((x − μ)²) + ε),  x̂ = (x − μ) r,  y = gain ∘ x̂ + bias
 //

@@ -2,8 +2,8 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// BERT4Rec as a whole, from item ids to the loss: the layers of this folder in the order in which the model calls them, and for the gradients in
-// the reverse order. The parameters carry RecBole's state names, so this file also says what each of them does.
+// BERT4Rec as a whole, from item ids to the loss: the layers of this folder in the order in which the model calls them, and for the
+// gradients in the reverse order. The parameters carry RecBole's state names, so this file also says what each of them does.
 //
 // The backward is the forward's mirror: for each line of the forward, from the last to the first, one line that turns the gradient of what
 // that line made into the gradients of what it used. What is used twice gets two gradients, which are added: the input of a residual
@@ -99,7 +99,8 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     }
 
     /// <summary>x [T, H] → [T, H]; [M, H] in the last layer, where only the wanted rows ask and all tokens answer.</summary>
-    private (Matrix<double> Output, KeptLayer Kept) EncoderLayer(int layer, Matrix<double> x, ReferenceBatch batch, ReferenceDropout dropout)
+    private (Matrix<double> Output, KeptLayer Kept) EncoderLayer(
+        int layer, Matrix<double> x, ReferenceBatch batch, ReferenceDropout dropout)
     {
         var (attention, feedForward) = Names(layer);
         var (queryOffsets, firstRow) = Queries(layer, batch);

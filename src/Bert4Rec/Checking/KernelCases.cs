@@ -202,7 +202,8 @@ internal static class KernelCases
             },
             (memory, x) =>
             {
-                Tensor y = memory.Zeros(Rows, H), statistics = memory.Zeros(Rows, 2), dSum = memory.Zeros(Rows, H), dx = memory.Zeros(Rows, H);
+                Tensor y = memory.Zeros(Rows, H), statistics = memory.Zeros(Rows, 2);
+                Tensor dSum = memory.Zeros(Rows, H), dx = memory.Zeros(Rows, H);
                 Tensor dGain = memory.Zeros(1, H), dBias = memory.Zeros(1, H);
                 memory.Kernels.LayerNormForward(x[0], x[1], dropout, new(x[2], x[3]), Epsilon, y, statistics);
                 memory.Kernels.LayerNormBackward(x[4], x[0], x[2], statistics, dropout, dSum, dx, new(dGain, dBias));

@@ -57,7 +57,8 @@ internal static class ModelCase
     }
 
     private static (double Loss, Dictionary<string, float[]> Gradients) Run(
-        KernelSet kernels, ParameterLayout layout, Dictionary<string, Matrix<double>> parameters, ReferenceBatch batch, int[] targets, int seed)
+        KernelSet kernels, ParameterLayout layout, Dictionary<string, Matrix<double>> parameters, ReferenceBatch batch, int[] targets,
+        int seed)
     {
         using var memory = new CheckMemory(kernels);
         using var parameterBuffer = kernels.AllocateFloats(layout.Length);

@@ -49,7 +49,9 @@ public class AttentionTests : LayerTests
         }
     }
 
-    /// <summary>Heads whose columns fill no vector, or the largest tile; and tensors that lie where 128 bits can be loaded at once.</summary>
+    /// <summary>
+    /// Heads whose columns fill no vector, or the largest tile; and tensors that lie where 128 bits can be loaded at once.
+    /// </summary>
     public static TheoryData<string, int, int, float> OtherHeads => Backends.Times(
         (20, 2, 0.3f), (24, 2, 0.3f), (96, 1, 0f), (256, 2, 0.2f));
 
@@ -159,7 +161,9 @@ public class AttentionTests : LayerTests
         public (Matrix<double> Output, Matrix<double> LogSumExp) Forward(Matrix<double> q, Matrix<double> kv) =>
             Attention.Forward(q, kv, _queryOffsets, _keyOffsets, _heads, _dropout);
 
-        /// <summary>The score of a one-event sequence has no say: its dq is zero but for the rounding of terms as large as dOutput.</summary>
+        /// <summary>
+        /// The score of a one-event sequence has no say: its dq is zero but for the rounding of terms as large as dOutput.
+        /// </summary>
         public void CheckBackward(Dictionary<string, float[]> results)
         {
             var (output, logSumExp) = Forward(Q, Kv);

@@ -9,7 +9,8 @@ public class EmbeddingTests : LayerTests
     private const int Items = 12;
     private const int Length = 50;
 
-    public static TheoryData<string, int, int> Shapes => Backends.Times((1, 8), (5, 20), (37, 32), (130, 64), (37, 128), (130, 1), (3000, 3));
+    public static TheoryData<string, int, int> Shapes => Backends.Times(
+        (1, 8), (5, 20), (37, 32), (130, 64), (37, 128), (130, 1), (3000, 3));
 
     [Theory]
     [MemberData(nameof(Shapes))]

@@ -9,7 +9,8 @@ public class LinearTests : LayerTests
 {
     /// <summary>T, K, N.</summary>
     public static TheoryData<string, int, int, int> Shapes => Backends.Times(
-        (1, 1, 1), (1, 8, 8), (5, 20, 40), (37, 32, 64), (130, 64, 128), (37, 128, 256), (130, 20, 3), (5, 61, 20), (64, 64, 64), (600, 8, 12));
+        (1, 1, 1), (1, 8, 8), (5, 20, 40), (37, 32, 64), (130, 64, 128), (37, 128, 256), (130, 20, 3), (5, 61, 20), (64, 64, 64),
+        (600, 8, 12));
 
     /// <summary>Of these, a GPU's large tiles take one, and one is a long sum that groups share.</summary>
     public static TheoryData<string, int, int, int> AlignedShapes => Backends.Times((37, 64, 12), (260, 24, 68), (600, 8, 12));

@@ -67,9 +67,8 @@ public class ReferenceModelTests
         Assert.Equal(parameters.Keys, gradients.Keys);
         foreach (var (name, value) in parameters)
         {
-            var differences = GradientCheck.Differences(
-                x => new ReferenceModel(new Dictionary<string, Matrix<double>>(parameters) { [name] = x }, 2, 1e-12).Loss(batch, targets, dropout),
-                value);
+            ReferenceModel With(Matrix<double> x) => new(new Dictionary<string, Matrix<double>>(parameters) { [name] = x }, 2, 1e-12);
+            var differences = GradientCheck.Differences(x => With(x).Loss(batch, targets, dropout), value);
             double error = (gradients[name] - differences).Norm();
             Assert.True(error <= 1e-8 * Math.Max(0.01, differences.Norm()), $"{name}: error {error:g3} of {differences.Norm():g3}");
         }

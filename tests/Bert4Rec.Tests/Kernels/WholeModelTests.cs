@@ -6,7 +6,8 @@ using MathNet.Numerics.LinearAlgebra;
 namespace Bert4Rec.Tests.Kernels;
 
 /// <summary>
-/// The model's loss and the gradient of every parameter against the double-precision model: the layers in the right order, dropout included.
+/// The model's loss and the gradient of every parameter against the double-precision model: the layers in the right order, dropout
+/// included.
 /// </summary>
 public class WholeModelTests
 {
@@ -37,7 +38,10 @@ public class WholeModelTests
         Assert.InRange(loss / expectedLoss, 1 - 1e-6, 1 + 1e-6);
         // Softmax ignores what all scores share: the gradient of the keys' bias is 0, and its rounding is held against the queries'.
         foreach (var (name, gradient) in expected)
-            Numbers.Close(name, gradient, gradients[name], 1e-5, expected[name.Replace("key.bias", "query.bias", StringComparison.Ordinal)].Norm());
+        {
+            double scale = expected[name.Replace("key.bias", "query.bias", StringComparison.Ordinal)].Norm();
+            Numbers.Close(name, gradient, gradients[name], 1e-5, scale);
+        }
     }
 
     private static (double Loss, Dictionary<string, float[]> Gradients) Run(
