@@ -20,7 +20,7 @@ internal sealed class AdamOptimizer
 
     private readonly GpuDevice _device;
     private readonly GpuKernel<StepArguments> _step;
-    private readonly GpuKernel<StepOfFourArguments> _stepOfFour;
+    private readonly GpuKernel<StepFloat4Arguments> _stepFloat4;
     private readonly GpuKernel<SumArguments> _sum;
     private readonly GpuKernel<SquaresArguments> _squares;
     private readonly GpuKernel<NormArguments> _norm;
@@ -30,7 +30,7 @@ internal sealed class AdamOptimizer
         _device = device;
         int size = device.GroupSize;
         _step = device.Load<StepArguments>(StepKernel, size);
-        _stepOfFour = device.Load<StepOfFourArguments>(StepOfFourKernel, size);
+        _stepFloat4 = device.Load<StepFloat4Arguments>(StepFloat4Kernel, size);
         if (device.UsesWarps)
         {
             _sum = device.Load<SumArguments>(SumKernel<WarpReduction>, size);
@@ -52,23 +52,23 @@ internal sealed class AdamOptimizer
         var rates = new Rates(step);
         bool aligned = GpuDevice.IsAligned(parameters) && GpuDevice.IsAligned(gradients) && GpuDevice.IsAligned(firstMoments)
             && GpuDevice.IsAligned(secondMoments);
-        long length = parameters.Length, inFours = aligned ? length / 4 * 4 : 0;
-        if (inFours > 0)
+        long length = parameters.Length, whole = aligned ? length / 4 * 4 : 0;
+        if (whole > 0)
         {
-            _stepOfFour.Launch(
-                _device.GroupsFor(inFours / 4),
-                new(Fours(parameters), Fours(gradients), Fours(firstMoments), Fours(secondMoments), norms, rates));
+            _stepFloat4.Launch(
+                _device.GroupsFor(whole / 4),
+                new(Float4s(parameters), Float4s(gradients), Float4s(firstMoments), Float4s(secondMoments), norms, rates));
         }
-        if (inFours < length)
+        if (whole < length)
         {
             _step.Launch(
-                _device.GroupsFor(length - inFours),
+                _device.GroupsFor(length - whole),
                 new(Rest(parameters), Rest(gradients), Rest(firstMoments), Rest(secondMoments), norms, rates));
         }
 
-        ArrayView<Float4> Fours(ArrayView<float> x) => x.SubView(0, inFours).Cast<Float4>();
+        ArrayView<Float4> Float4s(ArrayView<float> x) => x.SubView(0, whole).Cast<Float4>();
 
-        ArrayView<float> Rest(ArrayView<float> x) => x.SubView(inFours, length - inFours);
+        ArrayView<float> Rest(ArrayView<float> x) => x.SubView(whole, length - whole);
     }
 
     public void AddSum(ArrayView<float> x, ArrayView<float> accumulator)
@@ -100,8 +100,8 @@ internal sealed class AdamOptimizer
         }
     }
 
-    /// <summary>The same, 16 bytes at a time.</summary>
-    private static void StepOfFourKernel(StepOfFourArguments a)
+    /// <summary>The same, a <see cref="Float4"/> at a time.</summary>
+    private static void StepFloat4Kernel(StepFloat4Arguments a)
     {
         float clip = a.Rates.ClippingScale(a.Norms);
         var parameters = a.Parameters.AsAligned(16);
@@ -176,7 +176,7 @@ internal sealed class AdamOptimizer
         ArrayView<float> Parameters, ArrayView<float> Gradients, ArrayView<float> FirstMoments, ArrayView<float> SecondMoments,
         ArrayView<float> Norms, Rates Rates);
 
-    internal readonly record struct StepOfFourArguments(
+    internal readonly record struct StepFloat4Arguments(
         ArrayView<Float4> Parameters, ArrayView<Float4> Gradients, ArrayView<Float4> FirstMoments, ArrayView<Float4> SecondMoments,
         ArrayView<float> Norms, Rates Rates);
 

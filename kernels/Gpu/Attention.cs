@@ -76,7 +76,7 @@ internal sealed class Attention
     }
 
     /// <summary>
-    /// How many groups share the tiles of a sequence and head, every so-manieth tile each: so many that there are about
+    /// How many groups share the tiles of a sequence and head, every n-th tile each: so many that there are about
     /// <paramref name="groups"/> in all, but no more than there are tiles.
     /// </summary>
     private static int Shares(long sequencesAndHeads, int maximumLength, int groups) =>
@@ -108,7 +108,7 @@ internal sealed class Attention
             _device.Load<BackwardArguments>(BackwardKernel<TColumns, TAccess>, group));
     }
 
-    /// <summary>A group takes a sequence, a head, and every so-manieth tile of queries.</summary>
+    /// <summary>A group takes a sequence, a head, and every n-th tile of queries.</summary>
     private static void ForwardKernel<TColumns, TAccess>(ForwardArguments a)
         where TColumns : struct, ITileColumns
         where TAccess : struct, IAccess
@@ -179,10 +179,10 @@ internal sealed class Attention
                 }
                 Group.Barrier();
 
-                int pairs = (Half < rows ? Half : rows) * s.Fours;
+                int pairs = (Half < rows ? Half : rows) * s.Float4s;
                 for (int m = Group.IdxX; m < pairs; m += Group.DimX)
                 {
-                    int i = m / s.Fours, column = m - (i * s.Fours);
+                    int i = m / s.Float4s, column = m - (i * s.Float4s);
                     var sums = Product(probabilities, i * Pitch, Half * Pitch, 1, valueTile, column, keys, s);
                     for (int half = 0; half < 2 && i < rows; half++, i += Half)
                     {
@@ -243,8 +243,8 @@ internal sealed class Attention
 
     /// <summary>
     /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Where several share them, half of the groups
-    /// take some of the keys each, with all queries, for dk and dv, the other half some of the queries, with all keys, for dq. Gradients are
-    /// added up in place, each element by one and the same thread, in the order of the tiles: their bits do not depend on the shares.
+    /// take some of the keys each, with all queries, for dk and dv, the other half some of the queries, with all keys, for dq. Gradients
+    /// are added up in place, each element by one and the same thread, in the order of the tiles: their bits do not depend on the shares.
     /// </summary>
     private static void BackwardKernel<TColumns, TAccess>(BackwardArguments a)
         where TColumns : struct, ITileColumns
@@ -315,10 +315,10 @@ internal sealed class Attention
                 Group.Barrier();
 
                 // dv = (M ∘ P)ᵀ dOutput, dk = dSᵀ q
-                int keyPairs = addsKeys ? (Half < keys ? Half : keys) * s.Fours : 0;
+                int keyPairs = addsKeys ? (Half < keys ? Half : keys) * s.Float4s : 0;
                 for (int m = Group.IdxX; m < keyPairs; m += Group.DimX)
                 {
-                    int j = m / s.Fours, column = m - (j * s.Fours);
+                    int j = m / s.Float4s, column = m - (j * s.Float4s);
                     var dv = Product(probabilities, j, Half, Pitch, dOutputTile, column, rows, s);
                     var dk = Product(dScores, j, Half, Pitch, queryTile, column, rows, s);
                     AddTo<TAccess>(a.DKv, s.Key(firstKey + j), column, s, dk.Low, firstQuery == 0);
@@ -331,10 +331,10 @@ internal sealed class Attention
                 }
 
                 // dq = dS k
-                int queryPairs = addsQueries ? (Half < rows ? Half : rows) * s.Fours : 0;
+                int queryPairs = addsQueries ? (Half < rows ? Half : rows) * s.Float4s : 0;
                 for (int m = Group.IdxX; m < queryPairs; m += Group.DimX)
                 {
-                    int i = m / s.Fours, column = m - (i * s.Fours);
+                    int i = m / s.Float4s, column = m - (i * s.Float4s);
                     var dq = Product(dScores, i * Pitch, Half * Pitch, 1, keyTile, column, keys, s);
                     AddTo<TAccess>(a.DQ, s.Query(firstQuery + i), column, s, dq.Low, firstKey == 0);
                     if (i + Half < rows)
@@ -350,9 +350,9 @@ internal sealed class Attention
     private static void LoadTile<TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
         where TAccess : struct, IAccess
     {
-        for (int m = Group.IdxX; m < rows * s.Fours; m += Group.DimX)
+        for (int m = Group.IdxX; m < rows * s.Float4s; m += Group.DimX)
         {
-            int row = m / s.Fours, column = m - (row * s.Fours);
+            int row = m / s.Float4s, column = m - (row * s.Float4s);
             tile[(row * s.TilePitch) + column] = Float4.Load(
                 x, start + ((long)row * stride) + (4 * column), s.Columns - (4 * column), TAccess.Wide);
         }
@@ -367,7 +367,7 @@ internal sealed class Attention
         // Views that run along, two steps a turn: ILGPU does not unroll loops, and only what is at a constant distance from a view's start
         // is addressed without arithmetic.
         Float4 sums = default;
-        int atB = j * s.TilePitch, end = (i * s.TilePitch) + s.Fours;
+        int atB = j * s.TilePitch, end = (i * s.TilePitch) + s.Float4s;
         for (int atA = i * s.TilePitch; atA < end; atA += 2)
         {
             ArrayView<Float4> rowsOfA = a.SubView(atA), rowsOfB = b.SubView(atB);
@@ -434,7 +434,7 @@ internal sealed class Attention
             Heads = heads;
             Size = size;
             Columns = size / heads;
-            Fours = (Columns + 7) / 8 * 2;
+            Float4s = (Columns + 7) / 8 * 2;
             TilePitch = tilePitch;
         }
 
@@ -456,10 +456,10 @@ internal sealed class Attention
         /// <summary>Columns of this head.</summary>
         public int Columns { get; }
 
-        /// <summary>The same in fours, rounded up to an even number with zeros.</summary>
-        public int Fours { get; }
+        /// <summary>The same in <see cref="Float4"/>, rounded up to an even number with zeros.</summary>
+        public int Float4s { get; }
 
-        /// <summary>Row length of a tile, in fours.</summary>
+        /// <summary>Row length of a tile, in <see cref="Float4"/>.</summary>
         public int TilePitch { get; }
 
         /// <summary>Where a query begins in q, dq, output and dOutput.</summary>
@@ -507,8 +507,8 @@ internal sealed class Attention
     private interface ITileColumns
     {
         /// <summary>
-        /// Row length of a tile, in fours: odd, so that eight rows begin in different banks of shared memory, and the same for every head, so
-        /// that where a row lies beside another is known to the compiler.
+        /// Row length of a tile in <see cref="Float4"/>: odd, so that eight rows begin in different banks of shared memory, and the same
+        /// for every head, so that where a row lies beside another is known to the compiler.
         /// </summary>
         static abstract int Pitch { get; }
     }

@@ -4,7 +4,7 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// <see cref="Philox"/> in device code, for four cells that share a block: columns c, c + 16, c + 32 and c + 48 of a stretch of 64 take the
+/// <see cref="Philox"/> in device code, for four cells that share a block: columns c, c + 16, c + 32 and c + 48 of a chunk of 64 take the
 /// four words of one block, so a thread that handles those four draws once.
 /// </summary>
 internal static class DevicePhilox

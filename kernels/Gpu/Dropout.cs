@@ -13,23 +13,23 @@ internal sealed class DropoutLayer(GpuDevice device)
 
     public void Apply(ArrayView<float> x, in DropoutMask dropout, int rows, int columns)
     {
-        int quads = checked(rows * Quad.Count(columns));
-        if (quads > 0)
-            _apply.Launch(device.GroupsFor(quads), new(x, new DropoutKey(dropout), quads, columns));
+        int count = checked(rows * PhiloxFloat4.Count(columns));
+        if (count > 0)
+            _apply.Launch(device.GroupsFor(count), new(x, new DropoutKey(dropout), count, columns));
     }
 
     private static void ApplyKernel(Arguments a)
     {
-        int perRow = Quad.Count(a.Columns);
-        for (long i = Grid.GlobalLinearIndex; i < a.Quads; i += (long)Grid.DimX * Group.DimX)
+        int perRow = PhiloxFloat4.Count(a.Columns);
+        for (long i = Grid.GlobalLinearIndex; i < a.Count; i += (long)Grid.DimX * Group.DimX)
         {
-            int row = (int)i / perRow, quad = (int)i % perRow, column = Quad.FirstColumn(quad);
+            int row = (int)i / perRow, inRow = (int)i % perRow, column = PhiloxFloat4.FirstColumn(inRow);
             if (column >= a.Columns)
                 continue;
             long start = (long)row * a.Columns;
-            Quad.Load(a.X, start, column, a.Columns).Drop(a.Dropout, quad, row).Store(a.X, start, column, a.Columns);
+            PhiloxFloat4.Load(a.X, start, column, a.Columns).Drop(a.Dropout, inRow, row).Store(a.X, start, column, a.Columns);
         }
     }
 
-    internal readonly record struct Arguments(ArrayView<float> X, DropoutKey Dropout, int Quads, int Columns);
+    internal readonly record struct Arguments(ArrayView<float> X, DropoutKey Dropout, int Count, int Columns);
 }

@@ -10,8 +10,8 @@ namespace Bert4Rec.Kernels.Gpu;
 /// </summary>
 internal sealed class Embedding
 {
-    /// <summary>Rows that one thread adds.</summary>
-    private const int Stretch = 32;
+    /// <summary>Sorted rows that one thread adds up.</summary>
+    private const int Segment = 32;
 
     private readonly GpuDevice _device;
     private readonly RadixSort _sort;
@@ -63,7 +63,7 @@ internal sealed class Embedding
     {
         if (rows == 0)
             return;
-        // Level by level: sorted rows, then the sums at the ends of their stretches, then the sums at the ends of stretches of those, …
+        // Level by level: sorted rows, then the sums at the ends of their segments, then the sums at the ends of the segments of those, …
         int ends = Ends(rows), laterEnds = Ends(ends);
         long sortLength = _sort.WorkLength(rows), endLength = (long)(ends + laterEnds) * (size + 1);
         var work = _device.Workspace(sortLength + endLength);
@@ -75,10 +75,10 @@ internal sealed class Embedding
 
         for (int count = rows; ; count = Ends(count))
         {
-            int threads = (count + Stretch - 1) / Stretch * size;
+            int threads = (count + Segment - 1) / Segment * size;
             _addRuns.Launch(
                 (threads + _device.GroupSize - 1) / _device.GroupSize, new(ids, order, x, table, endIds, sums, count, size, ignored));
-            if (count <= Stretch)
+            if (count <= Segment)
                 return;
             (ids, order, x) = (endIds, default, sums);
             (endIds, nextIds) = (nextIds, endIds);
@@ -86,7 +86,7 @@ internal sealed class Embedding
         }
     }
 
-    private static int Ends(int count) => 2 * ((count + Stretch - 1) / Stretch);
+    private static int Ends(int count) => 2 * ((count + Segment - 1) / Segment);
 
     private static void ForwardKernel(LookupArguments a)
     {
@@ -122,16 +122,16 @@ internal sealed class Embedding
     }
 
     /// <summary>
-    /// A thread adds one column of a stretch of sorted rows, run by run. A run inside the stretch is whole and goes to the table; the first
+    /// A thread adds one column of a segment of sorted rows, run by run. A run inside the segment is whole and goes to the table; the first
     /// and the last may go on in the neighbours, so their sums are left for the next level, where such sums stand in runs again.
     /// </summary>
     private static void AddRunsKernel(RunArguments a)
     {
-        int stretch = Grid.GlobalIndex.X / a.Size, column = Grid.GlobalIndex.X % a.Size;
-        int next = stretch * Stretch, end = IntrinsicMath.Min(next + Stretch, a.Count);
+        int segment = Grid.GlobalIndex.X / a.Size, column = Grid.GlobalIndex.X % a.Size;
+        int next = segment * Segment, end = IntrinsicMath.Min(next + Segment, a.Count);
         if (next >= a.Count)
             return;
-        bool whole = a.Count <= Stretch, isFirst = true;
+        bool whole = a.Count <= Segment, isFirst = true;
         int run = a.Ids[a.Row(next)];
         float sum = 0;
         for (; next < end; next++)
@@ -140,7 +140,7 @@ internal sealed class Embedding
             if (id != run)
             {
                 if (isFirst && !whole)
-                    a.Leave(2 * stretch, run, column, sum);
+                    a.Leave(2 * segment, run, column, sum);
                 else
                     a.Add(run, column, sum);
                 isFirst = false;
@@ -157,10 +157,10 @@ internal sealed class Embedding
         if (isFirst)
         {
             // One run from end to end: its sum, and nothing behind it.
-            a.Leave(2 * stretch, run, column, sum);
+            a.Leave(2 * segment, run, column, sum);
             sum = 0;
         }
-        a.Leave((2 * stretch) + 1, run, column, sum);
+        a.Leave((2 * segment) + 1, run, column, sum);
     }
 
     internal readonly record struct LookupArguments(
@@ -175,8 +175,8 @@ internal sealed class Embedding
     /// <param name="Order">The order of the rows; none where they stand in order.</param>
     /// <param name="X">The rows to add.</param>
     /// <param name="Table">Where to.</param>
-    /// <param name="EndIds">[2 · stretches] ids of the first and last run of each stretch.</param>
-    /// <param name="Ends">[2 · stretches, H] sums of these.</param>
+    /// <param name="EndIds">[2 · segments] ids of the first and last run of each segment.</param>
+    /// <param name="Ends">[2 · segments, H] sums of these.</param>
     /// <param name="Count">Rows.</param>
     /// <param name="Size">H</param>
     /// <param name="Ignored">Id whose rows are not added.</param>

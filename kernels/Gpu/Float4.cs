@@ -87,7 +87,63 @@ internal struct Float4(float x, float y, float z, float w)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 operator *(Float4 a, Float4 b) => new(a.X * b.X, a.Y * b.Y, a.Z * b.Z, a.W * b.W);
 
-    /// <summary>The four floats at a place that is a multiple of four.</summary>
+    /// <summary>The float4 at a place that is a multiple of four.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ArrayView<Float4> Wide(ArrayView<float> view, long first) => view.SubView(first, 4).Cast<Float4>().AsAligned(16);
+}
+
+/// <summary>
+/// A <see cref="Float4"/> of columns that take their random words from one block of <see cref="Philox"/>: the i-th of a row is the columns
+/// c, c + 16, c + 32 and c + 48 with c = <see cref="FirstColumn"/>(i), so that sixteen neighbouring threads touch neighbouring floats.
+/// </summary>
+internal static class PhiloxFloat4
+{
+    private const int Stride = 16;
+
+    /// <summary>How many of them cover a row of <paramref name="columns"/> columns.</summary>
+    public static int Count(int columns) => (columns + (4 * Stride) - 1) / (4 * Stride) * Stride;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int FirstColumn(int i) => (i / Stride * 4 * Stride) + (i % Stride);
+
+    /// <summary>
+    /// The one whose first column is <paramref name="column"/>, of the row that begins at <paramref name="row"/>; 0 past its end.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Load(ArrayView<float> x, long row, int column, int columns) => new(
+        column < columns ? x[row + column] : 0f,
+        column + Stride < columns ? x[row + column + Stride] : 0f,
+        column + (2 * Stride) < columns ? x[row + column + (2 * Stride)] : 0f,
+        column + (3 * Stride) < columns ? x[row + column + (3 * Stride)] : 0f);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(this Float4 values, ArrayView<float> x, long row, int column, int columns)
+    {
+        if (column < columns)
+            x[row + column] = values.X;
+        if (column + Stride < columns)
+            x[row + column + Stride] = values.Y;
+        if (column + (2 * Stride) < columns)
+            x[row + column + (2 * Stride)] = values.Z;
+        if (column + (3 * Stride) < columns)
+            x[row + column + (3 * Stride)] = values.W;
+    }
+
+    /// <summary>The values less <paramref name="mean"/>, and 0 past the row's end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Centre(this Float4 values, float mean, int column, int columns) => new(
+        column < columns ? values.X - mean : 0f,
+        column + Stride < columns ? values.Y - mean : 0f,
+        column + (2 * Stride) < columns ? values.Z - mean : 0f,
+        column + (3 * Stride) < columns ? values.W - mean : 0f);
+
+    /// <summary>The i-th of a row, times the factors of a dropout mask.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Drop(this Float4 values, DropoutKey key, int i, int row)
+    {
+        var words = DevicePhilox.Draw(key, (uint)i, (uint)row);
+        return values * new Float4(
+            DevicePhilox.Mask(key, words.X), DevicePhilox.Mask(key, words.Y),
+            DevicePhilox.Mask(key, words.Z), DevicePhilox.Mask(key, words.W));
+    }
 }

@@ -5,14 +5,14 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Dropout, residual and layer norm in one pass. As many threads as a row has quads of columns share the row, so a group takes several
-/// short rows at once, and a thread keeps its quad in registers from the first read to the last write. The backward sums the gradients of
-/// gain and bias in registers too, over a fixed stretch of rows a group, and a second kernel adds the stretches in order.
+/// Dropout, residual and layer norm in one pass. A row has a thread for each <see cref="Float4"/>, so a group takes several short rows at
+/// once, and the thread keeps its float4 in registers from the first read to the last write. The backward sums the gradients of gain and
+/// bias in registers too, over a fixed chunk of rows a group, and a second kernel adds the chunks in order.
 /// </summary>
 internal sealed class LayerNorm
 {
     /// <summary>Groups of the backward for each multiprocessor: enough to hide memory's latency, few enough to add up.</summary>
-    private const int StretchesPerMultiprocessor = 4;
+    private const int ChunksPerMultiprocessor = 4;
 
     /// <summary>Columns that a group of the second kernel adds up.</summary>
     private const int ColumnsPerGroup = 16;
@@ -20,7 +20,7 @@ internal sealed class LayerNorm
     private readonly GpuDevice _device;
     private readonly GpuKernel<ForwardArguments> _forward;
     private readonly GpuKernel<BackwardArguments> _backward;
-    private readonly GpuKernel<GradientArguments> _addStretches;
+    private readonly GpuKernel<GradientArguments> _addChunks;
 
     public LayerNorm(GpuDevice device)
     {
@@ -29,7 +29,7 @@ internal sealed class LayerNorm
         _forward = device.Load<ForwardArguments>(device.UsesWarps ? ForwardKernel<WarpReduction> : ForwardKernel<SharedReduction>, group);
         _backward = device.Load<BackwardArguments>(
             device.UsesWarps ? BackwardKernel<WarpReduction> : BackwardKernel<SharedReduction>, group);
-        _addStretches = device.Load<GradientArguments>(AddStretchesKernel, group);
+        _addChunks = device.Load<GradientArguments>(AddChunksKernel, group);
     }
 
     public void Forward(
@@ -49,37 +49,37 @@ internal sealed class LayerNorm
         if (rows == 0)
             return;
         int width = Width(size), rowsPerGroup = _device.GroupSize / width;
-        int stretches = Math.Min(
-            (rows + rowsPerGroup - 1) / rowsPerGroup, StretchesPerMultiprocessor * _device.Multiprocessors);
-        var sums = _device.Workspace(2L * stretches * size);
-        _backward.Launch(stretches, new(dy, x, gain, statistics, new DropoutKey(dropout), dSum, dInput, sums, rows, size, width));
-        _addStretches.Launch((size + ColumnsPerGroup - 1) / ColumnsPerGroup, new(sums, dGain, dBias, stretches, size));
+        int chunks = Math.Min(
+            (rows + rowsPerGroup - 1) / rowsPerGroup, ChunksPerMultiprocessor * _device.Multiprocessors);
+        var sums = _device.Workspace(2L * chunks * size);
+        _backward.Launch(chunks, new(dy, x, gain, statistics, new DropoutKey(dropout), dSum, dInput, sums, rows, size, width));
+        _addChunks.Launch((size + ColumnsPerGroup - 1) / ColumnsPerGroup, new(sums, dGain, dBias, chunks, size));
     }
 
-    /// <summary>Threads that share a row: a power of two that gives each one quad, if the group is large enough.</summary>
-    private int Width(int size) => Math.Min(_device.GroupSize, (int)BitOperations.RoundUpToPowerOf2((uint)Quad.Count(size)));
+    /// <summary>Threads that share a row: a power of two that gives each one <see cref="Float4"/>, if the group is large enough.</summary>
+    private int Width(int size) => Math.Min(_device.GroupSize, (int)BitOperations.RoundUpToPowerOf2((uint)PhiloxFloat4.Count(size)));
 
     private static void ForwardKernel<R>(ForwardArguments a)
         where R : struct, IGroupReduction
     {
         var shared = SharedMemory.Allocate<float>(GpuDevice.LargestGroup);
-        int h = a.Size, quads = Quad.Count(h), lane = Group.IdxX % a.Width;
+        int h = a.Size, float4s = PhiloxFloat4.Count(h), lane = Group.IdxX % a.Width;
         int row = (Grid.IdxX * (Group.DimX / a.Width)) + (Group.IdxX / a.Width);
         // Threads past the last row take part in the reductions only.
-        int end = row < a.Rows ? quads : 0;
+        int end = row < a.Rows ? float4s : 0;
         long start = (long)row * h;
 
-        // The thread's first quad stays in registers; of rows longer than four times the group, the cache has the others.
+        // The thread's first float4 stays in registers; of rows longer than four times the group, the cache has the others.
         Float4 first = default;
         float total = 0f;
         for (int i = lane; i < end; i += a.Width)
         {
-            int column = Quad.FirstColumn(i);
-            var sum = Quad.Load(a.X, start, column, h);
+            int column = PhiloxFloat4.FirstColumn(i);
+            var sum = PhiloxFloat4.Load(a.X, start, column, h);
             if (a.Dropout.Drops)
                 sum = sum.Drop(a.Dropout, i, row);
             if (a.Residual.Length > 0)
-                sum += Quad.Load(a.Residual, start, column, h);
+                sum += PhiloxFloat4.Load(a.Residual, start, column, h);
             sum.Store(a.X, start, column, h);
             total += sum.Sum;
             if (i == lane)
@@ -90,8 +90,8 @@ internal sealed class LayerNorm
         float squares = 0f;
         for (int i = lane; i < end; i += a.Width)
         {
-            int column = Quad.FirstColumn(i);
-            var centred = (i == lane ? first : Quad.Load(a.X, start, column, h)).Centre(mean, column, h);
+            int column = PhiloxFloat4.FirstColumn(i);
+            var centred = (i == lane ? first : PhiloxFloat4.Load(a.X, start, column, h)).Centre(mean, column, h);
             squares += (centred * centred).Sum;
         }
         float variance = default(R).Reduce<float, Sum>(squares, a.Width, shared) / h;
@@ -99,9 +99,9 @@ internal sealed class LayerNorm
 
         for (int i = lane; i < end; i += a.Width)
         {
-            int column = Quad.FirstColumn(i);
-            var normalised = (i == lane ? first : Quad.Load(a.X, start, column, h)).Centre(mean, column, h) * inverse;
-            var y = (normalised * Quad.Load(a.Gain, 0, column, h)) + Quad.Load(a.Bias, 0, column, h);
+            int column = PhiloxFloat4.FirstColumn(i);
+            var normalised = (i == lane ? first : PhiloxFloat4.Load(a.X, start, column, h)).Centre(mean, column, h) * inverse;
+            var y = (normalised * PhiloxFloat4.Load(a.Gain, 0, column, h)) + PhiloxFloat4.Load(a.Bias, 0, column, h);
             y.Store(a.Y, start, column, h);
         }
         if (lane == 0 && row < a.Rows)
@@ -115,13 +115,13 @@ internal sealed class LayerNorm
         where R : struct, IGroupReduction
     {
         var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
-        int h = a.Size, quads = Quad.Count(h), lane = Group.IdxX % a.Width, rowsAtOnce = Group.DimX / a.Width;
-        long stretch = Grid.IdxX * 2L * h;
+        int h = a.Size, float4s = PhiloxFloat4.Count(h), lane = Group.IdxX % a.Width, rowsAtOnce = Group.DimX / a.Width;
+        long chunk = Grid.IdxX * 2L * h;
         Float4 dGain = default, dBias = default;
         for (int firstRow = Grid.IdxX * rowsAtOnce; firstRow < a.Rows; firstRow += Grid.DimX * rowsAtOnce)
         {
             int row = firstRow + (Group.IdxX / a.Width);
-            int end = row < a.Rows ? quads : 0;
+            int end = row < a.Rows ? float4s : 0;
             long start = (long)row * h;
             float mean = row < a.Rows ? a.Statistics[2L * row] : 0f;
             float inverse = row < a.Rows ? a.Statistics[(2L * row) + 1] : 0f;
@@ -130,10 +130,10 @@ internal sealed class LayerNorm
             float sumG = 0f, sumGx = 0f;
             for (int i = lane; i < end; i += a.Width)
             {
-                int column = Quad.FirstColumn(i);
-                var dy = Quad.Load(a.Dy, start, column, h);
-                var normalised = Quad.Load(a.X, start, column, h).Centre(mean, column, h) * inverse;
-                var g = dy * Quad.Load(a.Gain, 0, column, h);
+                int column = PhiloxFloat4.FirstColumn(i);
+                var dy = PhiloxFloat4.Load(a.Dy, start, column, h);
+                var normalised = PhiloxFloat4.Load(a.X, start, column, h).Centre(mean, column, h) * inverse;
+                var g = dy * PhiloxFloat4.Load(a.Gain, 0, column, h);
                 sumG += g.Sum;
                 sumGx += (g * normalised).Sum;
                 if (i == lane)
@@ -145,12 +145,12 @@ internal sealed class LayerNorm
                 }
                 else
                 {
-                    // A row of the whole group: nobody else adds to this stretch's sums of these columns.
+                    // A row of the whole group: nobody else adds to this chunk's sums of these columns.
                     bool isFirst = firstRow == Grid.IdxX;
-                    var gainSum = isFirst ? default : Quad.Load(a.Sums, stretch, column, h);
-                    var biasSum = isFirst ? default : Quad.Load(a.Sums, stretch + h, column, h);
-                    (gainSum + (dy * normalised)).Store(a.Sums, stretch, column, h);
-                    (biasSum + dy).Store(a.Sums, stretch + h, column, h);
+                    var gainSum = isFirst ? default : PhiloxFloat4.Load(a.Sums, chunk, column, h);
+                    var biasSum = isFirst ? default : PhiloxFloat4.Load(a.Sums, chunk + h, column, h);
+                    (gainSum + (dy * normalised)).Store(a.Sums, chunk, column, h);
+                    (biasSum + dy).Store(a.Sums, chunk + h, column, h);
                 }
             }
             var sums = default(R).Reduce<Pair, PairSum>(new Pair(sumG, sumGx), a.Width, shared);
@@ -159,46 +159,46 @@ internal sealed class LayerNorm
 
             for (int i = lane; i < end; i += a.Width)
             {
-                int column = Quad.FirstColumn(i);
-                var normalised = i == lane ? firstNormalised : Quad.Load(a.X, start, column, h).Centre(mean, column, h) * inverse;
+                int column = PhiloxFloat4.FirstColumn(i);
+                var normalised = i == lane ? firstNormalised : PhiloxFloat4.Load(a.X, start, column, h).Centre(mean, column, h) * inverse;
                 // Until it is overwritten, dSum may be dy: only this thread reads these columns.
-                var g = i == lane ? firstG : Quad.Load(a.Dy, start, column, h) * Quad.Load(a.Gain, 0, column, h);
+                var g = i == lane ? firstG : PhiloxFloat4.Load(a.Dy, start, column, h) * PhiloxFloat4.Load(a.Gain, 0, column, h);
                 var d = (g - meanG - (normalised * meanGx)) * inverse;
                 d.Store(a.DSum, start, column, h);
                 if (a.DInput.Length > 0)
                     (a.Dropout.Drops ? d.Drop(a.Dropout, i, row) : d).Store(a.DInput, start, column, h);
             }
         }
-        AddRows(dGain, a.Sums, stretch, lane, a.Width, h);
-        AddRows(dBias, a.Sums, stretch + h, lane, a.Width, h);
+        AddRows(dGain, a.Sums, chunk, lane, a.Width, h);
+        AddRows(dBias, a.Sums, chunk + h, lane, a.Width, h);
     }
 
-    /// <summary>Adds the sums of the rows that the group had at once, and stores those of the threads' first quads.</summary>
+    /// <summary>Adds the sums of the rows that the group had at once, and stores those of the threads' first float4s.</summary>
     private static void AddRows(Float4 sums, ArrayView<float> result, long start, int lane, int width, int h)
     {
         var shared = SharedMemory.Allocate<Float4>(GpuDevice.LargestGroup);
         shared[Group.IdxX] = sums;
         Group.Barrier();
-        if (Group.IdxX < width && lane < Quad.Count(h))
+        if (Group.IdxX < width && lane < PhiloxFloat4.Count(h))
         {
             for (int i = lane + width; i < Group.DimX; i += width)
                 sums += shared[i];
-            sums.Store(result, start, Quad.FirstColumn(lane), h);
+            sums.Store(result, start, PhiloxFloat4.FirstColumn(lane), h);
         }
         Group.Barrier();
     }
 
-    /// <summary>Sixteen columns a group: the threads of a column take turns at the stretches, and the first of them adds up.</summary>
-    private static void AddStretchesKernel(GradientArguments a)
+    /// <summary>Sixteen columns a group: the threads of a column take turns at the chunks, and the first of them adds up.</summary>
+    private static void AddChunksKernel(GradientArguments a)
     {
         var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
         int column = (Grid.IdxX * ColumnsPerGroup) + (Group.IdxX % ColumnsPerGroup);
         float gain = 0f, bias = 0f;
         if (column < a.Size)
         {
-            for (int stretch = Group.IdxX / ColumnsPerGroup; stretch < a.Stretches; stretch += Group.DimX / ColumnsPerGroup)
+            for (int chunk = Group.IdxX / ColumnsPerGroup; chunk < a.Chunks; chunk += Group.DimX / ColumnsPerGroup)
             {
-                long at = (stretch * 2L * a.Size) + column;
+                long at = (chunk * 2L * a.Size) + column;
                 gain += a.Sums[at];
                 bias += a.Sums[at + a.Size];
             }
@@ -226,5 +226,5 @@ internal sealed class LayerNorm
         ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Sums, int Rows, int Size, int Width);
 
     internal readonly record struct GradientArguments(
-        ArrayView<float> Sums, ArrayView<float> DGain, ArrayView<float> DBias, int Stretches, int Size);
+        ArrayView<float> Sums, ArrayView<float> DGain, ArrayView<float> DBias, int Chunks, int Size);
 }

@@ -7,17 +7,17 @@ namespace Bert4Rec.Kernels.Gpu;
 /// <summary>
 /// The products of a dense layer, forward and backward: the same tiled product with operands that lie one way or the other, and with what
 /// follows it (bias, gelu, its slope, adding to what is there) done while the results are in registers. Where a product has few tiles but a
-/// long sum, as the gradient of a weight has, groups take parts of the sum, which are then added in a fixed order.
+/// long K dimension, as the gradient of a weight has, it is split: groups take parts of it, whose products are then added in a fixed order.
 /// </summary>
 internal sealed class MatMul(GpuDevice device)
 {
     /// <summary>Of the groups that add up columns for a bias gradient: rows, and threads that share a column.</summary>
     private const int RowsOfColumnSum = 256, ThreadsOfColumn = 8;
 
-    private readonly TiledProduct<SummedContiguous, SummedContiguous, AddBias> _forward = new(device);
-    private readonly TiledProduct<SummedContiguous, SummedContiguous, AddBiasGelu> _forwardGelu = new(device);
-    private readonly TiledProduct<SummedContiguous, KeptContiguous, Keep> _backwardInput = new(device);
-    private readonly TiledProduct<KeptContiguous, KeptContiguous, Keep> _backwardWeight = new(device);
+    private readonly TiledProduct<KContiguous, KContiguous, AddBias> _forward = new(device);
+    private readonly TiledProduct<KContiguous, KContiguous, AddBiasGelu> _forwardGelu = new(device);
+    private readonly TiledProduct<KContiguous, KStrided, StoreProduct> _backwardInput = new(device);
+    private readonly TiledProduct<KStrided, KStrided, StoreProduct> _backwardWeight = new(device);
     private readonly GpuKernel<ColumnSumsArguments> _columnSums = device.Load<ColumnSumsArguments>(ColumnSumsKernel, device.GroupSize);
     private readonly GpuKernel<AddPartsArguments> _addParts = device.Load<AddPartsArguments>(AddPartsKernel, device.GroupSize);
 
@@ -51,11 +51,11 @@ internal sealed class MatMul(GpuDevice device)
         int splits = slope.Length > 0 ? 1 : _backwardInput.Splits(rows, inputs, outputs);
         if (splits == 1)
         {
-            _backwardInput.Launch(dy, weightOperand, new Keep(dxOperand, slope, accumulate), rows, inputs, outputs);
+            _backwardInput.Launch(dy, weightOperand, new StoreProduct(dxOperand, slope, accumulate), rows, inputs, outputs);
             return;
         }
         var parts = device.Parts((long)splits * dx.Length);
-        _backwardInput.Launch(dy, weightOperand, Keep.Parts(parts, dxOperand), rows, inputs, outputs, splits);
+        _backwardInput.Launch(dy, weightOperand, StoreProduct.Parts(parts, dxOperand), rows, inputs, outputs, splits);
         AddParts(parts, splits, dx, accumulate);
     }
 
@@ -75,12 +75,12 @@ internal sealed class MatMul(GpuDevice device)
         int splits = _backwardWeight.Splits(outputs, inputs, rows);
         if (splits == 1)
         {
-            _backwardWeight.Launch(dy, xOperand, new Keep(weightOperand, default, accumulate: true), outputs, inputs, rows);
+            _backwardWeight.Launch(dy, xOperand, new StoreProduct(weightOperand, default, accumulate: true), outputs, inputs, rows);
         }
         else
         {
             var parts = device.Parts(splits * dWeight.Length);
-            _backwardWeight.Launch(dy, xOperand, Keep.Parts(parts, weightOperand), outputs, inputs, rows, splits);
+            _backwardWeight.Launch(dy, xOperand, StoreProduct.Parts(parts, weightOperand), outputs, inputs, rows, splits);
             AddParts(parts, splits, dWeight, accumulate: true);
         }
         if (dBias.Length > 0)
@@ -148,24 +148,20 @@ internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int 
     private readonly ArrayView<float> _y = y;
     private readonly int _stride = stride;
 
+    public static int SharedFloats<TTile>()
+        where TTile : struct, ITile => 0;
+
     public bool CanBeWide => GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    public void Store(in TilePlace place, int row, int column, in Float4 c)
     {
-        Four(place, row, place.Left, left);
-        Four(place, row, place.Right, right);
-    }
-
-    public void End(in TilePlace place)
-    {
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Four(in TilePlace place, int row, int column, Float4 c)
-    {
-        int count = row < place.Rows ? place.Columns - column : 0;
+        int count = place.N - column;
         (c + Float4.Load(_bias, column, count, place.Wide)).Store(_y, ((long)row * _stride) + column, count, place.Wide);
+    }
+
+    public void Finish(in TilePlace place)
+    {
     }
 }
 
@@ -177,23 +173,16 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
     private readonly ArrayView<float> _slope = slope;
     private readonly int _stride = stride;
 
-    public bool CanBeWide => GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias) && GpuDevice.IsAligned(_slope);
+    public static int SharedFloats<TTile>()
+        where TTile : struct, ITile => 0;
+
+    public bool CanBeWide =>
+        GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias) && GpuDevice.IsAligned(_slope);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    public void Store(in TilePlace place, int row, int column, in Float4 c)
     {
-        Four(place, row, place.Left, left);
-        Four(place, row, place.Right, right);
-    }
-
-    public void End(in TilePlace place)
-    {
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Four(in TilePlace place, int row, int column, Float4 c)
-    {
-        int count = row < place.Rows ? place.Columns - column : 0;
+        int count = place.N - column;
         long first = ((long)row * _stride) + column;
         var u = c + Float4.Load(_bias, column, count, place.Wide);
         var x = new Gelu.Value(u.X);
@@ -204,17 +193,21 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
         if (_slope.Length > 0)
             new Float4(x.Slope, y.Slope, z.Slope, w.Slope).Store(_slope, first, count, place.Wide);
     }
+
+    public void Finish(in TilePlace place)
+    {
+    }
 }
 
-/// <summary>y = c, or c ∘ slope, or y += c; the parts of a split sum one after another.</summary>
-internal readonly struct Keep : IEpilogue
+/// <summary>y = c, or c ∘ slope, or y += c; the parts of a split K dimension one after another.</summary>
+internal readonly struct StoreProduct : IEpilogue
 {
     private readonly Operand _y;
     private readonly ArrayView<float> _slope;
     private readonly int _accumulate;
     private readonly long _partLength;
 
-    public Keep(Operand y, ArrayView<float> slope, bool accumulate)
+    public StoreProduct(Operand y, ArrayView<float> slope, bool accumulate)
     {
         _y = y;
         _slope = slope;
@@ -222,7 +215,7 @@ internal readonly struct Keep : IEpilogue
         _partLength = 0;
     }
 
-    private Keep(ArrayView<float> parts, Operand y)
+    private StoreProduct(ArrayView<float> parts, Operand y)
     {
         _y = new(parts, y.Stride);
         _slope = default;
@@ -231,30 +224,27 @@ internal readonly struct Keep : IEpilogue
     }
 
     /// <summary>Parts that are shaped as y.</summary>
-    public static Keep Parts(ArrayView<float> parts, Operand y) => new(parts, y);
+    public static StoreProduct Parts(ArrayView<float> parts, Operand y) => new(parts, y);
+
+    public static int SharedFloats<TTile>()
+        where TTile : struct, ITile => 0;
 
     public bool CanBeWide => _y.IsAligned && GpuDevice.IsAligned(_slope);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    public void Store(in TilePlace place, int row, int column, in Float4 c)
     {
-        Four(place, row, place.Left, left);
-        Four(place, row, place.Right, right);
-    }
-
-    public void End(in TilePlace place)
-    {
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Four(in TilePlace place, int row, int column, Float4 c)
-    {
-        int count = row < place.Rows ? place.Columns - column : 0;
+        int count = place.N - column;
         long first = (place.Split * _partLength) + ((long)row * _y.Stride) + column;
+        var y = c;
         if (_accumulate != 0)
-            c += Float4.Load(_y.Values, first, count, place.Wide);
+            y += Float4.Load(_y.Values, first, count, place.Wide);
         else if (_slope.Length > 0)
-            c *= Float4.Load(_slope, first, count, place.Wide);
-        c.Store(_y.Values, first, count, place.Wide);
+            y *= Float4.Load(_slope, first, count, place.Wide);
+        y.Store(_y.Values, first, count, place.Wide);
+    }
+
+    public void Finish(in TilePlace place)
+    {
     }
 }

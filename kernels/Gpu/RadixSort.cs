@@ -5,14 +5,14 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Sorts row numbers by a key, rows of equal keys in ascending order, four bits a pass from the lowest. A thread counts the digits of a
-/// stretch of its own; prefix sums of the counts, digit by digit and stretch by stretch, are the places where each stretch puts its rows.
+/// chunk of its own; prefix sums of the counts, digit by digit and chunk by chunk, are the places where each chunk puts its rows.
 /// No thread meets another, so the order is the same every time.
 /// </summary>
 internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
 {
     private const int DigitBits = 4;
     private const int Digits = 1 << DigitBits;
-    private const int Stretch = 16;
+    private const int Chunk = 16;
 
     private readonly GpuKernel<Arguments> _count = device.Load<Arguments>(CountKernel, device.GroupSize);
     private readonly GpuKernel<Arguments> _scatter = device.Load<Arguments>(ScatterKernel, device.GroupSize);
@@ -42,32 +42,32 @@ internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
         return from;
     }
 
-    private static int Counters(int keys) => (keys + Stretch - 1) / Stretch * Digits;
+    private static int Counters(int keys) => (keys + Chunk - 1) / Chunk * Digits;
 
     private static void CountKernel(Arguments a)
     {
-        int stretch = Grid.GlobalIndex.X, stretches = (int)a.Counts.Length / Digits;
+        int chunk = Grid.GlobalIndex.X, chunks = (int)a.Counts.Length / Digits;
         // A column of counters a thread: only their owner touches them.
         var counters = SharedMemory.Allocate<int>(Digits * GpuDevice.LargestGroup);
-        if (stretch >= stretches)
+        if (chunk >= chunks)
             return;
         for (int digit = 0; digit < Digits; digit++)
             counters[(digit * Group.DimX) + Group.IdxX] = 0;
-        for (int i = stretch * Stretch; i < (stretch + 1) * Stretch && i < a.Keys.Length; i++)
+        for (int i = chunk * Chunk; i < (chunk + 1) * Chunk && i < a.Keys.Length; i++)
             counters[(a.Digit(a.Row(i)) * Group.DimX) + Group.IdxX]++;
         for (int digit = 0; digit < Digits; digit++)
-            a.Counts[(digit * stretches) + stretch] = counters[(digit * Group.DimX) + Group.IdxX];
+            a.Counts[(digit * chunks) + chunk] = counters[(digit * Group.DimX) + Group.IdxX];
     }
 
     private static void ScatterKernel(Arguments a)
     {
-        int stretch = Grid.GlobalIndex.X, stretches = (int)a.Counts.Length / Digits;
+        int chunk = Grid.GlobalIndex.X, chunks = (int)a.Counts.Length / Digits;
         var places = SharedMemory.Allocate<int>(Digits * GpuDevice.LargestGroup);
-        if (stretch >= stretches)
+        if (chunk >= chunks)
             return;
         for (int digit = 0; digit < Digits; digit++)
-            places[(digit * Group.DimX) + Group.IdxX] = a.Counts[(digit * stretches) + stretch];
-        for (int i = stretch * Stretch; i < (stretch + 1) * Stretch && i < a.Keys.Length; i++)
+            places[(digit * Group.DimX) + Group.IdxX] = a.Counts[(digit * chunks) + chunk];
+        for (int i = chunk * Chunk; i < (chunk + 1) * Chunk && i < a.Keys.Length; i++)
         {
             int row = a.Row(i), column = (a.Digit(row) * Group.DimX) + Group.IdxX;
             a.To[places[column]] = row;
@@ -78,7 +78,7 @@ internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
     /// <param name="Keys">By row.</param>
     /// <param name="From">Rows in the order of the passes before; none before the first.</param>
     /// <param name="To">Rows in the order of this pass.</param>
-    /// <param name="Counts">[digits, stretches]</param>
+    /// <param name="Counts">[digits, chunks]</param>
     /// <param name="Shift">Of the pass's digit.</param>
     internal readonly record struct Arguments(ArrayView<int> Keys, ArrayView<int> From, ArrayView<int> To, ArrayView<int> Counts, int Shift)
     {

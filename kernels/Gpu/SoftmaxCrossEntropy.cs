@@ -7,7 +7,7 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Softmax cross-entropy against the tied item table. The scores of a whole catalogue are never in memory at once: forward, each tile of
-/// the product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, stretches of the catalogue are scored again, and
+/// the product h · itemsᵀ leaves only a maximum and a sum of exponentials a row; backward, chunks of the catalogue are scored again, and
 /// their scores leave the registers as gradients, which two more products take up.
 /// </summary>
 internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
@@ -18,8 +18,8 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
     /// </summary>
     private readonly int _workFloats = device.IsSimulator ? 1 << 13 : 32 << 20;
 
-    private readonly TiledProduct<SummedContiguous, SummedContiguous, ReduceScores> _reduce = new(device);
-    private readonly TiledProduct<SummedContiguous, SummedContiguous, DifferentiateScores> _differentiate = new(device);
+    private readonly TiledProduct<KContiguous, KContiguous, ReduceScores> _reduce = new(device);
+    private readonly TiledProduct<KContiguous, KContiguous, DifferentiateScores> _differentiate = new(device);
     private readonly GpuKernel<CombineArguments> _combine = device.Load<CombineArguments>(CombineKernel, device.GroupSize);
 
     /// <summary>logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · itemsᵀ + bias.</summary>
@@ -27,10 +27,10 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
         ArrayView<float> h, ArrayView<float> items, ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> losses,
         ArrayView<float> logSumExp, int rows, int catalogue, int size)
     {
-        int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TileColumns(rows, catalogue)), 1, Math.Max(1, rows));
+        int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TilesAcross(rows, catalogue)), 1, Math.Max(1, rows));
         for (int first = 0; first < rows; first += rowsAtATime)
         {
-            int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TileColumns(count, catalogue);
+            int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TilesAcross(count, catalogue);
             var work = device.Workspace(2L * tiles * count);
             ArrayView<float> maxima = work.SubView(0, (long)tiles * count), sums = work.SubView((long)tiles * count, (long)tiles * count);
             ArrayView<float> partLosses = losses.SubView(first, count), partLogSumExp = logSumExp.SubView(first, count);
@@ -53,10 +53,10 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, MatMul matMul)
         if (rows == 0)
             return;
         // Whole tiles, but for the end of the catalogue.
-        int stretch = Math.Max(128, _workFloats / rows / 128 * 128);
-        for (int first = 0; first < catalogue; first += stretch)
+        int chunk = Math.Max(128, _workFloats / rows / 128 * 128);
+        for (int first = 0; first < catalogue; first += chunk)
         {
-            int count = Math.Min(stretch, catalogue - first), stride = (count + 3) / 4 * 4;
+            int count = Math.Min(chunk, catalogue - first), stride = (count + 3) / 4 * 4;
             var dScores = new Operand(device.Workspace((long)rows * stride), stride);
             var table = items.SubView((long)first * size, (long)count * size);
             _differentiate.Launch(
@@ -118,72 +118,63 @@ internal readonly struct ReduceScores(
     /// <summary>Below every score, and finite.</summary>
     private const float Lowest = -1e30f;
 
+    /// <summary>A maximum and a sum for each float4 of the tile.</summary>
+    public static int SharedFloats<TTile>()
+        where TTile : struct, ITile => TTile.BN / 4 * 2 * SharedTile.RowLength(TTile.BM);
+
     public bool CanBeWide => true;
 
-    /// <summary>The thread's own eight scores of a row go to shared memory, as a maximum and a sum.</summary>
+    /// <summary>Four scores go to shared memory as their maximum and the sum of their exponentials.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    public void Store(in TilePlace place, int row, int column, in Float4 c)
     {
-        Float4 a = Score(place, place.Left, left), b = Score(place, place.Right, right);
-        if (row < place.Rows)
-        {
-            int target = _targets[row];
-            if ((uint)(target - place.Left) < 4)
-                _losses[row] = -a.At(target - place.Left);
-            if ((uint)(target - place.Right) < 4)
-                _losses[row] = -b.At(target - place.Right);
-        }
-        float max = Max(Max(Max(a.X, a.Y), Max(a.Z, a.W)), Max(Max(b.X, b.Y), Max(b.Z, b.W)));
-        float sum = DeviceMath.Exp(a.X - max) + DeviceMath.Exp(a.Y - max) + DeviceMath.Exp(a.Z - max) + DeviceMath.Exp(a.W - max)
-            + DeviceMath.Exp(b.X - max) + DeviceMath.Exp(b.Y - max) + DeviceMath.Exp(b.Z - max) + DeviceMath.Exp(b.W - max);
-        int at = Place(place, place.ThreadOfRow) + row - place.FirstRow;
+        int count = place.N - column;
+        var b = Float4.Load(_bias, column, count, wide: false);
+        var score = new Float4(
+            c.X + b.X, count > 1 ? c.Y + b.Y : Lowest, count > 2 ? c.Z + b.Z : Lowest, count > 3 ? c.W + b.W : Lowest);
+        int target = _targets[row] - column;
+        if ((uint)target < 4)
+            _losses[row] = -score.At(target);
+        float max = Max(Max(score.X, score.Y), Max(score.Z, score.W));
+        int at = Place(place, (column - place.FirstColumn) / 4) + row - place.FirstRow;
         place.Shared[at] = max;
-        place.Shared[at + Place(place, place.TileColumns / 8)] = sum;
+        place.Shared[at + Place(place, place.BN / 4)] = DeviceMath.Exp(score.X - max) + DeviceMath.Exp(score.Y - max)
+            + (DeviceMath.Exp(score.Z - max) + DeviceMath.Exp(score.W - max));
     }
 
-    /// <summary>A thread adds up what the threads of a row found, in their order.</summary>
-    public void End(in TilePlace place)
+    /// <summary>A thread adds up a row of the tile, from left to right.</summary>
+    public void Finish(in TilePlace place)
     {
         Group.Barrier();
-        for (int row = Group.IdxX; row < place.TileRows; row += Group.DimX)
+        int rows = IntrinsicMath.Min(place.BM, place.M - place.FirstRow);
+        int float4s = IntrinsicMath.Min(place.BN, place.N - place.FirstColumn + 3) / 4, sums = Place(place, place.BN / 4);
+        for (int row = Group.IdxX; row < rows; row += Group.DimX)
         {
-            if (place.FirstRow + row >= place.Rows)
-                break;
-            int sums = Place(place, place.TileColumns / 8) + row;
             float max = place.Shared[row];
-            for (int thread = 1; thread < place.TileColumns / 8; thread++)
-                max = Max(max, place.Shared[Place(place, thread) + row]);
+            for (int i = 1; i < float4s; i++)
+                max = Max(max, place.Shared[Place(place, i) + row]);
             float sum = 0;
-            for (int thread = 0; thread < place.TileColumns / 8; thread++)
-                sum += place.Shared[Place(place, thread) + sums] * DeviceMath.Exp(place.Shared[Place(place, thread) + row] - max);
-            long at = ((long)place.TileColumn * place.Rows) + place.FirstRow + row;
+            for (int i = 0; i < float4s; i++)
+                sum += place.Shared[Place(place, i) + sums + row] * DeviceMath.Exp(place.Shared[Place(place, i) + row] - max);
+            long at = ((long)(place.FirstColumn / place.BN) * place.M) + place.FirstRow + row;
             _maxima[at] = max;
             _sums[at] = sum;
         }
     }
 
-    /// <summary>A thread's column in shared memory; four floats more than rows keep neighbours in different banks.</summary>
-    private static int Place(in TilePlace place, int thread) => thread * (place.TileRows + 4);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Float4 Score(in TilePlace place, int column, Float4 c)
-    {
-        int count = place.Columns - column;
-        var b = Float4.Load(_bias, column, count, wide: false);
-        return new Float4(
-            count > 0 ? c.X + b.X : Lowest, count > 1 ? c.Y + b.Y : Lowest, count > 2 ? c.Z + b.Z : Lowest, count > 3 ? c.W + b.W : Lowest);
-    }
+    /// <summary>Where the numbers of a column of float4s begin, one a row.</summary>
+    private static int Place(in TilePlace place, int column) => column * SharedTile.RowLength(place.BM);
 
     private static float Max(float a, float b) => a > b ? a : b;
 }
 
-/// <summary>Turns the scores of a stretch of the catalogue into their gradients, scale (exp(score − logSumExp) − onehot(target)).</summary>
-/// <param name="bias">[stretch]</param>
+/// <summary>Turns the scores of a chunk of the catalogue into their gradients, scale (exp(score − logSumExp) − onehot(target)).</summary>
+/// <param name="bias">[chunk]</param>
 /// <param name="targets">[M]</param>
 /// <param name="logSumExp">[M]</param>
-/// <param name="first">First item of the stretch.</param>
+/// <param name="first">First item of the chunk.</param>
 /// <param name="scale">Of the loss.</param>
-/// <param name="dScores">[M, stretch], rows a multiple of four apart; zeros fill what lies between.</param>
+/// <param name="dScores">[M, chunk], rows a multiple of four apart; zeros fill what lies between.</param>
 internal readonly struct DifferentiateScores(
     ArrayView<float> bias, ArrayView<int> targets, ArrayView<float> logSumExp, int first, float scale, Operand dScores) : IEpilogue
 {
@@ -194,34 +185,27 @@ internal readonly struct DifferentiateScores(
     private readonly float _scale = scale;
     private readonly Operand _dScores = dScores;
 
+    public static int SharedFloats<TTile>()
+        where TTile : struct, ITile => 0;
+
     public bool CanBeWide => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Row(in TilePlace place, int row, in Float4 left, in Float4 right)
+    public void Store(in TilePlace place, int row, int column, in Float4 c)
     {
-        if (row >= place.Rows)
-            return;
-        int target = _targets[row] - _first;
+        int count = place.N - column, target = _targets[row] - _first - column;
         float logSumExp = _logSumExp[row];
-        Four(place, row, place.Left, left, target, logSumExp);
-        Four(place, row, place.Right, right, target, logSumExp);
-    }
-
-    public void End(in TilePlace place)
-    {
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Four(in TilePlace place, int row, int column, in Float4 c, int target, float logSumExp)
-    {
-        int count = place.Columns - column;
         var b = Float4.Load(_bias, column, count, wide: false);
         var d = new Float4(
-            count > 0 ? Gradient(c.X + b.X - logSumExp, target == column) : 0f,
-            count > 1 ? Gradient(c.Y + b.Y - logSumExp, target == column + 1) : 0f,
-            count > 2 ? Gradient(c.Z + b.Z - logSumExp, target == column + 2) : 0f,
-            count > 3 ? Gradient(c.W + b.W - logSumExp, target == column + 3) : 0f);
-        d.Store(_dScores.Values, ((long)row * _dScores.Stride) + column, _dScores.Stride - column, wide: true);
+            Gradient(c.X + b.X - logSumExp, target == 0),
+            count > 1 ? Gradient(c.Y + b.Y - logSumExp, target == 1) : 0f,
+            count > 2 ? Gradient(c.Z + b.Z - logSumExp, target == 2) : 0f,
+            count > 3 ? Gradient(c.W + b.W - logSumExp, target == 3) : 0f);
+        d.Store(_dScores.Values, ((long)row * _dScores.Stride) + column, count, wide: true);
+    }
+
+    public void Finish(in TilePlace place)
+    {
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

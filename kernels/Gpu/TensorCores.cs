@@ -1,17 +1,35 @@
 using System.Runtime.CompilerServices;
 using ILGPU;
+using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// The instruction that 32 threads, a warp, execute together: c += a · b, a [16, 8], b [8, 8], c [16, 8]. Each thread holds four elements of
-/// a, two of b and four of c; with group = lane / 4 and member = lane % 4 (NVIDIA, PTX ISA, "Matrix Fragments for mma.m16n8k8"):
+/// The instruction that 32 threads, a warp, execute together: c += a · b, a [16, 8], b [8, 8], c [16, 8]. Each thread (lane) holds four
+/// elements of a, two of b and four of c, its fragments (NVIDIA, PTX ISA, "Matrix Fragments for mma.m16n8k8"). Lane 5 has those marked:
 /// <code>
-/// a0 = a[group, member]      a1 = a[group + 8, member]    a2 = a[group, member + 4]    a3 = a[group + 8, member + 4]
-/// b0 = b[member, group]      b1 = b[member + 4, group]
-/// c0 = c[group, 2 member]    c1 = c[group, 2 member + 1]  c2 = c[group + 8, 2 member]  c3 = c[group + 8, 2 member + 1]
+///                                      b   n  0   1   2 …  7
+///                                        k 0  0   4   8   28  \
+///                                          1  1  [5]  9   29   b0
+///                                          2  2   6  10   30
+///                                          3  3   7  11   31  /
+///                                          4  0   4   8   28  \
+///                                          5  1  [5]  9   29   b1
+///                                          6  2   6  10   30
+///                                          7  3   7  11   31  /
+///  a   k 0   1   2   3     4   5   6   7   c   n 0   1     2   3     4   5     6   7
+///  m 0   0   1   2   3     0   1   2   3         0   0     1   1     2   2     3   3
+///    1   4  [5]  6   7     4  [5]  6   7         4   4    [5] [5]    6   6     7   7
+///    …    a0             a2                    …  c0  c1, in each pair
+///    7  28  29  30  31    28  29  30  31        28  28    29  29    30  30    31  31
+///    8   0   1   2   3     0   1   2   3         0   0     1   1     2   2     3   3
+///    9   4  [5]  6   7     4  [5]  6   7         4   4    [5] [5]    6   6     7   7
+///    …    a1             a3                    …  c2  c3, in each pair
+///   15  28  29  30  31    28  29  30  31        28  28    29  29    30  30    31  31
 /// </code>
+/// With group = lane / 4 and member = lane % 4: a0 = a[group, member], a1 eight rows below, a2 and a3 four steps on; b0 = b[member, group],
+/// b1 four steps on; c0 and c1 = c[group, 2 member] and its neighbour, c2 and c3 eight rows below.
 /// </summary>
 internal interface ITensorCore
 {
@@ -22,7 +40,7 @@ internal interface ITensorCore
     static abstract float Round(float x);
 
     /// <summary>Executed by all threads of the group at the same time.</summary>
-    /// <param name="c0">A sum, as the others.</param>
+    /// <param name="c0">A result, as the others.</param>
     /// <param name="a">a0 and a1, rounded as all operands.</param>
     /// <param name="nextA">a2 and a3.</param>
     /// <param name="exchange">The group's memory of <see cref="ExchangedFloats"/> a thread.</param>
@@ -32,8 +50,104 @@ internal interface ITensorCore
 }
 
 /// <summary>
-/// NVIDIA's, sm_80 and later, in inline assembly. ILGPU hands its operands over in variables of local memory, which NVIDIA's assembler turns
-/// into registers again.
+/// Products on tensor cores: a warp multiplies its 64 × 32 results together, four instructions down and four across. Which rows, columns
+/// and steps of the K dimension an instruction calls the first, the second and so on is for us to say, as long as a, b and c agree. They
+/// are named so that what a thread gives lies side by side in shared memory, and what it gets are neighbouring columns of c:
+/// <code>
+///                         instruction's name       is, in the warp's 64 × 32
+///  rows of 16             group, group + 8         2 group, 2 group + 1
+///  column of 8            n                        4 n + j, in the j-th instruction across
+///  steps of 8             member, member + 4       2 member, 2 member + 1
+///
+///  column      0       4       8      12      16      20      24      28
+///          +-------+-------+-------+-------+-------+-------+-------+-------+
+///  rows  0, 1 | 0 L | 0 R   | 1 L   | 1 R   | 2 L   | 2 R   | 3 L   | 3 R   |    lane, and Left or Right of its rows 0 and 1
+///        2, 3 | 4 L | 4 R   | 5 L   | 5 R   | 6 L   | 6 R   | 7 L   | 7 R   |
+///         …
+///       14,15 |28 L |28 R   |29 L   |29 R   |30 L   |30 R   |31 L   |31 R   |
+///       16,17 | 0 L | 0 R   | 1 L   | …                                           its rows 2 and 3; from 32 on 4 and 5, from 48 on 6 and 7
+/// </code>
+/// </summary>
+internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
+    where TCore : struct, ITensorCore
+{
+    private const int WarpSize = 32, WarpRows = 64, WarpColumns = 32;
+
+    /// <summary>Rows and steps of an instruction.</summary>
+    private const int InstructionRows = 16, InstructionSteps = 8;
+
+    public static int BK => 2 * InstructionSteps;
+
+    public static int ExchangedFloats => TCore.ExchangedFloats;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Round(in Float4 x) => new(TCore.Round(x.X), TCore.Round(x.Y), TCore.Round(x.Z), TCore.Round(x.W));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ThreadPlace Locate<TTile>(int thread)
+        where TTile : struct, ITile
+    {
+        int warp = thread / WarpSize, group = thread % WarpSize / 4, member = thread % 4, warpsAcross = TTile.BN / WarpColumns;
+        int row = (warp / warpsAcross * WarpRows) + (2 * group), column = warp % warpsAcross * WarpColumns;
+        return new(
+            (2 * member * SharedTile.RowLength(TTile.BM)) + row,
+            (2 * member * SharedTile.RowLength(TTile.BN)) + column + (4 * group),
+            row,
+            column + (8 * member));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int RowOffset(int i) => (i / 2 * InstructionRows) + (i % 2);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int ColumnsToRight<TTile>()
+        where TTile : struct, ITile => 4;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
+        where TTile : struct, ITile
+    {
+        int rowLengthA = SharedTile.RowLength(TTile.BM), rowLengthB = SharedTile.RowLength(TTile.BN);
+        ArrayView<Float2> rows = a.Cast<Float2>().AsAligned(8);
+        ArrayView<Float4> columns = b.Cast<Float4>().AsAligned(16);
+        MultiplyAdd(ref c, rows, columns, rowLengthA / 2, rowLengthB / 4, exchange);
+        MultiplyAdd(
+            ref c, rows.SubView(InstructionSteps * rowLengthA / 2), columns.SubView(InstructionSteps * rowLengthB / 4),
+            rowLengthA / 2, rowLengthB / 4, exchange);
+    }
+
+    /// <summary>
+    /// Eight steps: 4 × 4 instructions, of which the thread gives the steps 2·member and, a row of memory on, 2·member + 1.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyAdd(
+        ref ThreadTile c, ArrayView<Float2> a, ArrayView<Float4> b, int nextA, int nextB, ArrayView<float> exchange)
+    {
+        const int Next = InstructionRows / 2;
+        Float4 columns = b[0], next = b[nextB];
+        MultiplyAdd(ref c.Row0, ref c.Row1, a[0], a[nextA], columns, next, exchange);
+        MultiplyAdd(ref c.Row2, ref c.Row3, a[Next], a[nextA + Next], columns, next, exchange);
+        MultiplyAdd(ref c.Row4, ref c.Row5, a[2 * Next], a[nextA + (2 * Next)], columns, next, exchange);
+        MultiplyAdd(ref c.Row6, ref c.Row7, a[3 * Next], a[nextA + (3 * Next)], columns, next, exchange);
+    }
+
+    /// <summary>
+    /// Four instructions side by side: of each, the thread has a column of <see cref="ThreadTile.Row.Left"/> and one of Right.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyAdd(
+        ref ThreadTile.Row upper, ref ThreadTile.Row lower, Float2 a, Float2 nextA, Float4 b, Float4 nextB, ArrayView<float> exchange)
+    {
+        TCore.MultiplyAdd(ref upper.Left.X, ref upper.Right.X, ref lower.Left.X, ref lower.Right.X, a, nextA, b.X, nextB.X, exchange);
+        TCore.MultiplyAdd(ref upper.Left.Y, ref upper.Right.Y, ref lower.Left.Y, ref lower.Right.Y, a, nextA, b.Y, nextB.Y, exchange);
+        TCore.MultiplyAdd(ref upper.Left.Z, ref upper.Right.Z, ref lower.Left.Z, ref lower.Right.Z, a, nextA, b.Z, nextB.Z, exchange);
+        TCore.MultiplyAdd(ref upper.Left.W, ref upper.Right.W, ref lower.Left.W, ref lower.Right.W, a, nextA, b.W, nextB.W, exchange);
+    }
+}
+
+/// <summary>
+/// NVIDIA's, sm_80 and later, in inline assembly. ILGPU hands its operands over in variables of local memory, which NVIDIA's assembler
+/// turns into registers again.
 /// </summary>
 internal readonly struct TensorCore : ITensorCore
 {
@@ -70,7 +184,7 @@ internal readonly struct TensorCore : ITensorCore
 
 /// <summary>
 /// The same for any device: threads put what they hold into shared memory, and each adds up its four elements of c. It proves of
-/// <see cref="TensorCoreProduct{TA, TB, TEpilogue}"/> that every thread gives the instruction what the instruction takes from it.
+/// <see cref="TensorCoreProducts{TCore}"/> that every thread gives the instruction what the instruction takes from it.
 /// </summary>
 internal readonly struct EmulatedTensorCore : ITensorCore
 {

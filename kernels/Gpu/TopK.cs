@@ -145,7 +145,7 @@ internal sealed class TopK
         for (int i = Group.IdxX; i < count; i += Group.DimX)
             found.Places[i] = list.Before(found.Scores[i], k) + found.Before(found.Scores[i], found.Items[i], count);
 
-        // The list moves towards its end, so its last stretch goes first; the barrier lets everyone read before anyone writes.
+        // The list moves towards its end, so its last chunk goes first; the barrier lets everyone read before anyone writes.
         for (int start = (k - 1) / Group.DimX * Group.DimX; start >= 0; start -= Group.DimX)
         {
             int from = start + Group.IdxX, to = k, item = 0;

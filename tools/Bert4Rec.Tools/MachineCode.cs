@@ -88,7 +88,8 @@ internal sealed partial class MachineCode
             [.. jumps.Where(jump => labels[jump.To] <= jump.From).Select(jump => (labels[jump.To], jump.From)).Order()];
         var inner = loops.Where(loop => !loops.Any(other => other != loop && other.First >= loop.First && other.Last <= loop.Last));
         // An idle jump to itself ends every kernel.
-        return new(opcodes, [.. inner.Where(loop => loop.Last > loop.First).Select(loop => new CodeLoop(opcodes[loop.First..(loop.Last + 1)]))]);
+        var found = inner.Where(loop => loop.Last > loop.First).Select(loop => new CodeLoop(opcodes[loop.First..(loop.Last + 1)]));
+        return new(opcodes, [.. found]);
     }
 
     [GeneratedRegex(@"^\s*(\.L\w+):")]

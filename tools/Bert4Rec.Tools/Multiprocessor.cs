@@ -15,10 +15,12 @@ internal sealed record Multiprocessor(
 {
     private const int Registers = 65536, RegisterBlock = 256, WarpSize = 32;
 
-    /// <summary>Multiprocessors have four parts; a group's warps are dealt out evenly.</summary>
+    /// <summary>Multiprocessors have four parts; a group's warps are spread evenly over them.</summary>
     private const int Parts = 4;
 
-    /// <summary>A group's shared memory is rounded up to this: 256 bytes on sm_75, 128 on the others, which comes to the same here.</summary>
+    /// <summary>
+    /// A group's shared memory is rounded up to this: 256 bytes on sm_75, 128 on the others, which comes to the same here.
+    /// </summary>
     private const int SharedBlock = 256;
 
     public static IReadOnlyList<Multiprocessor> All { get; } =

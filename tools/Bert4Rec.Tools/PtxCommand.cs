@@ -7,8 +7,8 @@ using Bert4Rec.Serialization;
 namespace Bert4Rec.Tools;
 
 /// <summary>
-/// <c>ptx</c>: writes what NVIDIA's assembler makes of every kernel, for each architecture: registers, shared memory, theoretical occupancy,
-/// and what the main loops consist of.
+/// <c>ptx</c>: writes what NVIDIA's assembler makes of every kernel, for each architecture: registers, shared memory, theoretical
+/// occupancy, and what the main loops consist of.
 /// </summary>
 internal static class PtxCommand
 {
@@ -23,14 +23,17 @@ internal static class PtxCommand
             HelpName = "FILE",
             DefaultValueFactory = _ => Path.Combine("docs", "gpu-kernels.md"),
         };
-        var command = new Command("ptx", "Writes what ptxas ($BERT4REC_PTXAS, or on the PATH; nvdisasm beside it) makes of every GPU kernel.")
+        var command = new Command(
+            "ptx", "Writes what ptxas ($BERT4REC_PTXAS, or on the PATH; nvdisasm beside it) makes of every GPU kernel.")
         {
             output,
         };
         command.SetAction(parsed =>
         {
-            string ptxas = Ptxas.Find() ?? throw new InputException("ptxas is not there: put it on the PATH, or its path into BERT4REC_PTXAS");
-            string disassembler = MachineCode.FindDisassembler() ?? throw new InputException($"nvdisasm is not there: put it beside {ptxas}");
+            string ptxas = Ptxas.Find()
+                ?? throw new InputException("ptxas is not there: put it on the PATH, or its path into BERT4REC_PTXAS");
+            string disassembler = MachineCode.FindDisassembler()
+                ?? throw new InputException($"nvdisasm is not there: put it beside {ptxas}");
             var progress = new ProgressReporter(terminal);
             Row[] rows = Assemble(ptxas, progress);
             progress.Clear();
@@ -78,14 +81,15 @@ internal static class PtxCommand
 
                 dotnet run -c Release --project tools/Bert4Rec.Tools -- ptx
 
-            which needs no GPU, but ptxas and nvdisasm on the PATH, or the path of ptxas in BERT4REC_PTXAS (`.ci/gpu` shows how to fetch them).
-            `docs/kernels.md` explains the kernels.
+            which needs no GPU, but ptxas and nvdisasm on the PATH, or the path of ptxas in BERT4REC_PTXAS (`.ci/gpu` shows how to fetch
+            them). `docs/kernels.md` explains the kernels.
 
             ## Registers, shared memory, occupancy
 
-            Occupancy is theoretical: the warps of as many groups as fit on a multiprocessor, of the warps it has room for. The letter says what
-            their number is limited by: t threads, g groups, r registers, s shared memory. Kernels that wait for memory need many warps, so that
-            some always have something to do. The products need few: what covers a load there is the arithmetic of the thread's other 64 sums.
+            Occupancy is theoretical: the warps of as many groups as fit on a multiprocessor, of the warps it has room for. The letter says
+            what their number is limited by: t threads, g groups, r registers, s shared memory. Kernels that wait for memory need many
+            warps, so that some always have something to do. The products need few: what covers a load there is the arithmetic of the
+            thread's other 64 sums.
 
             | architecture | devices | warps | groups | shared memory |
             |---|---|---:|---:|---:|
@@ -100,8 +104,8 @@ internal static class PtxCommand
         text.Append(
             """
 
-            All have 65,536 registers. Below: threads of a group, bytes of shared memory of a group, and for each architecture the registers of a
-            thread and the occupancy.
+            All have 65,536 registers. Below: threads of a group, bytes of shared memory of a group, and for each architecture the
+            registers of a thread and the occupancy.
 
 
             """);
@@ -123,12 +127,12 @@ internal static class PtxCommand
 
             ## Main loops
 
-            What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared and of
-            global memory. A product has one loop, a step of eight of the summed dimension; the cross-entropy is the products ReduceScores and
-            DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and dq. The variants for aligned
-            operands are listed; the others read global memory a float at a time. TensorCoreProduct, for `--precision tf32`, takes sixteen steps at
-            once, and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread; most of its other instructions round to TF32 or move operands into
-            the registers that HMMA wants them in. sm_75 has no TF32, and no such kernels.
+            What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared
+            and of global memory. A product has one loop, which goes BK = 8 steps along the K dimension; the cross-entropy is the products
+            ReduceScores and DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and dq.
+            The variants for aligned operands are listed; the others read global memory a float at a time. With TensorCoreProducts, for
+            `--precision tf32`, BK is 16, and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread; most of the other instructions
+            round to TF32 or move operands into the registers that HMMA wants them in. sm_75 has no TF32, and no such kernels.
 
             | kernel | FFMA | HMMA | LDS.128 | LDG.E.128 | all | share of FFMA or HMMA |
             |---|---:|---:|---:|---:|---:|---:|
@@ -144,8 +148,8 @@ internal static class PtxCommand
                 if (loop.Count("LDS.128") == 0)
                     continue;
                 text.AppendLine(
-                    $"| `{row.Name}` | {multiplyAdds} | {products} | {loop.Count("LDS.128")} | {loop.Count("LDG.E.128")} | {loop.Opcodes.Count} "
-                    + $"| {100.0 * (multiplyAdds + products) / loop.Opcodes.Count:F1}% |");
+                    $"| `{row.Name}` | {multiplyAdds} | {products} | {loop.Count("LDS.128")} | {loop.Count("LDG.E.128")} "
+                    + $"| {loop.Opcodes.Count} | {100.0 * (multiplyAdds + products) / loop.Opcodes.Count:F1}% |");
             }
         }
     }

@@ -9,13 +9,13 @@ namespace Bert4Rec.Kernels.Gpu.Runtime;
 /// <summary>
 /// Changes two things in ILGPU's compiler (seen in 1.5.3).
 /// <para>
-/// A pass is taken out. Code placement, which the optimisation level O2 ends with, moves a load behind the last store or barrier of its block
-/// where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made "x[i] = sum; sum += x[i]". The level below has
-/// no such pass, but does not know either that kernels' arguments lie in global memory.
+/// A pass is taken out. Code placement, which the optimisation level O2 ends with, moves a load behind the last store or barrier of its
+/// block where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made "x[i] = sum; sum += x[i]". The level
+/// below has no such pass, but does not know either that kernels' arguments lie in global memory.
 /// </para>
 /// <para>
-/// OpenCL's barriers are to order local memory too, through which the threads of a group exchange values: ILGPU has them order global memory
-/// only, which happens to do on a processor.
+/// OpenCL's barriers are to order local memory too, through which the threads of a group exchange values: ILGPU has them order global
+/// memory only, which happens to do on a processor.
 /// </para>
 /// </summary>
 internal static class CompilerPasses

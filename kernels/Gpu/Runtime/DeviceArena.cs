@@ -5,7 +5,7 @@ namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
 /// The floats of a device: parameters, gradients, moments, activations and work memory. They are taken from the driver in large blocks and
-/// dealt out in slices, so that no operation waits for the driver, and what one gives back the next one gets. Only the queue of the
+/// given out in slices, so that no operation waits for the driver, and what one gives back the next one gets. Only the queue of the
 /// arithmetic may touch them: OpenCL leaves undefined what two queues do to one block at a time.
 /// </summary>
 internal sealed class DeviceArena(GpuDevice device) : IDisposable
@@ -34,7 +34,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
         return new Slice(this, added, first, length);
     }
 
-    /// <summary>Floats dealt out, and what lies between them and the next slices.</summary>
+    /// <summary>Floats given out, and what lies between them and the next slices.</summary>
     public long TakenLength => _blocks.Sum(block => block.TakenLength);
 
     public void Dispose()
@@ -60,7 +60,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
         _blocks.Remove(block);
     }
 
-    /// <summary>A stretch of a block.</summary>
+    /// <summary>A part of a block.</summary>
     public sealed class Slice : IDisposable
     {
         private readonly DeviceArena _arena;
@@ -87,7 +87,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
         }
     }
 
-    /// <summary>Memory of the driver's, and which stretches of it are free.</summary>
+    /// <summary>Memory of the driver's, and which parts of it are free.</summary>
     public sealed class Block
     {
         /// <summary>In order, and no two of them adjoin.</summary>
@@ -103,7 +103,7 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
 
         public long TakenLength => Memory.Length - _gaps.Sum(gap => gap.End - gap.Start);
 
-        /// <summary>The first stretch of this length that is free.</summary>
+        /// <summary>The first part of this length that is free.</summary>
         public bool TryTake(long length, out long start)
         {
             int i = _gaps.FindIndex(gap => gap.End - gap.Start >= length);

@@ -9,8 +9,8 @@ using ILGPU.Runtime.OpenCL;
 namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
-/// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), memory, and the sizes of
-/// groups that suit it.
+/// One accelerator and what its kernels share: two queues (arithmetic, and what prepares the next batch meanwhile), memory, and the sizes
+/// of groups that suit it.
 /// </summary>
 internal sealed class GpuDevice : IDisposable
 {
@@ -143,7 +143,9 @@ internal sealed class GpuDevice : IDisposable
     /// </summary>
     public ArrayView<float> Workspace(long floats) => Reserve(ref _workspace, floats);
 
-    /// <summary>Work memory for the parts of one sum, beside <see cref="Workspace"/>: products split their sums inside larger operations.</summary>
+    /// <summary>
+    /// Work memory for the parts of one sum, beside <see cref="Workspace"/>: products split their sums inside larger operations.
+    /// </summary>
     public ArrayView<float> Parts(long floats) => Reserve(ref _parts, floats);
 
     /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
@@ -171,7 +173,9 @@ internal sealed class GpuDevice : IDisposable
     public GpuKernel<TArguments> Load<TArguments>(Action<TArguments> kernel, int groupSize)
         where TArguments : struct => new(this, kernel, groupSize);
 
-    /// <summary>Groups that cover so many items, one item a thread, as many as are worth having; kernels stride by the whole grid.</summary>
+    /// <summary>
+    /// Groups that cover so many items, one item a thread, as many as are worth having; kernels stride by the whole grid.
+    /// </summary>
     public int GroupsFor(long items) => (int)Math.Clamp((items + GroupSize - 1) / GroupSize, 1, MaximumGroups);
 
     private ArrayView<float> Reserve(ref DeviceArena.Slice? slice, long floats)

@@ -46,12 +46,12 @@ public static class GpuDevices
 
     /// <summary>Opens "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
     /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels, or not in this precision.</exception>
-    internal static GpuDevice Open(string device, Precision precision = Precision.Full)
+    internal static GpuDevice Open(string device, Precision precision = Precision.Full, Action<Context.Builder>? configure = null)
     {
         if (precision == Precision.Tf32 && !device.StartsWith("cuda", StringComparison.Ordinal))
             throw DeviceException.NoTensorCores(device);
         if (device == Simulator)
-            return Open(NewContext(Simulator), 0, Simulator, precision);
+            return Open(NewContext(Simulator, configure), 0, Simulator, precision);
         string[] parts = device.Split(':');
         string kind = parts[0];
         int index = parts.Length > 1 ? int.Parse(parts[1]) : 0;
@@ -59,10 +59,13 @@ public static class GpuDevices
         if (found.Count == 0)
             throw new DeviceException($"{device}: {Missing(kind)}");
         if (index >= found.Count)
-            throw new DeviceException($"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
+        {
+            throw new DeviceException(
+                $"{device}: there are {found.Count} of this kind, {string.Join(", ", found.Select(info => info.Id))}");
+        }
         if (found[index].Problem is string problem)
             throw new DeviceException($"{device}: {problem}");
-        return Open(NewContext(kind), index, found[index].Id, precision);
+        return Open(NewContext(kind, configure), index, found[index].Id, precision);
     }
 
     /// <summary>A device whose products are multiplied as tensor cores would.</summary>
@@ -120,7 +123,8 @@ public static class GpuDevices
         catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException
             or DllNotFoundException)
         {
-            throw new DeviceException($"{id}: the device was found but does not run the kernels: {e.Message}; try another --device, or cpu");
+            throw new DeviceException(
+                $"{id}: the device was found but does not run the kernels: {e.Message}; try another --device, or cpu");
         }
     }
 
@@ -169,9 +173,10 @@ public static class GpuDevices
     internal static void Configure(Context.Builder builder) =>
         builder.Optimize(OptimizationLevel.O2).Math(MathMode.Default).Inlining(InliningMode.Aggressive);
 
-    private static Context NewContext(string kind) => Context.Create(builder =>
+    private static Context NewContext(string kind, Action<Context.Builder>? configure = null) => Context.Create(builder =>
     {
         Configure(builder);
+        configure?.Invoke(builder);
         if (kind == "cuda")
             builder.Cuda();
         else if (kind == "opencl")

@@ -12,7 +12,9 @@ public class DeviceArenaTests
 
     public static TheoryData<string> Gpus => [.. Backends.Gpus];
 
-    /// <summary>Whatever is taken and given back in whatever order: what lies there stays as it was written, and new memory is zero.</summary>
+    /// <summary>
+    /// Whatever is taken and given back in whatever order: what lies there stays as it was written, and new memory is zero.
+    /// </summary>
     [Theory]
     [MemberData(nameof(Gpus))]
     public void Buffers_do_not_share_memory(string backend)
@@ -44,7 +46,7 @@ public class DeviceArenaTests
             Assert.Equal(-1, Array.FindIndex(Tensor.Of(pair.Buffer).ToArray(), value => value != pair.Value));
     }
 
-    /// <summary>Neighbours that come back, in any order, are one gap again: the whole block can be dealt out anew.</summary>
+    /// <summary>Neighbours that come back, in any order, are one gap again: the whole block can be given out anew.</summary>
     [Theory]
     [InlineData(0, 1, 2)]
     [InlineData(0, 2, 1)]
@@ -95,7 +97,10 @@ public class DeviceArenaTests
         using var device = GpuDevices.Open(backend);
         using var small = device.Arena.Take(1);
         string message = Assert.Throws<DeviceException>(() => device.Arena.Take(1L << 60)).Message;
-        Assert.StartsWith($"{device.Name}: out of memory: wanted 4,611,686,018,427,387,904 bytes beside 16,777,216; try", message, StringComparison.Ordinal);
+        Assert.StartsWith(
+            $"{device.Name}: out of memory: wanted 4,611,686,018,427,387,904 bytes beside 16,777,216; try",
+            message,
+            StringComparison.Ordinal);
         Assert.Equal(BlockBytes, device.AllocatedBytes);
         Assert.Equal(DeviceArena.Alignment, device.Arena.TakenLength);
     }

@@ -124,7 +124,8 @@ public class TensorCoreTests
         m.C[below + 1] = c3;
     }
 
-    private static float[] Floats(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(random.NextDouble() - 0.5))];
+    private static float[] Floats(Random random, int count) =>
+        [.. Enumerable.Range(0, count).Select(_ => (float)(random.NextDouble() - 0.5))];
 
     private static TheoryData<string, int, int, int> Times(params (int, int, int)[] shapes)
     {

@@ -1,0 +1,174 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace Bert4Rec.Kernels.Gpu;
+
+/// <summary>
+/// What multiplies in a <see cref="TiledProduct{TA, TB, TEpilogue}"/>: which results of a tile a thread has, and how it adds to them what
+/// the operands in shared memory contribute, a [BK, BM] and b [BK, BN], rows <see cref="SharedTile.RowLength"/> apart.
+/// </summary>
+internal interface IMicroKernel
+{
+    /// <summary>Steps along the K dimension for which operands are in shared memory at a time.</summary>
+    static abstract int BK { get; }
+
+    /// <summary>Floats of further shared memory that each thread needs to exchange operands with others.</summary>
+    static abstract int ExchangedFloats { get; }
+
+    /// <summary>What operands become on their way to shared memory.</summary>
+    static abstract Float4 Round(in Float4 x);
+
+    static abstract ThreadPlace Locate<TTile>(int thread)
+        where TTile : struct, ITile;
+
+    /// <summary>From the thread's first row to its row i.</summary>
+    static abstract int RowOffset(int i);
+
+    /// <summary>From the thread's first column to those of <see cref="ThreadTile.Row.Right"/>.</summary>
+    static abstract int ColumnsToRight<TTile>()
+        where TTile : struct, ITile;
+
+    /// <summary>c += a · b over BK steps; executed by all threads of the group at the same time.</summary>
+    /// <param name="c">The thread's results.</param>
+    /// <param name="a">From <see cref="ThreadPlace.A"/> on.</param>
+    /// <param name="b">From <see cref="ThreadPlace.B"/> on.</param>
+    /// <param name="exchange">The group's <see cref="ExchangedFloats"/>.</param>
+    static abstract void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
+        where TTile : struct, ITile;
+}
+
+/// <summary>How operands lie in shared memory.</summary>
+internal static class SharedTile
+{
+    /// <summary>Rows are four floats longer than the tile, so that what threads access at the same time lies in different banks.</summary>
+    public static int RowLength(int side) => side + 4;
+}
+
+/// <summary>Where a thread begins.</summary>
+/// <param name="A">Reading a in shared memory.</param>
+/// <param name="B">Reading b there.</param>
+/// <param name="Row">Its first row in the tile.</param>
+/// <param name="Column">Its first column in the tile.</param>
+internal readonly record struct ThreadPlace(int A, int B, int Row, int Column);
+
+/// <summary>The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names.</summary>
+internal struct ThreadTile
+{
+    public const int TM = 8, TN = 8;
+
+    public Row Row0;
+    public Row Row1;
+    public Row Row2;
+    public Row Row3;
+    public Row Row4;
+    public Row Row5;
+    public Row Row6;
+    public Row Row7;
+
+    /// <summary>A row of them: TN columns in two runs of four.</summary>
+    internal struct Row
+    {
+        public Float4 Left;
+        public Float4 Right;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Add(float a, in Float4 left, in Float4 right)
+        {
+            Left.X += a * left.X;
+            Left.Y += a * left.Y;
+            Left.Z += a * left.Z;
+            Left.W += a * left.W;
+            Right.X += a * right.X;
+            Right.Y += a * right.Y;
+            Right.Z += a * right.Z;
+            Right.W += a * right.W;
+        }
+    }
+}
+
+/// <summary>
+/// Multiply-adds in float32, on every device: a step adds the outer product of TM floats of a and TN floats of b. 4 × 8 threads have 32 ×
+/// 64 results, each thread four blocks of 4 × 4, so that what neighbours read lies side by side and meets no bank twice:
+/// <code>
+///  column    0    4    8         28        32   36   40        60
+///         +----+----+----+ … +----+     +----+----+----+ … +----+
+///  row  0 |  0 |  1 |  2 |   |  7 |     |  0 |  1 |  2 |   |  7 |   rows 0 to 3 of each thread
+///       4 |  8 |  9 | 10 |   | 15 |     |  8 |  9 | 10 |   | 15 |
+///       8 | 16 | 17 | 18 |   | 23 |     | 16 | 17 | 18 |   | 23 |
+///      12 | 24 | 25 | 26 |   | 31 |     | 24 | 25 | 26 |   | 31 |
+///         +----+----+----+ … +----+     +----+----+----+ … +----+
+///      16 |  0 |  1 |  2 |   |  7 |     |  0 |  1 |  2 |   |  7 |   rows 4 to 7
+///      20 |  8 |  9 | 10 |   | 15 |     |  8 |  9 | 10 |   | 15 |
+///      24 | 16 | 17 | 18 |   | 23 |     | 16 | 17 | 18 |   | 23 |
+///      28 | 24 | 25 | 26 |   | 31 |     | 24 | 25 | 26 |   | 31 |
+///         +----+----+----+ … +----+     +----+----+----+ … +----+
+///                  Left                          Right
+/// </code>
+/// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads.
+/// </summary>
+internal readonly struct MultiplyAdds : IMicroKernel
+{
+    /// <summary>Threads above each other that have neighbouring rows, and rows that they have together.</summary>
+    private const int ThreadsDown = 4, BlockRows = ThreadsDown * ThreadTile.TM;
+
+    public static int BK => 8;
+
+    public static int ExchangedFloats => 0;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Round(in Float4 x) => x;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ThreadPlace Locate<TTile>(int thread)
+        where TTile : struct, ITile
+    {
+        int across = ThreadsAcross<TTile>(), blocksAcross = TTile.BN / (ThreadTile.TN * across), block = thread / (ThreadsDown * across);
+        int row = (block / blocksAcross * BlockRows) + (thread / across % ThreadsDown * 4);
+        int column = (block % blocksAcross * ThreadTile.TN * across) + (thread % across * 4);
+        return new(row, column, row, column);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int RowOffset(int i) => i < 4 ? i : i - 4 + (BlockRows / 2);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int ColumnsToRight<TTile>()
+        where TTile : struct, ITile => 4 * ThreadsAcross<TTile>();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
+        where TTile : struct, ITile
+    {
+        ArrayView<Float4> rows = a.Cast<Float4>().AsAligned(16), columns = b.Cast<Float4>().AsAligned(16);
+        AddOuterProduct<TTile>(ref c, rows, columns, 0);
+        AddOuterProduct<TTile>(ref c, rows, columns, 1);
+        AddOuterProduct<TTile>(ref c, rows, columns, 2);
+        AddOuterProduct<TTile>(ref c, rows, columns, 3);
+        AddOuterProduct<TTile>(ref c, rows, columns, 4);
+        AddOuterProduct<TTile>(ref c, rows, columns, 5);
+        AddOuterProduct<TTile>(ref c, rows, columns, 6);
+        AddOuterProduct<TTile>(ref c, rows, columns, 7);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddOuterProduct<TTile>(ref ThreadTile c, ArrayView<Float4> a, ArrayView<Float4> b, int step)
+        where TTile : struct, ITile
+    {
+        int atA = step * SharedTile.RowLength(TTile.BM) / 4, atB = step * SharedTile.RowLength(TTile.BN) / 4;
+        Float4 upper = a[atA], lower = a[atA + (BlockRows / 8)], left = b[atB], right = b[atB + ThreadsAcross<TTile>()];
+        c.Row0.Add(upper.X, left, right);
+        c.Row1.Add(upper.Y, left, right);
+        c.Row2.Add(upper.Z, left, right);
+        c.Row3.Add(upper.W, left, right);
+        c.Row4.Add(lower.X, left, right);
+        c.Row5.Add(lower.Y, left, right);
+        c.Row6.Add(lower.Z, left, right);
+        c.Row7.Add(lower.W, left, right);
+    }
+
+    /// <summary>Threads beside each other that have neighbouring columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int ThreadsAcross<TTile>()
+        where TTile : struct, ITile => IntrinsicMath.Min(8, TTile.BN / ThreadTile.TN);
+}

@@ -1,0 +1,192 @@
+using System.Runtime.CompilerServices;
+using Bert4Rec.Kernels.Gpu.Runtime;
+using ILGPU;
+
+namespace Bert4Rec.Kernels.Gpu;
+
+/// <summary>How an operand lies in memory: whether neighbours along the K dimension lie side by side.</summary>
+internal interface ILayout
+{
+    static abstract bool KIsContiguous { get; }
+}
+
+/// <summary>[M, K] or [N, K]: x and weight in x · weightᵀ.</summary>
+internal readonly struct KContiguous : ILayout
+{
+    public static bool KIsContiguous => true;
+}
+
+/// <summary>[K, M] or [K, N]: dy and x in dyᵀ · x.</summary>
+internal readonly struct KStrided : ILayout
+{
+    public static bool KIsContiguous => false;
+}
+
+/// <summary>Whether operands are read a <see cref="Float4"/> at a time.</summary>
+internal interface IAccess
+{
+    static abstract bool Wide { get; }
+}
+
+internal readonly struct WideAccess : IAccess
+{
+    public static bool Wide => true;
+}
+
+internal readonly struct NarrowAccess : IAccess
+{
+    public static bool Wide => false;
+}
+
+/// <summary>An operand of a product: its rows are <see cref="Stride"/> apart.</summary>
+internal readonly record struct Operand(ArrayView<float> Values, int Stride)
+{
+    /// <summary>Whether every row starts at a multiple of four floats.</summary>
+    public bool IsAligned => GpuDevice.IsAligned(Values) && Stride % 4 == 0;
+}
+
+/// <summary>
+/// A thread's part in copying an operand's part of a tile to shared memory, where it lies [BK, BM] or [BK, BN] whatever its layout: up to
+/// four <see cref="Float4"/> a step.
+/// </summary>
+internal struct OperandLoader<TLayout, TAccess>
+    where TLayout : struct, ILayout
+    where TAccess : struct, IAccess
+{
+    private readonly int _step;
+    private readonly int _rowLength;
+    private readonly int _count;
+    private readonly int _apart;
+    private readonly int _k;
+    private readonly int _left;
+    private readonly int _second;
+    private readonly int _third;
+    private readonly int _fourth;
+    private ArrayView<float> _values;
+
+    /// <param name="operand">What is copied.</param>
+    /// <param name="first">The tile's first row of a, or column of b.</param>
+    /// <param name="extent">M for a, N for b.</param>
+    /// <param name="start">Where along the K dimension the first step is.</param>
+    /// <param name="k">Length of the K dimension.</param>
+    /// <param name="thread">Number of the thread.</param>
+    /// <param name="threads">Threads of the group.</param>
+    /// <param name="side">BM for a, BN for b.</param>
+    /// <param name="bk">BK.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public OperandLoader(Operand operand, int first, int extent, int start, int k, int thread, int threads, int side, int bk)
+    {
+        int across = TLayout.KIsContiguous ? bk / 4 : side / 4;
+        int contiguous = (thread & (across - 1)) * 4, other = thread / across;
+        _step = TLayout.KIsContiguous ? bk : bk * operand.Stride;
+        _rowLength = SharedTile.RowLength(side);
+        _count = side * bk / (4 * threads);
+        // What a thread copies is in line, across the direction in which the operand is contiguous.
+        _apart = threads / across;
+        _k = TLayout.KIsContiguous ? contiguous : other;
+        int own = TLayout.KIsContiguous ? other : contiguous;
+        Place = (_k * _rowLength) + own;
+        // Rows and columns outside the operand are those at its edge again: nobody stores what is computed of them.
+        int last = extent - 1 - first;
+        // A thread that has nothing to read stays within the operand.
+        int firstK = IntrinsicMath.Min(start + _k, k - 1);
+        if (TLayout.KIsContiguous)
+        {
+            int begin = IntrinsicMath.Min(own, last);
+            _values = operand.Values.SubView(((long)(first + begin) * operand.Stride) + firstK);
+            _left = 0;
+            _second = (IntrinsicMath.Min(own + _apart, last) - begin) * operand.Stride;
+            _third = (IntrinsicMath.Min(own + (2 * _apart), last) - begin) * operand.Stride;
+            _fourth = (IntrinsicMath.Min(own + (3 * _apart), last) - begin) * operand.Stride;
+        }
+        else
+        {
+            own = IntrinsicMath.Min(own, last & ~3);
+            _values = operand.Values.SubView(((long)firstK * operand.Stride) + first + own);
+            _left = last + 1 - own;
+            _second = _apart * operand.Stride;
+            _third = 2 * _apart * operand.Stride;
+            _fourth = 3 * _apart * operand.Stride;
+        }
+    }
+
+    /// <summary>Where in the operand's buffer the thread stores.</summary>
+    public int Place { get; }
+
+    /// <summary>The operand's part in the first step, where <paramref name="left"/> are left to sum; zeros after those.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly Loaded LoadFirst(int left) => Load(left);
+
+    /// <summary>Likewise in the next step.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Loaded LoadNext(int left)
+    {
+        _values = _values.SubView(left > _k ? _step : 0);
+        return Load(left);
+    }
+
+    /// <summary>Stores a step's part in the buffer, from the thread's place on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store<TMicroKernel>(ArrayView<byte> bytes, in Loaded values)
+        where TMicroKernel : struct, IMicroKernel
+    {
+        var place = bytes.Cast<float>();
+        Store(place, 0, TMicroKernel.Round(values.First));
+        if (_count > 1)
+            Store(place, _apart, TMicroKernel.Round(values.Second));
+        if (_count > 2)
+        {
+            Store(place, 2 * _apart, TMicroKernel.Round(values.Third));
+            Store(place, 3 * _apart, TMicroKernel.Round(values.Fourth));
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Loaded Load(int left)
+    {
+        int apart = TLayout.KIsContiguous ? 0 : _apart;
+        var result = default(Loaded);
+        result.First = Load(0, left, _k);
+        if (_count > 1)
+            result.Second = Load(_second, left, _k + apart);
+        if (_count > 2)
+        {
+            result.Third = Load(_third, left, _k + (2 * apart));
+            result.Fourth = Load(_fourth, left, _k + (3 * apart));
+        }
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly Float4 Load(int further, int left, int k)
+    {
+        if (TAccess.Wide)
+            return left > k ? Float4.Wide(_values, further)[0] : default;
+        return Float4.Load(_values, further, TLayout.KIsContiguous ? left - k : left > k ? _left : 0, wide: false);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly void Store(ArrayView<float> place, int further, in Float4 value)
+    {
+        if (TLayout.KIsContiguous)
+        {
+            place[further] = value.X;
+            place[further + _rowLength] = value.Y;
+            place[further + (2 * _rowLength)] = value.Z;
+            place[further + (3 * _rowLength)] = value.W;
+        }
+        else
+        {
+            Float4.Wide(place, further * _rowLength)[0] = value;
+        }
+    }
+
+    /// <summary>What a thread copies in a step; a tile uses as many as it has.</summary>
+    internal struct Loaded
+    {
+        public Float4 First;
+        public Float4 Second;
+        public Float4 Third;
+        public Float4 Fourth;
+    }
+}
