@@ -3,6 +3,7 @@ using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -63,8 +64,11 @@ internal static class ConvertCommand
             };
             return Interruption.Run(
                 terminal,
-                (progress, cancellation) => AtomicFileWriter.Convert(
-                    parsed.GetRequiredValue(cleaned), directory, dataset, options, progress, cancellation),
+                (progress, cancellation) =>
+                {
+                    using var folder = FolderLock.Take(directory);
+                    return AtomicFileWriter.Convert(parsed.GetRequiredValue(cleaned), directory, dataset, options, progress, cancellation);
+                },
                 summary =>
                 {
                     EventLogOptions.WarnOfBadRows(terminal, summary.Read);

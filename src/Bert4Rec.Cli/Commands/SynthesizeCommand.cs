@@ -2,6 +2,7 @@ using System.CommandLine;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Data.Synthesis;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -74,6 +75,7 @@ internal static class SynthesizeCommand
             ShopOracle oracle;
             try
             {
+                using var folder = FolderLock.Take(directory);
                 oracle = isLog
                     ? ShopSynthesizer.WriteLog(parameters, logRows, directory, dataset, progress)
                     : ShopSynthesizer.Write(parameters, directory, dataset, progress);

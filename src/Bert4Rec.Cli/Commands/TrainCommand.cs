@@ -48,9 +48,11 @@ internal static class TrainCommand
         command.SetAction(parsed =>
         {
             string? resumed = parsed.GetValue(resume);
-            string[] files = resumed is null ? parsed.GetValue(config) ?? [] : [CommonOptions.ConfigOfRun(resumed)];
             string runDevice = parsed.GetRequiredValue(device);
-            RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
+            string[] settings = parsed.GetValue(set) ?? [];
+            RunConfig runConfig = resumed is null
+                ? CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal)
+                : CommonOptions.ResumedConfig(resumed, settings, parsed.GetValue(seed), terminal);
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
             var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null, parsed.GetValue(precision));
             return Train(runConfig, options, parsed.GetValue(json), terminal);

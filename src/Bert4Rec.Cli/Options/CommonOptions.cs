@@ -157,14 +157,26 @@ internal static class CommonOptions
                 $"{directory}: no {TrainingSession.ConfigFileName} in it; give the --output folder of a training run");
     }
 
+    /// <summary>The config of a run to go on with, and its warnings printed.</summary>
+    public static RunConfig ResumedConfig(string directory, IReadOnlyList<string> settings, int? seed, Terminal terminal)
+    {
+        RunConfig config = TrainingSession.ReadConfig(directory, WithSeed(settings, seed), out string? altered);
+        foreach (string warning in altered is null ? config.Warnings : [altered, .. config.Warnings])
+            terminal.Warn(warning);
+        return config;
+    }
+
     /// <summary>Loads a config and prints its warnings.</summary>
     public static RunConfig LoadConfig(IReadOnlyList<string> files, IReadOnlyList<string> settings, int? seed, Terminal terminal)
     {
-        RunConfig config = RunConfig.Load(files, seed is int value ? [.. settings, $"seed={value}"] : settings);
+        RunConfig config = RunConfig.Load(files, WithSeed(settings, seed));
         foreach (string warning in config.Warnings)
             terminal.Warn(warning);
         return config;
     }
+
+    private static IReadOnlyList<string> WithSeed(IReadOnlyList<string> settings, int? seed) =>
+        seed is int value ? [.. settings, $"seed={value}"] : settings;
 
     private static bool IsText(Type type) => type == typeof(string) || type == typeof(string[]);
 

@@ -31,9 +31,14 @@ internal sealed class ConfigTree
 
     /// <summary>Puts a file's keys over those that are there.</summary>
     /// <exception cref="InputException">The file cannot be read, is not a YAML mapping, or exceeds <see cref="YamlLimits"/>.</exception>
-    public void AddFile(string path)
+    public void AddFile(string path) => AddText(InputFile.ReadText(path, LongestFile, "a config"), path);
+
+    /// <summary>Puts the keys of a text over those that are there.</summary>
+    /// <param name="text">YAML.</param>
+    /// <param name="path">The file that it stands in.</param>
+    /// <exception cref="InputException">It is not a YAML mapping, or exceeds <see cref="YamlLimits"/>.</exception>
+    public void AddText(string text, string path)
     {
-        string text = InputFile.ReadText(path, LongestFile, "a config");
         YamlNode? root;
         try
         {

@@ -204,6 +204,22 @@ public sealed class RunConfig
         var tree = new ConfigTree();
         foreach (string file in files)
             tree.AddFile(file);
+        return Load(tree, overrides);
+    }
+
+    /// <summary>The settings that <see cref="ToYaml"/> wrote, and others over them.</summary>
+    /// <param name="yaml">The text.</param>
+    /// <param name="path">The file that it stands in, for errors.</param>
+    /// <param name="overrides">"key=value".</param>
+    internal static RunConfig Parse(string yaml, string path, IReadOnlyList<string> overrides)
+    {
+        var tree = new ConfigTree();
+        tree.AddText(yaml, path);
+        return Load(tree, overrides);
+    }
+
+    private static RunConfig Load(ConfigTree tree, IReadOnlyList<string> overrides)
+    {
         foreach (string setting in overrides)
             tree.AddOverride(setting);
         // Defaults depend on this one key, so it is read before them.
@@ -213,7 +229,7 @@ public sealed class RunConfig
         return config;
     }
 
-    /// <summary>The same settings, but for some: "key=value" as for <see cref="Load"/>.</summary>
+    /// <summary>The same settings, but for some: "key=value" as on the command line.</summary>
     public RunConfig With(params IReadOnlyList<string> overrides)
     {
         var tree = new ConfigTree(_tree, _settings);
@@ -222,7 +238,7 @@ public sealed class RunConfig
         return new(tree, tree.Resolve(RecboleCompatible));
     }
 
-    /// <summary>Every setting, defaults included, as YAML that <see cref="Load"/> reads back to the same config.</summary>
+    /// <summary>Every setting, defaults included, as YAML that reads back to the same config.</summary>
     public string ToYaml()
     {
         var writer = new StringWriter { NewLine = "\n" };

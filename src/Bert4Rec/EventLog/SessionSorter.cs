@@ -189,7 +189,7 @@ internal sealed class SessionSorter : IDisposable
     {
         string run = $"{_path}.run{_runs.Count}.tmp";
         _runs.Add(run);
-        using var stream = new FileStream(run, FileMode.Create, FileAccess.Write, FileShare.None, LargestRunBuffer);
+        using var stream = new FileStream(run, FileMode.CreateNew, FileAccess.Write, FileShare.None, LargestRunBuffer);
         for (int i = 0; i < _count; i++)
         {
             ReadOnlySpan<byte> record = At(_entries[i].Position, out RecordHeader header);

@@ -70,7 +70,13 @@ internal sealed class ModelFolder
     {
         string path = Path.Combine(directory, ModelFileName);
         CheckFinite(path, layout, parameters, "try a tenth of learning_rate, or clip_grad_norm: 5");
-        var metadata = s_companions.ToDictionary(name => $"sha256 of {name}", name => Sha256.OfFile(Path.Combine(directory, name)));
+        var metadata = new Dictionary<string, string>();
+        foreach (string name in s_companions)
+        {
+            string companion = Path.Combine(directory, name);
+            metadata[$"bytes of {name}"] = new FileInfo(companion).Length.ToString(CultureInfo.InvariantCulture);
+            metadata[$"sha256 of {name}"] = Sha256.OfFile(companion);
+        }
         metadata["config"] = config.ToYaml();
         SafeTensors.Write(
             path,
@@ -124,7 +130,10 @@ internal sealed class ModelFolder
             string companion = Path.Combine(directory, name);
             if (!File.Exists(companion))
                 throw new InputException($"{companion}: missing; it belongs to {path}");
-            if (file.Metadata.GetValueOrDefault($"sha256 of {name}") != Sha256.OfFile(companion))
+            // The length first: a huge file in a small one's place is no reason to read it.
+            string? saved = file.Metadata.GetValueOrDefault($"bytes of {name}");
+            bool isLonger = long.TryParse(saved, CultureInfo.InvariantCulture, out long length) && new FileInfo(companion).Length > length;
+            if (isLonger || file.Metadata.GetValueOrDefault($"sha256 of {name}") != Sha256.OfFile(companion))
                 throw new InputException($"{companion}: not the file that {path} was saved with (its SHA-256 differs); restore it");
         }
     }

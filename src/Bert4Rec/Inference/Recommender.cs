@@ -139,6 +139,13 @@ public sealed class Recommender : IDisposable
         _predictor.TopK(k, [], offsets.ToArray(), excluded.ToArray(), items, scores, []);
         for (int w = 0; w < waiting.Count; w++)
         {
+            // Items without a number for a score are in no list: fewer than there must be, or some with the wrong ones, tell of them.
+            int wanted = Math.Min(k, _dataset.ItemCount - 1 - (excludeSeen ? known[waiting[w]].Distinct().Count() : 0));
+            for (int at = w * k; at < (w * k) + wanted; at++)
+            {
+                if (items[at] == 0 || !float.IsFinite(scores[at]))
+                    throw new InputException("the model gives scores that are no finite numbers, which cannot be ranked; train it again");
+            }
             lists[waiting[w]] =
                 [.. Enumerable.Range(w * k, k).Where(at => items[at] > 0).Select(at => Describe(items[at], scores[at]))];
         }

@@ -1,3 +1,5 @@
+using System.Runtime.ExceptionServices;
+
 namespace Bert4Rec.Model;
 
 /// <summary>
@@ -27,7 +29,7 @@ internal sealed class Workers : IDisposable
     public int Count { get; }
 
     /// <summary>Calls action(0) … action(Count−1), each on its thread.</summary>
-    /// <exception cref="AggregateException">Some of the calls failed.</exception>
+    /// <exception cref="Exception">Of the first of the calls that failed.</exception>
     public void Run(Action<int> action)
     {
         _action = action;
@@ -37,7 +39,7 @@ internal sealed class Workers : IDisposable
         foreach (var failure in _failures)
         {
             if (failure is not null)
-                throw new AggregateException(_failures.OfType<Exception>());
+                ExceptionDispatchInfo.Throw(failure);
         }
     }
 

@@ -33,6 +33,7 @@ public sealed class PipelineRun
     public const string ReportFileName = "report.html";
 
     private const string CleanedFileName = "cleaned.csv";
+    private const int LongestAnalysis = 1 << 28;
     private const string AnalysisFileName = "analysis.json", AnalysisPageName = "analysis.html";
 
     private static readonly JsonSerializerOptions _analysisFormat = new()
@@ -157,7 +158,8 @@ public sealed class PipelineRun
             new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings });
         if (IsDone(step))
             return;
-        if (_manifest["train"] is not { Outputs: null } begun || !begun.IsMadeFrom(step.Inputs, step.Options))
+        if (_manifest["train"] is not { Outputs: null } begun || !begun.IsMadeFrom(step.Inputs, step.Options)
+            || (Checkpoint.TryReadRun(Folder) is (string saved, _) && RunConfig.Parse(saved, Folder, ["data_path=."]).ToYaml() != settings))
             TrainingSession.Discard(Folder);
         _manifest.Begin(step);
         var facts = new SortedDictionary<string, string>(StringComparer.Ordinal);
@@ -186,7 +188,7 @@ public sealed class PipelineRun
         {
             LogAnalysis? log = _config.EventLog is null
                 ? null
-                : JsonSerializer.Deserialize<LogAnalysis>(File.ReadAllText(analysis), _analysisFormat);
+                : JsonSerializer.Deserialize<LogAnalysis>(InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), _analysisFormat);
             RunReport report = RunReport.Gather(
                 Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), _progress, _cancellation);
             OutputFile.WriteText(page, ReportPage.Render(report));

@@ -40,6 +40,8 @@ internal sealed class RunManifest
 {
     public const string FileName = "manifest.json";
 
+    private const int LongestFile = 1 << 26;
+
     private static readonly JsonSerializerOptions _format = new()
     {
         WriteIndented = true,
@@ -73,15 +75,18 @@ internal sealed class RunManifest
         string where = path;
         try
         {
-            content = JsonSerializer.Deserialize<Content>(File.ReadAllText(path), _format);
+            content = JsonSerializer.Deserialize<Content>(InputFile.ReadText(path, LongestFile, "a manifest of bert4rec run"), _format);
         }
         catch (JsonException e)
         {
             where = e.LineNumber is long line ? $"{path}:{line + 1}" : path;
         }
-        return content is not null && content.Steps.All(IsWhole)
+        if (content is null || !content.Steps.All(IsWhole))
+            throw new InputException($"{where}: not a manifest of bert4rec run; remove it to do everything again");
+        return content.Sha256 == Checksum(content.Steps)
             ? new(directory, progress, [.. content.Steps])
-            : throw new InputException($"{where}: not a manifest of bert4rec run; remove it to do everything again");
+            : throw new InputException(
+                $"{path}: not as bert4rec run wrote it (its SHA-256 differs); restore it, or remove it to do everything again");
     }
 
     /// <summary>What the serializer does not look at: nulls in lists and dictionaries.</summary>
@@ -138,9 +143,21 @@ internal sealed class RunManifest
         Save();
     }
 
-    private void Save() =>
-        OutputFile.WriteText(
-            Path.Combine(_directory, FileName), JsonSerializer.Serialize(new Content(PipelineRun.Version, _steps), _format) + "\n");
+    private void Save()
+    {
+        var content = new Content(PipelineRun.Version, Checksum(_steps), _steps);
+        OutputFile.WriteText(Path.Combine(_directory, FileName), JsonSerializer.Serialize(content, _format) + "\n");
+    }
 
-    private sealed record Content(string Version, IReadOnlyList<ManifestStep> Steps);
+    private static string Checksum(IReadOnlyList<ManifestStep> steps)
+    {
+        using var hash = new Sha256();
+        hash.Add(JsonSerializer.SerializeToUtf8Bytes(steps, _format));
+        return hash.Finish();
+    }
+
+    /// <param name="Version">Of bert4rec.</param>
+    /// <param name="Sha256">Of the steps: a number in them goes into the report.</param>
+    /// <param name="Steps">In their order.</param>
+    private sealed record Content(string Version, string Sha256, IReadOnlyList<ManifestStep> Steps);
 }

@@ -27,13 +27,16 @@ public sealed class FolderLock : IDisposable
         bool isNew = !Directory.Exists(directory);
         Directory.CreateDirectory(directory);
         string path = Path.Combine(directory, FileName);
+        if (new FileInfo(path).LinkTarget is not null)
+            throw new InputException($"{path}: a link in the place of the lock file; remove it");
         try
         {
             while (true)
             {
                 var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-                // The run before this one may have deleted the file between its opening and its locking: that lock would hold nobody off.
-                if (File.Exists(path))
+                // The run before this one may have deleted the file between its opening and its locking: that lock would hold nobody off,
+                // not even the run that has since made another.
+                if (UnixFile.IsSame(file.SafeFileHandle, path))
                     return new(directory, isNew, file);
                 file.Dispose();
             }

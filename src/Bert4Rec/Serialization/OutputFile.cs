@@ -29,7 +29,6 @@ public static class OutputFile
             write(special);
             return;
         }
-        RemoveLeftovers(folder, path);
         string temporary = $"{path}.{Path.GetRandomFileName()}{Suffix}";
         try
         {
@@ -37,6 +36,8 @@ public static class OutputFile
             // disk.
             using (var file = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0))
             {
+                // Only now, so that of two runs that begin at once each sees the other's file.
+                RemoveLeftovers(folder, path, temporary);
                 var buffered = new BufferedStream(file, 1 << 16);
                 write(buffered);
                 buffered.Flush();
@@ -74,14 +75,14 @@ public static class OutputFile
     }
 
     /// <summary>Deletes what killed runs left of this file. A file that a living run writes is locked by it.</summary>
-    private static void RemoveLeftovers(string folder, string path)
+    private static void RemoveLeftovers(string folder, string path, string own)
     {
         string name = Path.GetFileName(path);
         foreach (string left in Directory.EnumerateFiles(folder))
         {
             string leftName = Path.GetFileName(left);
             int unique = leftName.Length - name.Length - Suffix.Length;
-            if (!leftName.StartsWith(name, StringComparison.Ordinal) || !leftName.EndsWith(Suffix, StringComparison.Ordinal)
+            if (left == own || !leftName.StartsWith(name, StringComparison.Ordinal) || !leftName.EndsWith(Suffix, StringComparison.Ordinal)
                 || (unique != 0 && (unique != UniqueLength || leftName[name.Length] != '.')))
                 continue;
             if (File.ResolveLinkTarget(left, returnFinalTarget: false) is null && !UnixFile.IsSpecial(left))

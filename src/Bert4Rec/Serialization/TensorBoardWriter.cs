@@ -15,6 +15,7 @@ public sealed class TensorBoardWriter : IDisposable
 
     private const int LengthSize = sizeof(ulong);
     private const int ChecksumSize = sizeof(uint);
+    private const int LongestRecord = 1 << 16;
 
     private readonly FileStream _file;
 
@@ -27,13 +28,22 @@ public sealed class TensorBoardWriter : IDisposable
     {
         Directory.CreateDirectory(directory);
         string path = Path.Combine(directory, FileName);
-        long keep = resumeAfterStep is long step && File.Exists(path) ? LengthUpToStep(File.ReadAllBytes(path), step) : 0;
+        long keep = 0;
+        if (resumeAfterStep is long step && File.Exists(path))
+        {
+            using FileStream old = InputFile.Open(path);
+            (keep, int records) = RecordsUpToStep(new BufferedStream(old), step);
+            Kept = Math.Max(0, records - 1);
+        }
         _file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.Read);
         _file.SetLength(keep);
         _file.Seek(keep, SeekOrigin.Begin);
         if (keep == 0)
             WriteEvent(0, (3, "brain.Event:2"u8.ToArray())); // Event.file_version
     }
+
+    /// <summary>Values of a resumed file that were whole and are kept.</summary>
+    public int Kept { get; }
 
     /// <summary>Appends one value; it is in the file when this returns.</summary>
     /// <param name="tag">The chart's name; a slash makes groups: "train/loss".</param>
@@ -84,27 +94,29 @@ public sealed class TensorBoardWriter : IDisposable
         _file.Flush();
     }
 
-    /// <summary>Bytes of the whole, undamaged records at the start of the file whose step is not beyond <paramref name="step"/>.</summary>
-    private static int LengthUpToStep(ReadOnlySpan<byte> file, long step)
+    /// <summary>The whole, undamaged records at the start of the file whose step is not beyond <paramref name="step"/>.</summary>
+    private static (long Length, int Count) RecordsUpToStep(Stream file, long step)
     {
         // Our events begin with wall_time (a tag, eight bytes), then step's tag, then the step.
         const int StepOffset = 1 + sizeof(double) + 1;
-        int end = 0;
-        while (file.Length - end > LengthSize + ChecksumSize + StepOffset + ChecksumSize)
+        long end = 0;
+        byte[] start = new byte[LengthSize + ChecksumSize];
+        for (int records = 0; ; records++)
         {
-            ReadOnlySpan<byte> length = file.Slice(end, LengthSize);
-            ulong count = BinaryPrimitives.ReadUInt64LittleEndian(length);
-            ReadOnlySpan<byte> rest = file[(end + LengthSize)..];
-            if (BinaryPrimitives.ReadUInt32LittleEndian(rest) != MaskedCrc32C(length)
-                || count + (2 * ChecksumSize) > (ulong)rest.Length)
-                break;
-            ReadOnlySpan<byte> data = rest.Slice(ChecksumSize, (int)count);
-            if (BinaryPrimitives.ReadUInt32LittleEndian(rest[(ChecksumSize + (int)count)..]) != MaskedCrc32C(data)
+            if (file.ReadAtLeast(start, start.Length, throwOnEndOfStream: false) < start.Length)
+                return (end, records);
+            ulong count = BinaryPrimitives.ReadUInt64LittleEndian(start);
+            if (BinaryPrimitives.ReadUInt32LittleEndian(start.AsSpan(LengthSize)) != MaskedCrc32C(start.AsSpan(0, LengthSize))
+                || count is <= StepOffset or > LongestRecord)
+                return (end, records);
+            byte[] rest = new byte[(int)count + ChecksumSize];
+            ReadOnlySpan<byte> data = rest.AsSpan(0, (int)count);
+            if (file.ReadAtLeast(rest, rest.Length, throwOnEndOfStream: false) < rest.Length
+                || BinaryPrimitives.ReadUInt32LittleEndian(rest.AsSpan((int)count)) != MaskedCrc32C(data)
                 || ReadVarint(data[StepOffset..]) > (ulong)step)
-                break;
-            end += LengthSize + (int)count + (2 * ChecksumSize);
+                return (end, records);
+            end += start.Length + rest.Length;
         }
-        return end;
     }
 
     private static void WriteTag(Stream stream, int number, int wireType) => WriteVarint(stream, (ulong)((number << 3) | wireType));

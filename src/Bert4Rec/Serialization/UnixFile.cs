@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Bert4Rec.Serialization;
 
@@ -8,7 +9,8 @@ namespace Bert4Rec.Serialization;
 /// </summary>
 internal static partial class UnixFile
 {
-    private const int CurrentFolder = -100, WantType = 1, StatusLength = 256, ModeOffset = 28;
+    private const int CurrentFolder = -100, WantType = 1, WantInode = 0x100;
+    private const int StatusLength = 256, ModeOffset = 28, InodeOffset = 32, DeviceOffset = 136;
     private const int TypeMask = 0xF000, RegularFile = 0x8000, FolderFile = 0x4000;
 
     /// <summary>Whether a path, links followed, is there and neither a regular file nor a folder: a device, a pipe, a socket.</summary>
@@ -20,6 +22,19 @@ internal static partial class UnixFile
         if (Statx(CurrentFolder, path, 0, WantType, status) != 0)
             return false;
         return (BinaryPrimitives.ReadUInt16LittleEndian(status.AsSpan(ModeOffset)) & TypeMask) is not (RegularFile or FolderFile);
+    }
+
+    /// <summary>Whether a path still names an open file, and not another that took its name.</summary>
+    public static bool IsSame(SafeFileHandle file, string path)
+    {
+        if (!OperatingSystem.IsLinux())
+            return File.Exists(path);
+        var opened = new byte[StatusLength];
+        var named = new byte[StatusLength];
+        return Statx(CurrentFolder, $"/proc/self/fd/{file.DangerousGetHandle()}", 0, WantInode, opened) == 0
+            && Statx(CurrentFolder, path, 0, WantInode, named) == 0
+            && opened.AsSpan(InodeOffset, sizeof(ulong)).SequenceEqual(named.AsSpan(InodeOffset, sizeof(ulong)))
+            && opened.AsSpan(DeviceOffset, sizeof(ulong)).SequenceEqual(named.AsSpan(DeviceOffset, sizeof(ulong)));
     }
 
     /// <summary>

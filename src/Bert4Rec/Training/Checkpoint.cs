@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 using Bert4Rec.Serialization;
 
@@ -12,13 +13,15 @@ internal static class Checkpoint
 {
     public const string FileName = "checkpoint.safetensors";
 
-    private const string ProgressKey = "progress", OriginKey = "origin";
+    private const string ProgressKey = "progress", OriginKey = "origin", ConfigKey = "config";
 
     /// <param name="directory">The run's folder.</param>
+    /// <param name="config">The settings.</param>
     /// <param name="origin">What the run is made from, by name: the dataset's checksum, and the settings that may not change on the
     /// way.</param>
     public static void Save(
         string directory,
+        RunConfig config,
         IReadOnlyDictionary<string, string> origin,
         Trainer trainer,
         ParameterAverage average,
@@ -39,7 +42,19 @@ internal static class Checkpoint
             {
                 [ProgressKey] = JsonSerializer.Serialize(progress),
                 [OriginKey] = JsonSerializer.Serialize(origin),
+                [ConfigKey] = config.ToYaml(),
             });
+    }
+
+    /// <summary>The settings of the run, as YAML, and how far it is; null where there is no checkpoint.</summary>
+    /// <exception cref="InputException">The file is damaged, or none of ours.</exception>
+    public static (string Config, TrainingProgress Progress)? TryReadRun(string directory)
+    {
+        string path = Path.Combine(directory, FileName);
+        if (!File.Exists(path))
+            return null;
+        using var file = SafeTensors.Read(path);
+        return (Text(path, file, ConfigKey), Parse<TrainingProgress>(path, file, ProgressKey));
     }
 
     /// <summary>Sets the trainer, the average and <paramref name="best"/> to the saved state.</summary>
@@ -52,9 +67,7 @@ internal static class Checkpoint
         if (!File.Exists(path))
             return null;
         using var file = SafeTensors.Read(path);
-        if (!file.Metadata.TryGetValue(ProgressKey, out string? text) || !file.Metadata.TryGetValue(OriginKey, out string? made))
-            throw new InputException($"{path}: not a checkpoint of bert4rec; remove it to train from the beginning");
-        var saved = JsonSerializer.Deserialize<Dictionary<string, string>>(made)!;
+        var saved = Parse<Dictionary<string, string>>(path, file, OriginKey);
         foreach (var (name, value) in origin)
         {
             if (saved.GetValueOrDefault(name) is string before && before == value)
@@ -68,7 +81,7 @@ internal static class Checkpoint
         trainer.SecondMoments.Upload(Values("second_moments"));
         Values("average_parameters").CopyTo(average.Values, 0);
         Values("best_parameters").CopyTo(best, 0);
-        var progress = JsonSerializer.Deserialize<TrainingProgress>(text)!;
+        var progress = Parse<TrainingProgress>(path, file, ProgressKey);
         trainer.Step = progress.Step;
         return progress;
 
@@ -79,6 +92,25 @@ internal static class Checkpoint
                 ? values
                 : throw new InputException($"{path}: {name} has {values.Length} values, the model of config.yaml {best.Length}");
         }
+    }
+
+    private static string Text(string path, SafeTensorsFile file, string key) => file.Metadata.GetValueOrDefault(key)
+        ?? throw new InputException($"{path}: not a checkpoint of this bert4rec; remove it to train from the beginning");
+
+    private static T Parse<T>(string path, SafeTensorsFile file, string key)
+        where T : class
+    {
+        string text = Text(path, file, key);
+        try
+        {
+            if (JsonSerializer.Deserialize<T>(text) is { } value)
+                return value;
+        }
+        catch (JsonException)
+        {
+            // Null says the same.
+        }
+        throw new InputException($"{path}: its {key} is none; remove it to train from the beginning");
     }
 
     private static float[] Read(DeviceBuffer<float> buffer)

@@ -41,6 +41,9 @@ internal sealed class TrainingProgress
 
     public int Step { get; set; }
 
+    /// <summary>Of the lines of metrics.jsonl so far, but for their times.</summary>
+    public string MetricsChecksum { get; set; } = "";
+
     public EarlyStopping Stopping { get; set; } = new();
 
     [JsonIgnore]

@@ -7,6 +7,8 @@ internal static class ResultFile
 {
     public const string Name = "result.json";
 
+    private const int Longest = 1 << 24;
+
     public static void Write(string directory, TrainingResult result)
     {
         var content = new Content(result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines);
@@ -14,12 +16,11 @@ internal static class ResultFile
     }
 
     /// <summary>The result that a run left in its folder, with 0 for the seconds.</summary>
-    /// <exception cref="InputException">The file is damaged.</exception>
-    /// <exception cref="IOException">The file cannot be read.</exception>
+    /// <exception cref="InputException">The file is damaged, or cannot be read.</exception>
     public static TrainingResult Read(string directory)
     {
         string path = Path.Combine(directory, Name);
-        return TrainingJson.TryRead<Content>(File.ReadAllText(path)) is { } saved
+        return TrainingJson.TryRead<Content>(InputFile.ReadText(path, Longest, "the result of a training run")) is { } saved
             ? new(saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.Baselines)
             : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
     }

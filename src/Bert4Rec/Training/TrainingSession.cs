@@ -14,6 +14,8 @@ public static class TrainingSession
 {
     public const string ConfigFileName = ModelFolder.ConfigFileName;
 
+    private const int LongestConfig = 1 << 22;
+
     /// <param name="config">The settings.</param>
     /// <param name="options">Where and on what.</param>
     /// <param name="progress">Told of everything that takes time.</param>
@@ -47,6 +49,12 @@ public static class TrainingSession
         var best = new float[trainer.Layout.Length];
         var origin = Origin(config, dataset, split);
         var state = options.Resume ? Checkpoint.TryLoad(directory, origin, trainer, average, best) ?? new() : new();
+        var epochs = MetricsLog.Read(directory, state);
+        state.MetricsChecksum = MetricsLog.Checksum(epochs);
+        // Before config.yaml: a run that is killed from here on goes on with the settings of its checkpoint.
+        if (state.Epoch > 0 && Checkpoint.TryReadRun(directory) is (var savedConfig, var saved)
+            && (savedConfig != config.ToYaml() || saved.MetricsChecksum != state.MetricsChecksum))
+            Checkpoint.Save(directory, config, origin, trainer, average, best, state);
         // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
         if (!options.Resume)
             Discard(directory);
@@ -68,7 +76,7 @@ public static class TrainingSession
             device.Note));
 
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
-        using (var log = new MetricsLog(directory, state.Epoch))
+        using (var log = new MetricsLog(directory, epochs))
         {
             while (!state.Stopping.ShouldStop(config.StoppingStep) && state.Epoch < config.Epochs)
             {
@@ -94,7 +102,8 @@ public static class TrainingSession
                 }
                 var report = new EpochReport(state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
                 log.Write(report);
-                Checkpoint.Save(directory, origin, trainer, average, best, state);
+                state.MetricsChecksum = MetricsLog.Checksum([report], state.MetricsChecksum);
+                Checkpoint.Save(directory, config, origin, trainer, average, best, state);
                 onEpoch?.Invoke(report);
             }
         }
@@ -157,6 +166,28 @@ public static class TrainingSession
     /// <summary>The files of a finished run that hold no times: the same run leaves the same bytes.</summary>
     internal static IReadOnlyList<string> ResultFiles(string directory) =>
         [.. ModelFolder.FileNames.Append(ResultFile.Name).Select(name => Path.Combine(directory, name))];
+
+    /// <summary>
+    /// The settings of the run that <c>--resume</c> goes on with, and others over them. They are the checkpoint's, which is whole or
+    /// refused; config.yaml is written anew from them.
+    /// </summary>
+    /// <param name="directory">The run's folder.</param>
+    /// <param name="overrides">"key=value".</param>
+    /// <param name="warning">Set where config.yaml says something else.</param>
+    /// <exception cref="InputException">There is no checkpoint, or none that can be read.</exception>
+    public static RunConfig ReadConfig(string directory, IReadOnlyList<string> overrides, out string? warning)
+    {
+        string path = Path.Combine(directory, Checkpoint.FileName), configPath = Path.Combine(directory, ConfigFileName);
+        if (Checkpoint.TryReadRun(directory) is not (string yaml, _))
+        {
+            throw new InputException(
+                $"{directory}: no {Checkpoint.FileName} in it, so no epoch of a run was whole; start again with its --config and --output");
+        }
+        warning = !File.Exists(configPath) || InputFile.ReadText(configPath, LongestConfig, "a config") == yaml
+            ? null
+            : $"{configPath}: not the settings that {path} was saved with, which the run goes on with; change them with --set";
+        return RunConfig.Parse(yaml, path, overrides);
+    }
 
     /// <summary>What the config's way of training makes of the training samples.</summary>
     internal static TrainingSequences Sequences(RunConfig config, InteractionDataset dataset, DatasetSplit split) =>

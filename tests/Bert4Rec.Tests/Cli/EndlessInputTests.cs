@@ -61,6 +61,17 @@ public sealed class EndlessInputTests(TrainedShop shop) : IClassFixture<TrainedS
         }));
     }
 
+    [SkippableFact]
+    public async Task A_manifest_that_is_a_pipe_or_a_device_is_refused()
+    {
+        string path = Pipe("manifest.json");
+        string[] run = ["run", "--output", _folder.Path, "--set", "dataset=shop"];
+        await AssertRefused($"{path}: {NoWriter}", run);
+        File.Delete(path);
+        File.CreateSymbolicLink(path, "/dev/zero");
+        await AssertRefused($"{path}: longer than 64 MB: this is not a manifest of bert4rec run", run);
+    }
+
     [SkippableTheory]
     [InlineData("longer than 4 MB: this is not a config", "train", "--config", "/dev/zero", "--output", "/dev/null/m")]
     [InlineData("/dev/zero:1: the line is longer than 16 MB", "recommend", "--model", "MODEL", "--histories", "/dev/zero")]

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using Bert4Rec.Configuration;
@@ -6,6 +7,8 @@ using Bert4Rec.Data;
 using Bert4Rec.Inference;
 using Bert4Rec.Model;
 using Bert4Rec.Pipeline;
+using Bert4Rec.Serialization;
+using Bert4Rec.Tests.Cli;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Inference;
@@ -66,6 +69,66 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         string config = Path.Combine(folder, "config.yaml");
         File.WriteAllText(config, File.ReadAllText(config).Replace("n_heads: 2", "n_heads: 4"));
         Assert.Contains(config, Refusal(folder));
+    }
+
+    /// <summary>Refused by its length: to read it would take hours.</summary>
+    [Fact]
+    public void A_huge_file_in_the_place_of_another_is_refused_at_once()
+    {
+        string folder = shop.Copy(), users = Path.Combine(folder, "users.txt");
+        using (FileStream file = File.OpenWrite(users))
+            file.SetLength(1L << 40);
+        Assert.Contains(users, Refusal(folder));
+    }
+
+    /// <summary>Numbers, but none that can be computed with: an empty list, or a perfect metric, would look like an answer.</summary>
+    [Theory]
+    [InlineData(3e38f)]
+    [InlineData(-3e38f)]
+    public void Scores_that_are_no_numbers_are_refused(float value)
+    {
+        string folder = shop.Copy();
+        var model = ModelFolder.Load(folder, null);
+        Array.Fill(model.Parameters, value);
+        ModelFolder.SaveModel(folder, model.Config, model.Layout, model.Parameters);
+        string[][] commands =
+        [
+            ["recommend", "--model", folder, "--history", "p1"],
+            ["evaluate", folder],
+            ["evaluate", folder, "--set", "eval_args.mode=uni10"],
+        ];
+        foreach (string[] command in commands)
+        {
+            CommandLine.Outcome outcome = CommandLine.Run(command);
+            Assert.Equal((1, ""), (outcome.ExitCode, outcome.Out));
+            Assert.StartsWith("error: the model gives scores that are no finite numbers", outcome.Error);
+        }
+    }
+
+    [Theory]
+    [InlineData(float.NaN)]
+    [InlineData(float.NegativeInfinity)]
+    public void A_parameter_that_is_no_number_is_neither_saved_nor_loaded(float value)
+    {
+        string folder = shop.Copy(), path = Path.Combine(folder, "model.safetensors");
+        var model = ModelFolder.Load(folder, null);
+        model.Parameters[^1] = value;
+        var entry = model.Layout.Entries[^1];
+        byte[] before = File.ReadAllBytes(path);
+        var failure = Assert.Throws<InputException>(() => ModelFolder.SaveModel(folder, model.Config, model.Layout, model.Parameters));
+        Assert.StartsWith($"{path}: {entry.Name} holds {value.ToString(CultureInfo.InvariantCulture)}", failure.Message);
+        Assert.Equal(before, File.ReadAllBytes(path));
+
+        string loaded = shop.Copy();
+        using (var old = SafeTensors.Read(path))
+        {
+            SafeTensors.Write(
+                Path.Combine(loaded, "model.safetensors"),
+                model.Layout.Entries.Select(each =>
+                    NamedTensor.Of(each.Name, each.Shape, model.Parameters.AsMemory((int)each.Offset, (int)each.Length))),
+                old.Metadata.Where(pair => pair.Key is not ("sha256" or "checksum")).ToDictionary());
+        }
+        Assert.Contains($"{entry.Name} holds", Refusal(loaded));
     }
 
     /// <summary>Behind checksums that fit: whoever writes the files anew has those.</summary>

@@ -1,10 +1,9 @@
-using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
-using Bert4Rec.Cli;
 using Bert4Rec.Configuration;
 using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
+using Bert4Rec.Tests.Cli;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Training;
@@ -226,60 +225,97 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
         Assert.Equal(4, Lines(reused).Length);
     }
 
-    /// <summary>SIGKILL at moments of any kind: at the start, in a step, in the middle of a file.</summary>
-    [SkippableFact]
-    public async Task A_killed_run_ends_with_the_same_bytes_when_resumed()
+    /// <summary>The checkpoint is the run; config.yaml and the companions are written anew from it.</summary>
+    [Theory]
+    [InlineData("config.yaml", "learning_rate: 0.001", "learning_rate: 0.5")]
+    [InlineData("config.yaml", "seed: 7", "")]
+    [InlineData("users.txt", "u1\n", "")]
+    [InlineData("items.tsv", "\n", "\n\n")]
+    public void A_resumed_run_does_not_trust_what_lies_beside_its_checkpoint(string name, string old, string altered)
     {
-        Skip.If(OperatingSystem.IsWindows(), "the library is promised to survive SIGKILL");
-        // Epochs enough that a fast machine is not through before the first kills.
-        const int Kills = 6, Epochs = 80;
-        string[] settings = shop.Settings($"epochs={Epochs}");
-        string whole = shop.NewRun(), killed = shop.NewRun();
-        SmallShop.Train(RunConfig.Load([], settings), whole);
+        string whole = shop.NewRun(), resumed = shop.NewRun();
+        SmallShop.Train(shop.Config("epochs=2"), resumed);
+        SmallShop.Train(shop.Config("epochs=2"), whole);
+        string path = Path.Combine(resumed, name), text = File.ReadAllText(path);
+        Assert.Contains(old, text);
+        File.WriteAllText(path, text.Replace(old, altered));
 
-        var random = new Random();
-        int kills = 0, exit = -1;
-        while (exit != 0)
-        {
-            bool begun = File.Exists(Path.Combine(killed, "config.yaml"));
-            string[] arguments = begun
-                ? ["--resume", killed]
-                : ["--output", killed, .. settings.SelectMany(setting => new[] { "--set", setting })];
-            var start = new ProcessStartInfo("dotnet", [typeof(Application).Assembly.Location, "train", .. arguments, "--threads", "2"])
-            {
-                RedirectStandardOutput = true,
-                RedirectStandardError = true,
-            };
-            using var process = Process.Start(start)!;
-            var error = process.StandardError.ReadToEndAsync();
-            try
-            {
-                if (kills < Kills)
-                {
-                    // The first time anywhere from the start of the process on, then within some epoch, its validation and its files.
-                    if (kills == 0)
-                        await Task.Delay(random.Next(500));
-                    int epochs = 0, until = kills == 0 ? 0 : random.Next(1, 4);
-                    while (epochs < until && await process.StandardOutput.ReadLineAsync() is string line)
-                        epochs += line.Length > 0 && char.IsAsciiDigit(line.TrimStart().FirstOrDefault()) ? 1 : 0;
-                    await Task.Delay(random.Next(12));
-                    process.Kill();
-                    kills++;
-                }
-                await process.StandardOutput.ReadToEndAsync();
-                await process.WaitForExitAsync();
-            }
-            finally
-            {
-                process.Kill();
-            }
-            exit = process.ExitCode;
-            Assert.True(exit is 0 or 137, $"exit code {exit}: {await error}");
-        }
-        Assert.True(kills > 1);
-        AssertSame(whole, killed);
-        Assert.Equal(Epochs, Lines(killed).Length);
-        Assert.Equal(BoardLength(whole), BoardLength(killed));
+        CommandLine.Outcome outcome = CommandLine.Run("train", "--resume", resumed, "--threads", "2", "--device", "cpu");
+
+        Assert.Equal(0, outcome.ExitCode);
+        if (name == "config.yaml")
+            Assert.StartsWith($"warning: {path}: not the settings that", outcome.Error);
+        else
+            Assert.Equal("", outcome.Error);
+        AssertSame(whole, resumed);
+    }
+
+    /// <summary>One step and no loss after it: only the validation can tell.</summary>
+    [Fact]
+    public void A_model_that_left_the_numbers_stops_the_run()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config("epochs=1", "train_batch_size=100000", "learning_rate=1e20", "average_decay=0");
+        Assert.Contains("no finite numbers", Assert.Throws<InputException>(() => SmallShop.Train(config, directory)).Message);
+        Assert.False(File.Exists(Path.Combine(directory, "model.safetensors")));
+    }
+
+    [Fact]
+    public void A_run_without_a_checkpoint_cannot_be_resumed()
+    {
+        string directory = shop.NewRun();
+        SmallShop.Train(shop.Config("epochs=1"), directory);
+        File.Delete(Path.Combine(directory, "checkpoint.safetensors"));
+        CommandLine.Outcome outcome = CommandLine.Run("train", "--resume", directory);
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.StartsWith($"error: {directory}: no checkpoint.safetensors in it", outcome.Error);
+    }
+
+    /// <summary>Settings that a run was resumed with are those of the next resumption too, even before any epoch of it was whole.</summary>
+    [Fact]
+    public void A_checkpoint_takes_the_settings_that_a_run_is_resumed_with()
+    {
+        string directory = shop.NewRun();
+        SmallShop.Train(shop.Config("epochs=1"), directory);
+        using var cancellation = new CancellationTokenSource();
+        cancellation.Cancel();
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => SmallShop.Train(shop.Config("epochs=3"), directory, resume: true, cancellation: cancellation.Token));
+        Assert.Equal(3, TrainingSession.ReadConfig(directory, [], out string? warning).Epochs);
+        Assert.Null(warning);
+    }
+
+    [Theory]
+    [InlineData("\"loss\":", "\"loss\":1")]
+    [InlineData("{\"epoch\":2", "{\"epoch\":")]
+    [InlineData("{\"epoch\":1", "{\"epoch\":9")]
+    public void Altered_epochs_are_refused_by_name(string old, string altered)
+    {
+        string directory = shop.NewRun();
+        SmallShop.Train(shop.Config("epochs=3"), directory);
+        string path = Path.Combine(directory, "metrics.jsonl"), text = File.ReadAllText(path);
+        Assert.Contains(old, text);
+        File.WriteAllText(path, text.Replace(old, altered));
+        var failure = Assert.Throws<InputException>(() => SmallShop.Train(shop.Config("epochs=3"), directory, resume: true));
+        Assert.StartsWith(path, failure.Message);
+        Assert.StartsWith(path, Assert.Throws<InputException>(() => MetricsLog.Read(directory)).Message);
+        File.Delete(path);
+        SmallShop.Train(shop.Config("epochs=4"), directory, resume: true);
+        Assert.Equal([4], MetricsLog.Read(directory).Select(epoch => epoch.Epoch));
+    }
+
+    [Fact]
+    public void Damaged_events_are_written_anew_from_the_epochs()
+    {
+        string directory = shop.NewRun();
+        SmallShop.Train(shop.Config("epochs=3"), directory);
+        string path = Path.Combine(directory, TensorBoardWriter.FileName);
+        byte[] events = File.ReadAllBytes(path);
+        long length = events.Length;
+        events[length / 2] ^= 1;
+        File.WriteAllBytes(path, events);
+        SmallShop.Train(shop.Config("epochs=3"), directory, resume: true);
+        Assert.Equal(length, BoardLength(directory));
     }
 
     private static void AssertSame(string expected, string actual)

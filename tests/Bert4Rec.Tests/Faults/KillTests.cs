@@ -1,0 +1,124 @@
+using System.Diagnostics;
+using Bert4Rec.Tests.Training;
+using Xunit.Abstractions;
+
+namespace Bert4Rec.Tests.Faults;
+
+/// <summary>SIGKILL at random moments of every command that writes, and the command again: it ends with an unbroken run's bytes.</summary>
+public abstract class KillTests : IDisposable
+{
+    private readonly ITestOutputHelper _report;
+
+    protected KillTests(ITestOutputHelper report) => _report = report;
+
+    internal SmallShop Shop { get; } = new();
+
+    /// <summary>Where the commands write; the name is in the config of some.</summary>
+    protected string Output => Path.Combine(Shop.Folder, "out");
+
+    public void Dispose()
+    {
+        Shop.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <param name="kills">How many.</param>
+    /// <param name="old">Files that lie in the folder before: a killed command leaves each as it was, or whole and new.</param>
+    /// <param name="command">The command; it writes into <see cref="Output"/>.</param>
+    protected async Task Kill(int kills, string[] old, params string[] command)
+    {
+        Skip.If(OperatingSystem.IsWindows(), "the library is promised to survive SIGKILL");
+        Begin(old);
+        var clock = Stopwatch.StartNew();
+        Assert.Equal((0, ""), await Campaign.Run(command));
+        double seconds = clock.Elapsed.TotalSeconds;
+        var whole = Campaign.Files(Output);
+        var random = new Random(Campaign.Seed);
+        int killed = 0, unbroken = 0, runs = 0;
+        while (killed < kills)
+        {
+            Begin(old);
+            for (bool ended = false; !ended;)
+            {
+                string[] now = runs++ == 0 ? command : Campaign.Again(command, Output);
+                using var process = Process.Start(Campaign.Command(now))!;
+                // A chain of runs ends with an unbroken one, some after several kills.
+                if (killed < kills && random.Next(4) > 0)
+                {
+                    await Task.Delay(TimeSpan.FromSeconds(seconds * random.NextDouble()));
+                    process.Kill();
+                }
+                (int exit, string error) = await Campaign.End(process);
+                Assert.True(exit is 0 or 137, $"seed {Campaign.Seed}, kill {killed}: exit status {exit}: {error}");
+                ended = exit == 0;
+                if (ended)
+                {
+                    string? difference = Campaign.Difference(whole, Output);
+                    Assert.True(difference is null, $"seed {Campaign.Seed}, kill {killed}: {difference}");
+                    unbroken++;
+                }
+                else
+                {
+                    killed++;
+                    foreach (string name in old)
+                    {
+                        ReadOnlySpan<byte> left = File.ReadAllBytes(Path.Combine(Output, name));
+                        bool isWhole = left.SequenceEqual("old"u8) || left.SequenceEqual(whole[name]);
+                        Assert.True(isWhole, $"seed {Campaign.Seed}, kill {killed}: {name} is a part");
+                    }
+                }
+            }
+        }
+        _report.WriteLine($"{command[0]}: {killed} kills; {unbroken} runs to the end, all with the same bytes (seed {Campaign.Seed})");
+    }
+
+    private void Begin(string[] old)
+    {
+        if (Directory.Exists(Output))
+            Directory.Delete(Output, recursive: true);
+        if (old.Length == 0)
+            return;
+        Directory.CreateDirectory(Output);
+        foreach (string name in old)
+            File.WriteAllText(Path.Combine(Output, name), "old");
+    }
+}
+
+public sealed class KilledTrainingTests(ITestOutputHelper report) : KillTests(report)
+{
+    private static readonly int s_kills = Math.Max(2, Campaign.Cases / 20);
+
+    [SkippableFact]
+    public Task Train() => Kill(s_kills, [], Campaign.Train(Shop, Output));
+
+    [SkippableFact]
+    public Task Run() => Kill(s_kills, [], Campaign.Run(Shop, Output));
+}
+
+public sealed class KilledPreparationTests(ITestOutputHelper report) : KillTests(report)
+{
+    private static readonly int s_kills = Math.Max(1, Campaign.Cases / 40);
+
+    [SkippableFact]
+    public Task Clean() =>
+        Kill(s_kills, ["c.csv"], "clean", Campaign.WriteLog(Shop), "--output", Path.Combine(Output, "c.csv"), "--threads", "1");
+
+    [SkippableFact]
+    public async Task Convert()
+    {
+        string cleaned = Path.Combine(Shop.Folder, "cleaned.csv");
+        Assert.Equal((0, ""), await Campaign.Run("clean", Campaign.WriteLog(Shop), "--output", cleaned));
+        await Kill(s_kills, ["d.inter", "d.user", "d.item"], "convert", cleaned, "--output", Output, "--name", "d", "--threads", "1");
+    }
+
+    [SkippableFact]
+    public Task Analyze() =>
+        Kill(s_kills, ["a.html"], "analyze", Campaign.WriteLog(Shop), "--html", Path.Combine(Output, "a.html"), "--threads", "1");
+
+    [SkippableFact]
+    public Task Synthesize()
+    {
+        string[] size = ["--users", "2000", "--items", "300", "--interactions", "20000"];
+        return Kill(s_kills, ["s.inter"], ["synthesize", .. size, "--output", Output, "--name", "s"]);
+    }
+}
