@@ -253,7 +253,8 @@ public abstract class KernelSet : IDisposable
 
     /// <summary>
     /// For each sequence and head: output = dropout(softmax(q kᵀ / √d)) v over the sequence's own keys, d = H / heads. The queries of a
-    /// sequence may be fewer than its keys: the last layer is asked only for the rows that somebody reads.
+    /// sequence may be fewer than its keys: the last layer is asked only for the rows that somebody reads. Of a causal layout each query sees
+    /// the keys up to its own alone.
     /// </summary>
     /// <param name="q">[Q, H]; head h is columns h·d to (h+1)·d.</param>
     /// <param name="kv">[T, 2H]: keys, then values.</param>

@@ -10,7 +10,11 @@ public readonly record struct WeightAndBias(Tensor Weight, Tensor Bias);
 /// <param name="KeyOffsets">[B+1]: the same for keys.</param>
 /// <param name="Heads">Attention heads.</param>
 /// <param name="MaximumLength">No sequence has more keys than this.</param>
-public readonly record struct AttentionLayout(Indices QueryOffsets, Indices KeyOffsets, int Heads, int MaximumLength);
+/// <param name="Causal">
+/// From left to right: a sequence's n queries are its n newest events, and each sees the keys up to its own, none that is newer.
+/// </param>
+public readonly record struct AttentionLayout(
+    Indices QueryOffsets, Indices KeyOffsets, int Heads, int MaximumLength, bool Causal = false);
 
 /// <summary>Items that the rows of a ranking must not get; <c>default</c> for none.</summary>
 /// <param name="Offsets">[B+1]: row b must not get Items[Offsets[b]] to Items[Offsets[b+1]].</param>

@@ -4,7 +4,8 @@ namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
 /// Multi-head attention over ragged sequences. A block of queries meets all keys of its sequence at once: the scores of one block and head
-/// live in the first-level cache between the two products, and the backward makes them again from the saved log-sum-exp.
+/// live in the first-level cache between the two products, and the backward makes them again from the saved log-sum-exp. From left to right,
+/// a block meets only the keys up to its newest query's, and in each of its rows the probabilities past the row's own key are 0.
 /// </summary>
 internal static unsafe class Attention<V>
     where V : struct, IVector<V>
@@ -25,6 +26,7 @@ internal static unsafe class Attention<V>
             if (queries == 0)
                 continue;
             int keys = keyOffsets[b + 1] - keyOffsets[b], stride = Product<V>.RoundUp(keys);
+            var sight = new Sight(queries, keys, layout.Causal);
             Matrix kT = new(work.KeysTransposed, stride), p = new(work.P, stride);
             for (int head = 0; head < layout.Heads; head++)
             {
@@ -34,10 +36,14 @@ internal static unsafe class Attention<V>
                 for (int first = 0; first < queries; first += QueryBlock)
                 {
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
-                    Product<V>.MultiplyAdd(block, stride, d, qs.From(row, head * d), kT, work.Zeros, p);
+                    int seen = sight.KeysOf(first + block - 1);
+                    Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, qs.From(row, head * d), kT, work.Zeros, p);
                     for (int i = 0; i < block; i++)
-                        logSumExps.Row(row + i)[head] = Softmax(p.Row(i), keys, scale, headDropout, (uint)(row + i), work.Mask);
-                    Product<V>.MultiplyAdd(block, d, keys, p, v, work.Zeros, outputs.From(row, head * d));
+                    {
+                        int own = sight.KeysOf(first + i);
+                        logSumExps.Row(row + i)[head] = Softmax(p.Row(i), own, seen, scale, headDropout, (uint)(row + i), work.Mask);
+                    }
+                    Product<V>.MultiplyAdd(block, d, seen, p, v, work.Zeros, outputs.From(row, head * d));
                 }
             }
         }
@@ -68,6 +74,7 @@ internal static unsafe class Attention<V>
             new Span<float>(dkvs.Row(keyOffsets[b]), keys * 2 * h).Clear();
             if (queries == 0)
                 continue;
+            var sight = new Sight(queries, keys, layout.Causal);
             Matrix kT = new(work.KeysTransposed, stride), vT = new(work.ValuesTransposed, stride);
             Matrix p = new(work.P, stride), dp = new(work.DP, stride);
             for (int head = 0; head < layout.Heads; head++)
@@ -82,23 +89,28 @@ internal static unsafe class Attention<V>
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
                     Matrix qBlock = qs.From(row, head * d), outputBlock = outputs.From(row, head * d);
                     var dOutputBlock = dOutputs.From(row, head * d);
-                    Product<V>.MultiplyAdd(block, stride, d, qBlock, kT, work.Zeros, p);
-                    Product<V>.MultiplyAdd(block, stride, d, dOutputBlock, vT, work.Zeros, dp);
+                    int seen = sight.KeysOf(first + block - 1);
+                    Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, qBlock, kT, work.Zeros, p);
+                    Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, dOutputBlock, vT, work.Zeros, dp);
                     for (int i = 0; i < block; i++)
                     {
                         float delta = Dot(dOutputBlock.Row(i), outputBlock.Row(i), d), log = logSumExps.Row(row + i)[head];
-                        SoftmaxBackward(p.Row(i), dp.Row(i), keys, scale, log, delta, headDropout, (uint)(row + i), work.Mask);
+                        int own = sight.KeysOf(first + i);
+                        SoftmaxBackward(p.Row(i), dp.Row(i), own, seen, scale, log, delta, headDropout, (uint)(row + i), work.Mask);
                     }
-                    Product<V>.MultiplyAdd(keys, d, block, p.Transposed, dOutputBlock, dv, dv);
-                    Product<V>.MultiplyAdd(keys, d, block, dp.Transposed, qBlock, dk, dk);
-                    Product<V>.MultiplyAdd(block, d, keys, dp, k, work.Zeros, dqs.From(row, head * d));
+                    Product<V>.MultiplyAdd(seen, d, block, p.Transposed, dOutputBlock, dv, dv);
+                    Product<V>.MultiplyAdd(seen, d, block, dp.Transposed, qBlock, dk, dk);
+                    Product<V>.MultiplyAdd(block, d, seen, dp, k, work.Zeros, dqs.From(row, head * d));
                 }
             }
         }
     }
 
-    /// <summary>Turns a row of q·k into probabilities with dropout, 0 in lanes past the keys; returns log Σ exp of the scaled scores.</summary>
-    private static float Softmax(float* p, int keys, float scale, in DropoutMask dropout, uint row, float* mask)
+    /// <summary>
+    /// Turns a row of q·k into probabilities with dropout, 0 past the keys that it sees up to those that its block does; returns log Σ exp of
+    /// the scaled scores.
+    /// </summary>
+    private static float Softmax(float* p, int keys, int blockKeys, float scale, in DropoutMask dropout, uint row, float* mask)
     {
         V largest = float.NegativeInfinity;
         for (int j = 0; j < keys; j += V.Width)
@@ -121,12 +133,20 @@ internal static unsafe class Attention<V>
             var probability = V.Load(p + j) * inverse;
             (dropout.IsNone ? probability : probability * V.Load(mask + j)).Store(p + j);
         }
+        ClearPast(keys, blockKeys, p);
         return max + MathF.Log(sum);
+    }
+
+    /// <summary>Clears the vectors of a row behind those of its keys.</summary>
+    private static void ClearPast(int keys, int blockKeys, float* row)
+    {
+        for (int j = Product<V>.RoundUp(keys); j < blockKeys; j += V.Width)
+            default(V).Store(row + j);
     }
 
     /// <summary>From q·k and dOutput·v of a row: p becomes M ∘ P, dp becomes P ∘ (M ∘ dp − delta) / √d.</summary>
     private static void SoftmaxBackward(
-        float* p, float* dp, int keys, float scale, float logSumExp, float delta, in DropoutMask dropout, uint row, float* mask)
+        float* p, float* dp, int keys, int blockKeys, float scale, float logSumExp, float delta, in DropoutMask dropout, uint row, float* mask)
     {
         if (!dropout.IsNone)
             Dropout<V>.DrawRow(dropout, row, mask, keys);
@@ -139,6 +159,8 @@ internal static unsafe class Attention<V>
             (probability * dProbability * scale).Store(dp + j);
             (probability * m).Store(p + j);
         }
+        ClearPast(keys, blockKeys, p);
+        ClearPast(keys, blockKeys, dp);
     }
 
     private static float Dot(float* a, float* b, int length)
@@ -153,6 +175,12 @@ internal static unsafe class Attention<V>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static DropoutMask ForHead(in DropoutMask dropout, int head) =>
         dropout.IsNone ? dropout : new(dropout.Probability, dropout.Key with { Stream = dropout.Key.Stream + ((uint)head << 16) });
+
+    /// <summary>How many keys of its sequence a query sees.</summary>
+    private readonly record struct Sight(int Queries, int Keys, bool Causal)
+    {
+        public int KeysOf(int query) => Causal ? Keys - Queries + query + 1 : Keys;
+    }
 
     private readonly ref struct Workspace
     {

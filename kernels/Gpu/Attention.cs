@@ -52,8 +52,8 @@ internal sealed class Attention
         PassesFor(columns, aligned).Forward.Launch(
             new Index2D(sequences, heads * shares),
             new(
-                q.View(), kv.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(), heads, q.Columns, Scale(columns),
-                new DropoutKey(dropout), output.View(), logSumExp.View()));
+                q.View(), kv.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(), heads, q.Columns,
+                layout.Causal ? 1 : 0, Scale(columns), new DropoutKey(dropout), output.View(), logSumExp.View()));
     }
 
     /// <inheritdoc cref="Forward"/>
@@ -81,7 +81,7 @@ internal sealed class Attention
             new Index2D(sequences, heads * (shares == 1 ? 1 : 2 * shares)),
             new(
                 dOutput.View(), q.View(), kv.View(), rowSums, logSumExp.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(),
-                heads, shares, q.Columns, Scale(columns), new DropoutKey(dropout), dq.View(), dkv.View()));
+                heads, shares, q.Columns, layout.Causal ? 1 : 0, Scale(columns), new DropoutKey(dropout), dq.View(), dkv.View()));
     }
 
     /// <summary>
@@ -133,17 +133,19 @@ internal sealed class Attention
         var partTotal = SharedMemory.Allocate<float>(Tile * RowThreads);
         var keptBits = SharedMemory.Allocate<uint>(Tile * RowThreads);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, TColumns.Pitch);
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal, TColumns.Pitch);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
         for (int firstQuery = Grid.IdxY / a.Heads * Tile; firstQuery < s.Queries; firstQuery += Grid.DimY / a.Heads * Tile)
         {
             int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
             LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
-            for (int firstKey = 0; firstKey < s.Keys; firstKey += Tile)
+            // Tiles of keys that none of these queries sees are skipped.
+            int seen = s.KeysOf(firstQuery + rows - 1);
+            for (int firstKey = 0; firstKey < seen; firstKey += Tile)
             {
-                int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey;
+                int keys = Tile < seen - firstKey ? Tile : seen - firstKey;
                 int before = firstKey / Tile % 2 * Tile, after = Tile - before;
-                bool isFirst = firstKey == 0, isLast = firstKey + Tile >= s.Keys;
+                bool isFirst = firstKey == 0, isLast = firstKey + Tile >= seen;
                 LoadTile<TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
                 LoadTile<TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
                 Group.Barrier();
@@ -166,8 +168,10 @@ internal sealed class Attention
                     int i = m / RowThreads, part = m % RowThreads;
                     if (i >= rows)
                         continue;
+                    // The row's own keys: the others of the tile get no probability.
+                    int own = s.KeysOf(firstQuery + i) - firstKey;
                     float max = isFirst ? float.NegativeInfinity : largest[before + i];
-                    for (int j = 0; j < keys; j++)
+                    for (int j = 0; j < keys && j < own; j++)
                         max = default(Max).Combine(max, scores[(i * Pitch) + j]);
                     // A block of random numbers serves four tiles of keys: draw it once and keep which cells stay.
                     if (dropout.Drops && firstKey % (4 * Tile) == 0)
@@ -176,7 +180,7 @@ internal sealed class Attention
                     float sum = 0f;
                     for (int j = part; j < keys; j += RowThreads)
                     {
-                        float e = DeviceMath.Exp(scores[(i * Pitch) + j] - max);
+                        float e = j < own ? DeviceMath.Exp(scores[(i * Pitch) + j] - max) : 0f;
                         sum += e;
                         if (dropout.Drops)
                             e = ((kept >> (j / RowThreads)) & 1) != 0 ? e * dropout.Scale : 0f;
@@ -266,7 +270,7 @@ internal sealed class Attention
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, TColumns.Pitch);
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal, TColumns.Pitch);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
         int part = Grid.IdxY / a.Heads;
         bool addsKeys = part < a.Shares, addsQueries = a.Shares == 1 || !addsKeys;
@@ -289,6 +293,9 @@ internal sealed class Attention
             for (int firstQuery = queryStart; firstQuery < s.Queries; firstQuery += queryStep)
             {
                 int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
+                // None of these queries sees any of these keys.
+                if (firstKey >= s.KeysOf(firstQuery + rows - 1))
+                    continue;
                 LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
                 LoadTile<TAccess>(a.DOutput, s.Query(firstQuery), s.Size, rows, s, dOutputTile);
                 Group.Barrier();
@@ -309,33 +316,35 @@ internal sealed class Attention
                         var cell = new Cell(
                             isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z,
                             logSumExp, rowSum, dropout, row, column, a.Scale);
-                        probabilities[at] = cell.Probability;
-                        dScores[at] = cell.DScore;
+                        int own = s.KeysOf(query) - firstKey;
+                        probabilities[at] = j < own ? cell.Probability : 0f;
+                        dScores[at] = j < own ? cell.DScore : 0f;
                         if (j + Half < keys)
                         {
                             cell = new Cell(
                                 isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W,
                                 logSumExp, rowSum, dropout, row, column + Half, a.Scale);
-                            probabilities[at + Half] = cell.Probability;
-                            dScores[at + Half] = cell.DScore;
+                            probabilities[at + Half] = j + Half < own ? cell.Probability : 0f;
+                            dScores[at + Half] = j + Half < own ? cell.DScore : 0f;
                         }
                     }
                 }
                 Group.Barrier();
 
                 // dv = (M ∘ P)ᵀ dOutput, dk = dSᵀ q
+                bool isFirstToSee = firstQuery == s.FirstToSee(firstKey);
                 int keyPairs = addsKeys ? (Half < keys ? Half : keys) * s.Float4s : 0;
                 for (int m = Group.IdxX; m < keyPairs; m += Group.DimX)
                 {
                     int j = m / s.Float4s, column = m - (j * s.Float4s);
                     var dv = Product(probabilities, j, Half, Pitch, dOutputTile, column, rows, s);
                     var dk = Product(dScores, j, Half, Pitch, queryTile, column, rows, s);
-                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j), column, s, dk.Low, firstQuery == 0);
-                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j) + s.Size, column, s, dv.Low, firstQuery == 0);
+                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j), column, s, dk.Low, isFirstToSee);
+                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j) + s.Size, column, s, dv.Low, isFirstToSee);
                     if (j + Half < keys)
                     {
-                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half), column, s, dk.High, firstQuery == 0);
-                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half) + s.Size, column, s, dv.High, firstQuery == 0);
+                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half), column, s, dk.High, isFirstToSee);
+                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half) + s.Size, column, s, dv.High, isFirstToSee);
                     }
                 }
 
@@ -433,12 +442,13 @@ internal sealed class Attention
     private readonly struct Head
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Head(ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int tilePitch)
+        public Head(ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int causal, int tilePitch)
         {
             FirstQuery = queryOffsets[sequence];
             Queries = queryOffsets[sequence + 1] - FirstQuery;
             FirstKey = keyOffsets[sequence];
             Keys = keyOffsets[sequence + 1] - FirstKey;
+            KeysBefore = causal != 0 ? Keys - Queries : Keys;
             Number = number;
             Heads = heads;
             Size = size;
@@ -454,6 +464,17 @@ internal sealed class Attention
         public int FirstKey { get; }
 
         public int Keys { get; }
+
+        /// <summary>How many keys, at least, a query sees that are older than the sequence's first query; all where it may see newer ones.</summary>
+        private int KeysBefore { get; }
+
+        /// <summary>How many of the sequence's keys a query sees.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public int KeysOf(int query) => KeysBefore + query + 1 < Keys ? KeysBefore + query + 1 : Keys;
+
+        /// <summary>Where the first tile begins whose queries see a key.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public int FirstToSee(int key) => key > KeysBefore ? (key - KeysBefore) / Tile * Tile : 0;
 
         public int Number { get; }
 
@@ -543,11 +564,11 @@ internal sealed class Attention
         ArrayView<float> DOutput, ArrayView<float> Output, ArrayView<float> Sums, long Count, int Columns);
 
     internal readonly record struct ForwardArguments(
-        ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size,
+        ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, int Causal,
         float Scale, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
 
     internal readonly record struct BackwardArguments(
         ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp,
-        ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, float Scale, DropoutKey Dropout,
+        ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, int Causal, float Scale, DropoutKey Dropout,
         ArrayView<float> DQ, ArrayView<float> DKv);
 }

@@ -19,6 +19,8 @@ namespace Bert4Rec.Kernels.Reference;
 //     dS = P ∘ (dP − D),   D = Σⱼ P[j] dP[j]
 //
 // D needs no sum over keys: P dP is (M ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is  dO · ((M ∘ P) v) = dO · O.
+//
+// From left to right (causal), a query sees only the keys up to its own: S is −∞ above the diagonal, so P is 0 there, and dS is too.
 
 /// <summary>output = dropout(softmax(q kᵀ / √d)) v for each sequence and head, d = H / heads.</summary>
 public static class Attention
@@ -30,16 +32,18 @@ public static class Attention
     /// <param name="heads">Head h is columns h·d to (h+1)·d.</param>
     /// <param name="dropout">On the probabilities. The row is the query's, the column the key's place in its sequence; head h draws from
     /// stream + (h &lt;&lt; 16).</param>
+    /// <param name="causal">A sequence's queries are its newest events, and see no newer key than their own.</param>
     /// <returns>Output [Q, H] and log Σ exp of the scaled scores [Q, heads].</returns>
     public static (Matrix<double> Output, Matrix<double> LogSumExp) Forward(
-        Matrix<double> q, Matrix<double> kv, int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask dropout)
+        Matrix<double> q, Matrix<double> kv, int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask dropout, bool causal = false)
     {
         var output = Matrix<double>.Build.Dense(q.RowCount, q.ColumnCount);
         var logSumExp = Matrix<double>.Build.Dense(q.RowCount, heads);
         foreach (var slice in Slices(queryOffsets, keyOffsets, heads, q.ColumnCount / heads))
         {
             var (qh, kh, vh) = (slice.OfQueries(q), slice.OfKeys(kv), slice.OfValues(kv));
-            var scores = qh.TransposeAndMultiply(kh) / Math.Sqrt(slice.Columns);
+            var scores = (qh.TransposeAndMultiply(kh) / Math.Sqrt(slice.Columns))
+                .MapIndexed((i, j, score) => slice.Sees(i, j, causal) ? score : double.NegativeInfinity);
             var lse = SoftmaxCrossEntropy.RowLogSumExp(scores);
             var probabilities = scores.MapIndexed((i, _, score) => Math.Exp(score - lse[i]));
             var mask = Dropout.Mask(slice.Queries, slice.Keys, slice.OfDropout(dropout));
@@ -59,10 +63,11 @@ public static class Attention
     /// <param name="keyOffsets">[B+1]</param>
     /// <param name="heads">Their number.</param>
     /// <param name="dropout">On the probabilities.</param>
+    /// <param name="causal">As in the forward.</param>
     /// <returns>Dq [Q, H] and Dkv [T, 2H].</returns>
     public static (Matrix<double> Dq, Matrix<double> Dkv) Backward(
         Matrix<double> dOutput, Matrix<double> q, Matrix<double> kv, Matrix<double> output, Matrix<double> logSumExp,
-        int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask dropout)
+        int[] queryOffsets, int[] keyOffsets, int heads, DropoutMask dropout, bool causal = false)
     {
         var dq = Matrix<double>.Build.Dense(q.RowCount, q.ColumnCount);
         var dkv = Matrix<double>.Build.Dense(kv.RowCount, kv.ColumnCount);
@@ -71,7 +76,8 @@ public static class Attention
             var (qh, kh, vh, dOh) = (slice.OfQueries(q), slice.OfKeys(kv), slice.OfValues(kv), slice.OfQueries(dOutput));
             double root = Math.Sqrt(slice.Columns);
             var probabilities = (qh.TransposeAndMultiply(kh) / root)
-                .MapIndexed((i, _, score) => Math.Exp(score - logSumExp[slice.FirstQuery + i, slice.Head]));
+                .MapIndexed((i, j, score) =>
+                    slice.Sees(i, j, causal) ? Math.Exp(score - logSumExp[slice.FirstQuery + i, slice.Head]) : 0);
             var mask = Dropout.Mask(slice.Queries, slice.Keys, slice.OfDropout(dropout));
 
             var dProbabilities = mask.PointwiseMultiply(dOh.TransposeAndMultiply(vh));
@@ -99,6 +105,9 @@ public static class Attention
         private int KeyColumn => Head * Columns;
 
         private int ValueColumn => (Heads + Head) * Columns;
+
+        /// <summary>Whether query i sees key j, both counted in the sequence.</summary>
+        public bool Sees(int i, int j, bool causal) => !causal || j <= Keys - Queries + i;
 
         public Matrix<double> OfQueries(Matrix<double> q) => q.SubMatrix(FirstQuery, Queries, Head * Columns, Columns);
 

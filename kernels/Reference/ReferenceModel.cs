@@ -2,8 +2,9 @@ using MathNet.Numerics.LinearAlgebra;
 
 namespace Bert4Rec.Kernels.Reference;
 
-// BERT4Rec as a whole, from item ids to the loss: the layers of this folder in the order in which the model calls them, and for the
-// gradients in the reverse order. The parameters carry RecBole's state names, so this file also says what each of them does.
+// BERT4Rec as a whole (and SASRec, which reads from left to right and has no output head), from item ids to the loss: the layers of this
+// folder in the order in which the model calls them, and for the gradients in the reverse order. The parameters carry RecBole's state
+// names, so this file also says what each of them does.
 //
 // The backward is the forward's mirror: for each line of the forward, from the last to the first, one line that turns the gradient of what
 // that line made into the gradients of what it used. What is used twice gets two gradients, which are added: the input of a residual
@@ -36,7 +37,9 @@ public readonly record struct ReferenceDropout(float Hidden, float Attention, ul
 /// <param name="parameters">By RecBole's state names; vectors are matrices of one row.</param>
 /// <param name="heads">Attention heads.</param>
 /// <param name="epsilon">ε of the layer norms.</param>
-public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> parameters, int heads, double epsilon)
+/// <param name="causal">From left to right: events see only older ones, and there is no <c>[mask]</c>.</param>
+public sealed class ReferenceModel(
+    IReadOnlyDictionary<string, Matrix<double>> parameters, int heads, double epsilon, bool causal = false)
 {
     private const string ItemTable = "item_embedding.weight", PositionTable = "position_embedding.weight", OutputBias = "output_bias";
 
@@ -48,10 +51,10 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
 
     /// <summary>The loss of each row, [M].</summary>
     public Vector<double> Losses(ReferenceBatch batch, int[] targets, ReferenceDropout dropout = default) =>
-        SoftmaxCrossEntropy.Forward(Predict(batch, dropout), Items, Vector(OutputBias), targets).Losses;
+        SoftmaxCrossEntropy.Forward(Predict(batch, dropout), Items, ItemBias, targets).Losses;
 
     /// <summary>The score of every item, padding included, at the batch's rows, [M, V].</summary>
-    public Matrix<double> Scores(ReferenceBatch batch) => Linear.Forward(Predict(batch), Items, Vector(OutputBias));
+    public Matrix<double> Scores(ReferenceBatch batch) => Linear.Forward(Predict(batch), Items, ItemBias);
 
     /// <summary>What the items are compared with at the batch's rows, h [M, H]: the output of RecBole's <c>forward</c>.</summary>
     public Matrix<double> Predict(ReferenceBatch batch, ReferenceDropout dropout = default) => Forward(batch, dropout).H;
@@ -67,13 +70,17 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         var gradients = parameters.ToDictionary(
             entry => entry.Key, entry => Matrix<double>.Build.Dense(entry.Value.RowCount, entry.Value.ColumnCount));
         var (h, kept) = Forward(batch, dropout);
-        var (_, logSumExp) = SoftmaxCrossEntropy.Forward(h, Items, Vector(OutputBias), targets);
+        var (_, logSumExp) = SoftmaxCrossEntropy.Forward(h, Items, ItemBias, targets);
 
-        var (dh, dItems, dBias) = SoftmaxCrossEntropy.Backward(scale, h, Items, Vector(OutputBias), targets, logSumExp);
-        gradients[OutputBias] += dBias.ToRowMatrix();
+        var (dh, dItems, dBias) = SoftmaxCrossEntropy.Backward(scale, h, Items, ItemBias, targets, logSumExp);
         gradients[ItemTable].SetSubMatrix(0, 0, dItems);
-        var dGelu = NormBackward(dh, kept.OutputNorm, "output_ln", gradients);
-        var dx = DenseBackward(Gelu.Backward(dGelu, kept.Slope), kept.Encoded, "output_ffn", gradients);
+        var dx = dh;
+        if (kept.OutputHead is { } head)
+        {
+            gradients[OutputBias] += dBias.ToRowMatrix();
+            var dGelu = NormBackward(dh, head.Norm, "output_ln", gradients);
+            dx = DenseBackward(Gelu.Backward(dGelu, head.Slope), head.Encoded, "output_ffn", gradients);
+        }
         for (int layer = _layers - 1; layer >= 0; layer--)
             dx = EncoderLayerBackward(layer, dx, kept.Layers[layer], batch, dropout, gradients);
         dx = NormBackward(
@@ -93,9 +100,11 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         var layers = new KeptLayer[_layers];
         for (int layer = 0; layer < _layers; layer++)
             (x, layers[layer]) = EncoderLayer(layer, x, batch, dropout);
+        if (!HasOutputHead)
+            return (x, new(embeddingNorm, layers, null));
         var (y, slope) = Gelu.Forward(Dense(x, "output_ffn"));
         var (h, outputNorm) = Norm(y, "output_ln");
-        return (h, new(embeddingNorm, layers, x, slope, outputNorm));
+        return (h, new(embeddingNorm, layers, new(x, slope, outputNorm)));
     }
 
     /// <summary>x [T, H] → [T, H]; [M, H] in the last layer, where only the wanted rows ask and all tokens answer.</summary>
@@ -109,7 +118,8 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         var q = Dense(asking, $"{attention}.query");
         var kv = Dense(x, $"{attention}.key").Append(Dense(x, $"{attention}.value"));
         var (heard, logSumExp) = Attention.Forward(
-            q, kv, queryOffsets, batch.Offsets, heads, dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow));
+            q, kv, queryOffsets, batch.Offsets, heads, dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow),
+            causal);
         var a = Dense(heard, $"{attention}.dense");
         var (y, attentionNorm) = Norm(
             asking + Dropout.Forward(a, dropout.OnHidden(RandomStreams.AttentionOutput(layer), firstRow)), $"{attention}.LayerNorm");
@@ -139,7 +149,7 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
         var dHeard = DenseBackward(da, kept.Heard, $"{attention}.dense", gradients);
         var (dq, dkv) = Attention.Backward(
             dHeard, kept.Q, kept.Kv, kept.Heard, kept.LogSumExp, queryOffsets, batch.Offsets, heads,
-            dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow));
+            dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow), causal);
         var dx = DenseBackward(dkv.SubMatrix(0, dkv.RowCount, 0, dq.ColumnCount), kept.X, $"{attention}.key", gradients)
             + DenseBackward(dkv.SubMatrix(0, dkv.RowCount, dq.ColumnCount, dq.ColumnCount), kept.X, $"{attention}.value", gradients);
         var dAsking = dSum + DenseBackward(dq, kept.Asking, $"{attention}.query", gradients);
@@ -155,9 +165,17 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     private static (string Attention, string FeedForward) Names(int layer) =>
         ($"trm_encoder.layer.{layer}.multi_head_attention", $"trm_encoder.layer.{layer}.feed_forward");
 
-    /// <summary>The tied table without <c>[mask]</c>, [V, H].</summary>
-    private Matrix<double> Items =>
-        parameters[ItemTable].SubMatrix(0, parameters[OutputBias].ColumnCount, 0, parameters[ItemTable].ColumnCount);
+    /// <summary>Whether a dense layer, gelu and layer norm stand before the item table, and a bias behind it.</summary>
+    private bool HasOutputHead => parameters.ContainsKey(OutputBias);
+
+    /// <summary>V: the rows of the tied table without that of <c>[mask]</c>, where there is one.</summary>
+    private int ItemCount => parameters[ItemTable].RowCount - (causal ? 0 : 1);
+
+    /// <summary>[V, H]</summary>
+    private Matrix<double> Items => parameters[ItemTable].SubMatrix(0, ItemCount, 0, parameters[ItemTable].ColumnCount);
+
+    /// <summary>[V], zeros where the model has none.</summary>
+    private Vector<double> ItemBias => HasOutputHead ? Vector(OutputBias) : Vector<double>.Build.Dense(ItemCount);
 
     private Vector<double> Vector(string name) => parameters[name].Row(0);
 
@@ -187,8 +205,9 @@ public sealed class ReferenceModel(IReadOnlyDictionary<string, Matrix<double>> p
     }
 
     /// <summary>What the forward keeps for the backward; so too below, under the forward's names.</summary>
-    private sealed record Kept(
-        KeptNorm EmbeddingNorm, KeptLayer[] Layers, Matrix<double> Encoded, Matrix<double> Slope, KeptNorm OutputNorm);
+    private sealed record Kept(KeptNorm EmbeddingNorm, KeptLayer[] Layers, KeptOutputHead? OutputHead);
+
+    private sealed record KeptOutputHead(Matrix<double> Encoded, Matrix<double> Slope, KeptNorm Norm);
 
     private sealed record KeptLayer(
         Matrix<double> X, Matrix<double> Asking, Matrix<double> Q, Matrix<double> Kv, Matrix<double> Heard, Matrix<double> LogSumExp,

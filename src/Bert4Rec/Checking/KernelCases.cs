@@ -47,6 +47,8 @@ internal static class KernelCases
         yield return Attention(random, 0, false);
         yield return Attention(random, 0.3f, false);
         yield return Attention(random, 0.3f, true);
+        yield return Attention(random, 0.3f, false, causal: true);
+        yield return Attention(random, 0.3f, true, causal: true);
         yield return SoftmaxCrossEntropy(random, 9, 23);
         yield return SoftmaxCrossEntropy(random, 1, 1);
         yield return ClozeMask(random);
@@ -211,7 +213,7 @@ internal static class KernelCases
             });
     }
 
-    private static KernelCase Attention(Random random, float probability, bool fewQueries)
+    private static KernelCase Attention(Random random, float probability, bool fewQueries, bool causal = false)
     {
         const int H = 12, Heads = 2;
         int tokens = Offsets[^1];
@@ -219,24 +221,24 @@ internal static class KernelCases
         int queries = queryOffsets[^1];
         var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(9, 8, 7, 6)) : default;
         return new(
-            "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}",
+            "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}{(causal ? ", causal" : "")}",
             [Normal(random, queries, H), Normal(random, tokens, 2 * H)],
             Normal(random, queries, H),
-            x => Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout).Output,
+            x => Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout, causal).Output,
             (x, w) =>
             {
-                var (output, logSumExp) = Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout);
+                var (output, logSumExp) = Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout, causal);
                 var (dq, dkv) = Reference.Attention.Backward(
-                    w, x[0], x[1], output, logSumExp, queryOffsets, Offsets, Heads, dropout);
+                    w, x[0], x[1], output, logSumExp, queryOffsets, Offsets, Heads, dropout, causal);
                 return [dq, dkv];
             },
             (memory, x) =>
             {
-                Indices queryPlaces = memory.Put(queryOffsets), keyPlaces = memory.Put(Offsets);
+                var layout = new AttentionLayout(memory.Put(queryOffsets), memory.Put(Offsets), Heads, 9, causal);
                 Tensor y = memory.Zeros(queries, H), logSumExp = memory.Zeros(queries, Heads);
                 Tensor dq = memory.Zeros(queries, H), dkv = memory.Zeros(tokens, 2 * H);
-                memory.Kernels.AttentionForward(x[0], x[1], new(queryPlaces, keyPlaces, Heads, 9), dropout, y, logSumExp);
-                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, new(queryPlaces, keyPlaces, Heads, 9), dropout, dq, dkv);
+                memory.Kernels.AttentionForward(x[0], x[1], layout, dropout, y, logSumExp);
+                memory.Kernels.AttentionBackward(x[2], x[0], x[1], y, logSumExp, layout, dropout, dq, dkv);
                 return (y, [dq, dkv]);
             });
     }

@@ -49,6 +49,33 @@ public class AttentionTests : LayerTests
         }
     }
 
+    /// <summary>Whole sequences, and of some only the newest events ask; lengths of one tile or block and of several.</summary>
+    private static readonly (int[] Keys, int[] Queries)[] CausalBatches =
+    [
+        ([1], [1]),
+        ([3, 1, 2, 6], [3, 1, 2, 6]),
+        ([3, 1, 4, 7], [1, 0, 2, 5]),
+        ([1, 50, 17, 1, 37], [1, 50, 17, 0, 1]),
+        ([50, 40], [20, 33]),
+        ([130], [130]),
+    ];
+
+    [Theory]
+    [MemberData(nameof(Heads))]
+    public void Causal_attention_sees_no_newer_event(string backend, int hidden, int heads, float dropout)
+    {
+        foreach (var (keys, queries) in CausalBatches)
+        {
+            var c = new Case(hidden, heads, dropout, keys, queries, causal: true);
+            var results = c.Run(backend);
+            var (output, logSumExp) = c.Forward(c.Q, c.Kv);
+            Numbers.Close($"output of {c}", output, results["output"], 8e-7);
+            double scale = logSumExp.Norm() + Math.Sqrt(results["logSumExp"].Length);
+            Numbers.Close($"logSumExp of {c}", logSumExp, results["logSumExp"], 4e-7, scale);
+            c.CheckBackward(results);
+        }
+    }
+
     /// <summary>
     /// Heads whose columns fill no vector, or the largest tile; and tensors that lie where 128 bits can be loaded at once.
     /// </summary>
@@ -114,10 +141,13 @@ public class AttentionTests : LayerTests
     public void Bits_do_not_depend_on_the_other_sequences(string backend)
     {
         int[] lengths = [130, .. Enumerable.Repeat(1, 40)];
-        var c = new Case(8, 2, 0.2f, lengths, lengths);
-        var (among, alone) = (c.Run(backend), c.FirstSequence().Run(backend));
-        foreach (var (name, values) in alone)
-            Assert.Equal(among[name][..values.Length], values);
+        foreach (bool causal in new[] { false, true })
+        {
+            var c = new Case(8, 2, 0.2f, lengths, lengths, causal: causal);
+            var (among, alone) = (c.Run(backend), c.FirstSequence().Run(backend));
+            foreach (var (name, values) in alone)
+                Assert.Equal(among[name][..values.Length], values);
+        }
     }
 
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) =>
@@ -132,9 +162,11 @@ public class AttentionTests : LayerTests
         private readonly int[] _queryOffsets;
         private readonly int _heads;
         private readonly DropoutMask _dropout;
+        private readonly bool _causal;
 
-        public Case(int hidden, int heads, float dropout, int[] keys, int[] queries, double scale = 1)
+        public Case(int hidden, int heads, float dropout, int[] keys, int[] queries, double scale = 1, bool causal = false)
         {
+            _causal = causal;
             var random = new Random(hidden + heads + keys.Sum());
             _heads = heads;
             _dropout = dropout == 0 ? default : new DropoutMask(dropout, new RandomKey(42, 3, 2000, 77));
@@ -147,6 +179,7 @@ public class AttentionTests : LayerTests
 
         private Case(Case other, int queries, int keys)
         {
+            _causal = other._causal;
             _heads = other._heads;
             _dropout = other._dropout;
             _keyOffsets = [0, keys];
@@ -159,7 +192,7 @@ public class AttentionTests : LayerTests
         public Case FirstSequence() => new(this, _queryOffsets[1], _keyOffsets[1]);
 
         public (Matrix<double> Output, Matrix<double> LogSumExp) Forward(Matrix<double> q, Matrix<double> kv) =>
-            Attention.Forward(q, kv, _queryOffsets, _keyOffsets, _heads, _dropout);
+            Attention.Forward(q, kv, _queryOffsets, _keyOffsets, _heads, _dropout, _causal);
 
         /// <summary>
         /// The score of a one-event sequence has no say: its dq is zero but for the rounding of terms as large as dOutput.
@@ -167,7 +200,8 @@ public class AttentionTests : LayerTests
         public void CheckBackward(Dictionary<string, float[]> results)
         {
             var (output, logSumExp) = Forward(Q, Kv);
-            var (dq, dkv) = Attention.Backward(DOutput, Q, Kv, output, logSumExp, _queryOffsets, _keyOffsets, _heads, _dropout);
+            var (dq, dkv) = Attention.Backward(
+                DOutput, Q, Kv, output, logSumExp, _queryOffsets, _keyOffsets, _heads, _dropout, _causal);
             Numbers.Close($"dq of {this}", dq, results["dq"], 1e-6, Math.Max(dq.Norm(), DOutput.Norm()));
             Numbers.Close($"dkv of {this}", dkv, results["dkv"], 1e-6);
         }
@@ -182,14 +216,14 @@ public class AttentionTests : LayerTests
             Indices queryOffsets = bench.Indices(_queryOffsets), keyOffsets = bench.Indices(_keyOffsets);
             Tensor output = bench.Garbage(queries, hidden), logSumExp = bench.Garbage(queries, _heads);
             Tensor dq = bench.Garbage(queries, hidden), dkv = bench.Garbage(Kv.RowCount, 2 * hidden);
-            bench.Kernels.AttentionForward(q, kv, new(queryOffsets, keyOffsets, _heads, maximumLength), _dropout, output, logSumExp);
-            bench.Kernels.AttentionBackward(
-                bench.Tensor(DOutput), q, kv, output, logSumExp, new(queryOffsets, keyOffsets, _heads, maximumLength), _dropout, dq, dkv);
+            var layout = new AttentionLayout(queryOffsets, keyOffsets, _heads, maximumLength, _causal);
+            bench.Kernels.AttentionForward(q, kv, layout, _dropout, output, logSumExp);
+            bench.Kernels.AttentionBackward(bench.Tensor(DOutput), q, kv, output, logSumExp, layout, _dropout, dq, dkv);
             return Results.Of(("output", output), ("logSumExp", logSumExp), ("dq", dq), ("dkv", dkv));
         }
 
         public override string ToString() =>
-            $"[{Q.ColumnCount}, {_heads}, {_dropout.Probability}], " +
+            $"[{Q.ColumnCount}, {_heads}, {_dropout.Probability}{(_causal ? ", causal" : "")}], " +
             $"keys {string.Join(' ', _keyOffsets)}, queries {string.Join(' ', _queryOffsets)}";
     }
 }
