@@ -11,7 +11,10 @@ internal static class ConfigKeys
     public static IReadOnlyList<ConfigKey> All { get; } =
     [
         new("recbole_compatible", "false"),
-        new("average_decay", "0", "0.98"),
+        new("model", "BERT4Rec"),
+        new("objective", "cloze", SasRec: "next_item"),
+        new("output_head", "true", SasRec: "false"),
+        new("average_decay", "0", "0.98", NextItem: "0.9"),
         new("data_path", "dataset/"),
         new("dataset", "~"),
         new("event_log", "~"),
@@ -36,8 +39,8 @@ internal static class ConfigKeys
         new("inner_size", "256"),
         new("n_layers", "2"),
         new("n_heads", "2"),
-        new("hidden_dropout_prob", "0.2", "0.1"),
-        new("attn_dropout_prob", "0.2", "0.1"),
+        new("hidden_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5"),
+        new("attn_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5"),
         new("hidden_act", "gelu"),
         new("layer_norm_eps", "1e-12"),
         new("initializer_range", "0.02"),
@@ -46,13 +49,13 @@ internal static class ConfigKeys
         new("ft_ratio", "0.5", "0.3"),
         new("seed", "2020"),
         new("epochs", "300", "160"),
-        new("train_batch_size", "2048", "32"),
+        new("train_batch_size", "2048", "32", NextItem: "128"),
         new("learner", "adam"),
         new("learning_rate", "0.001"),
         new("weight_decay", "0.0"),
         new("clip_grad_norm", "~"),
         new("eval_step", "1"),
-        new("stopping_step", "10", "100"),
+        new("stopping_step", "10", "100", NextItem: "10"),
         new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
         new("eval_batch_size", "4096"),
         new("metrics", "[Recall, MRR, NDCG, Hit, Precision]"),
@@ -143,15 +146,35 @@ internal static class ConfigKeys
     }
 }
 
-/// <param name="Name">RecBole's name.</param>
-/// <param name="Default">RecBole's default, as YAML.</param>
+/// <param name="Name">RecBole's name, or ours.</param>
+/// <param name="Default">The default of RecBole's BERT4Rec, as YAML.</param>
 /// <param name="OwnDefault">The default without recbole_compatible, where it is another.</param>
-/// <param name="EventLogDefault">The default with event_log, where it is another: it names the columns of what the log becomes.</param>
-internal sealed record ConfigKey(string Name, string Default, string? OwnDefault = null, string? EventLogDefault = null)
+/// <param name="EventLogDefault">The default with event_log, where it is another: it names the columns of what is made from the log.</param>
+/// <param name="SasRec">The default of RecBole's SASRec, where it is another.</param>
+/// <param name="NextItem">The default without recbole_compatible where each event predicts the next, if it is another.</param>
+internal sealed record ConfigKey(
+    string Name,
+    string Default,
+    string? OwnDefault = null,
+    string? EventLogDefault = null,
+    string? SasRec = null,
+    string? NextItem = null)
 {
     /// <summary>Whether a value is one that the key has by itself.</summary>
     public bool IsDefault(string? value) => value is not null && (value == Default || value == EventLogDefault);
 
-    public string DefaultFor(bool recboleCompatible, bool fromEventLog) =>
-        fromEventLog && EventLogDefault is not null ? EventLogDefault : recboleCompatible ? Default : OwnDefault ?? Default;
+    public string DefaultFor(ConfigKind kind)
+    {
+        if (kind.FromEventLog && EventLogDefault is not null)
+            return EventLogDefault;
+        string recbole = kind.IsSasRec ? SasRec ?? Default : Default;
+        return kind.RecboleCompatible ? recbole : (kind.PredictsNext ? NextItem : OwnDefault) ?? recbole;
+    }
 }
+
+/// <summary>What the defaults of a config depend on.</summary>
+/// <param name="RecboleCompatible">recbole_compatible.</param>
+/// <param name="IsSasRec">Whether the model is SASRec.</param>
+/// <param name="PredictsNext">Whether the objective is next_item.</param>
+/// <param name="FromEventLog">Whether the dataset is made from a log.</param>
+internal readonly record struct ConfigKind(bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog);

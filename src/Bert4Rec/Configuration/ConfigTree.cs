@@ -91,13 +91,13 @@ internal sealed class ConfigTree
 
     /// <summary>Puts defaults under what is there; a null there takes the default as well.</summary>
     /// <returns>The resolved settings, in the order of <see cref="ConfigKeys.All"/>.</returns>
-    public YamlMappingNode Resolve(bool recboleCompatible)
+    public YamlMappingNode Resolve(ConfigKind kind)
     {
         var resolved = new YamlMappingNode();
-        bool fromEventLog = Root.Children.TryGetValue(new YamlScalarNode("event_log"), out var log) && !IsNull(log);
+        kind = kind with { FromEventLog = Root.Children.TryGetValue(new YamlScalarNode("event_log"), out var log) && !IsNull(log) };
         foreach (var key in ConfigKeys.All)
         {
-            var value = Parse(key.DefaultFor(recboleCompatible, fromEventLog), _ => "default")!;
+            var value = Parse(key.DefaultFor(kind), _ => "default")!;
             if (Root.Children.TryGetValue(new YamlScalarNode(key.Name), out var given) && !IsNull(given))
                 value = key.Name == "eval_args" && given is YamlMappingNode args ? OverDefaults((YamlMappingNode)value, args) : given;
             resolved.Add(key.Name, value);

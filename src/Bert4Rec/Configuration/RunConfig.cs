@@ -9,6 +9,10 @@ public sealed class RunConfig
 {
     private readonly ConfigTree _tree;
     private readonly YamlMappingNode _settings;
+    private const string SasRec = "SASRec";
+
+    private static readonly string[] s_models = ["BERT4Rec", SasRec];
+
     private readonly List<string> _warnings = [];
 
     private RunConfig(ConfigTree tree, YamlMappingNode settings)
@@ -18,6 +22,9 @@ public sealed class RunConfig
         var read = new ConfigReader(tree, settings);
 
         RecboleCompatible = read.Flag("recbole_compatible");
+        Model = read.OneOf(read["model"], "model", s_models);
+        Objective = ObjectiveNames.Read(read);
+        OutputHead = read.Flag("output_head");
         DataPath = read.Text("data_path");
         EventLog = read.IsSet("event_log") ? EventLogSettings.Read(read, "event_log") : null;
         Dataset = read.OptionalFileName("dataset") ?? EventLog?.Name;
@@ -77,6 +84,14 @@ public sealed class RunConfig
 
         CheckContradictions(read);
     }
+
+    /// <summary>BERT4Rec or SASRec: RecBole's models, whose defaults a config has.</summary>
+    public string Model { get; }
+
+    public Objective Objective { get; }
+
+    /// <summary>Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</summary>
+    public bool OutputHead { get; }
 
     /// <summary>Exactly RecBole's way of training, instead of ours: every prefix a sample of its own.</summary>
     public bool RecboleCompatible { get; }
@@ -222,9 +237,7 @@ public sealed class RunConfig
     {
         foreach (string setting in overrides)
             tree.AddOverride(setting);
-        // Defaults depend on this one key, so it is read before them.
-        bool compatible = new ConfigReader(tree, tree.Resolve(recboleCompatible: false)).Flag("recbole_compatible");
-        var config = new RunConfig(tree, tree.Resolve(compatible));
+        var config = new RunConfig(tree, Resolve(tree));
         config.WarnOfKeysWithoutEffect();
         return config;
     }
@@ -235,7 +248,7 @@ public sealed class RunConfig
         var tree = new ConfigTree(_tree, _settings);
         foreach (string setting in overrides)
             tree.AddOverride(setting);
-        return new(tree, tree.Resolve(RecboleCompatible));
+        return new(tree, Resolve(tree));
     }
 
     /// <summary>Every setting, defaults included, as YAML that reads back to the same config.</summary>
@@ -264,6 +277,20 @@ public sealed class RunConfig
     /// <summary>Whether a column of the file with this suffix is wanted.</summary>
     public bool LoadsColumn(string suffix, string column) =>
         LoadColumns is null || (LoadColumns.TryGetValue(suffix, out var columns) && (columns is null || columns.Contains(column)));
+
+    /// <summary>The defaults depend on a few keys, which are read before them.</summary>
+    private static YamlMappingNode Resolve(ConfigTree tree)
+    {
+        var kind = default(ConfigKind);
+        var read = new ConfigReader(tree, tree.Resolve(kind));
+        kind = new(
+            read.Flag("recbole_compatible"),
+            IsSasRec: read.OneOf(read["model"], "model", s_models) == SasRec,
+            PredictsNext: false,
+            FromEventLog: false);
+        bool predictsNext = ObjectiveNames.Read(new ConfigReader(tree, tree.Resolve(kind))) == Objective.NextItem;
+        return tree.Resolve(kind with { PredictsNext = predictsNext });
+    }
 
     private static double? ReadClipGradNorm(ConfigReader read)
     {
@@ -388,13 +415,21 @@ public sealed class RunConfig
             string heads = $"n_heads {Heads} ({Where("n_heads")})";
             throw read.Error("hidden_size", $"hidden_size {HiddenSize} is not divisible by {heads}; try {next}");
         }
+        if (RecboleCompatible && (Objective == Objective.NextItem) != (Model == SasRec))
+        {
+            throw read.Error(
+                "objective",
+                $"objective {ObjectiveNames.Of(Objective)}: RecBole's {Model} has another; leave it out, or recbole_compatible");
+        }
+        if (RecboleCompatible && OutputHead == (Model == SasRec))
+            throw read.Error("output_head", $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
         if (UserIdField == ItemIdField)
             throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}'; name a column for each");
         if (TimeField == UserIdField || TimeField == ItemIdField)
             throw read.Error("TIME_FIELD", $"TIME_FIELD '{TimeField}' is the column of the ids; name the column of the time");
         if (FieldSeparator == SequenceSeparator)
             throw read.Error("seq_separator", "seq_separator and field_separator must differ");
-        if (RecboleCompatible && (int)(MaskRatio * MaximumItemListLength) < 1)
+        if (RecboleCompatible && Objective == Objective.Cloze && (int)(MaskRatio * MaximumItemListLength) < 1)
         {
             throw read.Error(
                 "mask_ratio",
@@ -416,8 +451,6 @@ public sealed class RunConfig
                 _warnings.Add($"{where}: {key} has no effect on BERT4Rec; the key meant is {meant}");
             else if (ConfigKeys.Unsupported.TryGetValue(key, out string? instead))
                 WarnUnless(ConfigTree.IsNull(value) || HasWord(value, "false"), $"{where}: {key} has no effect here: {instead}");
-            else if (key == "model")
-                WarnUnless(HasWord(value, "BERT4Rec"), $"{where}: model has no effect: the model is BERT4Rec");
             else
                 _warnings.Add($"{where}: unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}");
         }

@@ -31,7 +31,14 @@ public abstract class TrainingSequences
     /// the epochs each event has been the last one. A window of a single event has no target and is left out.
     /// </summary>
     public static TrainingSequences Windows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
-        new WindowSequences(dataset, split, maximumLength, (ulong)seed);
+        new ClozeWindows(dataset, split, maximumLength, (ulong)seed);
+
+    /// <summary>
+    /// Our way where each event predicts the next: all training events of a user but the last, which has none to predict, cut into windows
+    /// as by <see cref="Windows"/>, but never shortened: in a whole window every event is the last one to itself already.
+    /// </summary>
+    public static TrainingSequences NextItemWindows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
+        new NextItemWindowSequences(dataset, split, maximumLength, (ulong)seed);
 
     /// <summary>Replaces what the list has by an epoch's sequences, user by user in time order.</summary>
     public void Fill(int epoch, List<SequenceSpan> sequences)
@@ -50,7 +57,7 @@ public abstract class TrainingSequences
         private protected override void Append(int epoch, List<SequenceSpan> sequences) => sequences.AddRange(spans);
     }
 
-    private sealed class WindowSequences : TrainingSequences
+    private abstract class WindowSequences : TrainingSequences
     {
         // Keeps these draws apart from those of masks and dropout, whose streams count from 0.
         private const uint Stream = 0x57494E44;
@@ -58,9 +65,18 @@ public abstract class TrainingSequences
         private readonly List<(int User, SequenceSpan Events)> _users = [];
         private readonly int _maximumLength;
         private readonly ulong _seed;
+        private readonly int _shortest;
 
-        public WindowSequences(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed)
+        /// <param name="dataset">The events.</param>
+        /// <param name="split">Its training samples.</param>
+        /// <param name="maximumLength">Events of a window, at most.</param>
+        /// <param name="seed">Of the cuts.</param>
+        /// <param name="leftOut">Of each user's training events, the last so many.</param>
+        /// <param name="shortest">Events that a window has at least, or it is left out.</param>
+        protected WindowSequences(
+            InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed, int leftOut, int shortest)
         {
+            _shortest = shortest;
             _maximumLength = maximumLength;
             _seed = seed;
             for (int i = 0; i < split.Train.Length; i++)
@@ -69,7 +85,7 @@ public abstract class TrainingSequences
                 if (i + 1 < split.Train.Length && split.Train[i + 1].User == user)
                     continue;
                 int start = dataset.UserOffsets[user];
-                int length = last + 1 - start;
+                int length = last + 1 - leftOut - start;
                 _users.Add((user, new SequenceSpan(start, length)));
                 // A cut inside the first window makes one window more.
                 MaximumCount += length <= maximumLength ? 1 : ((length + maximumLength - 2) / maximumLength) + 1;
@@ -86,18 +102,20 @@ public abstract class TrainingSequences
                 int end = events.Start + events.Length;
                 if (events.Length <= _maximumLength)
                 {
-                    int length = (coin & 1) == 0 ? events.Length : 2 + Scale(place, events.Length - 1);
-                    sequences.Add(events with { Length = length });
+                    sequences.Add(events with { Length = WholeOrShorter(events.Length, coin, place) });
                     continue;
                 }
                 int cut = events.Start + Scale(place, _maximumLength);
                 for (int start = events.Start; start < end; start = cut, cut = Math.Min(cut + _maximumLength, end))
                 {
-                    if (cut - start > 1)
+                    if (cut - start >= _shortest)
                         sequences.Add(new SequenceSpan(start, cut - start));
                 }
             }
         }
+
+        /// <summary>How many of a user's events, who has no more than a window takes, an epoch takes.</summary>
+        protected abstract int WholeOrShorter(int length, uint coin, uint place);
 
         private (uint Coin, uint Place) Draw(int epoch, int user)
         {
@@ -106,6 +124,19 @@ public abstract class TrainingSequences
         }
 
         /// <summary>Even over [0, bound).</summary>
-        private static int Scale(uint word, int bound) => (int)((ulong)word * (ulong)bound >> 32);
+        protected static int Scale(uint word, int bound) => (int)((ulong)word * (ulong)bound >> 32);
+    }
+
+    private sealed class ClozeWindows(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed)
+        : WindowSequences(dataset, split, maximumLength, seed, leftOut: 0, shortest: 2)
+    {
+        protected override int WholeOrShorter(int length, uint coin, uint place) =>
+            (coin & 1) == 0 ? length : 2 + Scale(place, length - 1);
+    }
+
+    private sealed class NextItemWindowSequences(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed)
+        : WindowSequences(dataset, split, maximumLength, seed, leftOut: 1, shortest: 1)
+    {
+        protected override int WholeOrShorter(int length, uint coin, uint place) => length;
     }
 }

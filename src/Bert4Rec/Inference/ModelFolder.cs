@@ -103,6 +103,7 @@ internal sealed class ModelFolder
             CheckCompanions(directory, path, file);
         var trained = isOurs || config is null ? RunConfig.Load([Path.Combine(directory, ConfigFileName)], []) : config;
         config ??= trained;
+        CheckSame(path, "objective", ObjectiveNames.Of(config.Objective), ObjectiveNames.Of(trained.Objective));
         CheckSame(path, "n_heads", config.Heads, trained.Heads);
         CheckSame(path, "layer_norm_eps", config.LayerNormEpsilon, trained.LayerNormEpsilon);
         var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);

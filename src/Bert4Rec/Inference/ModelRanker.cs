@@ -24,7 +24,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
     }
 
-    public string Name => "BERT4Rec";
+    public string Name => "the model";
 
     public unsafe void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
     {

@@ -5,7 +5,7 @@ namespace Bert4Rec.Inference;
 
 /// <summary>
 /// Ranks the catalogue behind histories, micro-batch by micro-batch, on one kernel set: <c>[mask]</c> is put where the next event would be,
-/// and the model asked what it hides.
+/// and the model asked what it hides; or, of a causal model, the last event is asked what comes next.
 /// </summary>
 internal sealed class Predictor : IDisposable
 {
@@ -55,11 +55,18 @@ internal sealed class Predictor : IDisposable
 
     public void Clear() => _batch.Clear();
 
-    /// <summary>Adds a history, oldest event first; only its newest events count where it is longer than the model's sequences.</summary>
+    /// <summary>Adds a history, oldest event first, of at least one event for a causal model; only its newest events count where it is longer than the model's sequences.</summary>
     /// <returns>False where the micro-batch is full.</returns>
     public bool TryAdd(ReadOnlySpan<int> history)
     {
         int length = Math.Min(history.Length, _shape.MaximumLength);
+        if (_shape.Causal)
+        {
+            if (!_batch.HasRoomFor(length))
+                return false;
+            _batch.Add(history[^length..]);
+            return true;
+        }
         int kept = _alwaysDropsOldest ? Math.Max(0, length - 1) : Math.Min(length, _shape.MaximumLength - 1);
         if (!_batch.HasRoomFor(kept + 1))
             return false;

@@ -35,12 +35,16 @@ internal sealed class Activations : IDisposable
             shared = layers[layer];
         }
         Layers = layers;
-        OutputHeadInner = take(h);
-        Hidden = take(h);
-        OutputHeadStatistics = take(2);
+        if (shape.OutputHead)
+        {
+            OutputHeadInner = take(h);
+            Hidden = take(h);
+            OutputHeadStatistics = take(2);
+        }
         if (!training)
             return;
-        OutputHeadSlope = take(h);
+        if (shape.OutputHead)
+            OutputHeadSlope = take(h);
         Losses = take(1);
         LogSumExp = take(1);
         DHidden = take(h);

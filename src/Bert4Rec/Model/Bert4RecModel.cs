@@ -6,7 +6,7 @@ namespace Bert4Rec.Model;
 /// <param name="Tokens">[T] with <c>[mask]</c> where masked.</param>
 /// <param name="Positions">[T]</param>
 /// <param name="Offsets">[B+1]</param>
-/// <param name="QueryRows">[Q] ascending rows, or none for all of them.</param>
+/// <param name="QueryRows">[Q] ascending rows, or none for all of them. In a causal model a sequence's newest ones.</param>
 /// <param name="QueryOffsets">[B+1]: which of them are whose. None with QueryRows.</param>
 /// <param name="FirstRow">Row of the whole batch that row 0 is, for dropout.</param>
 /// <param name="FirstQuery">The same of QueryRows.</param>
@@ -21,7 +21,7 @@ internal readonly record struct ModelInput(
 
 /// <summary>
 /// BERT4Rec: a post-norm BERT encoder whose output at a row is compared with every item (Sun et al., CIKM 2019; layer by layer as
-/// RecBole's). No autograd: <see cref="Forward"/> calls the kernels in order and keeps what <see cref="Backward"/>, its mirror, needs.
+/// RecBole's); from left to right and without output head, SASRec (Kang and McAuley, ICDM 2018; RecBole's likewise). No autograd: <see cref="Forward"/> calls the kernels in order and keeps what <see cref="Backward"/>, its mirror, needs.
 /// </summary>
 /// <remarks>
 /// The last layer's output is read only at the query rows (masked rows in training, the last row in evaluation). Its keys and values need all
@@ -34,6 +34,7 @@ internal sealed class Bert4RecModel : IDisposable
     private readonly Activations _a;
     private readonly ParameterViews _p;
     private readonly ParameterViews? _g;
+    private readonly DeviceBuffer<float>? _noBias;
     private ModelInput _input;
     private RandomKey _key;
     private bool _training;
@@ -48,12 +49,18 @@ internal sealed class Bert4RecModel : IDisposable
     {
         _kernels = kernels;
         _shape = layout.Shape;
-        _p = new ParameterViews(layout, parameters);
-        _g = gradients is null ? null : new ParameterViews(layout, gradients);
+        // The scores of a model without an output head have no bias: zeros stand for it, and its gradient goes nowhere.
+        _noBias = _shape.OutputHead ? null : kernels.AllocateFloats(2L * _shape.ItemCount);
+        _p = new ParameterViews(layout, parameters, NoBias(0));
+        _g = gradients is null ? null : new ParameterViews(layout, gradients, NoBias(1));
         _a = Activations.Allocate(kernels, _shape, tokenCapacity, gradients is not null);
     }
 
-    public void Dispose() => _a.Dispose();
+    public void Dispose()
+    {
+        _a.Dispose();
+        _noBias?.Dispose();
+    }
 
     /// <summary>Predicts: no dropout, nothing kept.</summary>
     /// <returns>h [Q, H], to be compared with the items; valid until the next call.</returns>
@@ -76,7 +83,7 @@ internal sealed class Bert4RecModel : IDisposable
     public void LossAndBackward(Indices targets, float scale, Tensor lossAccumulator)
     {
         int m = targets.Length;
-        Tensor hidden = _a.Hidden.First(m), losses = _a.Losses.First(m), logSumExp = _a.LogSumExp.First(m), dHidden = _a.DHidden.First(m);
+        Tensor hidden = Hidden(m), losses = _a.Losses.First(m), logSumExp = _a.LogSumExp.First(m), dHidden = _a.DHidden.First(m);
         _kernels.SoftmaxCrossEntropyForward(hidden, _p.Catalogue, targets, losses, logSumExp);
         _kernels.AddSum(losses, lossAccumulator);
         _kernels.SoftmaxCrossEntropyBackward(hidden, _p.Catalogue, targets, logSumExp, scale, dHidden, _g!.Catalogue);
@@ -93,6 +100,8 @@ internal sealed class Bert4RecModel : IDisposable
 
     private int TokenCount => _input.Tokens.Length;
 
+    private Tensor NoBias(int half) => _noBias is null ? default : new(_noBias, (long)half * _shape.ItemCount, 1, _shape.ItemCount);
+
     private Tensor Run(in ModelInput input, RandomKey key)
     {
         _input = input;
@@ -100,13 +109,16 @@ internal sealed class Bert4RecModel : IDisposable
         Tensor x = EmbeddingForward();
         for (int layer = 0; layer < _shape.Layers; layer++)
             x = LayerForward(layer, x);
-        return OutputHeadForward(x);
+        return _shape.OutputHead ? OutputHeadForward(x) : x;
     }
+
+    /// <summary>What the items were compared with in the last forward, [M, H].</summary>
+    private Tensor Hidden(int rows) => _shape.OutputHead ? _a.Hidden.First(rows) : _a.Layers[^1].Output.First(rows);
 
     /// <summary>From the gradient of h to those of all parameters.</summary>
     private void Backward(Tensor dHidden)
     {
-        Tensor dX = OutputHeadBackward(dHidden);
+        Tensor dX = _shape.OutputHead ? OutputHeadBackward(dHidden) : dHidden;
         for (int layer = _shape.Layers - 1; layer >= 0; layer--)
             dX = LayerBackward(layer, dX);
         EmbeddingBackward(dX);
@@ -290,7 +302,7 @@ internal sealed class Bert4RecModel : IDisposable
             some ? _input.QueryRows : default,
             some ? _input.QueryRows.Length : TokenCount,
             some ? _input.FirstQuery : _input.FirstRow,
-            new(some ? _input.QueryOffsets : _input.Offsets, _input.Offsets, _shape.Heads, _shape.MaximumLength));
+            new(some ? _input.QueryOffsets : _input.Offsets, _input.Offsets, _shape.Heads, _shape.MaximumLength, _shape.Causal));
     }
 
     private DropoutMask HiddenDropout(uint stream, uint firstRow) => Dropout(_shape.HiddenDropout, stream, firstRow);

@@ -2,8 +2,8 @@ using Bert4Rec.Configuration;
 
 namespace Bert4Rec.Model;
 
-/// <summary>The sizes of a BERT4Rec and the constants of its arithmetic.</summary>
-/// <param name="ItemCount">V: items with the padding item 0; <c>[mask]</c> is id V.</param>
+/// <summary>The sizes of a model and the constants of its arithmetic.</summary>
+/// <param name="ItemCount">V: items with the padding item 0.</param>
 /// <param name="MaximumLength">L: positions of a sequence.</param>
 /// <param name="HiddenSize">H.</param>
 /// <param name="InnerSize">I, of the feed-forward layers.</param>
@@ -12,6 +12,8 @@ namespace Bert4Rec.Model;
 /// <param name="LayerNormEpsilon">ε of the layer norms of embedding and encoder.</param>
 /// <param name="HiddenDropout">Dropout after the embedding and after each sublayer.</param>
 /// <param name="AttentionDropout">Dropout on the attention probabilities.</param>
+/// <param name="Causal">Events see only older ones, and each predicts the next: there is no <c>[mask]</c>.</param>
+/// <param name="OutputHead">Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</param>
 public sealed record ModelShape(
     int ItemCount,
     int MaximumLength,
@@ -21,9 +23,15 @@ public sealed record ModelShape(
     int Heads,
     float LayerNormEpsilon,
     float HiddenDropout,
-    float AttentionDropout)
+    float AttentionDropout,
+    bool Causal = false,
+    bool OutputHead = true)
 {
+    /// <summary>The id of <c>[mask]</c>, behind all items.</summary>
     public int MaskToken => ItemCount;
+
+    /// <summary>Rows of the item table: V, and one for <c>[mask]</c> where there is one.</summary>
+    public int TokenCount => Causal ? ItemCount : ItemCount + 1;
 
     /// <summary>What a config makes of a catalogue.</summary>
     /// <param name="config">The config.</param>
@@ -37,5 +45,7 @@ public sealed record ModelShape(
         config.Heads,
         (float)config.LayerNormEpsilon,
         (float)config.HiddenDropoutProbability,
-        (float)config.AttentionDropoutProbability);
+        (float)config.AttentionDropoutProbability,
+        config.Objective == Objective.NextItem,
+        config.OutputHead);
 }

@@ -22,7 +22,7 @@ public sealed class ParameterLayout
         Shape = shape;
         int h = shape.HiddenSize;
         // The item table first and the bias of odd length last keep rows on the boundaries of vectors.
-        Add("item_embedding.weight", shape.ItemCount + 1, h);
+        Add("item_embedding.weight", shape.TokenCount, h);
         Add("position_embedding.weight", shape.MaximumLength, h);
         AddLayerNorm("LayerNorm", h);
         for (int layer = 0; layer < shape.Layers; layer++)
@@ -41,6 +41,8 @@ public sealed class ParameterLayout
             AddLinear($"{feedForward}.dense_2", h, shape.InnerSize);
             AddLayerNorm($"{feedForward}.LayerNorm", h);
         }
+        if (!shape.OutputHead)
+            return;
         AddLinear("output_ffn", h, h);
         AddLayerNorm("output_ln", h);
         Add("output_bias", shape.ItemCount);
@@ -92,18 +94,23 @@ public sealed class ParameterLayout
 /// <summary>A buffer of the layout seen as the model's operands: parameters, or their gradients.</summary>
 internal sealed class ParameterViews
 {
-    public ParameterViews(ParameterLayout layout, DeviceBuffer<float> buffer)
+    /// <param name="layout">The layout.</param>
+    /// <param name="buffer">Parameters, or their gradients.</param>
+    /// <param name="noBias">[V] What stands for the output's bias in a model that has none.</param>
+    public ParameterViews(ParameterLayout layout, DeviceBuffer<float> buffer, Tensor noBias)
     {
         Items = layout.View(buffer, "item_embedding.weight");
-        Catalogue = new(Items.First(layout.Shape.ItemCount), layout.View(buffer, "output_bias"));
+        Catalogue = new(Items.First(layout.Shape.ItemCount), layout.Shape.OutputHead ? layout.View(buffer, "output_bias") : noBias);
         Positions = layout.View(buffer, "position_embedding.weight");
         EmbeddingNorm = layout.Layer(buffer, "LayerNorm");
         Layers = [.. Enumerable.Range(0, layout.Shape.Layers).Select(layer => new LayerViews(layout, buffer, layer))];
+        if (!layout.Shape.OutputHead)
+            return;
         OutputHead = layout.Layer(buffer, "output_ffn");
         OutputHeadNorm = layout.Layer(buffer, "output_ln");
     }
 
-    /// <summary>[V+1, H]</summary>
+    /// <summary>[V+1, H], or [V, H] where there is no <c>[mask]</c>.</summary>
     public Tensor Items { get; }
 
     /// <summary>[V, H] and [V]: the item table without <c>[mask]</c>, which is tied to the output, and the output's bias.</summary>
@@ -116,6 +123,7 @@ internal sealed class ParameterViews
 
     public IReadOnlyList<LayerViews> Layers { get; }
 
+    /// <summary>[H, H] and [H]; none without an output head, and so the next.</summary>
     public WeightAndBias OutputHead { get; }
 
     public WeightAndBias OutputHeadNorm { get; }

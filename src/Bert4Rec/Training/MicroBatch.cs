@@ -3,32 +3,40 @@ using Bert4Rec.Model;
 
 namespace Bert4Rec.Training;
 
-/// <summary>A part of a training batch, small enough for its activations to stay in the cache, with its cloze mask.</summary>
+/// <summary>A part of a training batch, small enough for its activations to stay in the cache, with what is to be predicted in it.</summary>
 internal sealed class MicroBatch : IDisposable
 {
     private readonly KernelSet _kernels;
     private readonly DeviceBuffer<int> _maskedTokens;
-    private readonly DeviceBuffer<int> _maskedRows;
+    private readonly DeviceBuffer<int> _targetRows;
     private readonly DeviceBuffer<int> _targets;
-    private readonly DeviceBuffer<int> _maskedOffsets;
+    private readonly DeviceBuffer<int> _targetOffsets;
+    private readonly int[] _hostRows;
+    private readonly int[] _hostTargets;
+    private readonly int[] _hostOffsets;
+    private Indices _tokens;
+    private bool _everyRow;
 
     public MicroBatch(KernelSet kernels, int tokenCapacity)
     {
         _kernels = kernels;
         Sequences = new SequenceBatch(kernels, tokenCapacity, tokenCapacity);
         _maskedTokens = kernels.AllocateInts(tokenCapacity);
-        _maskedRows = kernels.AllocateInts(tokenCapacity);
+        _targetRows = kernels.AllocateInts(tokenCapacity);
         _targets = kernels.AllocateInts(tokenCapacity);
-        _maskedOffsets = kernels.AllocateInts(tokenCapacity + 1);
+        _targetOffsets = kernels.AllocateInts(tokenCapacity + 1);
+        _hostRows = new int[tokenCapacity];
+        _hostTargets = new int[tokenCapacity];
+        _hostOffsets = new int[tokenCapacity + 1];
     }
 
     public SequenceBatch Sequences { get; }
 
-    /// <summary>Rows that the loss counts.</summary>
-    public int MaskedCount { get; private set; }
+    /// <summary>Rows that the loss counts: they have a target.</summary>
+    public int TargetCount { get; private set; }
 
-    /// <summary>[MaskedCount]</summary>
-    public Indices Targets => Indices.Of(_targets).First(MaskedCount);
+    /// <summary>[TargetCount]</summary>
+    public Indices Targets => Indices.Of(_targets).First(TargetCount);
 
     /// <summary>Token of the whole batch that the first one is.</summary>
     public uint FirstRow { get; private set; }
@@ -39,28 +47,55 @@ internal sealed class MicroBatch : IDisposable
         Sequences.Clear();
     }
 
-    /// <summary>Uploads the sequences and draws their mask.</summary>
+    /// <summary>Uploads the sequences and draws which of their events are hidden, to be predicted.</summary>
     public void Mask(in ClozeMasking masking)
     {
         Sequences.Upload();
         int tokens = Sequences.TokenCount;
-        MaskedCount = _kernels.ClozeMask(
+        _tokens = Indices.Of(_maskedTokens).First(tokens);
+        TargetCount = _kernels.ClozeMask(
             Sequences.Tokens,
             Sequences.Offsets,
             masking,
-            Indices.Of(_maskedTokens).First(tokens),
-            Indices.Of(_maskedRows).First(tokens),
+            _tokens,
+            Indices.Of(_targetRows).First(tokens),
             Indices.Of(_targets).First(tokens),
-            Indices.Of(_maskedOffsets).First(Sequences.SequenceCount + 1));
+            Indices.Of(_targetOffsets).First(Sequences.SequenceCount + 1));
+        _everyRow = false;
     }
 
-    /// <param name="firstQuery">Masked row of the whole batch that the first one is.</param>
+    /// <summary>Uploads the sequences, in which each event, or the last alone, predicts the one after it.</summary>
+    /// <param name="next">[T] The event after each.</param>
+    /// <param name="lastOnly">Whether the last event of each sequence is the only one that predicts.</param>
+    public void PredictNext(ReadOnlySpan<int> next, bool lastOnly)
+    {
+        Sequences.Upload();
+        _tokens = Sequences.Tokens;
+        _everyRow = !lastOnly;
+        TargetCount = lastOnly ? Sequences.SequenceCount : Sequences.TokenCount;
+        if (!lastOnly)
+        {
+            Targets.Upload(next);
+            return;
+        }
+        for (int b = 0; b < TargetCount; b++)
+        {
+            _hostRows[b] = Sequences.LastRow(b);
+            _hostTargets[b] = next[_hostRows[b]];
+            _hostOffsets[b + 1] = b + 1;
+        }
+        Targets.Upload(_hostTargets.AsSpan(0, TargetCount));
+        Indices.Of(_targetRows).First(TargetCount).Upload(_hostRows.AsSpan(0, TargetCount));
+        Indices.Of(_targetOffsets).First(TargetCount + 1).Upload(_hostOffsets.AsSpan(0, TargetCount + 1));
+    }
+
+    /// <param name="firstQuery">Number, in the whole batch, of the first row with a target.</param>
     public ModelInput Input(uint firstQuery) => new(
-        Indices.Of(_maskedTokens).First(Sequences.TokenCount),
+        _tokens,
         Sequences.Positions,
         Sequences.Offsets,
-        Indices.Of(_maskedRows).First(MaskedCount),
-        Indices.Of(_maskedOffsets).First(Sequences.SequenceCount + 1),
+        _everyRow ? default : Indices.Of(_targetRows).First(TargetCount),
+        _everyRow ? default : Indices.Of(_targetOffsets).First(Sequences.SequenceCount + 1),
         FirstRow,
         firstQuery);
 
@@ -68,8 +103,8 @@ internal sealed class MicroBatch : IDisposable
     {
         Sequences.Dispose();
         _maskedTokens.Dispose();
-        _maskedRows.Dispose();
+        _targetRows.Dispose();
         _targets.Dispose();
-        _maskedOffsets.Dispose();
+        _targetOffsets.Dispose();
     }
 }

@@ -1,3 +1,4 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
@@ -14,6 +15,7 @@ internal sealed class Replica : IDisposable
     private readonly DeviceBuffer<float> _loss;
     private readonly int _tokenCapacity;
     private readonly List<MicroBatch>[] _pools = [[], []];
+    private readonly int[] _next;
     private readonly float[] _lossValue = new float[1];
     private int _pool;
     private int _used;
@@ -25,63 +27,72 @@ internal sealed class Replica : IDisposable
         _loss = kernels.AllocateFloats(1);
         _model = new Bert4RecModel(kernels, layout, parameters, Gradients, tokenCapacity);
         _tokenCapacity = tokenCapacity;
+        _next = new int[tokenCapacity];
     }
 
     public KernelSet Kernels { get; }
 
     public DeviceBuffer<float> Gradients { get; }
 
-    /// <summary>Masked rows of the share that <see cref="Prepare"/> laid out.</summary>
-    public int MaskedCount { get; private set; }
+    /// <summary>Rows with a target in the share that <see cref="Prepare"/> laid out.</summary>
+    public int TargetCount { get; private set; }
 
     /// <summary>
-    /// Packs a share of the batch into micro-batches and draws their masks. The last share's memory stays as it is: a device may still be
+    /// Packs a share of the batch into micro-batches and lays out what they are to predict. The last share's memory stays as it is: a device may still be
     /// working on it.
     /// </summary>
     /// <param name="events">The dataset's events.</param>
     /// <param name="share">The share's sequences.</param>
     /// <param name="firstRow">Token of the whole batch that the share's first one is.</param>
-    /// <param name="masking">How to mask; its FirstRow is the share's first sequence.</param>
-    public void Prepare(int[] events, ReadOnlySpan<SequenceSpan> share, uint firstRow, in ClozeMasking masking)
+    /// <param name="task">What to predict.</param>
+    /// <param name="firstSequence">Sequence of the whole batch that the share's first one is.</param>
+    public void Prepare(int[] events, ReadOnlySpan<SequenceSpan> share, uint firstRow, in TrainingTask task, uint firstSequence)
     {
         _pool ^= 1;
         _used = 0;
-        MaskedCount = 0;
-        uint firstSequence = masking.Key.FirstRow;
+        TargetCount = 0;
         for (int next = 0; next < share.Length;)
         {
             var micro = NextMicroBatch(firstRow);
             int first = next;
+            int tokens = 0;
             while (next < share.Length && micro.Sequences.HasRoomFor(share[next].Length))
             {
-                micro.Sequences.Add(events.AsSpan(share[next].Start, share[next].Length));
+                var (start, length) = share[next];
+                micro.Sequences.Add(events.AsSpan(start, length));
+                if (task.Objective == Objective.NextItem)
+                    events.AsSpan(start + 1, length).CopyTo(_next.AsSpan(tokens));
+                tokens += length;
                 next++;
             }
-            micro.Mask(masking with { Key = masking.Key with { FirstRow = firstSequence + (uint)first } });
-            MaskedCount += micro.MaskedCount;
+            if (task.Objective == Objective.NextItem)
+                micro.PredictNext(_next.AsSpan(0, tokens), task.LastOnly);
+            else
+                micro.Mask(task.Masking with { Key = task.Masking.Key with { FirstRow = firstSequence + (uint)first } });
+            TargetCount += micro.TargetCount;
             firstRow += (uint)micro.Sequences.TokenCount;
         }
     }
 
     /// <summary>Adds the gradient of scale · Σ loss to <see cref="Gradients"/>.</summary>
     /// <param name="key">Seed and step of the dropout masks.</param>
-    /// <param name="firstMasked">Masked row of the whole batch that the share's first one is.</param>
-    /// <param name="scale">1 / masked rows of the whole batch.</param>
-    public void ForwardAndBackward(RandomKey key, uint firstMasked, float scale)
+    /// <param name="firstTarget">Row with a target, of the whole batch, that the share's first one is.</param>
+    /// <param name="scale">1 / rows with a target in the whole batch.</param>
+    public void ForwardAndBackward(RandomKey key, uint firstTarget, float scale)
     {
         Kernels.Fill(Tensor.Of(_loss), 0);
         for (int i = 0; i < _used; i++)
         {
             var micro = _pools[_pool][i];
-            if (micro.MaskedCount == 0)
+            if (micro.TargetCount == 0)
                 continue;
-            _model.Forward(micro.Input(firstMasked), key);
+            _model.Forward(micro.Input(firstTarget), key);
             _model.LossAndBackward(micro.Targets, scale, Tensor.Of(_loss));
-            firstMasked += (uint)micro.MaskedCount;
+            firstTarget += (uint)micro.TargetCount;
         }
     }
 
-    /// <summary>Σ loss over the masked rows of the last <see cref="ForwardAndBackward"/>, once the device is done with it.</summary>
+    /// <summary>Σ loss over the rows of the last <see cref="ForwardAndBackward"/>, once the device is done with it.</summary>
     public double ReadLoss()
     {
         _loss.Download(_lossValue);

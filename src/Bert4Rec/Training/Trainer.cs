@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
@@ -23,7 +24,7 @@ internal sealed class Trainer : IDisposable
     private readonly Workers _workers;
     private readonly int[] _shareStarts;
     private readonly uint[] _shareRows;
-    private readonly uint[] _shareMasked;
+    private readonly uint[] _shareTargets;
     private readonly double[] _losses;
     private readonly DeviceBuffer<float> _norms;
     private readonly Action<int> _prepare;
@@ -57,7 +58,7 @@ internal sealed class Trainer : IDisposable
         int replicas = _replicas.Length;
         _shareStarts = new int[replicas + 1];
         _shareRows = new uint[replicas];
-        _shareMasked = new uint[replicas];
+        _shareTargets = new uint[replicas];
         _losses = new double[replicas];
         _norms = kernels[0].AllocateFloats(replicas);
         _prepare = Prepare;
@@ -126,8 +127,9 @@ internal sealed class Trainer : IDisposable
             MoveWithoutTargetToEnd(all.Slice(first, Math.Min(_settings.BatchSize, all.Length - first)));
     }
 
-    /// <summary>Whether a sequence can have a masked event that counts: RecBole's of a single event cannot.</summary>
-    internal bool HasTarget(SequenceSpan sequence) => sequence.Length > 1 || !_settings.RecboleCompatible;
+    /// <summary>Whether a sequence can have an event to predict: under RecBole's cloze masking, one of a single event cannot.</summary>
+    internal bool HasTarget(SequenceSpan sequence) =>
+        sequence.Length > 1 || !_settings.RecboleCompatible || _settings.Objective == Objective.NextItem;
 
     /// <summary>Puts the sequences without a target behind the others, in order.</summary>
     private void MoveWithoutTargetToEnd(Span<SequenceSpan> batch)
@@ -148,29 +150,29 @@ internal sealed class Trainer : IDisposable
     /// <param name="first">The first of the sequences.</param>
     /// <param name="count">How many sequences the step takes.</param>
     /// <param name="next">How many the next step takes; they are laid out while a device works on this one's.</param>
-    /// <returns>The mean loss of the masked rows; NaN where nothing was masked, and so nothing done.</returns>
+    /// <returns>The mean loss of the rows with a target; NaN where there was none, and so nothing done.</returns>
     internal double TrainStep(int first, int count, int next = 0)
     {
         if (_prepared != (Step + 1, first, count))
             PrepareStep(first, count);
-        uint masked = 0;
+        uint targets = 0;
         for (int r = 0; r < _replicas.Length; r++)
         {
-            _shareMasked[r] = masked;
-            masked += (uint)_replicas[r].MaskedCount;
+            _shareTargets[r] = targets;
+            targets += (uint)_replicas[r].TargetCount;
         }
-        if (masked == 0)
+        if (targets == 0)
             return double.NaN;
 
         Step++;
-        _gradientScale = 1f / masked;
+        _gradientScale = 1f / targets;
         _workers.Run(_forwardAndBackward);
         _workers.Run(_reduce);
         _workers.Run(_update);
         if (next > 0)
             PrepareStep(first + count, next);
         _workers.Run(_readLosses);
-        double loss = _losses.Sum() / masked;
+        double loss = _losses.Sum() / targets;
         if (!double.IsFinite(loss))
         {
             throw new InputException(
@@ -179,7 +181,7 @@ internal sealed class Trainer : IDisposable
         return loss;
     }
 
-    /// <summary>Partitions the next step's sequences among the replicas, packs them and draws their masks.</summary>
+    /// <summary>Partitions the next step's sequences among the replicas, and packs them with what they are to predict.</summary>
     private void PrepareStep(int first, int count)
     {
         _prepared = (Step + 1, first, count);
@@ -240,15 +242,18 @@ internal sealed class Trainer : IDisposable
     }
 
     /// <summary>
-    /// Multiply-adds that a sequence may be expected to need: in the encoder for each event, in the softmax for each masked one.
+    /// Multiply-adds that a sequence may be expected to need: in the encoder for each event, in the softmax for each that
+    /// is predicted.
     /// </summary>
     private double Work(int length)
     {
         var shape = _settings.Shape;
         double h = shape.HiddenSize;
         double encoder = 3 * shape.Layers * ((4 * h * h) + (2 * h * shape.InnerSize)), softmax = 4 * h * shape.ItemCount;
-        double masked = _masking.LastOnlyShare + ((1 - _masking.LastOnlyShare) * _masking.MaskRatio * length);
-        return (length * encoder) + (masked * softmax);
+        double targets = _settings.Objective == Objective.NextItem
+            ? _settings.RecboleCompatible ? 1 : length
+            : _masking.LastOnlyShare + ((1 - _masking.LastOnlyShare) * _masking.MaskRatio * length);
+        return (length * encoder) + (targets * softmax);
     }
 
     /// <summary>RecBole draws once a batch whether all its sequences mask only their last event.</summary>
@@ -258,11 +263,11 @@ internal sealed class Trainer : IDisposable
     private void Prepare(int r)
     {
         var share = CollectionsMarshal.AsSpan(_epochSequences)[(_first + _shareStarts[r])..(_first + _shareStarts[r + 1])];
-        _replicas[r].Prepare(
-            _dataset.EventItems, share, _shareRows[r], _masking with { Key = _masking.Key with { FirstRow = (uint)_shareStarts[r] } });
+        var task = new TrainingTask(_settings.Objective, _masking, LastOnly: _settings.RecboleCompatible);
+        _replicas[r].Prepare(_dataset.EventItems, share, _shareRows[r], task, (uint)_shareStarts[r]);
     }
 
-    private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _shareMasked[r], _gradientScale);
+    private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _shareTargets[r], _gradientScale);
 
     private void ReadLoss(int r) => _losses[r] = _replicas[r].ReadLoss();
 

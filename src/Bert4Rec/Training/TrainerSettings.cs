@@ -1,4 +1,5 @@
 using Bert4Rec.Configuration;
+using Bert4Rec.Kernels;
 using Bert4Rec.Model;
 
 namespace Bert4Rec.Training;
@@ -14,7 +15,7 @@ namespace Bert4Rec.Training;
 /// <param name="MaskRatio">Probability that an event is masked.</param>
 /// <param name="LastOnlyShare">ft_ratio: how often only the last event is masked; of batches if RecboleCompatible, else of
 /// sequences.</param>
-/// <param name="RecboleCompatible">RecBole's way of masking.</param>
+/// <param name="RecboleCompatible">RecBole's way of masking, or of predicting the next event: after the last one only.</param>
 internal sealed record TrainerSettings(
     ModelShape Shape,
     ulong Seed,
@@ -30,6 +31,8 @@ internal sealed record TrainerSettings(
     /// <summary>⌊mask_ratio · L⌋, which RecBole computes in double precision: of a sequence's masked events, as many count.</summary>
     public int CountedLimit => RecboleCompatible ? (int)(MaskRatio * Shape.MaximumLength) : int.MaxValue;
 
+    public Objective Objective => Shape.Causal ? Objective.NextItem : Objective.Cloze;
+
     public static TrainerSettings Of(RunConfig config, int itemCount) => new(
         ModelShape.Of(config, itemCount),
         (ulong)config.Seed,
@@ -42,3 +45,9 @@ internal sealed record TrainerSettings(
         (float)config.FineTuningRatio,
         config.RecboleCompatible);
 }
+
+/// <summary>What a training step asks its sequences to predict.</summary>
+/// <param name="Objective">Hidden events, or the next ones.</param>
+/// <param name="Masking">How events are hidden, where they are.</param>
+/// <param name="LastOnly">Of next events, whether only the one after each sequence's last is asked for.</param>
+internal readonly record struct TrainingTask(Objective Objective, ClozeMasking Masking, bool LastOnly);

@@ -140,6 +140,8 @@ public static class TrainingSession
             ["the number of train, valid and test samples"] = $"{split.Train.Length}, {split.Valid.Length}, {split.Test.Length}",
             ["seed"] = Text(config.Seed),
             ["recbole_compatible"] = Text(config.RecboleCompatible),
+            ["objective"] = ObjectiveNames.Of(config.Objective),
+            ["output_head"] = Text(config.OutputHead),
             ["MAX_ITEM_LIST_LENGTH"] = Text(config.MaximumItemListLength),
             ["hidden_size"] = Text(config.HiddenSize),
             ["inner_size"] = Text(config.InnerSize),
@@ -193,5 +195,7 @@ public static class TrainingSession
     internal static TrainingSequences Sequences(RunConfig config, InteractionDataset dataset, DatasetSplit split) =>
         config.RecboleCompatible
             ? TrainingSequences.Prefixes(dataset, split, config.MaximumItemListLength)
-            : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
+            : config.Objective == Objective.NextItem
+                ? TrainingSequences.NextItemWindows(dataset, split, config.MaximumItemListLength, config.Seed)
+                : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
 }

@@ -221,7 +221,6 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("ITEM_LIST_LENGTH_FIELD: n",
         "1: ITEM_LIST_LENGTH_FIELD has no effect: histories are made here and have no column that one could name")]
     [InlineData("LIST_SUFFIX: [a]", "1: LIST_SUFFIX has no effect: histories are made here and have no column that one could name")]
-    [InlineData("model: SASRec", "1: model has no effect: the model is BERT4Rec")]
     [InlineData("load_col: {inter: '*', kg: [head]}", "1: load_col.kg has no effect: only .inter, .user and .item files are read")]
     public void Keys_without_effect_warn(string text, string warning)
     {
@@ -357,6 +356,32 @@ public sealed class RunConfigTests : IDisposable
         string yaml = RunConfig.Load([], []).ToYaml();
         Assert.All(ConfigKeys.All, key => Assert.Contains($"\n{key.Name}:", "\n" + yaml));
     }
+
+    [Theory]
+    [InlineData("seed: 1", Objective.Cloze, true, 0.1, 32)]
+    [InlineData("objective: next_item", Objective.NextItem, true, 0.5, 128)]
+    [InlineData("model: SASRec", Objective.NextItem, false, 0.5, 128)]
+    [InlineData("model: sasrec\nrecbole_compatible: true", Objective.NextItem, false, 0.5, 2048)]
+    [InlineData("model: BERT4Rec\nrecbole_compatible: true", Objective.Cloze, true, 0.2, 2048)]
+    [InlineData("model: SASRec\nobjective: cloze\noutput_head: true", Objective.Cloze, true, 0.1, 32)]
+    public void The_model_and_the_objective_choose_defaults(string text, Objective objective, bool outputHead, double dropout, int batch)
+    {
+        var config = Parse(text);
+        Assert.Equal(
+            (objective, outputHead, dropout, batch),
+            (config.Objective, config.OutputHead, config.HiddenDropoutProbability, config.TrainBatchSize));
+        Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ToYaml());
+    }
+
+    [Theory]
+    [InlineData("model: GRU4Rec", "1: model must be BERT4Rec or SASRec")]
+    [InlineData("objective: both", "1: objective must be cloze or next_item")]
+    [InlineData("recbole_compatible: true\nobjective: next_item", "2: objective next_item: RecBole's BERT4Rec has another")]
+    [InlineData("recbole_compatible: true\nmodel: SASRec\noutput_head: true", "3: output_head: RecBole's SASRec has none")]
+    public void A_model_that_is_not_to_be_had_is_refused(string text, string message) =>
+        Assert.Contains(message, Assert.Throws<InputException>(() => Parse(text)).Message, StringComparison.Ordinal);
+
+    private RunConfig Parse(string text) => RunConfig.Load([_folder.Write("a.yaml", text)], []);
 
     [Theory]
     [InlineData("", "abc", 3)]

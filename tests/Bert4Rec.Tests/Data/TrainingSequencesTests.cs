@@ -46,6 +46,24 @@ public sealed class TrainingSequencesTests
         }
     }
 
+    /// <summary>Of a user's training events, the target of the last training sample included, each but the last is read once.</summary>
+    [Fact]
+    public void Every_training_event_but_the_last_predicts_the_next()
+    {
+        var (dataset, split) = Data();
+        var windows = TrainingSequences.NextItemWindows(dataset, split, 4, seed: 7);
+        int[] expected = [.. split.Train.GroupBy(sample => sample.User)
+            .SelectMany(samples => Enumerable.Range(
+                dataset.UserOffsets[samples.Key], samples.Max(sample => sample.Event) - dataset.UserOffsets[samples.Key]))];
+        for (int epoch = 0; epoch < 50; epoch++)
+        {
+            var spans = Fill(windows, epoch);
+            Assert.True(spans.Count <= windows.MaximumCount);
+            Assert.All(spans, span => Assert.InRange(span.Length, 1, 4));
+            Assert.Equal(expected, spans.SelectMany(span => Enumerable.Range(span.Start, span.Length)));
+        }
+    }
+
     [Fact]
     public void First_cuts_move_from_epoch_to_epoch_evenly_and_depend_on_the_seed()
     {

@@ -9,6 +9,7 @@ using Bert4Rec.Model;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Cli;
+using Bert4Rec.Tests.Training;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Inference;
@@ -240,6 +241,35 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         using Recommender one = TrainedShop.Open(shop.Model), other = TrainedShop.Open(folder.Path);
         Assert.Equal(Scores(one, "p4 p2"), Scores(other, "p4 p2"));
         Assert.Equal(shop.Result.Test, EvaluationRun.Evaluate(folder.Path, shop.Config, "test", "cpu", 2, null, default).Metrics);
+    }
+
+    /// <summary>Likewise RecBole's SASRec; and whoever names another objective is told, as no shape would say so.</summary>
+    [Theory]
+    [InlineData("model=SASRec")]
+    [InlineData("model=SASRec", "recbole_compatible=true")]
+    [InlineData("objective=next_item")]
+    public void A_model_of_next_items_is_what_was_trained(params string[] settings)
+    {
+        using var another = new SmallShop();
+        string directory = another.NewRun();
+        var config = another.Config([.. settings, "epochs=3", "learning_rate=0.01"]);
+        var result = SmallShop.Train(config, directory);
+        Assert.True(result.Test["ndcg@10"] > 0);
+        Assert.Equal(result.Test, EvaluationRun.Evaluate(directory, config, "test", "cpu", 2, null, default).Metrics);
+
+        var ours = ModelFolder.Load(directory, null);
+        Assert.Equal(ours.Dataset.ItemCount, ours.Layout["item_embedding.weight"].Shape[0]);
+        using var folder = new TemporaryFolder();
+        folder.Write("config.yaml", File.ReadAllText(Path.Combine(directory, "config.yaml")));
+        folder.Write("model.safetensors", PlainSafeTensors(ours));
+        using Recommender one = TrainedShop.Open(directory), other = TrainedShop.Open(folder.Path);
+        Assert.Equal(Scores(one, "p4 p2"), Scores(other, "p4 p2"));
+        Assert.Equal(5, one.Recommend(Array.Empty<string>(), 5, excludeSeen: false, out _).Count);
+
+        string message = Assert.Throws<InputException>(
+            () => EvaluationRun.Evaluate(directory, config.With("recbole_compatible=false", "objective=cloze"), "test", "cpu", 1, null, default))
+            .Message;
+        Assert.Contains("objective cloze: the model was trained with next_item", message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -6,14 +6,15 @@ using Bert4Rec.Tests.Kernels;
 namespace Bert4Rec.Tests.Model;
 
 /// <summary>
-/// Loss, gradients, Adam steps and scores against RecBole's own, from every file recbole-step*.safetensors. Sizes come from the files.
+/// Loss, gradients, Adam steps and scores against RecBole's own: of its BERT4Rec from every file recbole-step*.safetensors, of its SASRec from
+/// every sasrec-step*.safetensors. Sizes come from the files.
 /// </summary>
 public class RecboleStepTests
 {
     public static TheoryData<string, string> Cases()
     {
         var cases = new TheoryData<string, string>();
-        foreach (string file in TestFiles.Fixtures("recbole-step*.safetensors"))
+        foreach (string file in TestFiles.Fixtures("recbole-step*.safetensors").Concat(TestFiles.Fixtures("sasrec-step*.safetensors")))
         {
             foreach (string backend in Backends.Names)
                 cases.Add(file, backend);
@@ -30,7 +31,7 @@ public class RecboleStepTests
 
         double[] losses = new double[step.Steps];
         losses[0] = step.LossAndBackward();
-        step.CheckEncoderOutput(1e-5);
+        step.CheckOutput(1e-5);
         step.CheckGradients(1e-5);
         step.Adam(1);
         step.CheckParameters("after1", 1e-3);
@@ -59,15 +60,26 @@ public class RecboleStepTests
         private readonly Indices _targets;
         private readonly int[] _packed;
         private readonly int _length;
+        private readonly bool _isSasRec;
 
         public RecboleStep(string file, KernelSet kernels)
         {
             _file = SafeTensors.Read(file);
             _kernels = kernels;
             _length = Size("max_seq_length");
+            _isSasRec = _file.Metadata.GetValueOrDefault("model") == "SASRec";
             var shape = new ModelShape(
-                Size("n_items"), _length, Size("hidden_size"), Size("inner_size"), Size("n_layers"), Size("n_heads"),
-                float.Parse(_file.Metadata["layer_norm_eps"]), 0, 0);
+                Size("n_items"),
+                _length,
+                Size("hidden_size"),
+                Size("inner_size"),
+                Size("n_layers"),
+                Size("n_heads"),
+                float.Parse(_file.Metadata["layer_norm_eps"]),
+                HiddenDropout: 0,
+                AttentionDropout: 0,
+                Causal: _isSasRec,
+                OutputHead: !_isSasRec);
             _layout = new ParameterLayout(shape);
             (_parameters, _gradients) = (kernels.AllocateFloats(_layout.Length), kernels.AllocateFloats(_layout.Length));
             (_firstMoments, _secondMoments) = (kernels.AllocateFloats(_layout.Length), kernels.AllocateFloats(_layout.Length));
@@ -76,10 +88,12 @@ public class RecboleStepTests
                 _parameters.Upload(_file.ReadFloats($"param.{entry.Name}"), entry.Offset);
             _model = new Bert4RecModel(kernels, _layout, _parameters, _gradients, Size("batch") * _length);
 
-            // Packed without padding; a masked index of 0 is padding, or a mask that RecBole drops.
-            int[] tokens = _file.ReadInts("input.masked_item_seq"), lengths = _file.ReadInts("input.item_seq_len");
-            int[] masked = _file.ReadInts("input.masked_index"), positives = _file.ReadInts("input.pos_items");
-            int perSequence = masked.Length / lengths.Length;
+            // Packed without padding. SASRec is asked after the last event of each sequence; of BERT4Rec, a masked index of 0 is padding, or a mask
+            // that RecBole drops.
+            int[] tokens = _file.ReadInts(_isSasRec ? "input.item_seq" : "input.masked_item_seq"), lengths = _file.ReadInts("input.item_seq_len");
+            int[] asked = _isSasRec ? [.. lengths.Select(length => length - 1)] : _file.ReadInts("input.masked_index");
+            int[] positives = _file.ReadInts("input.pos_items");
+            int perSequence = asked.Length / lengths.Length;
             List<int> packed = [], positions = [], offsets = [0], rows = [], targets = [], queryOffsets = [0], places = [];
             for (int b = 0; b < lengths.Length; b++)
             {
@@ -91,9 +105,9 @@ public class RecboleStepTests
                 }
                 for (int m = b * perSequence; m < (b + 1) * perSequence; m++)
                 {
-                    if (masked[m] == 0)
+                    if (asked[m] == 0 && !_isSasRec)
                         continue;
-                    rows.Add(offsets[b] + masked[m]);
+                    rows.Add(offsets[b] + asked[m]);
                     targets.Add(positives[m]);
                 }
                 offsets.Add(packed.Count);
@@ -118,8 +132,13 @@ public class RecboleStepTests
             Tensor.Of(_parameters), Tensor.Of(_gradients), Tensor.Of(_firstMoments), Tensor.Of(_secondMoments), default,
             new AdamStep(step, float.Parse(_file.Metadata["learning_rate"])));
 
-        public void CheckEncoderOutput(double bound)
+        public void CheckOutput(double bound)
         {
+            if (_isSasRec)
+            {
+                AssertClose("output at the last events", _file.ReadFloats("forward.seq_output"), _model.Predict(_input).ToArray(), bound);
+                return;
+            }
             // RecBole's forward ends with the head.
             float[] actual = _model.Predict(_input with { QueryRows = default, QueryOffsets = default }).ToArray();
             float[] expected = _file.ReadFloats("forward.encoder_output");
@@ -168,7 +187,12 @@ public class RecboleStepTests
             int items = Size("n_items");
             using var batch = new SequenceBatch(_kernels, lengths.Length * _length, lengths.Length);
             foreach (var (b, length) in lengths.Index())
-                batch.Add(sequences.AsSpan((b * _length) + 1, length - 1), items);
+            {
+                if (_isSasRec)
+                    batch.Add(sequences.AsSpan(b * _length, length));
+                else
+                    batch.Add(sequences.AsSpan((b * _length) + 1, length - 1), items);
+            }
             batch.Upload();
             Indices last = Upload([.. Enumerable.Range(0, lengths.Length).Select(batch.LastRow)]);
             Indices each = Upload([.. Enumerable.Range(0, lengths.Length + 1)]);

@@ -43,6 +43,8 @@ public class TrainerTests
             _device = new DeviceSet("cpu", threads);
             var sequences = settings.RecboleCompatible
                 ? TrainingSequences.Prefixes(Dataset, Split, settings.Shape.MaximumLength)
+                : settings.Shape.Causal
+                ? TrainingSequences.NextItemWindows(Dataset, Split, settings.Shape.MaximumLength, (int)settings.Seed)
                 : TrainingSequences.Windows(Dataset, Split, settings.Shape.MaximumLength, (int)settings.Seed);
             Trainer = new Trainer(settings, Dataset, sequences, _device.Kernels, _device.Workers);
             Trainer.BeginEpoch(1);
@@ -119,11 +121,14 @@ public class TrainerTests
 
     /// <summary>Counted on the threads themselves: other tests run beside this one.</summary>
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void A_step_allocates_nothing(bool compatible)
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(true, true)]
+    public void A_step_allocates_nothing(bool compatible, bool nextItem)
     {
-        using var run = new Run(Settings with { RecboleCompatible = compatible, ClipGradNorm = 1 }, 2);
+        var settings = nextItem ? NextItem(compatible) : Settings with { RecboleCompatible = compatible };
+        using var run = new Run(settings with { ClipGradNorm = 1 }, 2);
         long[] before = new long[2], after = new long[2];
         Action<int> readBefore = worker => before[worker] = GC.GetAllocatedBytesForCurrentThread();
         Action<int> readAfter = worker => after[worker] = GC.GetAllocatedBytesForCurrentThread();
@@ -242,6 +247,24 @@ public class TrainerTests
         Assert.True(limited > 0 && atFirst > 0, "the rules that were to be tested never came into play");
     }
 
+    /// <summary>Every event predicts the one after it in its sequence's user; in RecBole's way, the last of each prefix alone.</summary>
+    [Theory]
+    [InlineData(false, true)]
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    public void A_step_predicts_the_next_events(bool compatible, bool outputHead)
+    {
+        var settings = NextItem(compatible, outputHead);
+        using var run = new Run(settings, 2);
+        for (uint step = 1; step <= 4; step++)
+        {
+            int first = (int)(step - 1) * 8;
+            SequenceSpan[] spans = [.. run.Trainer.EpochSequences.Skip(first).Take(8)];
+            double expected = NextItemReferenceLoss(settings, run.Parameters, spans, step);
+            Assert.InRange(run.Trainer.TrainStep(first, 8) / expected, 1 - 2e-6, 1 + 2e-6);
+        }
+    }
+
     /// <summary>Python's int(0.57 * 100) is 56; in float it would be 57.</summary>
     [Theory]
     [InlineData(0.57, 100, 56)]
@@ -299,6 +322,38 @@ public class TrainerTests
         Assert.Equal((first.Length + 15) / 16, run.Trainer.Step);
     }
 
+    private static TrainerSettings NextItem(bool compatible, bool outputHead = false) => Settings with
+    {
+        RecboleCompatible = compatible,
+        Shape = Settings.Shape with { Causal = true, OutputHead = outputHead },
+    };
+
+    /// <summary>The mean loss in double precision, dropout as in the step; the reference model keeps all rows, in the last layer too.</summary>
+    private static double NextItemReferenceLoss(TrainerSettings settings, float[] parameters, SequenceSpan[] spans, uint step)
+    {
+        int[] offsets = Numbers.Offsets([.. spans.Select(span => span.Length)]);
+        int[][] rows = [.. spans.Select((span, b) => Enumerable.Range(offsets[b], span.Length).ToArray())];
+        if (settings.RecboleCompatible)
+            rows = [.. rows.Select(all => all[^1..])];
+        int[] targets = [.. spans.SelectMany((span, b) => rows[b].Select(row => Dataset.EventItems[span.Start + row - offsets[b] + 1]))];
+        var batch = new ReferenceBatch(
+            [.. spans.SelectMany(span => Dataset.EventItems[span.Start..(span.Start + span.Length)])],
+            [.. spans.SelectMany(span => Enumerable.Range(0, span.Length))],
+            offsets,
+            [.. rows.SelectMany(all => all)],
+            Numbers.Offsets([.. rows.Select(all => all.Length)]));
+        return ReferenceModel(settings.Shape, parameters)
+            .Loss(batch, targets, new ReferenceDropout(settings.Shape.HiddenDropout, settings.Shape.AttentionDropout, settings.Seed, step));
+    }
+
+    private static ReferenceModel ReferenceModel(ModelShape shape, float[] parameters) => new(
+        new ParameterLayout(shape).Entries.ToDictionary(
+            entry => entry.Name,
+            entry => parameters[(int)entry.Offset..(int)(entry.Offset + entry.Length)].ToMatrix(entry.Shape[^1])),
+        shape.Heads,
+        shape.LayerNormEpsilon,
+        shape.Causal);
+
     private static ClozeMasking Masking(uint step, float ratio, float lastOnlyShare, int limit, bool skipFirst, bool atLeastOne) => new(
         new RandomKey(Settings.Seed, step, RandomStreams.ClozeMask, 0),
         ratio, lastOnlyShare, Settings.Shape.MaskToken, limit, skipFirst, atLeastOne);
@@ -313,16 +368,12 @@ public class TrainerTests
     /// <summary>The mean loss in double precision, dropout as in the step.</summary>
     private static double ReferenceLoss(float[] parameters, int[][] sequences, ClozeMasking masking, uint step)
     {
-        var layout = new ParameterLayout(Settings.Shape);
-        var state = layout.Entries.ToDictionary(
-            entry => entry.Name,
-            entry => parameters[(int)entry.Offset..(int)(entry.Offset + entry.Length)].ToMatrix(entry.Shape[^1]));
         int[] offsets = Numbers.Offsets([.. sequences.Select(sequence => sequence.Length)]);
         var (tokens, rows, targets, rowOffsets) = ClozeMask.Draw([.. sequences.SelectMany(sequence => sequence)], offsets, masking);
         var batch = new ReferenceBatch(
             tokens, [.. sequences.SelectMany(sequence => Enumerable.Range(0, sequence.Length))], offsets, rows, rowOffsets);
         var shape = Settings.Shape;
-        return new ReferenceModel(state, shape.Heads, shape.LayerNormEpsilon)
+        return ReferenceModel(shape, parameters)
             .Loss(batch, targets, new ReferenceDropout(shape.HiddenDropout, shape.AttentionDropout, Settings.Seed, step));
     }
 

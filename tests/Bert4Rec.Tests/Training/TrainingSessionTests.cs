@@ -123,11 +123,13 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void A_cancelled_run_ends_with_the_same_bytes_when_resumed(bool compatible)
+    [InlineData("recbole_compatible=false")]
+    [InlineData("recbole_compatible=true")]
+    [InlineData("objective=next_item")]
+    [InlineData("recbole_compatible=true", "model=SASRec")]
+    public void A_cancelled_run_ends_with_the_same_bytes_when_resumed(params string[] settings)
     {
-        var config = shop.Config($"recbole_compatible={compatible}", "epochs=5");
+        var config = shop.Config([.. settings, "epochs=5"]);
         string whole = shop.NewRun(), cut = shop.NewRun();
         SmallShop.Train(config, whole);
         for (int stop = 1; stop <= 4; stop += 2)
