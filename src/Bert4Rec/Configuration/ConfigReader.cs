@@ -83,9 +83,9 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
         string text = (this[key] as YamlScalarNode)?.Value ?? "";
         if (text == "\\t")
             return '\t';
-        return text.Length == 1 && char.IsAscii(text[0]) && text[0] is not ('\r' or '\n')
+        return text.Length == 1 && char.IsAscii(text[0]) && (text[0] == '\t' || !char.IsControl(text[0]))
             ? text[0]
-            : throw WrongValue(this[key], key, "one ASCII character");
+            : throw WrongValue(this[key], key, "one ASCII character, a TAB or one that prints");
     }
 
     /// <summary>A list, or a single value as a list of one.</summary>

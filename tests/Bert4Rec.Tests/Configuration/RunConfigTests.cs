@@ -281,7 +281,7 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("clip_grad_norm: {norm_type: 2}",
         "1: clip_grad_norm must be a number above 0 or {max_norm: 5, norm_type: 2}, not a mapping")]
     [InlineData("clip_grad_norm: 0", "1: clip_grad_norm must be a number above 0")]
-    [InlineData("field_separator: abc", "1: field_separator must be one ASCII character, not 'abc'")]
+    [InlineData("field_separator: abc", "1: field_separator must be one ASCII character, a TAB or one that prints, not 'abc'")]
     [InlineData("seq_separator: \"\\t\"", "1: seq_separator and field_separator must differ")]
     [InlineData("ITEM_ID_FIELD: user_id", "1: ITEM_ID_FIELD and USER_ID_FIELD are both 'user_id'")]
     [InlineData("TIME_FIELD: item_id", "1: TIME_FIELD 'item_id' is the column of the ids")]
