@@ -12,7 +12,13 @@ namespace Bert4Rec.Kernels;
 /// <param name="WeightDecay">L2 penalty, added to the gradient.</param>
 /// <param name="MaximumNorm">Where the gradient's global norm is known and larger, clip = MaximumNorm / (norm + 10⁻⁶), else 1.</param>
 public readonly record struct AdamStep(
-    int Step, float LearningRate, float Beta1 = 0.9f, float Beta2 = 0.999f, float Epsilon = 1e-8f, float WeightDecay = 0, float MaximumNorm = float.PositiveInfinity)
+    int Step,
+    float LearningRate,
+    float Beta1 = 0.9f,
+    float Beta2 = 0.999f,
+    float Epsilon = 1e-8f,
+    float WeightDecay = 0,
+    float MaximumNorm = float.PositiveInfinity)
 {
     /// <summary>clip, from the norms of the gradient's parts.</summary>
     public float ClippingScale(ReadOnlySpan<float> norms)

@@ -1,8 +1,8 @@
 namespace Bert4Rec.Kernels;
 
 /// <summary>
-/// Inverted dropout: a cell is dropped where its random word is below <see cref="Threshold"/>, and multiplied by <see cref="Scale"/> elsewhere.
-/// <c>default</c> is no dropout.
+/// Inverted dropout: a cell is dropped where its random word is below <see cref="Threshold"/>, and multiplied by <see cref="Scale"/>
+/// elsewhere. <c>default</c> is no dropout.
 /// </summary>
 public readonly record struct DropoutMask
 {

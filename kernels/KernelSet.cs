@@ -2,13 +2,14 @@ namespace Bert4Rec.Kernels;
 
 /// <summary>
 /// The operations BERT4Rec is made of. The model calls them in order, forward and then in reverse; a backend supplies the arithmetic, in a
-/// method of the same name that ends in Core. What an operation computes, which shapes it takes, what it reads and what it writes stand here.
+/// method of the same name that ends in Core. What an operation computes, which shapes it takes, what it reads and what it writes stand
+/// here.
 /// </summary>
 /// <remarks>
 /// <para>Shapes: T packed tokens of a micro-batch (no padding), B sequences, Q rows that are queries, M masked rows, H hidden size, I inner
 /// size, V catalogue size with the padding item 0, V+1 rows in the item table with <c>[mask]</c> last.</para>
-/// <para>A backward adds to gradients of parameters (+=) and sets gradients of activations (=) unless it says otherwise. Every sum has a fixed
-/// order: the same call on the same device gives the same bits.</para>
+/// <para>A backward adds to gradients of parameters (+=) and sets gradients of activations (=) unless it says otherwise. Every sum has a
+/// fixed order: the same call on the same device gives the same bits.</para>
 /// <para>Operations may be asynchronous; reading a buffer waits for them. One instance serves one thread at a time. Every operation throws
 /// an <see cref="ArgumentException"/> where the shapes of its operands do not fit together.</para>
 /// </remarks>
@@ -253,8 +254,8 @@ public abstract class KernelSet : IDisposable
 
     /// <summary>
     /// For each sequence and head: output = dropout(softmax(q kᵀ / √d)) v over the sequence's own keys, d = H / heads. The queries of a
-    /// sequence may be fewer than its keys: the last layer is asked only for the rows that somebody reads. Of a causal layout each query sees
-    /// the keys up to its own alone.
+    /// sequence may be fewer than its keys: the last layer is asked only for the rows that somebody reads. Of a causal layout each query
+    /// sees the keys up to its own alone.
     /// </summary>
     /// <param name="q">[Q, H]; head h is columns h·d to (h+1)·d.</param>
     /// <param name="kv">[T, 2H]: keys, then values.</param>
@@ -286,10 +287,20 @@ public abstract class KernelSet : IDisposable
     /// <param name="dq">[Q, H]</param>
     /// <param name="dkv">[T, 2H]</param>
     public void AttentionBackward(
-        Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, in AttentionLayout layout, in DropoutMask dropout, Tensor dq, Tensor dkv)
+        Tensor dOutput,
+        Tensor q,
+        Tensor kv,
+        Tensor output,
+        Tensor logSumExp,
+        in AttentionLayout layout,
+        in DropoutMask dropout,
+        Tensor dq,
+        Tensor dkv)
     {
         RequireAttention(q, kv, layout, output, logSumExp);
-        Require(dq.Length == q.Length && dkv.Length == kv.Length && dOutput.Length == output.Length, "gradients shaped as what they are of");
+        Require(
+            dq.Length == q.Length && dkv.Length == kv.Length && dOutput.Length == output.Length,
+            "dq and dOutput [Q, H], dkv [T, 2H]");
         using var call = Begin(
             nameof(AttentionBackward), read: [q, kv, output, dOutput], set: [dq, dkv], multiplyAdds: 5 * q.Columns * ScoreCount(layout));
         AttentionBackwardCore(dOutput, q, kv, output, logSumExp, layout, dropout, dq, dkv);
@@ -299,11 +310,21 @@ public abstract class KernelSet : IDisposable
         Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp);
 
     protected abstract void AttentionBackwardCore(
-        Tensor dOutput, Tensor q, Tensor kv, Tensor output, Tensor logSumExp, in AttentionLayout layout, in DropoutMask dropout, Tensor dq, Tensor dkv);
+        Tensor dOutput,
+        Tensor q,
+        Tensor kv,
+        Tensor output,
+        Tensor logSumExp,
+        in AttentionLayout layout,
+        in DropoutMask dropout,
+        Tensor dq,
+        Tensor dkv);
 
     // ---- Cloze ----
 
-    /// <summary>Draws a cloze mask; see <see cref="ClozeMasking"/>. Outputs have room for T entries; the number M of masked rows is returned.</summary>
+    /// <summary>
+    /// Draws a cloze mask; see <see cref="ClozeMasking"/>. Outputs have room for T entries; the number M of masked rows is returned.
+    /// </summary>
     /// <param name="tokens">[T]</param>
     /// <param name="offsets">[B+1]</param>
     /// <param name="masking">How to mask.</param>
@@ -312,7 +333,13 @@ public abstract class KernelSet : IDisposable
     /// <param name="targets">[M], their original tokens.</param>
     /// <param name="maskedOffsets">[B+1]: sequence b's masked rows are maskedOffsets[b] to maskedOffsets[b+1].</param>
     public int ClozeMask(
-        Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets)
+        Indices tokens,
+        Indices offsets,
+        in ClozeMasking masking,
+        Indices maskedTokens,
+        Indices maskedRows,
+        Indices targets,
+        Indices maskedOffsets)
     {
         Require(
             maskedTokens.Length >= tokens.Length && maskedRows.Length >= tokens.Length && targets.Length >= tokens.Length
@@ -323,7 +350,13 @@ public abstract class KernelSet : IDisposable
     }
 
     protected abstract int ClozeMaskCore(
-        Indices tokens, Indices offsets, in ClozeMasking masking, Indices maskedTokens, Indices maskedRows, Indices targets, Indices maskedOffsets);
+        Indices tokens,
+        Indices offsets,
+        in ClozeMasking masking,
+        Indices maskedTokens,
+        Indices maskedRows,
+        Indices targets,
+        Indices maskedOffsets);
 
     // ---- Softmax cross-entropy with the tied item table ----
 
@@ -349,7 +382,8 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>
-    /// dScore = scale (softmax − onehot(target)); dh = dScore · weight; the gradient's weight += dScoreᵀ · h, its bias += column sums of dScore.
+    /// dScore = scale (softmax − onehot(target)); dh = dScore · weight; the gradient's weight += dScoreᵀ · h, its bias += column sums of
+    /// dScore.
     /// </summary>
     /// <param name="h">[M, H]</param>
     /// <param name="catalogue">weight [V, H], bias [V]</param>
@@ -480,7 +514,8 @@ public abstract class KernelSet : IDisposable
 
     private static void RequireLinear(Tensor x, WeightAndBias layer, Tensor y) =>
         Require(
-            x.Rows == y.Rows && x.Columns == layer.Weight.Columns && y.Columns == layer.Weight.Rows && layer.Bias.Length == layer.Weight.Rows,
+            x.Rows == y.Rows && x.Columns == layer.Weight.Columns && y.Columns == layer.Weight.Rows
+                && layer.Bias.Length == layer.Weight.Rows,
             "x [T, K], weight [N, K], bias [N], y [T, N]");
 
     private static void RequireAttention(Tensor q, Tensor kv, in AttentionLayout layout, Tensor output, Tensor logSumExp) =>

@@ -50,5 +50,6 @@ public static class Philox
 /// <param name="Seed">The run's seed.</param>
 /// <param name="Step">The training step.</param>
 /// <param name="Stream">The purpose: a layer's dropout, the cloze mask, … No two purposes of one step share a stream.</param>
-/// <param name="FirstRow">Row of the whole batch that the kernel's row 0 is, so that how a batch is cut does not change its numbers.</param>
+/// <param name="FirstRow">Row of the whole batch that the kernel's row 0 is, so that how a batch is cut does not change its
+/// numbers.</param>
 public readonly record struct RandomKey(ulong Seed, uint Step, uint Stream, uint FirstRow);

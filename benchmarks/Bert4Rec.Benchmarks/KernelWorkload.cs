@@ -40,8 +40,8 @@ internal sealed class KernelWorkload : IDisposable
         _kernels = kernels;
         _last = kernels.AllocateFloats(1);
         _memory.Add(_last);
-        int t = shape.Tokens, h = shape.Hidden, inner = shape.Inner, v = shape.Items, m = shape.Masked, b = shape.Sequences, length = shape.Length;
-        t = b * length;
+        int h = shape.Hidden, inner = shape.Inner, v = shape.Items, m = shape.Masked, b = shape.Sequences, length = shape.Length;
+        int t = b * length;
         var key = new RandomKey(1, 1, 0, 0);
         var dropout = new DropoutMask(Probability, key);
 
@@ -56,9 +56,11 @@ internal sealed class KernelWorkload : IDisposable
         Tensor hidden = Normal(m, h), dHidden = Zeros(m, h), losses = Zeros(1, m), normaliser = Zeros(1, m);
         Tensor topScores = Zeros(m, Cutoff), candidateScores = Zeros(m, Candidates);
         Indices tokens = Ints(t, _ => _random.Next(1, v)), positions = Ints(t, i => i % length), offsets = Ints(b + 1, i => i * length);
-        Indices rows = Ints(m, i => i * 8), targets = Ints(m, _ => _random.Next(1, v)), candidates = Ints(m * Candidates, _ => _random.Next(1, v));
+        Indices rows = Ints(m, i => i * 8), targets = Ints(m, _ => _random.Next(1, v));
+        Indices candidates = Ints(m * Candidates, _ => _random.Next(1, v));
         Indices topItems = Ints(m * Cutoff, _ => 0), ranks = Ints(3 * m, _ => 0);
-        Indices maskedTokens = Ints(t, _ => 0), maskedRows = Ints(t, _ => 0), maskedTargets = Ints(t, _ => 0), maskedOffsets = Ints(b + 1, _ => 0);
+        Indices maskedTokens = Ints(t, _ => 0), maskedRows = Ints(t, _ => 0), maskedTargets = Ints(t, _ => 0);
+        Indices maskedOffsets = Ints(b + 1, _ => 0);
         int parameters = checked((int)items.Length);
         Tensor flat = Normal(1, parameters), gradients = Normal(1, parameters), first = Zeros(1, parameters), second = Zeros(1, parameters);
 
@@ -74,8 +76,10 @@ internal sealed class KernelWorkload : IDisposable
         Add("linear and gelu, forward", 2 * th * inner, th + (2 * td * inner), k => k.LinearGeluForward(x, new(up, upBias), wide, slope));
         Add("linear, backward of the input", product, 2 * th, k => k.LinearBackwardInput(dy, square, default, y, false));
         Add("linear, backward of the weight", product, 2 * th, k => k.LinearBackwardWeight(dy, x, new(dSquare, dSquareBias)));
-        Add("wide linear, backward of the input", 2 * th * inner, th + (td * inner), k => k.LinearBackwardInput(dWide, up, default, y, false));
-        Add("wide linear, backward of the weight", 2 * th * inner, th + (td * inner), k => k.LinearBackwardWeight(dWide, x, new(dUp, dUpBias)));
+        Add("wide linear, backward of the input", 2 * th * inner, th + (td * inner), k =>
+            k.LinearBackwardInput(dWide, up, default, y, false));
+        Add("wide linear, backward of the weight", 2 * th * inner, th + (td * inner), k =>
+            k.LinearBackwardWeight(dWide, x, new(dUp, dUpBias)));
         Add("gelu, backward", 0, 3 * td * inner, k => k.GeluBackward(dWide, slope));
         Add("dropout", 0, 2 * th, k => k.Dropout(dy, dropout));
         Add("layer norm, forward", 0, 4 * th, k => k.LayerNormForward(x, dy, dropout, new(gain, bias), Epsilon, y, statistics));
@@ -85,18 +89,26 @@ internal sealed class KernelWorkload : IDisposable
         Add("attention, backward", 10 * pairs, 8 * th, k => k.AttentionBackward(
             x, dy, keyValue, attention, logSumExp, new(offsets, offsets, KernelShape.Heads, length), dropout, y, dKeyValue));
         Add("cloze mask", 0, 2 * td, k => k.ClozeMask(
-            tokens, offsets, new ClozeMasking(key, Probability, 0, v, length, false, true), maskedTokens, maskedRows, maskedTargets, maskedOffsets));
+            tokens,
+            offsets,
+            new ClozeMasking(key, Probability, 0, v, length, false, true),
+            maskedTokens,
+            maskedRows,
+            maskedTargets,
+            maskedOffsets));
         Add("gather rows, forward", 0, 2.0 * m * h, k => k.GatherRowsForward(x, rows, dHidden));
         Add("gather rows, backward", 0, 3.0 * m * h, k => k.GatherRowsBackward(hidden, rows, y));
         Add("softmax cross-entropy, forward", scores, (double)v * h, k =>
             k.SoftmaxCrossEntropyForward(hidden, new(catalogue, itemBias), targets, losses, normaliser));
         Add("softmax cross-entropy, backward", 3 * scores, 3.0 * v * h, k =>
-            k.SoftmaxCrossEntropyBackward(hidden, new(catalogue, itemBias), targets, normaliser, 1e-3f, dHidden, new(dCatalogue, dItemBias)));
+            k.SoftmaxCrossEntropyBackward(
+                hidden, new(catalogue, itemBias), targets, normaliser, 1e-3f, dHidden, new(dCatalogue, dItemBias)));
         Add("norm", 0, parameters, k => k.GradientNorm(gradients, Tensor.Of(_last)));
         Add("adam", 0, 8.0 * parameters, k => k.Adam(flat, gradients, first, second, default, new AdamStep(1, 1e-3f)));
         Add("top k", scores, (double)v * h, k =>
             k.TopK(hidden, new(catalogue, itemBias), targets, default, topItems, topScores, ranks));
-        Add("score items", 2.0 * m * Candidates * h, (double)m * Candidates * h, k => k.ScoreItems(hidden, new(catalogue, itemBias), candidates, candidateScores));
+        Add("score items", 2.0 * m * Candidates * h, (double)m * Candidates * h, k =>
+            k.ScoreItems(hidden, new(catalogue, itemBias), candidates, candidateScores));
     }
 
     /// <summary>By config.</summary>
@@ -110,9 +122,11 @@ internal sealed class KernelWorkload : IDisposable
     public static IReadOnlyList<string> Names { get; } =
     [
         "embedding, forward", "embedding, backward", "linear, forward", "linear and gelu, forward", "linear, backward of the input",
-        "linear, backward of the weight", "wide linear, backward of the input", "wide linear, backward of the weight", "gelu, backward", "dropout",
+        "linear, backward of the weight", "wide linear, backward of the input", "wide linear, backward of the weight", "gelu, backward",
+        "dropout",
         "layer norm, forward", "layer norm, backward", "attention, forward", "attention, backward", "cloze mask", "gather rows, forward",
-        "gather rows, backward", "softmax cross-entropy, forward", "softmax cross-entropy, backward", "norm", "adam", "top k", "score items",
+        "gather rows, backward", "softmax cross-entropy, forward", "softmax cross-entropy, backward", "norm", "adam", "top k",
+        "score items",
     ];
 
     public BenchmarkedCall this[string name] => _calls[name];

@@ -4,8 +4,8 @@ namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
 /// Multi-head attention over ragged sequences. A block of queries meets all keys of its sequence at once: the scores of one block and head
-/// live in the first-level cache between the two products, and the backward makes them again from the saved log-sum-exp. From left to right,
-/// a block meets only the keys up to its newest query's, and in each of its rows the probabilities past the row's own key are 0.
+/// live in the first-level cache between the two products, and the backward makes them again from the saved log-sum-exp. From left to
+/// right, a block meets only the keys up to its newest query's, and in each of its rows the probabilities past the row's own key are 0.
 /// </summary>
 internal static unsafe class Attention<V>
     where V : struct, IVector<V>
@@ -107,8 +107,8 @@ internal static unsafe class Attention<V>
     }
 
     /// <summary>
-    /// Turns a row of q·k into probabilities with dropout, 0 past the keys that it sees up to those that its block does; returns log Σ exp of
-    /// the scaled scores.
+    /// Turns a row of q·k into probabilities with dropout, 0 past the keys that it sees up to those that its block does; returns log Σ
+    /// exp of the scaled scores.
     /// </summary>
     private static float Softmax(float* p, int keys, int blockKeys, float scale, in DropoutMask dropout, uint row, float* mask)
     {
@@ -146,7 +146,16 @@ internal static unsafe class Attention<V>
 
     /// <summary>From q·k and dOutput·v of a row: p becomes M ∘ P, dp becomes P ∘ (M ∘ dp − delta) / √d.</summary>
     private static void SoftmaxBackward(
-        float* p, float* dp, int keys, int blockKeys, float scale, float logSumExp, float delta, in DropoutMask dropout, uint row, float* mask)
+        float* p,
+        float* dp,
+        int keys,
+        int blockKeys,
+        float scale,
+        float logSumExp,
+        float delta,
+        in DropoutMask dropout,
+        uint row,
+        float* mask)
     {
         if (!dropout.IsNone)
             Dropout<V>.DrawRow(dropout, row, mask, keys);

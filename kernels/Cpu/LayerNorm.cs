@@ -38,7 +38,8 @@ internal static unsafe class LayerNorm<V>
     {
         int h = x.Columns;
         Matrix dys = new(dy), sums = new(x), dSums = new(dSum), dInputs = new(dInput);
-        float* gain = weight.Pointer(), dGain = gradient.Weight.Pointer(), dBias = gradient.Bias.Pointer(), statistic = statistics.Pointer();
+        float* gain = weight.Pointer(), statistic = statistics.Pointer();
+        float* dGain = gradient.Weight.Pointer(), dBias = gradient.Bias.Pointer();
         float* mask = scratch.Request(Dropout<V>.MaskLength(h));
         for (int t = 0; t < x.Rows; t++)
         {

@@ -81,7 +81,8 @@ internal struct F32x16(Vector512<float> lanes) : IVector<F32x16>
             oddProduct = odd * Vector512.Create((ulong)m);
         }
         var even = Vector512.Create(0x00000000FFFFFFFFul).AsUInt32();
-        Vector512<uint> evenHigh = Vector512.ShiftRightLogical(evenProduct, 32).AsUInt32(), oddLow = Vector512.ShiftLeft(oddProduct, 32).AsUInt32();
+        Vector512<uint> evenHigh = Vector512.ShiftRightLogical(evenProduct, 32).AsUInt32();
+        Vector512<uint> oddLow = Vector512.ShiftLeft(oddProduct, 32).AsUInt32();
         high = new(Vector512.ConditionalSelect(even, evenHigh, oddProduct.AsUInt32()).AsSingle());
         return new(Vector512.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
     }
@@ -173,7 +174,8 @@ internal struct F32x8(Vector256<float> lanes) : IVector<F32x8>
             oddProduct = odd * Vector256.Create((ulong)m);
         }
         var even = Vector256.Create(0x00000000FFFFFFFFul).AsUInt32();
-        Vector256<uint> evenHigh = Vector256.ShiftRightLogical(evenProduct, 32).AsUInt32(), oddLow = Vector256.ShiftLeft(oddProduct, 32).AsUInt32();
+        Vector256<uint> evenHigh = Vector256.ShiftRightLogical(evenProduct, 32).AsUInt32();
+        Vector256<uint> oddLow = Vector256.ShiftLeft(oddProduct, 32).AsUInt32();
         high = new(Vector256.ConditionalSelect(even, evenHigh, oddProduct.AsUInt32()).AsSingle());
         return new(Vector256.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
     }
@@ -265,7 +267,8 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
             oddProduct = odd * Vector128.Create((ulong)m);
         }
         var even = Vector128.Create(0x00000000FFFFFFFFul).AsUInt32();
-        Vector128<uint> evenHigh = Vector128.ShiftRightLogical(evenProduct, 32).AsUInt32(), oddLow = Vector128.ShiftLeft(oddProduct, 32).AsUInt32();
+        Vector128<uint> evenHigh = Vector128.ShiftRightLogical(evenProduct, 32).AsUInt32();
+        Vector128<uint> oddLow = Vector128.ShiftLeft(oddProduct, 32).AsUInt32();
         high = new(Vector128.ConditionalSelect(even, evenHigh, oddProduct.AsUInt32()).AsSingle());
         return new(Vector128.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
     }

@@ -442,7 +442,9 @@ internal sealed class Attention
     private readonly struct Head
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Head(ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int causal, int tilePitch)
+        public Head(
+            ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int causal,
+            int tilePitch)
         {
             FirstQuery = queryOffsets[sequence];
             Queries = queryOffsets[sequence + 1] - FirstQuery;
@@ -465,7 +467,9 @@ internal sealed class Attention
 
         public int Keys { get; }
 
-        /// <summary>How many keys, at least, a query sees that are older than the sequence's first query; all where it may see newer ones.</summary>
+        /// <summary>
+        /// How many keys, at least, a query sees that are older than the sequence's first query; all where it may see newer ones.
+        /// </summary>
         private int KeysBefore { get; }
 
         /// <summary>How many of the sequence's keys a query sees.</summary>
@@ -569,6 +573,7 @@ internal sealed class Attention
 
     internal readonly record struct BackwardArguments(
         ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp,
-        ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, int Causal, float Scale, DropoutKey Dropout,
+        ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, int Causal, float Scale,
+        DropoutKey Dropout,
         ArrayView<float> DQ, ArrayView<float> DKv);
 }

@@ -221,7 +221,8 @@ internal static class KernelCases
         int queries = queryOffsets[^1];
         var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(9, 8, 7, 6)) : default;
         return new(
-            "attention", $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}{(causal ? ", causal" : "")}",
+            "attention",
+            $"{queries} queries, {tokens} keys, {Heads} heads of {H / Heads}, dropout {probability}{(causal ? ", causal" : "")}",
             [Normal(random, queries, H), Normal(random, tokens, 2 * H)],
             Normal(random, queries, H),
             x => Reference.Attention.Forward(x[0], x[1], queryOffsets, Offsets, Heads, dropout, causal).Output,

@@ -149,7 +149,8 @@ internal static class ConfigKeys
 /// <param name="Name">RecBole's name, or ours.</param>
 /// <param name="Default">The default of RecBole's BERT4Rec, as YAML.</param>
 /// <param name="OwnDefault">The default without recbole_compatible, where it is another.</param>
-/// <param name="EventLogDefault">The default with event_log, where it is another: it names the columns of what is made from the log.</param>
+/// <param name="EventLogDefault">The default with event_log, where it is another: it names the columns of what is made from the
+/// log.</param>
 /// <param name="SasRec">The default of RecBole's SASRec, where it is another.</param>
 /// <param name="NextItem">The default without recbole_compatible where each event predicts the next, if it is another.</param>
 internal sealed record ConfigKey(

@@ -422,7 +422,11 @@ public sealed class RunConfig
                 $"objective {ObjectiveNames.Of(Objective)}: RecBole's {Model} has another; leave it out, or recbole_compatible");
         }
         if (RecboleCompatible && OutputHead == (Model == SasRec))
-            throw read.Error("output_head", $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
+        {
+            throw read.Error(
+                "output_head",
+                $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
+        }
         if (UserIdField == ItemIdField)
             throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}'; name a column for each");
         if (TimeField == UserIdField || TimeField == ItemIdField)

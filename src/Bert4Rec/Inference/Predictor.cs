@@ -55,7 +55,10 @@ internal sealed class Predictor : IDisposable
 
     public void Clear() => _batch.Clear();
 
-    /// <summary>Adds a history, oldest event first, of at least one event for a causal model; only its newest events count where it is longer than the model's sequences.</summary>
+    /// <summary>
+    /// Adds a history, oldest event first, of at least one event for a causal model; only its newest events count where it is longer than
+    /// the model's sequences.
+    /// </summary>
     /// <returns>False where the micro-batch is full.</returns>
     public bool TryAdd(ReadOnlySpan<int> history)
     {

@@ -21,11 +21,12 @@ internal readonly record struct ModelInput(
 
 /// <summary>
 /// BERT4Rec: a post-norm BERT encoder whose output at a row is compared with every item (Sun et al., CIKM 2019; layer by layer as
-/// RecBole's); from left to right and without output head, SASRec (Kang and McAuley, ICDM 2018; RecBole's likewise). No autograd: <see cref="Forward"/> calls the kernels in order and keeps what <see cref="Backward"/>, its mirror, needs.
+/// RecBole's); from left to right and without output head, SASRec (Kang and McAuley, ICDM 2018; RecBole's likewise). No autograd: <see
+/// cref="Forward"/> calls the kernels in order and keeps what <see cref="Backward"/>, its mirror, needs.
 /// </summary>
 /// <remarks>
-/// The last layer's output is read only at the query rows (masked rows in training, the last row in evaluation). Its keys and values need all
-/// rows, but its queries, its feed-forward half and everything after run on the query rows alone. The other rows would get no gradient.
+/// The last layer's output is read only at the query rows (masked rows in training, the last row in evaluation). Its keys and values need
+/// all rows, but its queries, its feed-forward half and everything after run on the query rows alone. The other rows would get no gradient.
 /// </remarks>
 internal sealed class Bert4RecModel : IDisposable
 {
@@ -79,7 +80,9 @@ internal sealed class Bert4RecModel : IDisposable
         return Run(input, key);
     }
 
-    /// <summary>Cross-entropy of the last forward's rows: adds the sum of losses to an accumulator, and the gradient of scale · Σ loss.</summary>
+    /// <summary>
+    /// Cross-entropy of the last forward's rows: adds the sum of losses to an accumulator, and the gradient of scale · Σ loss.
+    /// </summary>
     public void LossAndBackward(Indices targets, float scale, Tensor lossAccumulator)
     {
         int m = targets.Length;

@@ -2,7 +2,9 @@ using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Model;
 
-/// <summary>The first values of the parameters, as RecBole's: N(0, range²) for embeddings and matrices, 1 for layer-norm gains, 0 for biases.</summary>
+/// <summary>
+/// The first values of the parameters, as RecBole's: N(0, range²) for embeddings and matrices, 1 for layer-norm gains, 0 for biases.
+/// </summary>
 public static class ParameterInitializer
 {
     /// <summary>Outside of the streams of a training step, whose steps start at 1.</summary>

@@ -9,8 +9,8 @@ public sealed record ParameterEntry(string Name, long Offset, int[] Shape)
 }
 
 /// <summary>
-/// Where every parameter lies in one flat buffer. Gradients and Adam's moments are buffers of the same layout, so that an optimiser step, the
-/// sum of two replicas' gradients and a checkpoint are each one pass over flat memory.
+/// Where every parameter lies in one flat buffer. Gradients and Adam's moments are buffers of the same layout, so that an optimiser step,
+/// the sum of two replicas' gradients and a checkpoint are each one pass over flat memory.
 /// </summary>
 public sealed class ParameterLayout
 {
@@ -64,11 +64,12 @@ public sealed class ParameterLayout
     public Tensor View(DeviceBuffer<float> buffer, string name)
     {
         var entry = this[name];
-        return entry.Shape.Length == 1 ? new(buffer, entry.Offset, 1, entry.Shape[0]) : new(buffer, entry.Offset, entry.Shape[0], entry.Shape[1]);
+        return new(buffer, entry.Offset, entry.Shape.Length == 1 ? 1 : entry.Shape[0], entry.Shape[^1]);
     }
 
     /// <summary>The parameters name.weight and name.bias.</summary>
-    public WeightAndBias Layer(DeviceBuffer<float> buffer, string name) => new(View(buffer, $"{name}.weight"), View(buffer, $"{name}.bias"));
+    public WeightAndBias Layer(DeviceBuffer<float> buffer, string name) =>
+        new(View(buffer, $"{name}.weight"), View(buffer, $"{name}.bias"));
 
     private void AddLinear(string name, int outputs, int inputs)
     {

@@ -36,7 +36,8 @@ internal sealed class MetricsLog : IDisposable
     public static IReadOnlyList<EpochReport> Read(string directory) => Read(directory, Checkpoint.TryReadRun(directory)?.Progress);
 
     /// <param name="directory">The run's folder.</param>
-    /// <param name="saved">What the checkpoint says; null where there is none. Lines after it may be half written, and are left out.</param>
+    /// <param name="saved">What the checkpoint says; null where there is none. Lines after it may be half written, and are left
+    /// out.</param>
     /// <exception cref="InputException">The file is damaged, or tells of other epochs.</exception>
     public static IReadOnlyList<EpochReport> Read(string directory, TrainingProgress? saved)
     {

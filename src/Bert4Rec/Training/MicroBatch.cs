@@ -3,7 +3,9 @@ using Bert4Rec.Model;
 
 namespace Bert4Rec.Training;
 
-/// <summary>A part of a training batch, small enough for its activations to stay in the cache, with what is to be predicted in it.</summary>
+/// <summary>
+/// A part of a training batch, small enough for its activations to stay in the cache, with what is to be predicted in it.
+/// </summary>
 internal sealed class MicroBatch : IDisposable
 {
     private readonly KernelSet _kernels;

@@ -38,8 +38,8 @@ internal sealed class Replica : IDisposable
     public int TargetCount { get; private set; }
 
     /// <summary>
-    /// Packs a share of the batch into micro-batches and lays out what they are to predict. The last share's memory stays as it is: a device may still be
-    /// working on it.
+    /// Packs a share of the batch into micro-batches and lays out what they are to predict. The last share's memory stays as it is: a
+    /// device may still be working on it.
     /// </summary>
     /// <param name="events">The dataset's events.</param>
     /// <param name="share">The share's sequences.</param>

@@ -266,9 +266,9 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Equal(Scores(one, "p4 p2"), Scores(other, "p4 p2"));
         Assert.Equal(5, one.Recommend(Array.Empty<string>(), 5, excludeSeen: false, out _).Count);
 
+        var cloze = config.With("recbole_compatible=false", "objective=cloze");
         string message = Assert.Throws<InputException>(
-            () => EvaluationRun.Evaluate(directory, config.With("recbole_compatible=false", "objective=cloze"), "test", "cpu", 1, null, default))
-            .Message;
+            () => EvaluationRun.Evaluate(directory, cloze, "test", "cpu", 1, null, default)).Message;
         Assert.Contains("objective cloze: the model was trained with next_item", message, StringComparison.Ordinal);
     }
 

@@ -65,7 +65,12 @@ public class AdamTests : LayerTests
             {
                 gradients.Upload(Gradients(length, t));
                 bench.Kernels.Adam(
-                    Tensor.Of(values), Tensor.Of(gradients), Tensor.Of(first), Tensor.Of(second), bench.Tensor([1, 1], 2), Step(t, 0.01f) with { MaximumNorm = 2 });
+                    Tensor.Of(values),
+                    Tensor.Of(gradients),
+                    Tensor.Of(first),
+                    Tensor.Of(second),
+                    bench.Tensor([1, 1], 2),
+                    Step(t, 0.01f) with { MaximumNorm = 2 });
             }
             Assert.All(Tensor.Of(gradients).ToArray(), value => Assert.Equal(0f, value));
             return Tensor.Of(values).ToArray();

@@ -84,6 +84,11 @@ public class ClozeMaskTests
             Indices targets = bench.GarbageIndices(tokens.Length), maskedOffsets = bench.GarbageIndices(offsets.Length);
             int count = bench.Kernels.ClozeMask(
                 bench.Indices(tokens), bench.Indices(offsets), masking, maskedTokens, maskedRows, targets, maskedOffsets);
-            return (count, maskedTokens.ToArray(), maskedRows.First(count).ToArray(), targets.First(count).ToArray(), maskedOffsets.ToArray());
+            return (
+                count,
+                maskedTokens.ToArray(),
+                maskedRows.First(count).ToArray(),
+                targets.First(count).ToArray(),
+                maskedOffsets.ToArray());
         });
 }

@@ -11,9 +11,12 @@ public class QuantizedTopKTests
         get
         {
             var data = new TheoryData<int, int, int, int>();
+            (int, int, int)[] shapes = [(20, 9, 1), (1, 300, 3), (8, 1000, 10), (64, 997, 100), (100, 5000, 10), (128, 5000, 20)];
             foreach (int bits in new[] { 512, 256, 128 })
-                foreach (var (hidden, items, k) in new[] { (20, 9, 1), (1, 300, 3), (8, 1000, 10), (64, 997, 100), (100, 5000, 10), (128, 5000, 20) })
+            {
+                foreach (var (hidden, items, k) in shapes)
                     data.Add(bits, hidden, items, k);
+            }
             return data;
         }
     }
@@ -29,11 +32,14 @@ public class QuantizedTopKTests
             var table = random.Normal(items, hidden);
             for (int item = 0; item < items; item++)
                 table.SetRow(item, table.Row(item) * Math.Pow(10, (random.NextDouble() * trial % 5) - 2));
-            Compare(bits, k, random.Normal(1, hidden), table, random.Normal(1, items), [.. random.Integers(trial % 3 * 4, 1, items).Distinct().Order()]);
+            int[] excluded = [.. random.Integers(trial % 3 * 4, 1, items).Distinct().Order()];
+            Compare(bits, k, random.Normal(1, hidden), table, random.Normal(1, items), excluded);
         }
     }
 
-    /// <summary>Integers score exactly in both; their many ties rank by id, and what is tied with the last place must be looked at.</summary>
+    /// <summary>
+    /// Integers score exactly in both; their many ties rank by id, and what is tied with the last place must be looked at.
+    /// </summary>
     [Theory]
     [MemberData(nameof(Shapes))]
     public void Ties_rank_by_lower_id(int bits, int hidden, int items, int k)
@@ -41,7 +47,10 @@ public class QuantizedTopKTests
         var random = new Random(hidden + items);
         Matrix<double> Draw(int rows, int columns) => Matrix<double>.Build.Dense(rows, columns, (_, _) => random.Next(-1, 2));
         for (int trial = 0; trial < 5; trial++)
-            Compare(bits, k, Draw(1, hidden), Draw(items, hidden), Draw(1, items), [.. random.Integers(trial * 3, 1, items).Distinct().Order()]);
+        {
+            int[] excluded = [.. random.Integers(trial * 3, 1, items).Distinct().Order()];
+            Compare(bits, k, Draw(1, hidden), Draw(items, hidden), Draw(1, items), excluded);
+        }
     }
 
     /// <summary>
@@ -79,7 +88,13 @@ public class QuantizedTopKTests
             var topItems = bench.GarbageIndices(k);
             var topScores = bench.Garbage(1, k);
             bench.Kernels.TopK(
-                row, new(items, itemBias), default, new(bench.Indices(0, excluded.Length), bench.Indices([.. excluded, 0])), topItems, topScores, default);
+                row,
+                new(items, itemBias),
+                default,
+                new(bench.Indices(0, excluded.Length), bench.Indices([.. excluded, 0])),
+                topItems,
+                topScores,
+                default);
             var found = new int[k];
             var scores = new float[k];
             using var quantized = bench.Kernels.QuantizeCatalogue(new(items, itemBias))!;

@@ -63,7 +63,13 @@ public class TopKTests
             var topItems = bench.GarbageIndices(3);
             var topScores = bench.Garbage(1, 3);
             bench.Kernels.TopK(
-                bench.Tensor([1, 1], 2), new(bench.Tensor(new float[10], 2), bench.Tensor(new float[5], 5)), default, new(bench.Indices(0, 4), bench.Indices(1, 2, 3, 4)), topItems, topScores, default);
+                bench.Tensor([1, 1], 2),
+                new(bench.Tensor(new float[10], 2), bench.Tensor(new float[5], 5)),
+                default,
+                new(bench.Indices(0, 4), bench.Indices(1, 2, 3, 4)),
+                topItems,
+                topScores,
+                default);
             return (topItems.ToArray(), topScores.ToArray());
         });
         Assert.Equal([0, 0, 0], items);
@@ -137,7 +143,17 @@ public class TopKTests
             var topScores = bench.Garbage(rows, k);
             var ranks = withExclusions ? default : bench.GarbageIndices(3 * rows);
             bench.Kernels.TopK(
-                bench.Tensor(H), new(bench.Tensor(Items), bench.Tensor(Bias)), withExclusions ? default : bench.Indices(Targets), new(withExclusions ? bench.Indices(Numbers.Offsets([.. _excluded.Select(row => row.Length)])) : default, withExclusions ? bench.Indices([.. _excluded.SelectMany(row => row)]) : default), topItems, topScores, ranks);
+                bench.Tensor(H),
+                new(bench.Tensor(Items), bench.Tensor(Bias)),
+                withExclusions ? default : bench.Indices(Targets),
+                withExclusions
+                    ? new(
+                        bench.Indices(Numbers.Offsets([.. _excluded.Select(row => row.Length)])),
+                        bench.Indices([.. _excluded.SelectMany(row => row)]))
+                    : default,
+                topItems,
+                topScores,
+                ranks);
             return (topItems.ToArray(), topScores.ToArray(), withExclusions ? [] : ranks.ToArray());
         });
 

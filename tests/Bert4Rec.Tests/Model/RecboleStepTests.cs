@@ -6,8 +6,8 @@ using Bert4Rec.Tests.Kernels;
 namespace Bert4Rec.Tests.Model;
 
 /// <summary>
-/// Loss, gradients, Adam steps and scores against RecBole's own: of its BERT4Rec from every file recbole-step*.safetensors, of its SASRec from
-/// every sasrec-step*.safetensors. Sizes come from the files.
+/// Loss, gradients, Adam steps and scores against RecBole's own: of its BERT4Rec from every file recbole-step*.safetensors, of its SASRec
+/// from every sasrec-step*.safetensors. Sizes come from the files.
 /// </summary>
 public class RecboleStepTests
 {
@@ -88,9 +88,10 @@ public class RecboleStepTests
                 _parameters.Upload(_file.ReadFloats($"param.{entry.Name}"), entry.Offset);
             _model = new Bert4RecModel(kernels, _layout, _parameters, _gradients, Size("batch") * _length);
 
-            // Packed without padding. SASRec is asked after the last event of each sequence; of BERT4Rec, a masked index of 0 is padding, or a mask
-            // that RecBole drops.
-            int[] tokens = _file.ReadInts(_isSasRec ? "input.item_seq" : "input.masked_item_seq"), lengths = _file.ReadInts("input.item_seq_len");
+            // Packed without padding. SASRec is asked after the last event of each sequence; of BERT4Rec, a masked index of 0 is padding,
+            // or a mask that RecBole drops.
+            int[] tokens = _file.ReadInts(_isSasRec ? "input.item_seq" : "input.masked_item_seq");
+            int[] lengths = _file.ReadInts("input.item_seq_len");
             int[] asked = _isSasRec ? [.. lengths.Select(length => length - 1)] : _file.ReadInts("input.masked_index");
             int[] positives = _file.ReadInts("input.pos_items");
             int perSequence = asked.Length / lengths.Length;

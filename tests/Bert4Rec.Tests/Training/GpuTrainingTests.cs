@@ -70,7 +70,10 @@ public class GpuTrainingTests
         {
             var config = RunConfig.Load(
                 [Path.Combine(TestFiles.RepositoryRoot, "configs", "sample.yaml")],
-                [$"event_log.input='{Path.Combine(TestFiles.RepositoryRoot, "data", "sample", "events.csv.gz")}'", "epochs=2", $"objective={objective}"]);
+                [
+                    $"event_log.input='{Path.Combine(TestFiles.RepositoryRoot, "data", "sample", "events.csv.gz")}'", "epochs=2",
+                    $"objective={objective}",
+                ]);
             var options = new RunOptions(folder, device, 2, false);
             config = new PipelineRun(config, options, new(), null, default).Prepare();
             var losses = new List<double>();

@@ -328,7 +328,9 @@ public class TrainerTests
         Shape = Settings.Shape with { Causal = true, OutputHead = outputHead },
     };
 
-    /// <summary>The mean loss in double precision, dropout as in the step; the reference model keeps all rows, in the last layer too.</summary>
+    /// <summary>
+    /// The mean loss in double precision, dropout as in the step; the reference model keeps all rows, in the last layer too.
+    /// </summary>
     private static double NextItemReferenceLoss(TrainerSettings settings, float[] parameters, SequenceSpan[] spans, uint step)
     {
         int[] offsets = Numbers.Offsets([.. spans.Select(span => span.Length)]);
