@@ -2,6 +2,7 @@ using System.CommandLine;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
+using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 
@@ -51,12 +52,29 @@ internal static class EvaluateCommand
                     if (parsed.GetValue(json))
                     {
                         Report.WriteJson(
-                            terminal.Out, new { split = part, result.Samples, result.Seconds, result.Metrics, result.Baselines });
+                            terminal.Out,
+                            new
+                            {
+                                split = part,
+                                result.Samples,
+                                result.Seconds,
+                                result.Metrics,
+                                result.StandardErrors,
+                                result.Baselines,
+                                result.Comparisons,
+                            });
                         return;
                     }
                     terminal.Out.WriteLine($"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}:");
                     Report.WriteMetrics(
-                        terminal.Out, terminal.OutIsTerminal, result.Metrics, result.Baselines, runConfig.MetricDecimalPlace);
+                        terminal.Out,
+                        terminal.OutIsTerminal,
+                        result.Metrics,
+                        result.StandardErrors,
+                        result.Baselines,
+                        runConfig.MetricDecimalPlace);
+                    terminal.Out.WriteLine(
+                        Comparison.Verdict(result.Comparisons, isLastBest: false, runConfig.Objective == Objective.NextItem));
                 });
         });
         return command;

@@ -23,18 +23,21 @@ internal static class Report
     /// <param name="writer">What the table is written to.</param>
     /// <param name="isTerminal">Whether to draw with colours.</param>
     /// <param name="model">Values by RecBole's names ("recall@10").</param>
+    /// <param name="errors">Standard errors of those that have one.</param>
     /// <param name="baselines">The same of each baseline, by its name.</param>
     /// <param name="decimals">Decimals of each value: metric_decimal_place.</param>
     public static void WriteMetrics(
         TextWriter writer,
         bool isTerminal,
         IReadOnlyDictionary<string, double> model,
+        IReadOnlyDictionary<string, double> errors,
         IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> baselines,
         int decimals)
     {
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("");
         table.AddColumn(new TableColumn("model").RightAligned());
+        table.AddColumn(new TableColumn(new Text("± error")).RightAligned());
         foreach (string name in baselines.Keys)
             table.AddColumn(new TableColumn(new Text(name)).RightAligned());
         string[] headline = [.. model.Keys.Where(IsHeadline)];
@@ -48,7 +51,8 @@ internal static class Report
 
         void AddRow(string metric, Style style)
         {
-            string[] cells = [metric, Format(model[metric]), .. baselines.Values.Select(values => Format(values[metric]))];
+            string error = errors.TryGetValue(metric, out double value) ? Format(value) : "";
+            string[] cells = [metric, Format(model[metric]), error, .. baselines.Values.Select(values => Format(values[metric]))];
             table.AddRow(cells.Select(IRenderable (cell) => new Text(cell, style)));
         }
 

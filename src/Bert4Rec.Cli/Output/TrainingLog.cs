@@ -1,4 +1,5 @@
 using Bert4Rec.Configuration;
+using Bert4Rec.Evaluation;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli.Output;
@@ -39,8 +40,13 @@ internal static class TrainingLog
         string time = result.Seconds > 0 ? $", {ProgressReporter.Duration(result.Seconds)} in all" : "";
         terminal.Out.WriteLine(
             $"best epoch {result.BestEpoch} of {result.Epochs}{time}; {(hasTest ? "on the test part:" : "the split has no test part")}");
-        if (hasTest)
-            Report.WriteMetrics(terminal.Out, terminal.OutIsTerminal, result.Test, result.Baselines, config.MetricDecimalPlace);
+        if (!hasTest)
+            return;
+        Report.WriteMetrics(
+            terminal.Out, terminal.OutIsTerminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
+        terminal.Out.WriteLine(
+            Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, config.Objective == Objective.NextItem));
+        terminal.Out.WriteLine();
     }
 
     /// <summary>Where the model is, and what to do with it.</summary>

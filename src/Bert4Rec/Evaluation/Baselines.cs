@@ -6,15 +6,33 @@ using Bert4Rec.Data;
 
 namespace Bert4Rec.Evaluation;
 
+/// <summary>A model beside the baselines.</summary>
+/// <param name="Metrics">The model's, by name.</param>
+/// <param name="StandardErrors">Of those that are means over samples.</param>
+/// <param name="Baselines">Each baseline's metrics, by its name.</param>
+/// <param name="Comparisons">The model against each baseline, by its name.</param>
+internal sealed record ComparedMetrics(
+    IReadOnlyDictionary<string, double> Metrics,
+    IReadOnlyDictionary<string, double> StandardErrors,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
+    IReadOnlyDictionary<string, Comparison> Comparisons);
+
 /// <summary>The baselines of a dataset, and a model beside them.</summary>
 internal static class Baselines
 {
+    /// <summary>Of a part without samples.</summary>
+    public static ComparedMetrics None { get; } = new(
+        new Dictionary<string, double>(),
+        new Dictionary<string, double>(),
+        new Dictionary<string, IReadOnlyDictionary<string, double>>(),
+        new Dictionary<string, Comparison>());
+
     /// <summary>Popularity, 'the last item again' and a Markov chain.</summary>
     public static IReadOnlyList<IRanker> Of(InteractionDataset dataset, DatasetSplit split, TrainingStatistics statistics) =>
         [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
 
-    /// <summary>A model's metrics, and each baseline's on the same samples, by its name.</summary>
-    public static (Dictionary<string, double> Model, Dictionary<string, IReadOnlyDictionary<string, double>> Baselines) Compare(
+    /// <summary>A model's metrics, and each baseline's on the same samples.</summary>
+    public static ComparedMetrics Compare(
         IRanker model,
         InteractionDataset dataset,
         DatasetSplit split,
@@ -23,12 +41,16 @@ internal static class Baselines
         EvaluationSettings settings,
         IProgress<ProgressUpdate>? progress)
     {
-        return (
-            Measure(model).ToDictionary(),
-            Of(dataset, split, statistics).ToDictionary(baseline => baseline.Name, Measure));
+        var own = Measure(model);
+        var baselines = Of(dataset, split, statistics).ToDictionary(baseline => baseline.Name, Measure);
+        string compared = $"ndcg@{settings.ComparedCutoff}";
+        return new(
+            own.Metrics,
+            own.StandardErrors,
+            baselines.ToDictionary(baseline => baseline.Key, baseline => baseline.Value.Metrics),
+            baselines.ToDictionary(baseline => baseline.Key, baseline => Comparison.Of(compared, own.Gains, baseline.Value.Gains)));
 
-        IReadOnlyDictionary<string, double> Measure(IRanker ranker) =>
-            Evaluator.Evaluate(ranker, dataset, statistics, samples, settings, progress);
+        Measurement Measure(IRanker ranker) => Evaluator.Measure(ranker, dataset, statistics, samples, settings, progress);
     }
 }
 

@@ -13,6 +13,9 @@ public sealed record EvaluationSettings
     /// <summary>List lengths.</summary>
     public IReadOnlyList<int> TopK { get; init; } = [10];
 
+    /// <summary>The k of the NDCG@k by which rankers are compared: 10 where it is asked for, else the longest.</summary>
+    public int ComparedCutoff => TopK.Contains(10) ? 10 : TopK.Max();
+
     /// <summary>Samples ranked at once.</summary>
     public int BatchSize { get; init; } = 4096;
 

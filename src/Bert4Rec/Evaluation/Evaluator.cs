@@ -3,6 +3,13 @@ using Bert4Rec.Data;
 
 namespace Bert4Rec.Evaluation;
 
+/// <summary>What an evaluation measured.</summary>
+/// <param name="Metrics">Values by RecBole's names ("recall@10"), in the order of the settings.</param>
+/// <param name="StandardErrors">Of those that are means over samples of what the target's place alone decides.</param>
+/// <param name="Gains">[samples] NDCG of each at <see cref="EvaluationSettings.ComparedCutoff"/>.</param>
+internal sealed record Measurement(
+    IReadOnlyDictionary<string, double> Metrics, IReadOnlyDictionary<string, double> StandardErrors, double[] Gains);
+
 /// <summary>
 /// Ranks the catalogue, or some of it, for every sample and reports the metrics: streaming, a batch of samples at a time.
 /// </summary>
@@ -29,6 +36,17 @@ public static class Evaluator
         TrainingStatistics training,
         ReadOnlyMemory<Sample> samples,
         EvaluationSettings settings,
+        IProgress<ProgressUpdate>? progress = null) =>
+        Measure(ranker, dataset, training, samples, settings, progress).Metrics;
+
+    /// <summary>As <see cref="Evaluate"/>, with what a comparison needs besides.</summary>
+    /// <inheritdoc cref="Evaluate"/>
+    internal static Measurement Measure(
+        IRanker ranker,
+        InteractionDataset dataset,
+        TrainingStatistics training,
+        ReadOnlyMemory<Sample> samples,
+        EvaluationSettings settings,
         IProgress<ProgressUpdate>? progress = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(settings.BatchSize, 1);
@@ -44,6 +62,7 @@ public static class Evaluator
             settings.BatchSize, Math.Min(samples.Length, Math.Max(1, LargestBatch / Math.Max(k, settings.Mode.Draws + 1))));
         var topItems = new int[batchSize * k];
         var ranks = new TargetRank[batchSize];
+        var gains = new double[samples.Length];
         var sampled = settings.Mode.Source == CandidateSource.Full
             ? null
             : new SampledRanking(ranker, dataset, training, settings, batchSize);
@@ -55,10 +74,12 @@ public static class Evaluator
             else
                 sampled.Rank(batch, k, topItems, ranks);
             for (int i = 0; i < batch.Length; i++)
+                gains[start + i] = MetricAccumulator.Gain(ranks[i], settings.ComparedCutoff);
+            for (int i = 0; i < batch.Length; i++)
                 metrics.Add(topItems.AsSpan(i * k, k), ranks[i], sampled?.CandidateCounts[i] ?? dataset.ItemCount - 1);
             progress?.Report(new($"evaluating {ranker.Name}", start + batch.Length, samples.Length, "samples"));
         }
-        return metrics.Result();
+        return new(metrics.Result(), metrics.StandardErrors(), gains);
     }
 
     /// <summary>Ranks each target against its drawn candidates.</summary>

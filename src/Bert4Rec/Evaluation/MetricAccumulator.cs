@@ -28,6 +28,8 @@ public sealed class MetricAccumulator
     private readonly double[] _hits;
     private readonly double[] _reciprocalRanks;
     private readonly double[] _gains;
+    private readonly double[] _squaredReciprocalRanks;
+    private readonly double[] _squaredGains;
     private readonly double[] _popularity;
     private readonly double[] _tail;
 
@@ -52,6 +54,8 @@ public sealed class MetricAccumulator
         _hits = new double[_topK.Length];
         _reciprocalRanks = new double[_topK.Length];
         _gains = new double[_topK.Length];
+        _squaredReciprocalRanks = new double[_topK.Length];
+        _squaredGains = new double[_topK.Length];
         _popularity = new double[_topK.Length];
         _tail = new double[_topK.Length];
         _recommended = [.. _topK.Select(_ => new int[trainItemCounts.Length])];
@@ -79,7 +83,10 @@ public sealed class MetricAccumulator
             {
                 _hits[i]++;
                 _reciprocalRanks[i] += 1.0 / (position + 1);
-                _gains[i] += 1 / Math.Log2(position + 2);
+                _squaredReciprocalRanks[i] += 1.0 / (position + 1) / (position + 1);
+                double gain = Gain(rank, _topK[i]);
+                _gains[i] += gain;
+                _squaredGains[i] += gain * gain;
             }
             if (list.Length == 0)
                 continue;
@@ -100,6 +107,37 @@ public sealed class MetricAccumulator
         }
     }
 
+    /// <summary>NDCG@k of one sample: 1 / log₂(p + 2) where its target, at place p from 0, is among the first k, else 0.</summary>
+    public static double Gain(TargetRank rank, int k) => rank.Position < k ? 1 / Math.Log2(rank.Position + 2) : 0;
+
+    /// <summary>
+    /// The standard error of each mean over samples, by its name: √(Σ(x − mean)² / (n − 1) / n). Metrics of the target's place alone have
+    /// one; those of the lists, and GAUC, are left out, and with one sample all.
+    /// </summary>
+    public OrderedDictionary<string, double> StandardErrors()
+    {
+        var result = new OrderedDictionary<string, double>();
+        foreach (var metric in _metrics)
+        {
+            for (int i = 0; i < _topK.Length && Count > 1; i++)
+            {
+                double? squares = metric switch
+                {
+                    Metric.Recall or Metric.Hit => _hits[i],
+                    Metric.Precision => _hits[i] / _topK[i] / _topK[i],
+                    Metric.MRR or Metric.MAP => _squaredReciprocalRanks[i],
+                    Metric.NDCG => _squaredGains[i],
+                    _ => null,
+                };
+                if (squares is not double sum)
+                    continue;
+                double mean = Value(metric, i);
+                result[Name(metric, i)] = Math.Sqrt(Math.Max(0, (sum / Count) - (mean * mean)) / (Count - 1));
+            }
+        }
+        return result;
+    }
+
     /// <summary>The values so far, by RecBole's names ("recall@10", "gauc"), in the order asked for.</summary>
     /// <exception cref="InvalidOperationException">No sample was added.</exception>
     public OrderedDictionary<string, double> Result()
@@ -109,17 +147,18 @@ public sealed class MetricAccumulator
         var result = new OrderedDictionary<string, double>();
         foreach (var metric in _metrics)
         {
-            string name = metric.ToString().ToLowerInvariant();
             if (metric == Metric.GAUC)
             {
-                result[name] = _areaSamples == 0 ? double.NaN : _areas / _areaSamples;
+                result["gauc"] = _areaSamples == 0 ? double.NaN : _areas / _areaSamples;
                 continue;
             }
             for (int i = 0; i < _topK.Length; i++)
-                result[$"{name}@{_topK[i]}"] = Value(metric, i);
+                result[Name(metric, i)] = Value(metric, i);
         }
         return result;
     }
+
+    private string Name(Metric metric, int i) => $"{metric.ToString().ToLowerInvariant()}@{_topK[i]}";
 
     private double Value(Metric metric, int i) => metric switch
     {

@@ -11,12 +11,16 @@ namespace Bert4Rec.Pipeline;
 /// <param name="Samples">Samples evaluated.</param>
 /// <param name="Seconds">Time taken.</param>
 /// <param name="Metrics">The model's metrics, by name.</param>
+/// <param name="StandardErrors">Of those that are means over samples.</param>
 /// <param name="Baselines">The same metrics of each baseline, by its name.</param>
+/// <param name="Comparisons">The model against each baseline, by its name.</param>
 public sealed record EvaluationResult(
     int Samples,
     double Seconds,
     IReadOnlyDictionary<string, double> Metrics,
-    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
+    IReadOnlyDictionary<string, double> StandardErrors,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
+    IReadOnlyDictionary<string, Comparison> Comparisons);
 
 /// <summary>Evaluates a saved model beside the baselines.</summary>
 public static class EvaluationRun
@@ -44,8 +48,14 @@ public static class EvaluationRun
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
         cancellation.ThrowIfCancellationRequested();
         var statistics = TrainingStatistics.Count(folder.Dataset, split.Train);
-        var (metrics, baselines) = Baselines.Compare(
+        var compared = Baselines.Compare(
             ranker, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
-        return new(samples.Length, clock.Elapsed.TotalSeconds, metrics, baselines);
+        return new(
+            samples.Length,
+            clock.Elapsed.TotalSeconds,
+            compared.Metrics,
+            compared.StandardErrors,
+            compared.Baselines,
+            compared.Comparisons);
     }
 }

@@ -1,4 +1,6 @@
 using System.Text;
+using Bert4Rec.Configuration;
+using Bert4Rec.Evaluation;
 using Bert4Rec.Reporting;
 
 namespace Bert4Rec.Pipeline;
@@ -71,8 +73,12 @@ internal static class ReportPage
             + Html.Paragraph(
                 "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place "
                 + "it stands: 1 would be always the first. The numbers after the @ are the lengths of the list.")
+            + (report.Part == "test" ? Html.Paragraph(Verdict(report)) : "")
             + Html.SideBySide(chart, Block(table));
     }
+
+    private static string Verdict(RunReport report) => Comparison.Verdict(
+        report.Result.Comparisons, report.Result.BestEpoch == report.Result.Epochs, report.Config.Objective == Objective.NextItem);
 
     private static string Data(RunReport report)
     {

@@ -1,3 +1,4 @@
+using Bert4Rec.Evaluation;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
@@ -11,7 +12,9 @@ internal static class ResultFile
 
     public static void Write(string directory, TrainingResult result)
     {
-        var content = new Content(result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.Baselines);
+        var content = new Content(
+            result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.TestErrors, result.Baselines,
+            result.Comparisons);
         OutputFile.WriteText(Path.Combine(directory, Name), TrainingJson.Indented(content) + "\n");
     }
 
@@ -21,7 +24,9 @@ internal static class ResultFile
     {
         string path = Path.Combine(directory, Name);
         return TrainingJson.TryRead<Content>(InputFile.ReadText(path, Longest, "the result of a training run")) is { } saved
-            ? new(saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.Baselines)
+            ? new(
+                saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.TestErrors, saved.Baselines,
+                saved.Comparisons)
             : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
     }
 
@@ -31,5 +36,7 @@ internal static class ResultFile
         long Parameters,
         IReadOnlyDictionary<string, double> BestValid,
         IReadOnlyDictionary<string, double> Test,
-        IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
+        IReadOnlyDictionary<string, double> TestErrors,
+        IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
+        IReadOnlyDictionary<string, Comparison> Comparisons);
 }

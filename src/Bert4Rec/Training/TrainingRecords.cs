@@ -1,3 +1,4 @@
+using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Training;
@@ -41,7 +42,9 @@ public sealed record EpochReport(
 /// <param name="Parameters">Parameters of the model.</param>
 /// <param name="BestValid">Validation metrics of the best epoch.</param>
 /// <param name="Test">Test metrics of the best parameters.</param>
+/// <param name="TestErrors">Standard errors of those that are means over samples.</param>
 /// <param name="Baselines">The baselines' test metrics, by their names.</param>
+/// <param name="Comparisons">The model against each baseline on the test part, by its name.</param>
 public sealed record TrainingResult(
     int Epochs,
     int BestEpoch,
@@ -49,4 +52,6 @@ public sealed record TrainingResult(
     long Parameters,
     IReadOnlyDictionary<string, double> BestValid,
     IReadOnlyDictionary<string, double> Test,
-    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines);
+    IReadOnlyDictionary<string, double> TestErrors,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
+    IReadOnlyDictionary<string, Comparison> Comparisons);

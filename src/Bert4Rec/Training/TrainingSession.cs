@@ -115,8 +115,8 @@ public static class TrainingSession
             ModelFolder.SaveModel(directory, config, trainer.Layout, best);
         }
         evaluated.Upload(best);
-        var (test, baselines) = split.Test.Length == 0
-            ? ([], [])
+        var test = split.Test.Length == 0
+            ? Baselines.None
             : Baselines.Compare(
                 ranker, dataset, split, statistics, split.Test,
                 EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
@@ -126,8 +126,10 @@ public static class TrainingSession
             clock.Elapsed.TotalSeconds,
             trainer.Layout.Length,
             state.Stopping.BestMetrics,
-            test,
-            baselines);
+            test.Metrics,
+            test.StandardErrors,
+            test.Baselines,
+            test.Comparisons);
         ResultFile.Write(directory, result);
         return result;
     }

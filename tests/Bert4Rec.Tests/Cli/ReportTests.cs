@@ -6,6 +6,8 @@ public class ReportTests
 {
     private static readonly Dictionary<string, double> Model = new() { ["recall@5"] = 0.1, ["recall@10"] = 0.25, ["ndcg@10"] = 0.125 };
 
+    private static readonly Dictionary<string, double> Errors = new() { ["recall@10"] = 0.003 };
+
     private static readonly Dictionary<string, IReadOnlyDictionary<string, double>> Baselines = new()
     {
         ["popularity"] = new Dictionary<string, double> { ["recall@5"] = 0.01, ["recall@10"] = 0.02, ["ndcg@10"] = double.NaN },
@@ -16,7 +18,7 @@ public class ReportTests
     public void The_table_sets_the_model_beside_the_baselines_and_begins_with_what_papers_compare()
     {
         using var writer = new StringWriter();
-        Report.WriteMetrics(writer, isTerminal: false, Model, Baselines, decimals: 4);
+        Report.WriteMetrics(writer, isTerminal: false, Model, Errors, Baselines, decimals: 4);
 
         Assert.DoesNotContain(" \n", writer.ToString());
         string[][] rows =
@@ -27,8 +29,8 @@ public class ReportTests
         ];
         Assert.Equal(
             [
-                ["model", "popularity", "[markov]"],
-                ["recall@10", "0.2500", "0.0200", "0.0400"],
+                ["model", "±", "error", "popularity", "[markov]"],
+                ["recall@10", "0.2500", "0.0030", "0.0200", "0.0400"],
                 ["ndcg@10", "0.1250", "NaN", "0.0500"],
                 ["recall@5", "0.1000", "0.0100", "0.0300"],
             ],

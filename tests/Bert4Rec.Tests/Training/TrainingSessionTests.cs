@@ -50,6 +50,10 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
         Assert.Equal(result.Test["recall@10"], json.GetProperty("test").GetProperty("recall@10").GetDouble());
         Assert.Equal(result.Baselines.Keys, json.GetProperty("baselines").EnumerateObject().Select(baseline => baseline.Name));
         Assert.Equal(3, result.Baselines.Count);
+        Assert.Equal(result.TestErrors["recall@10"], json.GetProperty("test_errors").GetProperty("recall@10").GetDouble());
+        foreach (var (name, comparison) in result.Comparisons)
+            Assert.Equal(comparison.P, json.GetProperty("comparisons").GetProperty(name).GetProperty("p").GetDouble());
+        Assert.Equal(result.Baselines.Keys, result.Comparisons.Keys);
         Assert.Contains("train/loss", Encoding.ASCII.GetString(File.ReadAllBytes(Path.Combine(directory, TensorBoardWriter.FileName))));
     }
 

@@ -1,0 +1,69 @@
+using MathNet.Numerics.Distributions;
+
+namespace Bert4Rec.Evaluation;
+
+/// <summary>How a model does beside a baseline on the same samples: a paired t-test of the differences, sample by sample.</summary>
+/// <param name="Metric">What is compared: "ndcg@10".</param>
+/// <param name="Difference">The model's mean less the baseline's.</param>
+/// <param name="StandardError">Of the difference.</param>
+/// <param name="P">
+/// How probable a difference at least as large, either way, would be if there were none: 2 P(T ≥ |Difference / StandardError|), T of
+/// Student's distribution with n − 1 degrees of freedom (Student, "The Probable Error of a Mean", 1908). 1 where no sample differs.
+/// </param>
+public sealed record Comparison(string Metric, double Difference, double StandardError, double P)
+{
+    /// <summary>A difference less probable than this is called one.</summary>
+    public const double Significant = 0.05;
+
+    public bool IsBetter => Difference > 0 && P < Significant;
+
+    public bool IsWorse => Difference < 0 && P < Significant;
+
+    /// <param name="metric">The metric's name.</param>
+    /// <param name="model">[n] The model's value of each sample.</param>
+    /// <param name="baseline">[n] The baseline's.</param>
+    public static Comparison Of(string metric, ReadOnlySpan<double> model, ReadOnlySpan<double> baseline)
+    {
+        int n = model.Length;
+        double mean = 0, squares = 0;
+        for (int i = 0; i < n; i++)
+            mean += (model[i] - baseline[i]) / n;
+        for (int i = 0; i < n; i++)
+            squares += Math.Pow(model[i] - baseline[i] - mean, 2);
+        double error = n > 1 ? Math.Sqrt(squares / (n - 1) / n) : 0;
+        // Samples that all differ by the same are no chance, but one sample may be.
+        double p = error > 0 ? 2 * StudentT.CDF(0, 1, n - 1, -Math.Abs(mean / error)) : mean == 0 || n < 2 ? 1 : 0;
+        return new(metric, mean, error, p);
+    }
+
+    /// <summary>What the comparisons say, a sentence or two, and what to try where a baseline is not beaten.</summary>
+    /// <param name="comparisons">By the baseline's name.</param>
+    /// <param name="isLastBest">Whether the best epoch was the last one trained.</param>
+    /// <param name="predictsNext">Whether the model was trained to predict the next item.</param>
+    public static string Verdict(IReadOnlyDictionary<string, Comparison> comparisons, bool isLastBest, bool predictsNext)
+    {
+        if (comparisons.Count == 0)
+            return "";
+        string metric = comparisons.Values.First().Metric;
+        string[] worse = [.. comparisons.Where(pair => pair.Value.IsWorse).Select(Name)];
+        string[] level = [.. comparisons.Where(pair => !pair.Value.IsWorse && !pair.Value.IsBetter).Select(Name)];
+        string[] better = [.. comparisons.Where(pair => pair.Value.IsBetter).Select(Name)];
+        var sentences = new List<string>();
+        if (worse.Length > 0)
+            sentences.Add($"By {metric}, a simple rule is better than the model: {string.Join(", ", worse)}.");
+        if (level.Length > 0)
+            sentences.Add($"By {metric}, the model is not told apart from {string.Join(", ", level)}.");
+        if (better.Length > 0)
+            sentences.Add($"By {metric}, the model is better than {string.Join(", ", better)}.");
+        if (worse.Length + level.Length > 0)
+        {
+            string more = isLastBest ? "more epochs (the last was the best), " : "";
+            string other = predictsNext ? "another hidden_dropout_prob and attn_dropout_prob" : "objective: next_item";
+            sentences.Add($"Try {more}{other}, or another learning_rate.");
+        }
+        return string.Join(' ', sentences);
+    }
+
+    private static string Name(KeyValuePair<string, Comparison> pair) =>
+        $"{pair.Key} (p {(pair.Value.P < 0.001 ? "< 0.001" : $"= {pair.Value.P:F3}")})";
+}

@@ -1,0 +1,103 @@
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+
+namespace Bert4Rec.Tests.Evaluation;
+
+/// <summary>Standard errors and paired tests, against values worked out by hand and against the samples themselves.</summary>
+public class ComparisonTests
+{
+    /// <summary>
+    /// Differences 1, 2, 3, 4: mean 2.5, standard deviation √(5/3), so t = 3.873 with three degrees of freedom, and p = 0.0305.
+    /// </summary>
+    [Fact]
+    public void The_paired_test_is_Students()
+    {
+        var comparison = Comparison.Of("ndcg@10", [2, 4, 6, 8], [1, 2, 3, 4]);
+        Assert.Equal(2.5, comparison.Difference, 1e-12);
+        Assert.Equal(Math.Sqrt(5.0 / 3 / 4), comparison.StandardError, 1e-12);
+        Assert.Equal(0.030466, comparison.P, 1e-5);
+        Assert.True(comparison.IsBetter);
+        var other = Comparison.Of("ndcg@10", [1, 2, 3, 4], [2, 4, 6, 8]);
+        Assert.Equal((-comparison.Difference, comparison.P), (other.Difference, other.P));
+        Assert.True(other.IsWorse);
+    }
+
+    [Theory]
+    [InlineData(new double[0], new double[0], 1)]
+    [InlineData(new[] { 1.0 }, new[] { 0.0 }, 1)]
+    [InlineData(new[] { 1.0, 0.5 }, new[] { 1.0, 0.5 }, 1)]
+    [InlineData(new[] { 1.0, 0.5 }, new[] { 0.5, 0.0 }, 0)]
+    public void Differences_that_do_not_vary_have_a_p_too(double[] model, double[] baseline, double p) =>
+        Assert.Equal(p, Comparison.Of("ndcg@10", model, baseline).P);
+
+    [Fact]
+    public void The_verdict_names_whoever_is_better_and_what_to_try()
+    {
+        Comparison better = new("ndcg@10", 0.1, 0.01, 1e-9);
+        Comparison level = new("ndcg@10", 0.01, 0.01, 0.3), worse = new("ndcg@10", -0.1, 0.01, 0.004);
+        Dictionary<string, Comparison> comparisons = new() { ["popularity"] = better };
+        Assert.Equal("By ndcg@10, the model is better than popularity (p < 0.001).", Comparison.Verdict(comparisons, false, false));
+
+        comparisons["last item again"] = level;
+        comparisons["Markov chain"] = worse;
+        string verdict = Comparison.Verdict(comparisons, isLastBest: true, predictsNext: false);
+        Assert.StartsWith("By ndcg@10, a simple rule is better than the model: Markov chain (p = 0.004).", verdict);
+        Assert.Contains("the model is not told apart from last item again (p = 0.300).", verdict);
+        Assert.EndsWith("Try more epochs (the last was the best), objective: next_item, or another learning_rate.", verdict);
+        Assert.Contains("hidden_dropout_prob", Comparison.Verdict(comparisons, isLastBest: false, predictsNext: true));
+        Assert.Equal("", Comparison.Verdict(new Dictionary<string, Comparison>(), true, true));
+    }
+
+    /// <summary>√(Σ(x − mean)² / (n − 1) / n) of the values themselves.</summary>
+    [Fact]
+    public void Standard_errors_are_those_of_the_samples()
+    {
+        int[] places = [0, 3, 9, 10, 2, 0, 40, 5];
+        var accumulator = new MetricAccumulator(Enum.GetValues<Metric>(), [3, 10], new int[100]);
+        foreach (int place in places)
+            accumulator.Add(new int[10], new TargetRank(place, 0, 0), 99);
+
+        var errors = accumulator.StandardErrors();
+        foreach (int k in new[] { 3, 10 })
+        {
+            Check($"recall@{k}", place => place < k ? 1 : 0);
+            Check($"hit@{k}", place => place < k ? 1 : 0);
+            Check($"precision@{k}", place => place < k ? 1.0 / k : 0);
+            Check($"mrr@{k}", place => place < k ? 1.0 / (place + 1) : 0);
+            Check($"ndcg@{k}", place => place < k ? 1 / Math.Log2(place + 2) : 0);
+        }
+        Assert.DoesNotContain("gauc", errors.Keys);
+        Assert.DoesNotContain("itemcoverage@10", errors.Keys);
+
+        void Check(string name, Func<int, double> value)
+        {
+            double[] values = [.. places.Select(value)];
+            double mean = values.Average();
+            double expected = Math.Sqrt(values.Sum(x => (x - mean) * (x - mean)) / (values.Length - 1) / values.Length);
+            Assert.Equal(expected, errors[name], 1e-12);
+        }
+    }
+
+    /// <summary>Of a baseline compared with itself nothing differs; the better of two is the better one both ways.</summary>
+    [Fact]
+    public void A_model_is_compared_with_each_baseline_on_the_same_samples()
+    {
+        var dataset = SmallDatasets.Random(seed: 4, users: 60, itemCount: 30, longest: 15);
+        var split = SmallDatasets.LeaveOneOut(dataset);
+        var statistics = TrainingStatistics.Count(dataset, split.Train);
+        var settings = new EvaluationSettings { TopK = [5, 10], Metrics = [Metric.NDCG, Metric.Recall] };
+        var model = new MarkovRanker(dataset, split.Train, statistics);
+        var compared = Baselines.Compare(model, dataset, split, statistics, split.Test, settings, null);
+
+        Assert.Equal(["popularity", "last item again", "Markov chain"], compared.Comparisons.Keys);
+        Assert.Equal(new Comparison("ndcg@10", 0, 0, 1), compared.Comparisons["Markov chain"]);
+        foreach (var (name, comparison) in compared.Comparisons)
+        {
+            double difference = compared.Metrics["ndcg@10"] - compared.Baselines[name]["ndcg@10"];
+            Assert.Equal(difference, comparison.Difference, 1e-12);
+            Assert.InRange(comparison.P, 0, 1);
+        }
+        Assert.Equal(["ndcg@5", "ndcg@10", "recall@5", "recall@10"], compared.StandardErrors.Keys);
+    }
+}
