@@ -32,7 +32,7 @@ section() { # TITLE command...
 
 load() { cut -d ' ' -f 1 /proc/loadavg; }
 
-# Purchases as many, by as many users, of as many items as the original experiment's, through the same commands.
+# Purchases as many, by as many users, of as many items as configs/ecommerce.yaml is for, through the same commands.
 make_seed_data() {
     local cli=(dotnet src/Bert4Rec.Cli/bin/Release/net10.0/Bert4Rec.Cli.dll)
     "${cli[@]}" synthesize --format csv --rows 2000000 --users 285000 --items 20000 --interactions 549446 --output "$work" --name log
@@ -90,7 +90,7 @@ say "# Results" "" \
     "Time of the processor is what threads spent on a core, which other work on the machine disturbs less than the clock."
 
 if wants epoch; then
-    section "An epoch of the original experiment (seed-scale data, recbole_compatible)" dotnet "$tables" epoch "${seed[@]}"
+    section "An epoch of seed-scale data (recbole_compatible)" dotnet "$tables" epoch "${seed[@]}"
     section "Where it goes" dotnet "$tables" profile "${seed[@]}" --steps 4 --rounds 3
     if [ -n "${ML100K:-}" ]; then
         section "An epoch of ml-100k (recbole_compatible)" dotnet "$tables" epoch "${ml100k[@]}" --epochs 2

@@ -39,7 +39,7 @@ public class SoftmaxCrossEntropyTests : LayerTests
         Numbers.Close("dBias", c.DBias.Row(0) + dBias, results["dBias"], 8e-7);
     }
 
-    /// <summary>As in <see cref="LinearTests.Aligned_operands_give_what_others_give"/>; the catalogue ends inside a quadruple.</summary>
+    /// <summary>As in <see cref="LinearTests.Aligned_operands_give_what_others_give"/>; the catalogue ends inside a float4.</summary>
     [Theory]
     [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
     public void Aligned_operands_give_what_others_give(string backend)
