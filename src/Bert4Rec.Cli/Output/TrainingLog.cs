@@ -38,8 +38,10 @@ internal static class TrainingLog
         bool hasTest = result.Test.Count > 0;
         // A result that was read back does not know how long it took.
         string time = result.Seconds > 0 ? $", {ProgressReporter.Duration(result.Seconds)} in all" : "";
+        string leftOut = result.ExcludeSeen ? $", {EvaluationSettings.SeenLeftOut}" : "";
         terminal.Out.WriteLine(
-            $"best epoch {result.BestEpoch} of {result.Epochs}{time}; {(hasTest ? "on the test part:" : "the split has no test part")}");
+            $"best epoch {result.BestEpoch} of {result.Epochs}{time}; "
+            + (hasTest ? $"on the test part{leftOut}:" : "the split has no test part"));
         if (!hasTest)
             return;
         Report.WriteMetrics(

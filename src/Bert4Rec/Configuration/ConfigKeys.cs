@@ -58,6 +58,7 @@ internal static class ConfigKeys
         new("stopping_step", "10", "100", NextItem: "10"),
         new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
         new("eval_batch_size", "4096"),
+        new("exclude_seen", "false"),
         new("metrics", "[Recall, MRR, NDCG, Hit, Precision]"),
         new("topk", "[10]"),
         new("valid_metric", "MRR@10"),

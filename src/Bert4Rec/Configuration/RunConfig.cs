@@ -67,6 +67,7 @@ public sealed class RunConfig
         EvalArgs = ReadEvalArgs(read);
         EvalBatchSize = read.Whole("eval_batch_size", 1);
         Metrics = read.List(read["metrics"], "metrics", (node, key) =>
+        ExcludeSeen = read.Flag("exclude_seen");
             MetricNames.TryParse(read.Text(node, key), out var metric)
                 ? metric
                 : throw read.WrongValue(node, key, string.Join(", ", Enum.GetNames<Metric>())));
@@ -198,6 +199,9 @@ public sealed class RunConfig
     public IReadOnlyList<int> TopK { get; }
 
     /// <summary>"MRR@10": the metric that chooses the best model.</summary>
+    /// <summary>exclude_seen (ours): evaluation leaves the items of a history out of its ranking.</summary>
+    public bool ExcludeSeen { get; }
+
     public string ValidMetric { get; }
 
     public Metric ValidMetricKind { get; }
@@ -437,6 +441,8 @@ public sealed class RunConfig
         {
             throw read.Error(
                 "mask_ratio",
+        if (RecboleCompatible && ExcludeSeen)
+            throw read.Error("exclude_seen", "exclude_seen: RecBole ranks seen items too; leave it out, or recbole_compatible");
                 $"mask_ratio {MaskRatio} of MAX_ITEM_LIST_LENGTH {MaximumItemListLength} is less than one event; raise it");
         }
     }

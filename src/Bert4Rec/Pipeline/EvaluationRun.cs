@@ -15,12 +15,14 @@ namespace Bert4Rec.Pipeline;
 /// <param name="Baselines">The same metrics of each baseline, by its name.</param>
 /// <param name="Comparisons">The model against each baseline, by its name.</param>
 public sealed record EvaluationResult(
+/// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
     int Samples,
     double Seconds,
     IReadOnlyDictionary<string, double> Metrics,
     IReadOnlyDictionary<string, double> StandardErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-    IReadOnlyDictionary<string, Comparison> Comparisons);
+    IReadOnlyDictionary<string, Comparison> Comparisons,
+    bool ExcludeSeen);
 
 /// <summary>Evaluates a saved model beside the baselines.</summary>
 public static class EvaluationRun
@@ -56,6 +58,7 @@ public static class EvaluationRun
             compared.Metrics,
             compared.StandardErrors,
             compared.Baselines,
-            compared.Comparisons);
+            compared.Comparisons,
+            config.ExcludeSeen);
     }
 }

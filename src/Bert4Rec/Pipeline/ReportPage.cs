@@ -74,6 +74,11 @@ internal static class ReportPage
                 "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place "
                 + "it stands: 1 would be always the first. The numbers after the @ are the lengths of the list.")
             + (report.Part == "test" ? Html.Paragraph(Verdict(report)) : "")
+            + (report.Config.ExcludeSeen
+                ? Html.Paragraph(
+                    $"In every ranking, {EvaluationSettings.SeenLeftOut}: what a customer had before is not suggested again, and an event "
+                    + "with such an item counts as not found.")
+                : "")
             + Html.SideBySide(chart, Block(table));
     }
 
@@ -187,14 +192,16 @@ internal static class ReportPage
             card.Append("</ol>\n");
             if (!example.Recommended.Contains(example.Target))
             {
-                card.Append("<p>Bought next: ").Append(Describe(report, example.Target)).Append(", at place ")
-                    .Append(Html.Whole(example.Rank)).Append(" of ").Append(Html.Whole(report.Dataset.ItemCount - 1)).Append(".</p>\n");
+                string place = example.Rank is int rank
+                    ? $"at place {Html.Whole(rank)} of {Html.Whole(report.Dataset.ItemCount - 1)}"
+                    : "bought before and so left out";
+                card.Append("<p>Bought next: ").Append(Describe(report, example.Target)).Append(", ").Append(place).Append(".</p>\n");
             }
             cards.Add(card.Append("</div>\n").ToString());
         }
         return Html.Paragraph(
                 "Drawn at random among the customers that the model was tested on; not the best ones. "
-                + "An item bought before may be suggested again.")
+                + (report.Config.ExcludeSeen ? "Items bought before are left out." : "An item bought before may be suggested again."))
             + Html.SideBySide(cards);
     }
 

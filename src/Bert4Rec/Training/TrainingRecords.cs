@@ -45,6 +45,7 @@ public sealed record EpochReport(
 /// <param name="TestErrors">Standard errors of those that are means over samples.</param>
 /// <param name="Baselines">The baselines' test metrics, by their names.</param>
 /// <param name="Comparisons">The model against each baseline on the test part, by its name.</param>
+/// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 public sealed record TrainingResult(
     int Epochs,
     int BestEpoch,
@@ -54,4 +55,5 @@ public sealed record TrainingResult(
     IReadOnlyDictionary<string, double> Test,
     IReadOnlyDictionary<string, double> TestErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-    IReadOnlyDictionary<string, Comparison> Comparisons);
+    IReadOnlyDictionary<string, Comparison> Comparisons,
+    bool ExcludeSeen = false);

@@ -129,7 +129,8 @@ public static class TrainingSession
             test.Metrics,
             test.StandardErrors,
             test.Baselines,
-            test.Comparisons);
+            test.Comparisons,
+            config.ExcludeSeen);
         ResultFile.Write(directory, result);
         return result;
     }
