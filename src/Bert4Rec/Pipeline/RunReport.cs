@@ -33,6 +33,7 @@ internal sealed record RunReport(
     IReadOnlyList<EpochReport> Epochs,
     LogAnalysis? Log,
     IReadOnlyList<ManifestStep> Steps,
+    long RefitEpochs,
     string Part,
     Sample[] Samples,
     IReadOnlyList<ListStatistics> Rankers,
@@ -50,13 +51,14 @@ internal sealed record RunReport(
         TopK = [ListLength],
     };
 
-    /// <summary>Loads a finished run and looks at the lists of its model, and of the baselines.</summary>
+    /// <summary>Loads a finished run and looks at the lists of its held-out model, and of the baselines.</summary>
     public static RunReport Gather(
         string directory,
         RunConfig config,
         RunOptions options,
         LogAnalysis? log,
         IReadOnlyList<ManifestStep> steps,
+        long refitEpochs,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
     {
@@ -88,6 +90,7 @@ internal sealed record RunReport(
             MetricsLog.Read(directory),
             log,
             steps,
+            refitEpochs,
             part,
             samples,
             lists,

@@ -38,7 +38,7 @@ public sealed record EpochReport(
 /// <summary>How a run ended.</summary>
 /// <param name="Epochs">Epochs trained.</param>
 /// <param name="BestEpoch">The one whose parameters were kept.</param>
-/// <param name="Seconds">This call took, data and test included.</param>
+/// <param name="Seconds">This call took, data, test and refit included.</param>
 /// <param name="Parameters">Parameters of the model.</param>
 /// <param name="BestValid">Validation metrics of the best epoch.</param>
 /// <param name="Test">Test metrics of the best parameters.</param>
