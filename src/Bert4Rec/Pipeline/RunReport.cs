@@ -6,6 +6,7 @@ using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Pipeline;
 
@@ -33,6 +34,7 @@ internal sealed record RunReport(
     IReadOnlyList<EpochReport> Epochs,
     LogAnalysis? Log,
     IReadOnlyList<ManifestStep> Steps,
+    TuneResult? Choice,
     string Part,
     Sample[] Samples,
     IReadOnlyList<ListStatistics> Rankers,
@@ -57,6 +59,7 @@ internal sealed record RunReport(
         RunOptions options,
         LogAnalysis? log,
         IReadOnlyList<ManifestStep> steps,
+        TuneResult? choice,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
     {
@@ -87,6 +90,7 @@ internal sealed record RunReport(
             MetricsLog.Read(directory),
             log,
             steps,
+            choice,
             part,
             samples,
             lists,

@@ -22,6 +22,7 @@ public static class TrainingSession
     /// <param name="onStart">Told once the data is there.</param>
     /// <param name="onEpoch">Told after each epoch, once its checkpoint is written.</param>
     /// <param name="cancellation">Stops after the current step; the last whole epoch can be resumed.</param>
+    /// <returns>How the run ended; of a trial, without the test.</returns>
     /// <exception cref="InputException">Wrong data or settings, or a loss that is no longer a number.</exception>
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public static TrainingResult Train(
@@ -32,6 +33,7 @@ public static class TrainingSession
         Action<EpochReport>? onEpoch,
         CancellationToken cancellation)
     {
+        config.RequireObjective();
         var clock = Stopwatch.StartNew();
         var dataset = DatasetLoader.Load(config, progress);
         var split = Splitter.Split(dataset, config.EvalArgs);
@@ -78,7 +80,8 @@ public static class TrainingSession
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         using (var log = new MetricsLog(directory, epochs))
         {
-            while (!state.Stopping.ShouldStop(config.StoppingStep) && state.Epoch < config.Epochs)
+            int last = Math.Min(config.Epochs, options.Trial?.Epochs ?? int.MaxValue);
+            for (bool isOver = false; !isOver && !state.Stopping.ShouldStop(config.StoppingStep) && state.Epoch < last;)
             {
                 var epochClock = Stopwatch.StartNew();
                 var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
@@ -105,9 +108,12 @@ public static class TrainingSession
                 state.MetricsChecksum = MetricsLog.Checksum([report], state.MetricsChecksum);
                 Checkpoint.Save(directory, config, origin, trainer, average, best, state);
                 onEpoch?.Invoke(report);
+                isOver = options.Trial?.IsOver(report) ?? false;
             }
         }
 
+        if (options.Trial is not null)
+            return Result(Baselines.None);
         if (!state.HasBest)
         {
             // No validation chose: the last parameters are the model.
@@ -120,18 +126,20 @@ public static class TrainingSession
             : Baselines.Compare(
                 ranker, dataset, split, statistics, split.Test,
                 EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
-        var result = new TrainingResult(
+        var result = Result(test);
+        ResultFile.Write(directory, result);
+        return result;
+
+        TrainingResult Result(ComparedMetrics tested) => new(
             state.Epoch,
             state.HasBest ? state.Stopping.BestEpoch : state.Epoch,
             clock.Elapsed.TotalSeconds,
             trainer.Layout.Length,
             state.Stopping.BestMetrics,
-            test.Metrics,
-            test.StandardErrors,
-            test.Baselines,
-            test.Comparisons);
-        ResultFile.Write(directory, result);
-        return result;
+            tested.Metrics,
+            tested.StandardErrors,
+            tested.Baselines,
+            tested.Comparisons);
     }
 
     /// <summary>What the parameters mean and the order of everything random depend on.</summary>
@@ -164,6 +172,17 @@ public static class TrainingSession
             string path = Path.Combine(directory, name);
             if (File.Exists(path))
                 File.Delete(path);
+        }
+    }
+
+    /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
+    internal static void Move(string from, string to)
+    {
+        foreach (string name in new[] { MetricsLog.FileName, TensorBoardWriter.FileName, Checkpoint.FileName })
+        {
+            string path = Path.Combine(from, name);
+            if (File.Exists(path))
+                File.Move(path, Path.Combine(to, name), overwrite: true);
         }
     }
 
