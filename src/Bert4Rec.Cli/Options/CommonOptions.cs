@@ -115,7 +115,7 @@ internal static class CommonOptions
             string text = argument.Tokens[0].Value;
             if (TuneBudget.TryParse(text, mayBeTrials, out TuneBudget budget))
                 return budget;
-            string trials = mayBeTrials ? ", or a number of trials from 1 to {TuneBudget.MostTrials}" : "";
+            string trials = mayBeTrials ? $", or a number of trials from 1 to {TuneBudget.MostTrials}" : "";
             argument.AddError($"{option.Name} must be a time like 90s, 30m or 1.5h{trials}, not '{text}'.");
             return null;
         };

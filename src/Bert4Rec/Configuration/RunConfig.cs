@@ -95,10 +95,6 @@ public sealed class RunConfig
     /// <summary>objective: auto, which trains nothing before one of both is chosen.</summary>
     public bool ComparesObjectives { get; }
 
-    /// <summary>Whether the data may choose the objective: it is auto, or neither it nor the model was given.</summary>
-    public bool IsObjectiveOpen =>
-        ComparesObjectives || (!RecboleCompatible && !IsGiven("model") && !IsGiven("objective"));
-
     /// <summary>Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</summary>
     public bool OutputHead { get; }
 
@@ -281,6 +277,10 @@ public sealed class RunConfig
 
     /// <summary>Whether a key was written somewhere, and has not its default.</summary>
     public bool IsGiven(string key) => Where(key) != ConfigTree.Default;
+
+    /// <summary>Whether the data may choose the objective: it is auto, or neither it nor the model was given.</summary>
+    public bool LeavesObjectiveOpen() =>
+        ComparesObjectives || (!RecboleCompatible && !IsGiven("model") && !IsGiven("objective"));
 
     /// <summary>Refuses objective: auto.</summary>
     /// <exception cref="InputException">The objective is not chosen yet.</exception>

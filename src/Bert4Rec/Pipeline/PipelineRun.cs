@@ -176,7 +176,7 @@ public sealed class PipelineRun
     /// <returns>Null where there is nothing to choose.</returns>
     private TuneResult? Choose(RunConfig config)
     {
-        if (_tuning is null && !config.IsObjectiveOpen)
+        if (_tuning is null && !config.LeavesObjectiveOpen())
             return null;
         string name = NameOf(_tuning);
         SortedDictionary<string, string> options = TrainingOptions(config);

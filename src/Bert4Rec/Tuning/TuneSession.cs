@@ -132,7 +132,7 @@ public sealed class TuneSession
     internal static string JournalPath(string directory) => Path.Combine(directory, TuneJournal.FileName);
 
     /// <summary>What is not drawn: both objectives where neither is given.</summary>
-    private static IReadOnlyList<IReadOnlyList<string>> Bases(RunConfig config) => config.IsObjectiveOpen
+    private static IReadOnlyList<IReadOnlyList<string>> Bases(RunConfig config) => config.LeavesObjectiveOpen()
         ? [.. new[] { Objective.Cloze, Objective.NextItem }.Select(objective => new[] { $"objective={ObjectiveNames.Of(objective)}" })]
         : [[]];
 

@@ -402,8 +402,8 @@ public sealed class RunConfigTests : IDisposable
     public void The_objective_is_open_where_nobody_chose_it(string text, bool isOpen)
     {
         var config = RunConfig.Load([_folder.Write("a.yaml", text)], []);
-        Assert.Equal(isOpen, config.IsObjectiveOpen);
-        Assert.Equal(isOpen, config.With("dataset=a").IsObjectiveOpen);
+        Assert.Equal(isOpen, config.LeavesObjectiveOpen());
+        Assert.Equal(isOpen, config.With("dataset=a").LeavesObjectiveOpen());
         if (config.ComparesObjectives)
             Assert.Contains("a.yaml:", Assert.Throws<InputException>(config.RequireObjective).Message);
         else
