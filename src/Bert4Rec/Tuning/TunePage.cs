@@ -16,15 +16,15 @@ internal static class TunePage
         string metric = result.Config.ValidMetric;
         string[] keys = [.. result.Trials.SelectMany(trial => trial.Settings).Select(Key).Distinct()];
         string table = Html.Table(
-            ["trial", .. keys, "epochs", "best", $"valid {metric}", ""],
+            ["trial", "", $"valid {metric}", "best epoch", "epochs", .. keys],
             result.Trials.Select(trial => (string[])
             [
                 Html.Whole(trial.Trial),
-                .. keys.Select(key => trial.Settings.Where(setting => Key(setting) == key).Select(Value).LastOrDefault("as given")),
-                Html.Whole(trial.Epochs),
-                Html.Whole(trial.BestEpoch),
-                trial.Value is double value ? Html.Number(value, result.Config.MetricDecimalPlace) : "",
                 trial.Trial == result.Chosen ? "taken" : trial.Failure is null ? "" : "left the numbers",
+                trial.Value is double value ? Html.Number(value, result.Config.MetricDecimalPlace) : "",
+                Html.Whole(trial.BestEpoch),
+                Html.Whole(trial.Epochs),
+                .. keys.Select(key => trial.Settings.Where(setting => Key(setting) == key).Select(Value).LastOrDefault("–")),
             ]));
         TrialReport[] drawn = [.. result.Trials.Where(trial => trial.Curve.Count > 0)];
         string picture = drawn.Length == 0 ? "" : Charts.Lines(
@@ -36,7 +36,7 @@ internal static class TunePage
             ],
             Array.FindIndex(drawn, trial => trial.Trial == result.Chosen),
             ("the others", "the one that was taken"));
-        return Html.Paragraph(Explanation(result)) + Html.SideBySide(picture, $"<div>{table}</div>\n");
+        return Html.Paragraph(Explanation(result)) + picture + table;
     }
 
     private static string Explanation(TuneResult result) =>
@@ -44,7 +44,7 @@ internal static class TunePage
             ? "A model can learn by filling gaps in a history from both sides (cloze), or by saying what comes after each event "
                 + "(next_item). Both were tried for as many passes over the data, and the better one was trained on. "
             : $"Within {result.Budget}, settings drawn at random were tried beside the ones that were given. All began with few passes "
-                + "over the data; a third of them, the best, went on to three times as many, and so on. ")
+                + "over the data; a third of them, the best, went on to three times as many, and so on. A dash is a setting as it was given. ")
         + $"{Capital(result.Verdict())}. The test events had no part in this.";
 
     private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];

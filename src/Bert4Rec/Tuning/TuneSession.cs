@@ -26,7 +26,7 @@ public sealed class TuneSession
     private const int ComparedEpochs = 12;
 
     /// <summary>What an epoch of a drawn trial is expected to cost, in epochs of the given settings: some models are larger.</summary>
-    private const double DrawnCost = 1.5;
+    private const double DrawnCost = 1.2;
 
     private readonly RunConfig _config;
     private readonly RunOptions _options;
