@@ -1,6 +1,7 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Cli.Output;
 
@@ -29,6 +30,16 @@ internal static class TrainingLog
             valid = $"  {value.ToString($"F{config.MetricDecimalPlace}"),14}{(epoch.IsBest ? " *" : "")}";
         }
         log.WriteLine($"{epoch.Epoch,5}{epoch.Loss,10:F4}{epoch.Seconds,10:F1}{epoch.TokensPerSecond,12:N0}{valid}");
+    }
+
+    /// <summary>A trial after a rung; above the first one the names of the columns.</summary>
+    public static void WriteTrial(TextWriter log, TrialReport trial, RunConfig config)
+    {
+        if (trial is { Trial: 0, Rung: 0 })
+            log.WriteLine($"{"trial",5}{"epochs",8}{"best",6}  {"valid " + config.ValidMetric,14}{"seconds",10}  settings");
+        string value = trial.Value?.ToString($"F{config.MetricDecimalPlace}") ?? "-";
+        string seconds = trial.Seconds?.ToString("F1") ?? "";
+        log.WriteLine($"{trial.Trial,5}{trial.Epochs,8}{trial.BestEpoch,6}  {value,14}{seconds,10}  {trial.Failure ?? trial.Name}");
     }
 
     /// <summary>The best epoch and the test metrics beside the baselines'.</summary>

@@ -24,6 +24,7 @@ public sealed class RunConfig
         RecboleCompatible = read.Flag("recbole_compatible");
         Model = read.OneOf(read["model"], "model", s_models);
         Objective = ObjectiveNames.Read(read);
+        ComparesObjectives = ObjectiveNames.IsAuto(read);
         OutputHead = read.Flag("output_head");
         DataPath = read.Text("data_path");
         EventLog = read.IsSet("event_log") ? EventLogSettings.Read(read, "event_log") : null;
@@ -91,7 +92,11 @@ public sealed class RunConfig
     /// <summary>BERT4Rec or SASRec: RecBole's models, whose defaults a config has.</summary>
     public string Model { get; }
 
+    /// <summary>Cloze, too, as long as <see cref="ComparesObjectives"/>.</summary>
     public Objective Objective { get; }
+
+    /// <summary>objective: auto, which trains nothing before one of both is chosen.</summary>
+    public bool ComparesObjectives { get; }
 
     /// <summary>Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</summary>
     public bool OutputHead { get; }
@@ -262,6 +267,43 @@ public sealed class RunConfig
         return new(tree, Resolve(tree));
     }
 
+    /// <summary>
+    /// The same settings and others over them, as if all had been given at once: what nobody gave takes the default that goes with them,
+    /// where <see cref="With"/> keeps the one it has.
+    /// </summary>
+    /// <param name="overrides">"key=value".</param>
+    /// <param name="origin">Where an override stands, for errors; null for the command line.</param>
+    /// <exception cref="InputException">A value is wrong, or values contradict each other.</exception>
+    internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null)
+    {
+        // The names of columns are the data's, though nobody gave them.
+        var given = new YamlMappingNode(_settings.Children.Where(setting =>
+            _tree.Where(setting.Value) != ConfigTree.Default
+            || ConfigKeys.All.Any(key => key.Name == ((YamlScalarNode)setting.Key).Value && key.EventLogDefault is not null)));
+        var tree = new ConfigTree(_tree, given);
+        foreach (string setting in overrides)
+            tree.AddOverride(setting, origin?.Invoke(setting));
+        return new(tree, Resolve(tree));
+    }
+
+    /// <summary>Whether a key was written somewhere, and has not its default.</summary>
+    public bool IsGiven(string key) => Where(key) != ConfigTree.Default;
+
+    /// <summary>Whether the data may choose the objective: it is auto, or neither it nor the model was given.</summary>
+    public bool LeavesObjectiveOpen() =>
+        ComparesObjectives || (!RecboleCompatible && !IsGiven("model") && !IsGiven("objective"));
+
+    /// <summary>Refuses objective: auto.</summary>
+    /// <exception cref="InputException">The objective is not chosen yet.</exception>
+    public void RequireObjective()
+    {
+        if (ComparesObjectives)
+        {
+            throw new InputException(
+                $"{Where("objective")}: objective auto compares both objectives, which only run and tune do; name cloze or next_item");
+        }
+    }
+
     /// <summary>Every setting, defaults included, as YAML that reads back to the same config.</summary>
     public string ToYaml()
     {
@@ -429,11 +471,11 @@ public sealed class RunConfig
             string heads = $"n_heads {Heads} ({Where("n_heads")})";
             throw read.Error("hidden_size", $"hidden_size {HiddenSize} is not divisible by {heads}; try {next}");
         }
-        if (RecboleCompatible && (Objective == Objective.NextItem) != (Model == SasRec))
+        if (RecboleCompatible && (ComparesObjectives || (Objective == Objective.NextItem) != (Model == SasRec)))
         {
             throw read.Error(
                 "objective",
-                $"objective {ObjectiveNames.Of(Objective)}: RecBole's {Model} has another; leave it out, or recbole_compatible");
+                $"objective {(ComparesObjectives ? "auto" : ObjectiveNames.Of(Objective))}: RecBole's {Model} has another; leave it out, or recbole_compatible");
         }
         if (RecboleCompatible && OutputHead == (Model == SasRec))
         {

@@ -161,8 +161,12 @@ internal sealed class ModelFolder
         {
             foreach (float value in parameters.Slice((int)entry.Offset, (int)entry.Length))
             {
-                if (!float.IsFinite(value))
-                    throw new InputException($"{path}: {entry.Name} holds {value.ToString(CultureInfo.InvariantCulture)}; {remedy}");
+                if (float.IsFinite(value))
+                    continue;
+                throw new InputException($"{path}: {entry.Name} holds {value.ToString(CultureInfo.InvariantCulture)}; {remedy}")
+                {
+                    IsDivergence = true,
+                };
             }
         }
     }

@@ -149,7 +149,10 @@ internal sealed class ModelRanker : IRanker, IDisposable
 
     private static InputException NotFinite() => new(
         "the model gives scores that are no finite numbers, which cannot be ranked; "
-        + "train with a tenth of learning_rate, or clip_grad_norm: 5");
+        + "train with a tenth of learning_rate, or clip_grad_norm: 5")
+    {
+        IsDivergence = true,
+    };
 
     /// <summary>As many of the samples' histories as fit.</summary>
     private void Fill(Predictor predictor, InteractionDataset dataset, ReadOnlySpan<Sample> samples)

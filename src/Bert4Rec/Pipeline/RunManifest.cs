@@ -11,7 +11,7 @@ namespace Bert4Rec.Pipeline;
 public sealed record ManifestFile(string Path, long Bytes, string Sha256);
 
 /// <summary>A step of a run: what it was made from, and what it wrote.</summary>
-/// <param name="Name">analyze, clean, convert, train, refit or report.</param>
+/// <param name="Name">analyze, clean, convert, compare, tune, train, refit or report.</param>
 /// <param name="Inputs">The files it read.</param>
 /// <param name="Options">Everything else that its outputs depend on.</param>
 /// <param name="Rows">As of <see cref="StepReport"/>.</param>

@@ -6,6 +6,7 @@ using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Pipeline;
 
@@ -34,6 +35,7 @@ internal sealed record RunReport(
     LogAnalysis? Log,
     IReadOnlyList<ManifestStep> Steps,
     long RefitEpochs,
+    TuneResult? Choice,
     string Part,
     Sample[] Samples,
     IReadOnlyList<ListStatistics> Rankers,
@@ -59,6 +61,7 @@ internal sealed record RunReport(
         LogAnalysis? log,
         IReadOnlyList<ManifestStep> steps,
         long refitEpochs,
+        TuneResult? choice,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
     {
@@ -91,6 +94,7 @@ internal sealed record RunReport(
             log,
             steps,
             refitEpochs,
+            choice,
             part,
             samples,
             lists,

@@ -176,7 +176,10 @@ internal sealed class Trainer : IDisposable
         if (!double.IsFinite(loss))
         {
             throw new InputException(
-                $"step {Step}: the loss is {loss} at learning_rate {_settings.LearningRate}; try a tenth of it, or clip_grad_norm: 5");
+                $"step {Step}: the loss is {loss} at learning_rate {_settings.LearningRate}; try a tenth of it, or clip_grad_norm: 5")
+            {
+                IsDivergence = true,
+            };
         }
         return loss;
     }

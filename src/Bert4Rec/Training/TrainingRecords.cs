@@ -9,7 +9,17 @@ namespace Bert4Rec.Training;
 /// <param name="Threads">0 for one a core.</param>
 /// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
 /// <param name="Precision">What products multiply in.</param>
-public sealed record RunOptions(string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full);
+/// <param name="Trial">Not a whole run, but a trial of settings; null for a whole one.</param>
+public sealed record RunOptions(
+    string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full, TrialLimit? Trial = null);
+
+/// <summary>
+/// Where a trial of settings stops. It is a run that goes no further, as if it had been killed there: it never looks at the test part,
+/// leaves no result, and can be resumed.
+/// </summary>
+/// <param name="Epochs">The last epoch.</param>
+/// <param name="IsOver">Asked after each epoch whether that was the last.</param>
+public sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 
 /// <summary>What is about to be trained. Users and items without padding.</summary>
 public sealed record TrainingStart(

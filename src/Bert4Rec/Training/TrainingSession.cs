@@ -24,6 +24,7 @@ public static class TrainingSession
     /// <param name="onStart">Told once the data is there.</param>
     /// <param name="onEpoch">Told after each epoch, once its checkpoint is written.</param>
     /// <param name="cancellation">Stops after the current step; the last whole epoch can be resumed.</param>
+    /// <returns>How the run ended; of a trial, without the test.</returns>
     /// <exception cref="InputException">Wrong data or settings, or a loss that is no longer a number.</exception>
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public static TrainingResult Train(
@@ -34,10 +35,11 @@ public static class TrainingSession
         Action<EpochReport>? onEpoch,
         CancellationToken cancellation)
     {
+        config.RequireObjective();
         var clock = Stopwatch.StartNew();
         var dataset = DatasetLoader.Load(config, progress);
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
-        if (config.Refit)
+        if (config.Refit && options.Trial is null)
             Refit(config, dataset, result.BestEpoch, options, progress, cancellation);
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }
@@ -157,7 +159,7 @@ public static class TrainingSession
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         using (var log = new MetricsLog(directory, epochs))
         {
-            while (!IsDone())
+            for (bool isOver = false; !isOver && !IsDone();)
             {
                 var epochClock = Stopwatch.StartNew();
                 var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
@@ -186,9 +188,12 @@ public static class TrainingSession
                 state.MetricsChecksum = MetricsLog.Checksum([report], state.MetricsChecksum);
                 Checkpoint.Save(directory, config, origin, trainer, average, best, state);
                 onEpoch?.Invoke(report);
+                isOver = options.Trial?.IsOver(report) ?? false;
             }
         }
 
+        if (options.Trial is not null)
+            return Result(Baselines.None);
         if (!state.HasBest)
         {
             // No validation chose: the last parameters are the model.
@@ -201,23 +206,26 @@ public static class TrainingSession
             : Baselines.Compare(
                 ranker, dataset, split, statistics, split.Test,
                 EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
-        var result = new TrainingResult(
+        var result = Result(test);
+        if (refit is null)
+            ResultFile.Write(directory, result);
+        return result;
+
+        TrainingResult Result(ComparedMetrics tested) => new(
             state.Epoch,
             state.HasBest ? state.Stopping.BestEpoch : state.Epoch,
             clock.Elapsed.TotalSeconds,
             trainer.Layout.Length,
             state.Stopping.BestMetrics,
-            test.Metrics,
-            test.StandardErrors,
-            test.Baselines,
-            test.Comparisons,
+            tested.Metrics,
+            tested.StandardErrors,
+            tested.Baselines,
+            tested.Comparisons,
             config.ExcludeSeen);
-        if (refit is null)
-            ResultFile.Write(directory, result);
-        return result;
 
         // The schedule of the learning rate is that of the held-out run, so a refit has its epochs and ends before them.
-        bool IsDone() => state.Stopping.ShouldStop(config.StoppingStep) || state.Epoch >= (refit?.Epochs ?? config.Epochs);
+        bool IsDone() => state.Stopping.ShouldStop(config.StoppingStep)
+            || state.Epoch >= (refit?.Epochs ?? Math.Min(config.Epochs, options.Trial?.Epochs ?? int.MaxValue));
     }
 
     /// <summary>What the parameters mean and the order of everything random depend on.</summary>
@@ -272,6 +280,17 @@ public static class TrainingSession
     /// <summary>The run's folder that a refit lies in.</summary>
     internal static string RunOfRefit(string directory) =>
         Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory)) is { Length: > 0 } run ? run : ".";
+
+    /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
+    internal static void Move(string from, string to)
+    {
+        foreach (string name in new[] { MetricsLog.FileName, TensorBoardWriter.FileName, Checkpoint.FileName })
+        {
+            string path = Path.Combine(from, name);
+            if (File.Exists(path))
+                File.Move(path, Path.Combine(to, name), overwrite: true);
+        }
+    }
 
     /// <summary>The files of a finished run that hold no times: the same run leaves the same bytes.</summary>
     internal static IReadOnlyList<string> ResultFiles(string directory) =>

@@ -375,6 +375,7 @@ public sealed class RunConfigTests : IDisposable
 
     [Theory]
     [InlineData("model: GRU4Rec", "1: model must be BERT4Rec or SASRec")]
+    [InlineData("recbole_compatible: true\nobjective: auto", "2: objective auto: RecBole's BERT4Rec has another")]
     [InlineData("objective: both", "1: objective must be cloze or next_item")]
     [InlineData("recbole_compatible: true\nobjective: next_item", "2: objective next_item: RecBole's BERT4Rec has another")]
     [InlineData("recbole_compatible: true\nmodel: SASRec\noutput_head: true", "3: output_head: RecBole's SASRec has none")]
@@ -390,6 +391,38 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("flaw", "lawn", 2)]
     [InlineData("same", "same", 0)]
     public void Edit_distance(string a, string b, int expected) => Assert.Equal(expected, ConfigKeys.EditDistance(a, b));
+
+    [Theory]
+    [InlineData("epochs: 3", true)]
+    [InlineData("objective: auto", true)]
+    [InlineData("model: BERT4Rec\nobjective: auto", true)]
+    [InlineData("model: BERT4Rec", false)]
+    [InlineData("objective: cloze", false)]
+    [InlineData("objective: ~", true)]
+    [InlineData("recbole_compatible: true", false)]
+    public void The_objective_is_open_where_nobody_chose_it(string text, bool isOpen)
+    {
+        var config = RunConfig.Load([_folder.Write("a.yaml", text)], []);
+        Assert.Equal(isOpen, config.LeavesObjectiveOpen());
+        Assert.Equal(isOpen, config.With("dataset=a").LeavesObjectiveOpen());
+        if (config.ComparesObjectives)
+            Assert.Contains("a.yaml:", Assert.Throws<InputException>(config.RequireObjective).Message);
+        else
+            config.RequireObjective();
+    }
+
+    /// <summary>As if it had stood in the file: With keeps what the first objective's defaults were.</summary>
+    [Fact]
+    public void Fresh_defaults_are_those_of_what_is_put_over_the_settings()
+    {
+        const string Text = "event_log: a.csv\ntrain_batch_size: 7\n";
+        var config = RunConfig.Load([_folder.Write("a.yaml", Text)], []).With("data_path=b", "event_log=~");
+        var fresh = config.WithFreshDefaults(["objective=next_item"]);
+        Assert.Equal((0.1, 0.5), (config.HiddenDropoutProbability, fresh.HiddenDropoutProbability));
+        Assert.Equal((7, "b", "product_id"), (fresh.TrainBatchSize, fresh.DataPath, fresh.ItemIdField));
+        Assert.Equal(0.1, config.With("objective=next_item").HiddenDropoutProbability);
+        Assert.Equal(config.ToYaml(), config.WithFreshDefaults([]).ToYaml());
+    }
 
     [Theory]
     [InlineData("[1,3]", new[] { 1.0, 2, 3 }, new[] { 0.9, 3.1 })]

@@ -40,7 +40,7 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
             .. new[]
             {
                 "hidden_size=16", "inner_size=32", "n_layers=1", "MAX_ITEM_LIST_LENGTH=10", "train_batch_size=64",
-                "epochs=4", "topk=[5,10]",
+                "epochs=4", "topk=[5,10]", "model=BERT4Rec",
             }.Concat(settings).SelectMany(setting => new[] { "--set", setting }),
         ];
 
