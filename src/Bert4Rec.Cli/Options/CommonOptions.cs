@@ -160,8 +160,8 @@ internal static class CommonOptions
     /// <summary>The config of a run to go on with, and its warnings printed.</summary>
     public static RunConfig ResumedConfig(string directory, IReadOnlyList<string> settings, int? seed, Terminal terminal)
     {
-        RunConfig config = TrainingSession.ReadConfig(directory, WithSeed(settings, seed), out string? altered);
-        foreach (string warning in altered is null ? config.Warnings : [altered, .. config.Warnings])
+        RunConfig config = TrainingSession.ReadConfig(directory, WithSeed(settings, seed), out var warnings);
+        foreach (string warning in warnings.Concat(config.Warnings))
             terminal.Warn(warning);
         return config;
     }
