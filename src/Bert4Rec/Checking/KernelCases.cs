@@ -55,7 +55,8 @@ internal static class KernelCases
         yield return ScoreItems(random);
         yield return TopK(random);
         yield return GradientNorm(random);
-        yield return Adam(random);
+        yield return Adam(random, decoupledDecay: false);
+        yield return Adam(random, decoupledDecay: true);
     }
 
     private static KernelCase Embedding(Random random)
@@ -346,12 +347,12 @@ internal static class KernelCases
             return (result, []);
         });
 
-    private static KernelCase Adam(Random random)
+    private static KernelCase Adam(Random random, bool decoupledDecay)
     {
         const int N = 37;
-        var step = new AdamStep(3, 0.1f, WeightDecay: 0.01f, MaximumNorm: 2);
+        var step = new AdamStep(3, 0.1f, WeightDecay: decoupledDecay ? 0.3f : 0.01f, MaximumNorm: 2, DecoupledDecay: decoupledDecay);
         return new(
-            "adam", $"{N} parameters, decay, clipping",
+            "adam", $"{N} parameters, {(decoupledDecay ? "decoupled decay" : "decay")}, clipping",
             [Normal(random, 1, N), Normal(random, 1, N), Normal(random, 1, N), Normal(random, 1, N).PointwiseAbs()],
             Normal(random, 1, N),
             x =>

@@ -120,6 +120,9 @@ internal sealed class ModelFolder
         config ??= trained;
         CheckSame(path, "objective", ObjectiveNames.Of(config.Objective), ObjectiveNames.Of(trained.Objective));
         CheckSame(path, "n_heads", config.Heads, trained.Heads);
+        // RecBole's models have no choice of these.
+        CheckSame(path, "norm_first", config.NormFirst, isOurs && trained.NormFirst);
+        CheckSame(path, "position_order", config.PositionOrder, isOurs ? trained.PositionOrder : PositionOrder.Oldest);
         CheckSame(path, "layer_norm_eps", config.LayerNormEpsilon, trained.LayerNormEpsilon);
         var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);
         var layout = new ParameterLayout(ModelShape.Of(config, dataset.ItemCount));
@@ -173,12 +176,14 @@ internal sealed class ModelFolder
 
     /// <summary>Settings that the shapes of the parameters do not tell.</summary>
     private static void CheckSame<T>(string path, string key, T value, T trained)
-        where T : IEquatable<T>
+        where T : IConvertible
     {
         if (value.Equals(trained))
             return;
-        throw new InputException(string.Create(
-            CultureInfo.InvariantCulture, $"{path}: {key} {value}: the model was trained with {trained}; leave it as it is"));
+        throw new InputException($"{path}: {key} {Text(value)}: the model was trained with {Text(trained)}; leave it as it is");
+
+        // True and Newest are written in lower case in a config.
+        static string Text(T setting) => setting.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
     }
 
     private static InteractionDataset LoadData(string directory, RunConfig config)

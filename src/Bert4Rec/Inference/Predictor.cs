@@ -42,7 +42,7 @@ internal sealed class Predictor : IDisposable
         _shape = layout.Shape;
         _alwaysDropsOldest = alwaysDropsOldest;
         _model = new Bert4RecModel(kernels, layout, parameters, null, tokenCapacity);
-        _batch = new SequenceBatch(kernels, tokenCapacity, tokenCapacity);
+        _batch = new SequenceBatch(kernels, tokenCapacity, tokenCapacity, _shape.NewestFirst);
         _lastRows = kernels.AllocateInts(tokenCapacity);
         _eachOne = kernels.AllocateInts(tokenCapacity + 1);
         _eachOne.Upload([.. Enumerable.Range(0, tokenCapacity + 1)]);

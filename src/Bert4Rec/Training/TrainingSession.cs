@@ -243,12 +243,16 @@ public static class TrainingSession
             ["inner_size"] = Text(config.InnerSize),
             ["n_layers"] = Text(config.Layers),
             ["n_heads"] = Text(config.Heads),
+            ["norm_first"] = Text(config.NormFirst),
+            ["position_order"] = Text(config.PositionOrder),
+            ["initializer"] = Text(config.Initializer),
             ["layer_norm_eps"] = Text(config.LayerNormEpsilon),
             ["mask_ratio"] = Text(config.MaskRatio),
             ["ft_ratio"] = Text(config.FineTuningRatio),
         };
 
-    private static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture);
+    /// <summary>As a config has it, where words are in lower case.</summary>
+    private static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
 
     /// <summary>Removes what a run left in its folder: its refit, its checkpoint, its model, its result.</summary>
     internal static void Discard(string directory)
@@ -302,9 +306,9 @@ public static class TrainingSession
     /// </summary>
     /// <param name="directory">The run's folder.</param>
     /// <param name="overrides">"key=value".</param>
-    /// <param name="warning">Set where config.yaml says something else.</param>
+    /// <param name="warnings">Where config.yaml says something else, or the learning rate takes another course from here on.</param>
     /// <exception cref="InputException">There is no checkpoint, or none that can be read.</exception>
-    public static RunConfig ReadConfig(string directory, IReadOnlyList<string> overrides, out string? warning)
+    public static RunConfig ReadConfig(string directory, IReadOnlyList<string> overrides, out IReadOnlyList<string> warnings)
     {
         string path = Path.Combine(directory, Checkpoint.FileName), configPath = Path.Combine(directory, ConfigFileName);
         if (Checkpoint.TryReadRun(directory) is not (string yaml, _))
@@ -314,10 +318,18 @@ public static class TrainingSession
         }
         if (Checkpoint.TryReadOrigin(directory)!.ContainsKey(Checkpoint.HeldOutKey))
             throw new InputException($"{directory}: a refit goes on with its run: bert4rec train --resume {RunOfRefit(directory)}");
-        warning = !File.Exists(configPath) || InputFile.ReadText(configPath, LongestConfig, "a config") == yaml
-            ? null
-            : $"{configPath}: not the settings that {path} was saved with, which the run goes on with; change them with --set";
-        return RunConfig.Parse(yaml, path, overrides);
+        var found = new List<string>();
+        if (File.Exists(configPath) && InputFile.ReadText(configPath, LongestConfig, "a config") != yaml)
+            found.Add($"{configPath}: not the settings that {path} was saved with, which the run goes on with; change them with --set");
+        RunConfig before = RunConfig.Parse(yaml, path, []), config = RunConfig.Parse(yaml, path, overrides);
+        if (config.Epochs != before.Epochs && config.LearningRateSchedule != LearningRateSchedule.Constant)
+        {
+            found.Add(
+                $"epochs is {config.Epochs}, and was {before.Epochs}: from here on, the learning rate is what lr_schedule "
+                + $"{Text(config.LearningRateSchedule)} makes of {config.Epochs} epochs; before, it was what it makes of {before.Epochs}");
+        }
+        warnings = found;
+        return config;
     }
 
     /// <summary>What the config's way of training makes of the training samples.</summary>
