@@ -312,7 +312,7 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(3, K);
-                memory.Kernels.TopK(x[0], new(x[1], x[2]), default, default, memory.Put(new int[3 * K]), scores, default);
+                memory.Kernels.TopK(x[0], new(x[1], x[2]), default, default, default, memory.Put(new int[3 * K]), scores, default);
                 return (scores, []);
             });
     }

@@ -73,6 +73,7 @@ public sealed class RunConfig
         AverageDecay = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
 
         Refit = read.Flag("refit");
+        Blend = read.Flag("blend");
 
         EvalArgs = ReadEvalArgs(read);
         ExcludeSeen = read.Flag("exclude_seen");
@@ -234,6 +235,11 @@ public sealed class RunConfig
     /// refit (ours): train the model that recommends anew, on all events, for as many epochs as validation found to be best.
     /// </summary>
     public bool Refit { get; }
+
+    /// <summary>
+    /// blend (ours): what followed what in the training part, and the history's own items, count in the score as much as validation says.
+    /// </summary>
+    public bool Blend { get; }
 
     public EvalArgs EvalArgs { get; }
 
@@ -535,6 +541,8 @@ public sealed class RunConfig
             string recboles = ConfigKeys.Get(key).Default;
             throw read.Error(key, $"{key} {read[key]}: RecBole's {Model} has {recboles}; leave it out, or recbole_compatible");
         }
+        if (RecboleCompatible && Blend)
+            throw read.Error("blend", "blend: RecBole's score is the model's alone; leave it out, or recbole_compatible");
         if (RecboleCompatible && ExcludeSeen)
             throw read.Error("exclude_seen", "exclude_seen: RecBole ranks seen items too; leave it out, or recbole_compatible");
         if (UserIdField == ItemIdField)

@@ -20,6 +20,9 @@ internal sealed class ModelFolder
     /// <summary>The metadata of <see cref="RefitOf"/>.</summary>
     public const string RefitKey = "refit of";
 
+    /// <summary>The metadata of <see cref="Blend"/>'s weights.</summary>
+    private const string BlendKey = "blend";
+
     private const string UsersFileName = "users.txt";
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
@@ -30,12 +33,14 @@ internal sealed class ModelFolder
     /// <summary>The files of a trained model.</summary>
     public static IReadOnlyList<string> FileNames { get; } = [ModelFileName, .. s_companions];
 
-    private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, string? refitOf)
+    private ModelFolder(
+        RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, Blend? blend, string? refitOf)
     {
         Config = config;
         Dataset = dataset;
         Layout = layout;
         Parameters = parameters;
+        Blend = blend;
         RefitOf = refitOf;
     }
 
@@ -47,6 +52,9 @@ internal sealed class ModelFolder
 
     /// <summary>[Layout.Length]</summary>
     public float[] Parameters { get; }
+
+    /// <summary>What stands beside the model in the score; null for the model alone, and with <c>blend: false</c>.</summary>
+    public Blend? Blend { get; }
 
     /// <summary>SHA-256 of the held-out model that this one is a refit of, see <see cref="RefitFolder"/>; null for any other.</summary>
     public string? RefitOf { get; }
@@ -76,10 +84,16 @@ internal sealed class ModelFolder
     /// <param name="config">The settings it was trained with.</param>
     /// <param name="layout">The layout of its parameters.</param>
     /// <param name="parameters">[Layout.Length]</param>
+    /// <param name="blend">The weights of the blend.</param>
     /// <param name="refitOf">As <see cref="RefitOf"/>.</param>
     /// <exception cref="InputException">A parameter is not a finite number.</exception>
     public static void SaveModel(
-        string directory, RunConfig config, ParameterLayout layout, float[] parameters, string? refitOf = null)
+        string directory,
+        RunConfig config,
+        ParameterLayout layout,
+        float[] parameters,
+        BlendWeights? blend = null,
+        string? refitOf = null)
     {
         string path = Path.Combine(directory, ModelFileName);
         CheckFinite(path, layout, parameters, "try a tenth of learning_rate, or clip_grad_norm: 5");
@@ -91,6 +105,8 @@ internal sealed class ModelFolder
             metadata[$"sha256 of {name}"] = Sha256.OfFile(companion);
         }
         metadata["config"] = config.ToYaml();
+        if (blend is not null && blend != BlendWeights.None)
+            metadata[BlendKey] = blend.ToString();
         if (refitOf is not null)
             metadata[RefitKey] = refitOf;
         SafeTensors.Write(
@@ -139,7 +155,9 @@ internal sealed class ModelFolder
             file.ReadFloats(entry.Name).CopyTo(parameters, entry.Offset);
         }
         CheckFinite(path, layout, parameters, "train again, or restore the file");
-        return new(config, dataset, layout, parameters, file.Metadata.GetValueOrDefault(RefitKey));
+        BlendWeights? weights = file.Metadata.TryGetValue(BlendKey, out string? text) ? BlendWeights.Parse(text, path) : null;
+        var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained.EvalArgs);
+        return new(config, dataset, layout, parameters, blend, file.Metadata.GetValueOrDefault(RefitKey));
     }
 
     private static void CheckCompanions(string directory, string path, SafeTensorsFile file)

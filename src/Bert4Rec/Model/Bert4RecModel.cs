@@ -100,8 +100,15 @@ internal sealed class Bert4RecModel : IDisposable
         Backward(dHidden);
     }
 
-    public void TopK(Tensor h, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks) =>
-        _kernels.TopK(h, _p.Catalogue, targets, exclusions, topItems, topScores, targetRanks);
+    public void TopK(
+        Tensor h,
+        Indices targets,
+        Tensor targetBoosts,
+        Exclusions exclusions,
+        Indices topItems,
+        Tensor topScores,
+        Indices targetRanks) =>
+        _kernels.TopK(h, _p.Catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
 
     public void ScoreItems(Tensor h, Indices candidates, Tensor scores) => _kernels.ScoreItems(h, _p.Catalogue, candidates, scores);
 

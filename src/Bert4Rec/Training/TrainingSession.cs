@@ -40,7 +40,7 @@ public static class TrainingSession
         var dataset = DatasetLoader.Load(config, progress);
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
         if (config.Refit && options.Trial is null)
-            Refit(config, dataset, result.BestEpoch, options, progress, cancellation);
+            Refit(config, dataset, result, options, progress, cancellation);
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }
 
@@ -65,7 +65,7 @@ public static class TrainingSession
         RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation) => Refit(
         config,
         DatasetLoader.Load(config, progress),
-        ResultFile.Read(options.OutputDirectory).BestEpoch,
+        ResultFile.Read(options.OutputDirectory),
         options,
         progress,
         cancellation);
@@ -73,7 +73,7 @@ public static class TrainingSession
     private static (int Epochs, int Events) Refit(
         RunConfig config,
         InteractionDataset dataset,
-        int epochs,
+        TrainingResult heldOut,
         RunOptions options,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
@@ -85,7 +85,7 @@ public static class TrainingSession
             DiscardRefit(directory);
             return (0, dataset.EventItems.Length);
         }
-        var task = new RefitTask(RefitFolder.HeldOut(directory), epochs);
+        var task = new RefitTask(RefitFolder.HeldOut(directory), heldOut.BestEpoch, heldOut.Blend?.Weights ?? BlendWeights.None);
         if (Checkpoint.TryReadOrigin(refit)?.GetValueOrDefault(Checkpoint.HeldOutKey) != task.HeldOut)
             DiscardRefit(directory);
         TrainModel(
@@ -97,7 +97,7 @@ public static class TrainingSession
             null,
             null,
             cancellation);
-        return (epochs, dataset.EventItems.Length);
+        return (heldOut.BestEpoch, dataset.EventItems.Length);
     }
 
     private static TrainingResult TrainModel(
@@ -141,7 +141,7 @@ public static class TrainingSession
             DiscardRefit(directory);
         // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
         ModelFolder.SaveData(directory, config, dataset);
-        if (state.HasBest)
+        if (state.HasBest && !IsDone())
             ModelFolder.SaveModel(directory, config, trainer.Layout, best);
         onStart?.Invoke(new(
             config.Dataset ?? config.DataPath,
@@ -192,19 +192,25 @@ public static class TrainingSession
             }
         }
 
+        BlendChoice? choice = null;
         if (options.Trial is not null)
             return Result(Baselines.None);
+        // No validation chose: the last parameters are the model.
         if (!state.HasBest)
-        {
-            // No validation chose: the last parameters are the model.
             average.Values.CopyTo(best, 0);
-            ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.HeldOut);
-        }
         evaluated.Upload(best);
+        if (config.Blend && split.Valid.Length > 0)
+        {
+            var transitions = ItemTransitions.Count(dataset, split.Train);
+            int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
+            choice = ranker.ChooseBlend(dataset, split.Valid, transitions, k, config.ExcludeSeen, progress);
+            ranker.Use(new Blend(choice.Weights, transitions), dataset.ItemCount);
+        }
+        ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.Blend ?? choice?.Weights, refit?.HeldOut);
         var test = split.Test.Length == 0
             ? Baselines.None
             : Baselines.Compare(
-                ranker, dataset, split, statistics, split.Test,
+                ranker, ranker.Unblended, dataset, split, statistics, split.Test,
                 EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
         var result = Result(test);
         if (refit is null)
@@ -221,6 +227,7 @@ public static class TrainingSession
             tested.StandardErrors,
             tested.Baselines,
             tested.Comparisons,
+            choice,
             config.ExcludeSeen);
 
         // The schedule of the learning rate is that of the held-out run, so a refit has its epochs and ends before them.
@@ -342,7 +349,8 @@ public static class TrainingSession
 
     /// <param name="HeldOut">SHA-256 of the model that is refitted.</param>
     /// <param name="Epochs">How many to train.</param>
-    private sealed record RefitTask(string HeldOut, int Epochs);
+    /// <param name="Blend">The weights that validation chose.</param>
+    private sealed record RefitTask(string HeldOut, int Epochs, BlendWeights Blend);
 
     private sealed class RefitProgress(IProgress<ProgressUpdate> inner) : IProgress<ProgressUpdate>
     {
