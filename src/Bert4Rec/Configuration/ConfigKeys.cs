@@ -45,6 +45,7 @@ internal static class ConfigKeys
         new("layer_norm_eps", "1e-12"),
         new("initializer_range", "0.02"),
         new("loss_type", "CE"),
+        new("softmax_samples", "~"),
         new("mask_ratio", "0.2", "0.3"),
         new("ft_ratio", "0.5", "0.3"),
         new("seed", "2020"),

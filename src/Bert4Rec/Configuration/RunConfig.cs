@@ -50,6 +50,7 @@ public sealed class RunConfig
         LayerNormEpsilon = read.Positive("layer_norm_eps");
         InitializerRange = read.Positive("initializer_range");
         LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
+        SoftmaxSamples = read.IsSet("softmax_samples") ? read.Whole("softmax_samples", 1) : null;
         MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
         FineTuningRatio = read.Probability("ft_ratio");
 
@@ -157,6 +158,12 @@ public sealed class RunConfig
     public double InitializerRange { get; }
 
     public string LossType { get; }
+
+    /// <summary>
+    /// softmax_samples (ours): items drawn for each batch, which with its own stand for the catalogue in the loss; null for the whole
+    /// catalogue.
+    /// </summary>
+    public int? SoftmaxSamples { get; }
 
     public double MaskRatio { get; }
 
@@ -426,6 +433,11 @@ public sealed class RunConfig
             throw read.Error(
                 "output_head",
                 $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
+        }
+        if (RecboleCompatible && SoftmaxSamples is not null)
+        {
+            throw read.Error(
+                "softmax_samples", "softmax_samples: RecBole takes the loss over the whole catalogue; leave it out, or recbole_compatible");
         }
         if (UserIdField == ItemIdField)
             throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}'; name a column for each");

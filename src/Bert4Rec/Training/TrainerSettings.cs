@@ -16,6 +16,8 @@ namespace Bert4Rec.Training;
 /// <param name="LastOnlyShare">ft_ratio: how often only the last event is masked; of batches if RecboleCompatible, else of
 /// sequences.</param>
 /// <param name="RecboleCompatible">RecBole's way of masking, or of predicting the next event: after the last one only.</param>
+/// <param name="SoftmaxSamples">Items drawn a step for sampled softmax (<see cref="CandidateItems"/>); null for the whole
+/// catalogue.</param>
 internal sealed record TrainerSettings(
     ModelShape Shape,
     ulong Seed,
@@ -26,7 +28,8 @@ internal sealed record TrainerSettings(
     double InitializerRange,
     double MaskRatio,
     float LastOnlyShare,
-    bool RecboleCompatible)
+    bool RecboleCompatible,
+    int? SoftmaxSamples = null)
 {
     /// <summary>⌊mask_ratio · L⌋, which RecBole computes in double precision: of a sequence's masked events, as many count.</summary>
     public int CountedLimit => RecboleCompatible ? (int)(MaskRatio * Shape.MaximumLength) : int.MaxValue;
@@ -43,7 +46,8 @@ internal sealed record TrainerSettings(
         config.InitializerRange,
         config.MaskRatio,
         (float)config.FineTuningRatio,
-        config.RecboleCompatible);
+        config.RecboleCompatible,
+        config.SoftmaxSamples);
 }
 
 /// <summary>What a training step asks its sequences to predict.</summary>

@@ -131,6 +131,7 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
     [InlineData("recbole_compatible=true")]
     [InlineData("objective=next_item")]
     [InlineData("recbole_compatible=true", "model=SASRec")]
+    [InlineData("softmax_samples=5", "train_batch_size=4", "clip_grad_norm=1", "weight_decay=0.01")]
     public void A_cancelled_run_ends_with_the_same_bytes_when_resumed(params string[] settings)
     {
         var config = shop.Config([.. settings, "epochs=5"]);
