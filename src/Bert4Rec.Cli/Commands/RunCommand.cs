@@ -33,7 +33,8 @@ internal static class RunCommand
             Description = "Folder for everything; the default is saved/DATASET. A second run there does only what changed.",
             HelpName = "DIR",
         };
-        var command = new Command("run", "From an event log to a trained model and a report: analyze, clean, convert, train, report.")
+        const string Steps = "analyze, clean, convert, train, refit, report";
+        var command = new Command("run", $"From an event log to a trained model and a report: {Steps}.")
         {
             config, set, input, output, device, precision, threads, seed, json,
         };
@@ -46,6 +47,9 @@ internal static class RunCommand
         {
             string[] settings = [.. parsed.GetValue(set) ?? [], .. InputSettings(parsed.GetValue(input) ?? [])];
             RunConfig runConfig = CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal);
+            // What is put to use is to know all that there is; RecBole's way has no such step.
+            if (!runConfig.Sets("refit") && !runConfig.RecboleCompatible)
+                runConfig = runConfig.With("refit=true");
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
             var options = new RunOptions(
                 directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
@@ -75,12 +79,19 @@ internal static class RunCommand
                     var done = steps.Select(step => new { step.Name, step.Ran, step.Rows });
                     Report.WriteJson(
                         terminal.Out,
-                        new { output = options.OutputDirectory, report, steps = done, result = result with { Seconds = seconds } });
+                        new
+                        {
+                            output = options.OutputDirectory,
+                            refit = TrainingSession.RefitOfRun(options.OutputDirectory),
+                            report,
+                            steps = done,
+                            result = result with { Seconds = seconds },
+                        });
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, config);
                 terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(seconds)} in all");
-                TrainingLog.WriteModel(terminal, options.OutputDirectory);
+                TrainingLog.WriteModel(terminal, options.OutputDirectory, config);
             },
             () => "stopped; the same command goes on where it was");
 

@@ -4,15 +4,16 @@ using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.EventLog;
+using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Pipeline;
 
 /// <summary>A step that is done, or did not need doing.</summary>
-/// <param name="Name">analyze, clean, convert, train or report.</param>
+/// <param name="Name">analyze, clean, convert, train, refit or report.</param>
 /// <param name="Ran">False where what an earlier run left still holds.</param>
-/// <param name="Rows">What became of the rows; empty for a step that has none.</param>
+/// <param name="Rows">What became of the rows; of refit its epochs, 0 where it had nothing to do, and its events.</param>
 /// <param name="Read">What the reader of an event log saw; null where none was read.</param>
 public sealed record StepReport(string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadSummary? Read);
 
@@ -35,6 +36,9 @@ public sealed class PipelineRun
     private const string CleanedFileName = "cleaned.csv";
     private const int LongestAnalysis = 1 << 28;
     private const string AnalysisFileName = "analysis.json", AnalysisPageName = "analysis.html";
+
+    /// <summary>Settings under which a held-out model is the same: a moved folder is the same data, and a refit comes after it.</summary>
+    private static readonly string[] s_indifferent = ["data_path=.", "refit=false"];
 
     private static readonly JsonSerializerOptions _analysisFormat = new()
     {
@@ -81,8 +85,9 @@ public sealed class PipelineRun
             Analyze();
         RunConfig config = Prepare();
         Train(config);
+        string[] refit = Refit(config);
         Report(config);
-        _manifest.Keep(_config.EventLog is null ? ["train", "report"] : ["analyze", "clean", "convert", "train", "report"]);
+        _manifest.Keep([.. _config.EventLog is null ? [] : new[] { "analyze", "clean", "convert" }, "train", .. refit, "report"]);
         return ResultFile.Read(Folder);
     }
 
@@ -150,20 +155,16 @@ public sealed class PipelineRun
 
     private void Train(RunConfig config)
     {
-        // A moved folder is the same data.
-        string settings = config.With("data_path=.").ToYaml();
-        ManifestStep step = NewStep(
-            "train",
-            DatasetLoader.FilesOf(config),
-            new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings });
+        string settings = config.With(s_indifferent).ToYaml();
+        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), TrainingOptions(settings));
         if (IsDone(step))
             return;
-        if (_manifest["train"] is not { Outputs: null } begun || !begun.IsMadeFrom(step.Inputs, step.Options)
-            || (Checkpoint.TryReadRun(Folder) is (string saved, _) && RunConfig.Parse(saved, Folder, ["data_path=."]).ToYaml() != settings))
+        if (!IsBegun(step)
+            || (Checkpoint.TryReadRun(Folder) is (string saved, _) && RunConfig.Parse(saved, Folder, s_indifferent).ToYaml() != settings))
             TrainingSession.Discard(Folder);
         _manifest.Begin(step);
         var facts = new SortedDictionary<string, string>(StringComparer.Ordinal);
-        TrainingSession.Train(
+        TrainingSession.TrainHeldOut(
             config,
             _options with { Resume = true },
             _progress,
@@ -179,18 +180,49 @@ public sealed class PipelineRun
         _observer.OnStep?.Invoke(new("train", true, step.Rows, null));
     }
 
+    /// <summary>The model that recommends.</summary>
+    /// <returns>The step's name, or none where none is wanted.</returns>
+    private string[] Refit(RunConfig config)
+    {
+        const string Name = "refit";
+        if (!config.Refit)
+        {
+            TrainingSession.DiscardRefit(Folder);
+            return [];
+        }
+        ManifestStep step = NewStep(
+            Name,
+            [.. DatasetLoader.FilesOf(config), .. TrainingSession.ResultFiles(Folder)],
+            TrainingOptions(config.With(s_indifferent).ToYaml()));
+        if (IsDone(step))
+            return [Name];
+        if (!IsBegun(step))
+            TrainingSession.DiscardRefit(Folder);
+        _manifest.Begin(step);
+        var (epochs, events) = TrainingSession.Refit(config, _options, _progress, _cancellation);
+        step = step with { Rows = new Dictionary<string, long> { ["epochs"] = epochs, ["events"] = events } };
+        string[] files = epochs == 0 ? [] : [.. ModelFolder.FileNames.Select(file => Path.Combine(RefitFolder.Of(Folder), file))];
+        _manifest.Finish(step, files, _cancellation);
+        _observer.OnStep?.Invoke(new(Name, true, step.Rows, null));
+        return [Name];
+    }
+
+    private SortedDictionary<string, string> TrainingOptions(string settings) =>
+        new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings };
+
     private void Report(RunConfig config)
     {
         string page = Path.Combine(Folder, ReportFileName), analysis = Path.Combine(Folder, AnalysisFileName);
         ManifestStep?[] steps = [_manifest["clean"], _manifest["convert"], _manifest["train"]];
         string rows = JsonSerializer.Serialize(steps.Select(step => step?.Rows));
-        Step("report", TrainingSession.ResultFiles(Folder), new() { ["rows"] = rows }, [page], () =>
+        long refitEpochs = config.Refit ? _manifest["refit"]!.Rows["epochs"] : 0;
+        Step("report", TrainingSession.ResultFiles(Folder), new() { ["rows"] = rows, ["refit"] = Text(refitEpochs) }, [page], () =>
         {
             LogAnalysis? log = _config.EventLog is null
                 ? null
                 : JsonSerializer.Deserialize<LogAnalysis>(InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), _analysisFormat);
             RunReport report = RunReport.Gather(
-                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), _progress, _cancellation);
+                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), refitEpochs, _progress, _cancellation);
             OutputFile.WriteText(page, ReportPage.Render(report));
             return (new Dictionary<string, long>(), null);
         });
@@ -230,6 +262,10 @@ public sealed class PipelineRun
         _observer.OnStep?.Invoke(new(wanted.Name, false, made.Rows, null));
         return true;
     }
+
+    /// <summary>Whether the step was begun, from the same, and not done.</summary>
+    private bool IsBegun(ManifestStep wanted) =>
+        _manifest[wanted.Name] is { Outputs: null } begun && begun.IsMadeFrom(wanted.Inputs, wanted.Options);
 
     private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogReader.ListFiles(log.Inputs);
 

@@ -6,7 +6,8 @@ namespace Bert4Rec.Training;
 /// <summary>metrics.jsonl and the TensorBoard events, of epochs that a checkpoint stands behind.</summary>
 internal sealed class MetricsLog : IDisposable
 {
-    private const string FileName = "metrics.jsonl";
+    public const string FileName = "metrics.jsonl";
+
     private const string Remedy = "restore the file, or remove it to go on without those epochs";
 
     private readonly FileStream _lines;
