@@ -29,17 +29,18 @@ internal static unsafe class Adam<V>
 
     private static void Update(float* parameter, float* gradient, float* firstMoment, float* secondMoment, long length, in Rates rates)
     {
-        V scale = rates.Clip, decay = rates.Decay, stepSize = rates.StepSize, inverseRoot = rates.InverseRoot, epsilon = rates.Epsilon;
+        V stepSize = rates.StepSize, inverseRoot = rates.InverseRoot, scale = rates.Clip;
+        V penalty = rates.Penalty, shrinkage = rates.Shrinkage, epsilon = rates.Epsilon;
         V beta1 = rates.Beta1, beta2 = rates.Beta2, rest1 = 1 - rates.Beta1, rest2 = 1 - rates.Beta2;
         for (long i = 0; i < length; i += V.Width)
         {
             int lanes = (int)Math.Min(V.Width, length - i);
             var p = V.LoadFirst(parameter + i, lanes);
-            var g = V.MultiplyAdd(decay, p, scale * V.LoadFirst(gradient + i, lanes));
+            var g = V.MultiplyAdd(penalty, p, scale * V.LoadFirst(gradient + i, lanes));
             var m = V.MultiplyAdd(beta1, V.LoadFirst(firstMoment + i, lanes), rest1 * g);
             var v = V.MultiplyAdd(beta2, V.LoadFirst(secondMoment + i, lanes), rest2 * (g * g));
             var denominator = V.MultiplyAdd(V.Sqrt(v), inverseRoot, epsilon);
-            V.StoreFirst(p - stepSize * m / denominator, parameter + i, lanes);
+            V.StoreFirst(p - V.MultiplyAdd(shrinkage, p, stepSize * m / denominator), parameter + i, lanes);
             V.StoreFirst(m, firstMoment + i, lanes);
             V.StoreFirst(v, secondMoment + i, lanes);
             V.StoreFirst(0, gradient + i, lanes);
@@ -72,7 +73,8 @@ internal static unsafe class Adam<V>
         public readonly float Clip =
             norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(norms.Pointer(), (int)norms.Length));
 
-        public readonly float Decay = step.WeightDecay;
+        public readonly float Penalty = step.Penalty;
+        public readonly float Shrinkage = step.Shrinkage;
         public readonly float Epsilon = step.Epsilon;
         public readonly float Beta1 = step.Beta1;
         public readonly float Beta2 = step.Beta2;

@@ -37,6 +37,8 @@ internal sealed class Trainer : IDisposable
     private int _first;
     private ClozeMasking _masking;
     private float _gradientScale;
+    private float _learningRate;
+    private int _epoch;
     private (int Step, int First, int Count) _prepared;
 
     /// <param name="settings">What a step depends on.</param>
@@ -61,7 +63,7 @@ internal sealed class Trainer : IDisposable
         Parameters = kernels[0].AllocateFloats(Layout.Length);
         FirstMoments = kernels[0].AllocateFloats(Layout.Length);
         SecondMoments = kernels[0].AllocateFloats(Layout.Length);
-        Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed));
+        Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed, settings.Initializer));
         if (settings.SoftmaxSamples is int samples)
         {
             ArgumentNullException.ThrowIfNull(eventCounts);
@@ -143,6 +145,7 @@ internal sealed class Trainer : IDisposable
     internal void BeginEpoch(int epoch)
     {
         _prepared = default;
+        _epoch = epoch;
         _sequences.Fill(epoch, _epochSequences);
         var all = CollectionsMarshal.AsSpan(_epochSequences);
         new PhiloxSequence(_settings.Seed, ShuffleStream, (uint)epoch).Shuffle(all);
@@ -189,6 +192,7 @@ internal sealed class Trainer : IDisposable
 
         Step++;
         _gradientScale = 1f / targets;
+        _learningRate = (float)(_settings.LearningRate * _settings.Rates.Factor(_epoch, (first + (count / 2.0)) / _epochSequences.Count));
         if (_sampled is not null)
         {
             _sampled.Upload(_candidates!.Items, _candidates.Corrections);
@@ -204,7 +208,10 @@ internal sealed class Trainer : IDisposable
         if (!double.IsFinite(loss))
         {
             throw new InputException(
-                $"step {Step}: the loss is {loss} at learning_rate {_settings.LearningRate}; try a tenth of it, or clip_grad_norm: 5");
+                $"step {Step}: the loss is {loss} at learning_rate {_settings.LearningRate}; try a tenth of it, or clip_grad_norm: 5")
+            {
+                IsDivergence = true,
+            };
         }
         return loss;
     }
@@ -344,9 +351,12 @@ internal sealed class Trainer : IDisposable
         var norms = _settings.ClipGradNorm is null ? default : Tensor.Of(_norms);
         var step = new AdamStep(
             Step,
-            _settings.LearningRate,
+            _learningRate,
+            _settings.Beta1,
+            _settings.Beta2,
             WeightDecay: _settings.WeightDecay,
-            MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity);
+            MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity,
+            DecoupledDecay: _settings.DecoupledDecay);
         var dense = _sampled is null ? (0, Layout.Length) : Layout.Dense;
         kernels.Adam(
             Shard(Parameters, dense, r),
