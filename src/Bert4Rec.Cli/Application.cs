@@ -22,6 +22,7 @@ internal static class Application
         {
             RunCommand.Create(terminal),
             TrainCommand.Create(terminal),
+            TuneCommand.Create(terminal),
             EvaluateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
             AnalyzeCommand.Create(terminal),

@@ -19,6 +19,9 @@ public sealed class InputException : Exception
     /// <summary>Nothing was tried: what was asked for is beyond a limit.</summary>
     public bool IsWrongUsage { get; init; }
 
+    /// <summary>A training left the numbers: its settings are to blame, and others may do.</summary>
+    public bool IsDivergence { get; init; }
+
     /// <summary>An error at a line of a file: "FILE:LINE: message".</summary>
     public static InputException At(string file, long line, string message) => new($"{file}:{line}: {message}");
 }

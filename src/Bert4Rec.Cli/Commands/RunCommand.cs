@@ -7,6 +7,7 @@ using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -33,33 +34,48 @@ internal static class RunCommand
             Description = "Folder for everything; the default is saved/DATASET. A second run there does only what changed.",
             HelpName = "DIR",
         };
+        Option<TuneBudget?> tune = CommonOptions.Budget(
+            new("--tune")
+            {
+                Description = "Tunes the settings first, for as long, or as many trials, as this says; see tune.",
+                HelpName = "30m|TRIALS",
+            },
+            mayBeTrials: true);
+        Option<string> space = CommonOptions.Space();
         const string Steps = "analyze, clean, convert, train, refit, report";
         var command = new Command("run", $"From an event log to a trained model and a report: {Steps}.")
         {
-            config, set, input, output, device, precision, threads, seed, json,
+            config, set, input, output, tune, space, device, precision, threads, seed, json,
         };
         command.Validators.Add(result =>
         {
             if (result.GetResult(config) is null && result.GetResult(input) is null && result.GetResult(set) is null)
                 result.AddError("Nothing says what to run on: give a --config FILE or an --input.");
+            if (result.GetResult(space) is not null && result.GetResult(tune) is null)
+                result.AddError("--space is for --tune.");
         });
         command.SetAction(parsed =>
         {
             string[] settings = [.. parsed.GetValue(set) ?? [], .. InputSettings(parsed.GetValue(input) ?? [])];
-            RunConfig runConfig = CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal);
+            RunConfig runConfig = CommonOptions.LoadConfig(
+                parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
             // What is put to use is to know all that there is; RecBole's way has no such step.
             if (!runConfig.Sets("refit") && !runConfig.RecboleCompatible)
                 runConfig = runConfig.With("refit=true");
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
             var options = new RunOptions(
                 directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
-            return Run(runConfig, options, parsed.GetValue(json), terminal);
+            TuneOptions? tuning = parsed.GetValue(tune) is { } budget
+                ? new(budget, parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null)
+                : null;
+            return Run(runConfig, options, tuning, parsed.GetValue(json), terminal);
         });
         return command;
     }
 
-    private static int Run(RunConfig config, RunOptions options, bool json, Terminal terminal)
+    private static int Run(RunConfig config, RunOptions options, TuneOptions? tuning, bool json, Terminal terminal)
     {
+        RunConfig trained = config;
         TextWriter log = json ? terminal.Error : terminal.Out;
         var steps = new List<StepReport>();
         var clock = Stopwatch.StartNew();
@@ -68,7 +84,10 @@ internal static class RunCommand
             (progress, cancellation) =>
             {
                 using var folder = FolderLock.Take(options.OutputDirectory);
-                return new PipelineRun(config, options, Observe(progress), progress, cancellation).Run();
+                var run = new PipelineRun(config, options, Observe(progress), progress, cancellation, tuning);
+                TrainingResult result = run.Run();
+                trained = run.TrainedConfig;
+                return result;
             },
             result =>
             {
@@ -76,7 +95,7 @@ internal static class RunCommand
                 double seconds = clock.Elapsed.TotalSeconds;
                 if (json)
                 {
-                    var done = steps.Select(step => new { step.Name, step.Ran, step.Rows });
+                    var done = steps.Select(step => new { step.Name, step.Ran, step.Rows, step.Note });
                     Report.WriteJson(
                         terminal.Out,
                         new
@@ -89,7 +108,7 @@ internal static class RunCommand
                         });
                     return;
                 }
-                TrainingLog.WriteResult(terminal, result, config);
+                TrainingLog.WriteResult(terminal, result, trained);
                 terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(seconds)} in all");
                 TrainingLog.WriteModel(terminal, options.OutputDirectory, config);
             },
@@ -111,6 +130,11 @@ internal static class RunCommand
             {
                 progress.Clear();
                 TrainingLog.WriteEpoch(log, epoch, config);
+            },
+            trial =>
+            {
+                progress.Clear();
+                TrainingLog.WriteTrial(log, trial, config);
             });
     }
 

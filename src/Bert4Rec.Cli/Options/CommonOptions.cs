@@ -6,6 +6,7 @@ using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Cli.Options;
 
@@ -104,6 +105,29 @@ internal static class CommonOptions
         Required = true,
     };
 
+    /// <summary>A budget of a tuning.</summary>
+    /// <param name="option">The option; its description and name.</param>
+    /// <param name="mayBeTrials">Whether a plain number is meant as trials.</param>
+    public static Option<TuneBudget?> Budget(Option<TuneBudget?> option, bool mayBeTrials)
+    {
+        option.CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            if (TuneBudget.TryParse(text, mayBeTrials, out TuneBudget budget))
+                return budget;
+            string trials = mayBeTrials ? $", or a number of trials from 1 to {TuneBudget.MostTrials}" : "";
+            argument.AddError($"{option.Name} must be a time like 90s, 30m or 1.5h{trials}, not '{text}'.");
+            return null;
+        };
+        return option;
+    }
+
+    public static Option<string> Space() => new("--space")
+    {
+        Description = "A YAML file with what to draw from: 'n_layers: [1, 2]', 'learning_rate: {log_uniform: [0.0003, 0.003]}'.",
+        HelpName = "FILE",
+    };
+
     /// <summary>An option's value, for another's validator; false where it has none, of which its own error tells.</summary>
     public static bool TryGet<T>(SymbolResult result, Option<T> option, out T? value)
     {
@@ -139,10 +163,10 @@ internal static class CommonOptions
     }
 
     /// <inheritdoc cref="Whole{T}(T, Option{T}, T?)"/>
-    public static Option<T?> Whole<T>(T minimum, Option<T?> option)
+    public static Option<T?> Whole<T>(T minimum, Option<T?> option, T? maximum = null)
         where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
     {
-        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum);
+        option.CustomParser = argument => ParseWhole(argument, option.Name, minimum, maximum);
         return option;
     }
 
@@ -160,16 +184,25 @@ internal static class CommonOptions
     /// <summary>The config of a run to go on with, and its warnings printed.</summary>
     public static RunConfig ResumedConfig(string directory, IReadOnlyList<string> settings, int? seed, Terminal terminal)
     {
-        RunConfig config = TrainingSession.ReadConfig(directory, WithSeed(settings, seed), out string? altered);
-        foreach (string warning in altered is null ? config.Warnings : [altered, .. config.Warnings])
+        RunConfig config = TrainingSession.ReadConfig(directory, WithSeed(settings, seed), out var warnings);
+        config.RequireObjective();
+        foreach (string warning in warnings.Concat(config.Warnings))
             terminal.Warn(warning);
         return config;
     }
 
     /// <summary>Loads a config and prints its warnings.</summary>
-    public static RunConfig LoadConfig(IReadOnlyList<string> files, IReadOnlyList<string> settings, int? seed, Terminal terminal)
+    /// <param name="files">YAML files.</param>
+    /// <param name="settings">"key=value", over the files.</param>
+    /// <param name="seed">Over both, if there is one.</param>
+    /// <param name="terminal">Where the warnings go.</param>
+    /// <param name="choosesObjective">Whether the command can choose the objective, where it is auto.</param>
+    public static RunConfig LoadConfig(
+        IReadOnlyList<string> files, IReadOnlyList<string> settings, int? seed, Terminal terminal, bool choosesObjective = false)
     {
         RunConfig config = RunConfig.Load(files, WithSeed(settings, seed));
+        if (!choosesObjective)
+            config.RequireObjective();
         foreach (string warning in config.Warnings)
             terminal.Warn(warning);
         return config;

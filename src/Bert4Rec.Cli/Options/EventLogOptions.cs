@@ -81,6 +81,7 @@ internal static class EventLogOptions
         }
         if (step.Rows.TryGetValue("epochs", out long epochs))
             rows = epochs == 0 ? "none: the split holds no event back" : $"{epochs:N0} epochs on all {step.Rows["events"]:N0} events";
+        rows = step.Note ?? rows;
         string state = step.Ran ? rows : rows.Length > 0 ? $"unchanged: {rows}" : "unchanged";
         return $"{step.Name,-9}{(state.Length > 0 ? state : "done")}";
     }

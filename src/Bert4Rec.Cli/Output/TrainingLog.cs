@@ -1,6 +1,8 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Cli.Output;
 
@@ -31,6 +33,16 @@ internal static class TrainingLog
         log.WriteLine($"{epoch.Epoch,5}{epoch.Loss,10:F4}{epoch.Seconds,10:F1}{epoch.TokensPerSecond,12:N0}{valid}");
     }
 
+    /// <summary>A trial after a rung; above the first one the names of the columns.</summary>
+    public static void WriteTrial(TextWriter log, TrialReport trial, RunConfig config)
+    {
+        if (trial is { Trial: 0, Rung: 0 })
+            log.WriteLine($"{"trial",5}{"epochs",8}{"best",6}  {"valid " + config.ValidMetric,14}{"seconds",10}  settings");
+        string value = trial.Value?.ToString($"F{config.MetricDecimalPlace}") ?? "-";
+        string seconds = trial.Seconds?.ToString("F1") ?? "";
+        log.WriteLine($"{trial.Trial,5}{trial.Epochs,8}{trial.BestEpoch,6}  {value,14}{seconds,10}  {trial.Failure ?? trial.Name}");
+    }
+
     /// <summary>The best epoch and the test metrics beside the baselines'.</summary>
     public static void WriteResult(Terminal terminal, TrainingResult result, RunConfig config)
     {
@@ -44,11 +56,23 @@ internal static class TrainingLog
             + (hasTest ? $"on the test part{leftOut}:" : "the split has no test part"));
         if (!hasTest)
             return;
+        if (result.Blend is { } blend)
+            terminal.Out.WriteLine(Blend(blend));
         Report.WriteMetrics(
             terminal.Out, terminal.OutIsTerminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
         terminal.Out.WriteLine(
             Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, config.Objective == Objective.NextItem));
         terminal.Out.WriteLine();
+    }
+
+    private static string Blend(BlendChoice blend)
+    {
+        string samples = $"on {blend.Samples:N0} validation samples";
+        var (transition, scale, seen, recent) = blend.Weights;
+        return blend.Weights == BlendWeights.None
+            ? $"no blend: none of those tried {samples} is better than the model alone"
+            : $"blend of transitions ({transition} ln(1 + {scale} T)) and the history's items ({seen} + {recent} / lag): "
+                + $"NDCG {blend.Without:F4} without, {blend.With:F4} with it {samples}";
     }
 
     /// <summary>Where the model is, and what to do with it.</summary>

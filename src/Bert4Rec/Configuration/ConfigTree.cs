@@ -10,6 +10,9 @@ namespace Bert4Rec.Configuration;
 /// </summary>
 internal sealed class ConfigTree
 {
+    /// <summary>Where a value comes from that nobody gave.</summary>
+    public const string Default = "default";
+
     private const int LongestFile = 1 << 22;
 
     private readonly Dictionary<YamlNode, string> _origins;
@@ -64,8 +67,10 @@ internal sealed class ConfigTree
     /// <summary>
     /// Sets "key=value", the value being YAML; dots in the key lead into the mapping that is there ("eval_args.mode=uni100").
     /// </summary>
+    /// <param name="setting">The key and its value.</param>
+    /// <param name="origin">Where it stands, for errors; null for the command line.</param>
     /// <exception cref="InputException">There is no key or no '=', or the setting exceeds <see cref="YamlLimits"/>.</exception>
-    public void AddOverride(string setting)
+    public void AddOverride(string setting, string? origin = null)
     {
         int equals = setting.IndexOf('=');
         string[] path = equals < 0 ? [""] : setting[..equals].Split('.', StringSplitOptions.TrimEntries);
@@ -73,7 +78,7 @@ internal sealed class ConfigTree
             throw new InputException(
                 $"{Printable.Quoted(setting)}: a setting is key=value, for example epochs=20 or eval_args.mode=uni100");
         string text = setting[(equals + 1)..];
-        string origin = $"--set {Printable.Short(setting)}";
+        origin ??= $"--set {Printable.Short(setting)}";
         if (path.Length > YamlLimits.Depth)
             throw new InputException($"{origin}: a key has at most {YamlLimits.Depth} parts, not {path.Length}") { IsWrongUsage = true };
         YamlNode? value;
@@ -97,7 +102,7 @@ internal sealed class ConfigTree
         kind = kind with { FromEventLog = Root.Children.TryGetValue(new YamlScalarNode("event_log"), out var log) && !IsNull(log) };
         foreach (var key in ConfigKeys.All)
         {
-            var value = Parse(key.DefaultFor(kind), _ => "default")!;
+            var value = Parse(key.DefaultFor(kind), _ => Default)!;
             if (Root.Children.TryGetValue(new YamlScalarNode(key.Name), out var given) && !IsNull(given))
                 value = key.Name == "eval_args" && given is YamlMappingNode args ? OverDefaults((YamlMappingNode)value, args) : given;
             resolved.Add(key.Name, value);

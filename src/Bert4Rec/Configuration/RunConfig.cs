@@ -9,7 +9,7 @@ public sealed class RunConfig
 {
     private readonly ConfigTree _tree;
     private readonly YamlMappingNode _settings;
-    private const string SasRec = "SASRec";
+    private const string SasRec = "SASRec", AdamW = "adamw";
 
     private static readonly string[] s_models = ["BERT4Rec", SasRec];
 
@@ -24,6 +24,7 @@ public sealed class RunConfig
         RecboleCompatible = read.Flag("recbole_compatible");
         Model = read.OneOf(read["model"], "model", s_models);
         Objective = ObjectiveNames.Read(read);
+        ComparesObjectives = ObjectiveNames.IsAuto(read);
         OutputHead = read.Flag("output_head");
         DataPath = read.Text("data_path");
         EventLog = read.IsSet("event_log") ? EventLogSettings.Read(read, "event_log") : null;
@@ -48,6 +49,9 @@ public sealed class RunConfig
         AttentionDropoutProbability = read.DropoutProbability("attn_dropout_prob");
         HiddenActivation = read.Only("hidden_act", "gelu", "the only activation there is");
         LayerNormEpsilon = read.Positive("layer_norm_eps");
+        NormFirst = read.Flag("norm_first");
+        PositionOrder = read.OneOf<PositionOrder>("position_order");
+        Initializer = read.OneOf<Initializer>("initializer");
         InitializerRange = read.Positive("initializer_range");
         LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
         MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
@@ -56,8 +60,12 @@ public sealed class RunConfig
         Seed = read.Whole("seed", 0);
         Epochs = read.Whole("epochs", 1);
         TrainBatchSize = read.Whole("train_batch_size", 1);
-        Learner = read.Only("learner", "adam", "the only optimiser there is");
+        Learner = read.OneOf(read["learner"], "learner", "adam", AdamW);
+        AdamBeta1 = ReadBeta(read, "adam_beta1");
+        AdamBeta2 = ReadBeta(read, "adam_beta2");
         LearningRate = read.Positive("learning_rate");
+        LearningRateSchedule = read.OneOf<LearningRateSchedule>("lr_schedule");
+        WarmupRatio = read.Probability("warmup_ratio");
         WeightDecay = read.Real("weight_decay", "a number of at least 0", value => value >= 0 && float.IsFinite((float)value));
         ClipGradNorm = ReadClipGradNorm(read);
         EvalStep = read.Whole("eval_step", 1);
@@ -65,6 +73,7 @@ public sealed class RunConfig
         AverageDecay = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
 
         Refit = read.Flag("refit");
+        Blend = read.Flag("blend");
 
         EvalArgs = ReadEvalArgs(read);
         ExcludeSeen = read.Flag("exclude_seen");
@@ -91,7 +100,11 @@ public sealed class RunConfig
     /// <summary>BERT4Rec or SASRec: RecBole's models, whose defaults a config has.</summary>
     public string Model { get; }
 
+    /// <summary>Cloze, too, as long as <see cref="ComparesObjectives"/>.</summary>
     public Objective Objective { get; }
+
+    /// <summary>objective: auto, which trains nothing before one of both is chosen.</summary>
+    public bool ComparesObjectives { get; }
 
     /// <summary>Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</summary>
     public bool OutputHead { get; }
@@ -156,7 +169,16 @@ public sealed class RunConfig
 
     public double LayerNormEpsilon { get; }
 
-    /// <summary>Standard deviation of the initial weights.</summary>
+    /// <summary>norm_first (ours): layer norm before each sublayer and after the last one, instead of after each residual.</summary>
+    public bool NormFirst { get; }
+
+    /// <summary>position_order (ours).</summary>
+    public PositionOrder PositionOrder { get; }
+
+    /// <summary>initializer (ours).</summary>
+    public Initializer Initializer { get; }
+
+    /// <summary>Standard deviation of the initial weights, where <see cref="Initializer"/> is Normal.</summary>
     public double InitializerRange { get; }
 
     public string LossType { get; }
@@ -172,9 +194,26 @@ public sealed class RunConfig
 
     public int TrainBatchSize { get; }
 
+    /// <summary>adam or adamw.</summary>
     public string Learner { get; }
 
+    /// <summary>Whether weight decay stays out of the gradient: learner adamw.</summary>
+    public bool DecoupledDecay => Learner == AdamW;
+
+    /// <summary>adam_beta1 (ours): decay of the running mean of the gradient.</summary>
+    public double AdamBeta1 { get; }
+
+    /// <summary>adam_beta2 (ours): decay of the running mean of its square.</summary>
+    public double AdamBeta2 { get; }
+
+    /// <summary>The highest rate, where it changes.</summary>
     public double LearningRate { get; }
+
+    /// <summary>lr_schedule (ours): the course of the rate over <see cref="Epochs"/>.</summary>
+    public LearningRateSchedule LearningRateSchedule { get; }
+
+    /// <summary>warmup_ratio (ours): share of the steps of <see cref="Epochs"/> in which the rate rises evenly from 0.</summary>
+    public double WarmupRatio { get; }
 
     public double WeightDecay { get; }
 
@@ -196,6 +235,11 @@ public sealed class RunConfig
     /// refit (ours): train the model that recommends anew, on all events, for as many epochs as validation found to be best.
     /// </summary>
     public bool Refit { get; }
+
+    /// <summary>
+    /// blend (ours): what followed what in the training part, and the history's own items, count in the score as much as validation says.
+    /// </summary>
+    public bool Blend { get; }
 
     public EvalArgs EvalArgs { get; }
 
@@ -262,6 +306,43 @@ public sealed class RunConfig
         return new(tree, Resolve(tree));
     }
 
+    /// <summary>
+    /// The same settings and others over them, as if all had been given at once: what nobody gave takes the default that goes with them,
+    /// where <see cref="With"/> keeps the one it has.
+    /// </summary>
+    /// <param name="overrides">"key=value".</param>
+    /// <param name="origin">Where an override stands, for errors; null for the command line.</param>
+    /// <exception cref="InputException">A value is wrong, or values contradict each other.</exception>
+    internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null)
+    {
+        // The names of columns are the data's, though nobody gave them.
+        var given = new YamlMappingNode(_settings.Children.Where(setting =>
+            _tree.Where(setting.Value) != ConfigTree.Default
+            || ConfigKeys.All.Any(key => key.Name == ((YamlScalarNode)setting.Key).Value && key.EventLogDefault is not null)));
+        var tree = new ConfigTree(_tree, given);
+        foreach (string setting in overrides)
+            tree.AddOverride(setting, origin?.Invoke(setting));
+        return new(tree, Resolve(tree));
+    }
+
+    /// <summary>Whether a key was written somewhere, and has not its default.</summary>
+    public bool IsGiven(string key) => Where(key) != ConfigTree.Default;
+
+    /// <summary>Whether the data may choose the objective: it is auto, or neither it nor the model was given.</summary>
+    public bool LeavesObjectiveOpen() =>
+        ComparesObjectives || (!RecboleCompatible && !IsGiven("model") && !IsGiven("objective"));
+
+    /// <summary>Refuses objective: auto.</summary>
+    /// <exception cref="InputException">The objective is not chosen yet.</exception>
+    public void RequireObjective()
+    {
+        if (ComparesObjectives)
+        {
+            throw new InputException(
+                $"{Where("objective")}: objective auto compares both objectives, which only run and tune do; name cloze or next_item");
+        }
+    }
+
     /// <summary>Every setting, defaults included, as YAML that reads back to the same config.</summary>
     public string ToYaml()
     {
@@ -305,6 +386,9 @@ public sealed class RunConfig
         bool predictsNext = ObjectiveNames.Read(new ConfigReader(tree, tree.Resolve(kind))) == Objective.NextItem;
         return tree.Resolve(kind with { PredictsNext = predictsNext });
     }
+
+    private static double ReadBeta(ConfigReader read, string key) =>
+        read.Real(key, "a number of at least 0 and below 1", value => value >= 0 && (float)value < 1);
 
     private static double? ReadClipGradNorm(ConfigReader read)
     {
@@ -429,11 +513,11 @@ public sealed class RunConfig
             string heads = $"n_heads {Heads} ({Where("n_heads")})";
             throw read.Error("hidden_size", $"hidden_size {HiddenSize} is not divisible by {heads}; try {next}");
         }
-        if (RecboleCompatible && (Objective == Objective.NextItem) != (Model == SasRec))
+        if (RecboleCompatible && (ComparesObjectives || (Objective == Objective.NextItem) != (Model == SasRec)))
         {
             throw read.Error(
                 "objective",
-                $"objective {ObjectiveNames.Of(Objective)}: RecBole's {Model} has another; leave it out, or recbole_compatible");
+                $"objective {(ComparesObjectives ? "auto" : ObjectiveNames.Of(Objective))}: RecBole's {Model} has another; leave it out, or recbole_compatible");
         }
         if (RecboleCompatible && OutputHead == (Model == SasRec))
         {
@@ -441,6 +525,24 @@ public sealed class RunConfig
                 "output_head",
                 $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
         }
+        (string Key, bool IsRecBoles)[] choices =
+        [
+            ("norm_first", !NormFirst),
+            ("position_order", PositionOrder == PositionOrder.Oldest),
+            ("initializer", Initializer == Initializer.Normal),
+            ("learner", !DecoupledDecay),
+            ("adam_beta1", AdamBeta1 == 0.9),
+            ("adam_beta2", AdamBeta2 == 0.999),
+            ("lr_schedule", LearningRateSchedule == LearningRateSchedule.Constant),
+            ("warmup_ratio", WarmupRatio == 0),
+        ];
+        if (RecboleCompatible && choices.FirstOrDefault(choice => !choice.IsRecBoles).Key is string key)
+        {
+            string recboles = ConfigKeys.Get(key).Default;
+            throw read.Error(key, $"{key} {read[key]}: RecBole's {Model} has {recboles}; leave it out, or recbole_compatible");
+        }
+        if (RecboleCompatible && Blend)
+            throw read.Error("blend", "blend: RecBole's score is the model's alone; leave it out, or recbole_compatible");
         if (RecboleCompatible && ExcludeSeen)
             throw read.Error("exclude_seen", "exclude_seen: RecBole ranks seen items too; leave it out, or recbole_compatible");
         if (UserIdField == ItemIdField)
@@ -477,7 +579,7 @@ public sealed class RunConfig
     }
 
     private static bool IsDefault(string key, YamlNode value) =>
-        ConfigKeys.All.First(known => known.Name == key).IsDefault((value as YamlScalarNode)?.Value);
+        ConfigKeys.Get(key).IsDefault((value as YamlScalarNode)?.Value);
 
     private static bool HasWord(YamlNode node, string word) =>
         node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase);

@@ -7,22 +7,29 @@ using Bert4Rec.EventLog;
 using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Pipeline;
 
 /// <summary>A step that is done, or did not need doing.</summary>
-/// <param name="Name">analyze, clean, convert, train, refit or report.</param>
+/// <param name="Name">analyze, clean, convert, compare, tune, train, refit or report.</param>
 /// <param name="Ran">False where what an earlier run left still holds.</param>
 /// <param name="Rows">What became of the rows; of refit its epochs, 0 where it had nothing to do, and its events.</param>
 /// <param name="Read">What the reader of an event log saw; null where none was read.</param>
-public sealed record StepReport(string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadSummary? Read);
+/// <param name="Note">What came of a step that has no rows; null for nothing to tell.</param>
+public sealed record StepReport(
+    string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadSummary? Read, string? Note = null);
 
 /// <summary>Told what a run does.</summary>
 /// <param name="OnStep">After each step.</param>
 /// <param name="OnStart">Once the data of the training is there.</param>
 /// <param name="OnEpoch">After each epoch.</param>
+/// <param name="OnTrial">After each trial of a tuning, and each time that it went on.</param>
 public sealed record RunObserver(
-    Action<StepReport>? OnStep = null, Action<TrainingStart>? OnStart = null, Action<EpochReport>? OnEpoch = null);
+    Action<StepReport>? OnStep = null,
+    Action<TrainingStart>? OnStart = null,
+    Action<EpochReport>? OnEpoch = null,
+    Action<TrialReport>? OnTrial = null);
 
 /// <summary>
 /// From an event log, or atomic files, to a trained model and a report, in one folder. Every step is recorded in a
@@ -52,6 +59,7 @@ public sealed class PipelineRun
     private readonly RunObserver _observer;
     private readonly IProgress<ProgressUpdate>? _progress;
     private readonly CancellationToken _cancellation;
+    private readonly TuneOptions? _tuning;
     private readonly RunManifest _manifest;
 
     /// <param name="config">The settings; with <see cref="RunConfig.EventLog"/> the run starts from it, else from the dataset's atomic
@@ -60,21 +68,34 @@ public sealed class PipelineRun
     /// <param name="observer">Told what is done.</param>
     /// <param name="progress">Told of everything that takes time.</param>
     /// <param name="cancellation">Stops the run; the next one goes on.</param>
-    /// <exception cref="InputException">The folder's manifest is none.</exception>
+    /// <param name="tuning">How to tune before training; null to train with the settings as they are.</param>
+    /// <exception cref="InputException">The folder's manifest is none, or a setting to tune is wrong.</exception>
     public PipelineRun(
-        RunConfig config, RunOptions options, RunObserver observer, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+        RunConfig config,
+        RunOptions options,
+        RunObserver observer,
+        IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellation,
+        TuneOptions? tuning = null)
     {
+        if (tuning is not null)
+            TuneSession.Check(config, tuning);
         _config = config;
+        _tuning = tuning;
         _options = options;
         _observer = observer;
         _progress = progress;
         _cancellation = cancellation;
         _manifest = RunManifest.Load(options.OutputDirectory, progress);
+        TrainedConfig = config;
     }
 
     internal static string Version { get; } = typeof(PipelineRun).Assembly.GetCustomAttribute<AssemblyFileVersionAttribute>()!.Version;
 
     private string Folder => _options.OutputDirectory;
+
+    /// <summary>The settings of the model, once <see cref="Run"/> has chosen what it was left to choose.</summary>
+    public RunConfig TrainedConfig { get; private set; }
 
     /// <summary>The whole chain.</summary>
     /// <exception cref="InputException">An input or a setting is wrong.</exception>
@@ -84,10 +105,14 @@ public sealed class PipelineRun
         if (_config.EventLog is not null)
             Analyze();
         RunConfig config = Prepare();
-        Train(config);
+        TuneResult? choice = Choose(config);
+        TrainedConfig = config = choice?.Config ?? config;
+        Train(config, choice);
         string[] refit = Refit(config);
-        Report(config);
-        _manifest.Keep([.. _config.EventLog is null ? [] : new[] { "analyze", "clean", "convert" }, "train", .. refit, "report"]);
+        Report(config, choice);
+        string[] prepared = _config.EventLog is null ? [] : ["analyze", "clean", "convert"];
+        string[] chosen = choice is null ? [] : [NameOf(_tuning)];
+        _manifest.Keep([.. prepared, .. chosen, "train", .. refit, "report"]);
         return ResultFile.Read(Folder);
     }
 
@@ -153,16 +178,68 @@ public sealed class PipelineRun
         });
     }
 
-    private void Train(RunConfig config)
+    /// <summary>Chooses what the settings leave open: the objective, and with <see cref="TuneOptions"/> whatever can be tuned.</summary>
+    /// <returns>Null where there is nothing to choose.</returns>
+    private TuneResult? Choose(RunConfig config)
     {
-        string settings = config.With(s_indifferent).ToYaml();
-        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), TrainingOptions(settings));
+        if (_tuning is null && !config.LeavesObjectiveOpen())
+            return null;
+        string name = NameOf(_tuning);
+        SortedDictionary<string, string> options = TrainingOptions(config);
+        if (_tuning is not null)
+        {
+            options["budget"] = _tuning.Budget.ToString();
+            options["space"] = _tuning.Space?.ToString() ?? "default";
+        }
+        ManifestStep step = NewStep(name, DatasetLoader.FilesOf(config), options);
+        bool isDone = Holds(step);
+        if (!isDone)
+        {
+            if (!IsBegun(step))
+                TuneSession.Discard(Folder);
+            _manifest.Begin(step);
+        }
+        TuneResult choice = _tuning is null
+            ? TuneSession.CompareObjectives(config, _options, null, _progress, _cancellation)
+            : TuneSession.Tune(config, _options, _tuning, isDone ? null : _observer.OnTrial, _progress, _cancellation);
+        string verdict = choice.Verdict();
+        if (!isDone)
+        {
+            string tuned = Path.Combine(Folder, TuneSession.TunedFileName), journal = TuneSession.JournalPath(Folder);
+            var facts = new Dictionary<string, string> { ["choice"] = verdict };
+            _manifest.Finish(step with { Facts = facts }, _tuning is null ? [journal] : [journal, tuned], _cancellation);
+        }
+        _observer.OnStep?.Invoke(new(name, !isDone, step.Rows, null, verdict));
+        return choice;
+    }
+
+    private static string NameOf(object? tuning) => tuning is null ? "compare" : "tune";
+
+    /// <summary>What a training depends on beside the data.</summary>
+    private SortedDictionary<string, string> TrainingOptions(RunConfig config) => new()
+    {
+        ["device"] = _options.Device,
+        ["precision"] = _options.Precision.ToString(),
+        ["config"] = config.With(s_indifferent).ToYaml(),
+    };
+
+    private void Train(RunConfig config, TuneResult? choice)
+    {
+        SortedDictionary<string, string> options = TrainingOptions(config);
+        string settings = options["config"];
+        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), options);
         if (IsDone(step))
+        {
+            TuneSession.DiscardTrials(Folder);
             return;
+        }
         if (!IsBegun(step)
             || (Checkpoint.TryReadRun(Folder) is (string saved, _) && RunConfig.Parse(saved, Folder, s_indifferent).ToYaml() != settings))
             TrainingSession.Discard(Folder);
         _manifest.Begin(step);
+        // The trial that was taken is a training with these settings that was stopped: this one goes on with it.
+        if (choice is not null && !File.Exists(Path.Combine(Folder, Checkpoint.FileName)))
+            TrainingSession.Move(TuneSession.ChosenFolder(Folder, choice), Folder);
         var facts = new SortedDictionary<string, string>(StringComparer.Ordinal);
         TrainingSession.TrainHeldOut(
             config,
@@ -176,6 +253,7 @@ public sealed class PipelineRun
             },
             _observer.OnEpoch,
             _cancellation);
+        TuneSession.DiscardTrials(Folder);
         _manifest.Finish(step with { Facts = facts }, TrainingSession.ResultFiles(Folder), _cancellation);
         _observer.OnStep?.Invoke(new("train", true, step.Rows, null));
     }
@@ -193,7 +271,7 @@ public sealed class PipelineRun
         ManifestStep step = NewStep(
             Name,
             [.. DatasetLoader.FilesOf(config), .. TrainingSession.ResultFiles(Folder)],
-            TrainingOptions(config.With(s_indifferent).ToYaml()));
+            TrainingOptions(config));
         if (IsDone(step))
             return [Name];
         if (!IsBegun(step))
@@ -207,22 +285,25 @@ public sealed class PipelineRun
         return [Name];
     }
 
-    private SortedDictionary<string, string> TrainingOptions(string settings) =>
-        new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings };
-
-    private void Report(RunConfig config)
+    private void Report(RunConfig config, TuneResult? choice)
     {
         string page = Path.Combine(Folder, ReportFileName), analysis = Path.Combine(Folder, AnalysisFileName);
         ManifestStep?[] steps = [_manifest["clean"], _manifest["convert"], _manifest["train"]];
         string rows = JsonSerializer.Serialize(steps.Select(step => step?.Rows));
         long refitEpochs = config.Refit ? _manifest["refit"]!.Rows["epochs"] : 0;
-        Step("report", TrainingSession.ResultFiles(Folder), new() { ["rows"] = rows, ["refit"] = Text(refitEpochs) }, [page], () =>
+        var options = new SortedDictionary<string, string>
+        {
+            ["rows"] = rows,
+            ["choice"] = choice?.Verdict() ?? "",
+            ["refit"] = Text(refitEpochs),
+        };
+        Step("report", TrainingSession.ResultFiles(Folder), options, [page], () =>
         {
             LogAnalysis? log = _config.EventLog is null
                 ? null
                 : JsonSerializer.Deserialize<LogAnalysis>(InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), _analysisFormat);
             RunReport report = RunReport.Gather(
-                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), refitEpochs, _progress, _cancellation);
+                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), refitEpochs, choice, _progress, _cancellation);
             OutputFile.WriteText(page, ReportPage.Render(report));
             return (new Dictionary<string, long>(), null);
         });
@@ -255,17 +336,20 @@ public sealed class PipelineRun
 
     private bool IsDone(ManifestStep wanted)
     {
-        if (_manifest[wanted.Name] is not { } made
-            || !made.IsMadeFrom(wanted.Inputs, wanted.Options)
-            || !_manifest.HasOutputs(made, _cancellation))
+        if (!Holds(wanted))
             return false;
-        _observer.OnStep?.Invoke(new(wanted.Name, false, made.Rows, null));
+        _observer.OnStep?.Invoke(new(wanted.Name, false, _manifest[wanted.Name]!.Rows, null));
         return true;
     }
 
     /// <summary>Whether the step was begun, from the same, and not done.</summary>
     private bool IsBegun(ManifestStep wanted) =>
         _manifest[wanted.Name] is { Outputs: null } begun && begun.IsMadeFrom(wanted.Inputs, wanted.Options);
+
+    /// <summary>Whether a step was made from the same, and nobody touched what it wrote.</summary>
+    private bool Holds(ManifestStep wanted) => _manifest[wanted.Name] is { } made
+        && made.IsMadeFrom(wanted.Inputs, wanted.Options)
+        && _manifest.HasOutputs(made, _cancellation);
 
     private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogReader.ListFiles(log.Inputs);
 

@@ -3,6 +3,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Reporting;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Pipeline;
 
@@ -19,6 +20,8 @@ internal static class ReportPage
         if (report.Rankers.Count > 0)
             sections.Add(Html.Section("How good are the suggestions?", Quality(report), wide: true));
         sections.Add(Html.Section("The data", Data(report), wide: true));
+        if (report.Choice is not null)
+            sections.Add(Html.Section(TunePage.Title(report.Choice), TunePage.Content(report.Choice), wide: true));
         if (report.Epochs.Count > 0)
             sections.Add(Html.Section("How the model learned", Training(report), wide: true));
         if (report.Rankers.Count > 0)

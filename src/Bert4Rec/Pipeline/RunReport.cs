@@ -6,6 +6,7 @@ using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
 using Bert4Rec.Training;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Pipeline;
 
@@ -34,6 +35,7 @@ internal sealed record RunReport(
     LogAnalysis? Log,
     IReadOnlyList<ManifestStep> Steps,
     long RefitEpochs,
+    TuneResult? Choice,
     string Part,
     Sample[] Samples,
     IReadOnlyList<ListStatistics> Rankers,
@@ -59,6 +61,7 @@ internal sealed record RunReport(
         LogAnalysis? log,
         IReadOnlyList<ManifestStep> steps,
         long refitEpochs,
+        TuneResult? choice,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
     {
@@ -71,6 +74,7 @@ internal sealed record RunReport(
         using var parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);
+        model.Use(folder.Blend, dataset.ItemCount);
         IRanker[] rankers = samples.Length == 0 ? [] : [model, .. Baselines.Of(dataset, split, statistics)];
         var lists = new List<ListStatistics>();
         foreach (var ranker in rankers)
@@ -91,6 +95,7 @@ internal sealed record RunReport(
             log,
             steps,
             refitEpochs,
+            choice,
             part,
             samples,
             lists,

@@ -51,6 +51,24 @@ internal static partial class Charts
         return Figure(plot, caption);
     }
 
+    /// <summary>Several lines over each other, one of them in another colour.</summary>
+    public static string Lines(
+        string caption,
+        IReadOnlyList<(IReadOnlyList<double> X, IReadOnlyList<double> Y)> lines,
+        int marked,
+        (string Others, string Marked) names)
+    {
+        using var plot = new Plot();
+        // The marked one is drawn last, over the others.
+        foreach (int i in Enumerable.Range(0, lines.Count).OrderBy(i => i == marked))
+        {
+            var line = plot.Add.Scatter(lines[i].X.ToArray(), lines[i].Y.ToArray(), i == marked ? _second : _first.WithOpacity(0.6));
+            line.LineWidth = i == marked ? BoldLine : 1;
+            line.MarkerSize = lines[i].X.Count == 1 ? 6 : 0;
+        }
+        return Figure(plot, caption, names.Others, names.Marked);
+    }
+
     private static void Add(Plot plot, IReadOnlyList<double> values, double shift, double size, Color colour)
     {
         foreach ((int i, double value) in values.Index())

@@ -1,4 +1,5 @@
 using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Training;
@@ -9,7 +10,17 @@ namespace Bert4Rec.Training;
 /// <param name="Threads">0 for one a core.</param>
 /// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
 /// <param name="Precision">What products multiply in.</param>
-public sealed record RunOptions(string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full);
+/// <param name="Trial">Not a whole run, but a trial of settings; null for a whole one.</param>
+public sealed record RunOptions(
+    string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full, TrialLimit? Trial = null);
+
+/// <summary>
+/// Where a trial of settings stops. It is a run that goes no further, as if it had been killed there: it never looks at the test part,
+/// leaves no result, and can be resumed.
+/// </summary>
+/// <param name="Epochs">The last epoch.</param>
+/// <param name="IsOver">Asked after each epoch whether that was the last.</param>
+public sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 
 /// <summary>What is about to be trained. Users and items without padding.</summary>
 public sealed record TrainingStart(
@@ -45,6 +56,7 @@ public sealed record EpochReport(
 /// <param name="TestErrors">Standard errors of those that are means over samples.</param>
 /// <param name="Baselines">The baselines' test metrics, by their names.</param>
 /// <param name="Comparisons">The model against each baseline on the test part, by its name.</param>
+/// <param name="Blend">What validation said of the blend; null where none was tried.</param>
 /// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 public sealed record TrainingResult(
     int Epochs,
@@ -56,4 +68,5 @@ public sealed record TrainingResult(
     IReadOnlyDictionary<string, double> TestErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
     IReadOnlyDictionary<string, Comparison> Comparisons,
+    BlendChoice? Blend = null,
     bool ExcludeSeen = false);

@@ -31,7 +31,7 @@ public sealed partial class OddValueTests(SmallShop shop) : IClassFixture<SmallS
     /// <summary>What each command needs besides its options.</summary>
     public static TheoryData<string> Commands =>
     [
-        "train", "run", "evaluate m", "recommend -m m --history a", "analyze a.csv", "clean a.csv -o m",
+        "train", "run", "tune", "evaluate m", "recommend -m m --history a", "analyze a.csv", "clean a.csv -o m",
         "convert a.csv -o m --name m", "synthesize -o m --users 20 --items 20 --interactions 100"];
 
     [Theory]

@@ -44,7 +44,10 @@ internal static class Campaign
 
     public static string[] Resume(string output) => ["train", "--resume", output, .. Computing];
 
-    /// <summary><c>run</c> on an event log.</summary>
+    /// <summary><c>tune</c>, within a number of trials.</summary>
+    public static string[] Tune(SmallShop shop, string output) => ["tune", .. Train(shop, output)[1..], "--trials", "9"];
+
+    /// <summary><c>run</c> on an event log; it compares both objectives first.</summary>
     public static string[] Run(SmallShop shop, string output) =>
         ["run", "--input", WriteLog(shop), "--output", output, .. Settings, .. Computing];
 

@@ -93,6 +93,9 @@ public sealed class KilledTrainingTests(ITestOutputHelper report) : KillTests(re
 
     [SkippableFact]
     public Task Run() => Kill(s_kills, [], Campaign.Run(Shop, Output));
+
+    [SkippableFact]
+    public Task Tune() => Kill(Math.Max(1, s_kills / 2), [], Campaign.Tune(Shop, Output));
 }
 
 public sealed class KilledPreparationTests(ITestOutputHelper report) : KillTests(report)

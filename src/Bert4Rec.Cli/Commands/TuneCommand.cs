@@ -1,0 +1,132 @@
+using System.CommandLine;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Configuration;
+using Bert4Rec.Kernels;
+using Bert4Rec.Pipeline;
+using Bert4Rec.Serialization;
+using Bert4Rec.Training;
+using Bert4Rec.Tuning;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>tune</c>: chooses settings by trials on the validation part, within a time or a number of trials.</summary>
+internal static class TuneCommand
+{
+    private const string PageName = "tune.html";
+
+    public static Command Create(Terminal terminal)
+    {
+        Option<string[]> config = CommonOptions.Config();
+        Option<string[]> set = CommonOptions.Set();
+        Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision(device);
+        Option<int> threads = CommonOptions.Threads();
+        Option<int?> seed = CommonOptions.Seed();
+        Option<bool> json = CommonOptions.Json();
+        Option<string> space = CommonOptions.Space();
+        var output = new Option<string>("--output", "-o")
+        {
+            Description = "Folder for the trials and the choice; the default is saved/DATASET-tune. The same command goes on there.",
+            HelpName = "DIR",
+        };
+        Option<TuneBudget?> budget = CommonOptions.Budget(
+            new("--budget")
+            {
+                Description = "Time that it may take; the default is 30m.",
+                HelpName = "90s|30m|1.5h",
+            },
+            mayBeTrials: false);
+        Option<int?> trials = CommonOptions.Whole(
+            minimum: 1,
+            new Option<int?>("--trials")
+            {
+                Description = "Instead of a time, how many settings to try: the same seed then gives the same choice.",
+                HelpName = "N",
+            },
+            TuneBudget.MostTrials);
+        var command = new Command("tune", "Tries settings on the validation part, and writes the best ones as a config.")
+        {
+            config, set, output, budget, trials, space, device, precision, threads, seed, json,
+        };
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(config) is null && result.GetResult(set) is null)
+                result.AddError("Nothing says what to tune on: give a --config FILE.");
+            if (result.GetResult(budget) is not null && result.GetResult(trials) is not null)
+                result.AddError("--budget is a time and --trials a number of trials: give one of them.");
+        });
+        command.SetAction(parsed =>
+        {
+            RunConfig runConfig = CommonOptions.LoadConfig(
+                parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal, choosesObjective: true);
+            string directory = parsed.GetValue(output) ?? Path.Combine("saved", $"{runConfig.Dataset ?? "run"}-tune");
+            var options = new RunOptions(
+                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
+            var tuning = new TuneOptions(
+                parsed.GetValue(trials) is int number ? TuneBudget.OfTrials(number) : parsed.GetValue(budget) ?? TuneBudget.Default,
+                parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null);
+            TuneSession.Check(runConfig, tuning);
+            return Tune(runConfig, options, tuning, parsed.GetValue(json), terminal);
+        });
+        return command;
+    }
+
+    private static int Tune(RunConfig config, RunOptions options, TuneOptions tuning, bool json, Terminal terminal)
+    {
+        TextWriter log = json ? terminal.Error : terminal.Out;
+        string page = Path.Combine(options.OutputDirectory, PageName);
+        string tuned = Path.Combine(options.OutputDirectory, TuneSession.TunedFileName);
+        return Interruption.Run(
+            terminal,
+            (progress, cancellation) =>
+            {
+                using var folder = FolderLock.Take(options.OutputDirectory);
+                RunConfig prepared = new PipelineRun(config, options, Observe(progress), progress, cancellation).Prepare();
+                TuneResult result = TuneSession.Tune(
+                    prepared,
+                    options,
+                    tuning,
+                    trial =>
+                    {
+                        progress.Clear();
+                        TrainingLog.WriteTrial(log, trial, config);
+                    },
+                    progress,
+                    cancellation);
+                OutputFile.WriteText(page, TuneSession.Page(result));
+                return result;
+            },
+            result =>
+            {
+                if (json)
+                {
+                    var tried = result.Trials.Select(trial => new { trial.Trial, trial.Settings, trial.Epochs, trial.BestEpoch, trial.Value });
+                    Report.WriteJson(
+                        terminal.Out,
+                        new
+                        {
+                            output = options.OutputDirectory,
+                            tuned,
+                            page,
+                            metric = result.Config.ValidMetric,
+                            result.Chosen,
+                            result.Best.Settings,
+                            result.Best.Value,
+                            trials = tried,
+                        });
+                    return;
+                }
+                terminal.Out.WriteLine($"\n{result.Verdict()}\n");
+                terminal.Out.WriteLine($"trials in {page}");
+                terminal.Out.WriteLine($"settings in {tuned}; try: bert4rec train --config {Terminal.Quote(tuned)}");
+            },
+            () => "stopped; the same command goes on where it was");
+
+        RunObserver Observe(ProgressReporter progress) => new(step =>
+        {
+            progress.Clear();
+            EventLogOptions.WriteStep(terminal, log, step);
+        });
+    }
+}

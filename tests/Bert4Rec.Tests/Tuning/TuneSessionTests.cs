@@ -1,0 +1,289 @@
+using System.Diagnostics;
+using Bert4Rec.Configuration;
+using Bert4Rec.Tests.Training;
+using Bert4Rec.Training;
+using Bert4Rec.Tuning;
+
+namespace Bert4Rec.Tests.Tuning;
+
+/// <summary>Which trials go on, that a tuning which was stopped chooses the same, and what it refuses.</summary>
+public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
+{
+    private const string Journal = "trials.jsonl";
+
+    private static readonly TuneBudget s_nine = TuneBudget.OfTrials(9);
+
+    private static readonly string[] s_compared = [Journal, "tuned.yaml"];
+
+    [Fact]
+    public void A_third_goes_on_with_the_given_settings_and_the_best_is_taken()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config("objective=cloze", "epochs=9");
+        List<TrialReport> reports = [];
+        TuneResult result = Tune(config, directory, onTrial: reports.Add);
+
+        TrialReport[] first = [.. reports.Where(trial => trial.Rung == 0)], second = [.. reports.Where(trial => trial.Rung == 1)];
+        Assert.Equal(Enumerable.Range(0, 9), first.Select(trial => trial.Trial));
+        Assert.Empty(first[0].Settings);
+        Assert.All(first, trial => Assert.Equal(1, trial.Epochs));
+        Assert.All(second, trial => Assert.Equal(3, trial.Epochs));
+        int[] best = [.. first.OrderByDescending(trial => trial.Value).Take(3).Select(trial => trial.Trial)];
+        Assert.Equal(best.Append(0).Distinct().Order(), second.Select(trial => trial.Trial).Order());
+        Assert.Equal(result.Trials.Max(trial => trial.Value), result.Best.Value);
+        Assert.True(result.Best.Value >= second.First(trial => trial.Trial == 0).Value);
+        Assert.Equal(config.WithFreshDefaults(result.Best.Settings).ToYaml(), result.Config.ToYaml());
+        Assert.Equal(result.Config.ToYaml(), RunConfig.Load([Path.Combine(directory, "tuned.yaml")], []).ToYaml());
+
+        // What the trial reached is what a training with these settings reaches after as many epochs.
+        TrainingResult alone = SmallShop.Train(result.Config.With($"epochs={result.Best.Epochs}"), shop.NewRun());
+        Assert.Equal(alone.BestValid["mrr@10"], result.Best.Value);
+        Assert.Equal(result.Best.Value, result.Best.Curve.Max(point => point.Value));
+        Assert.Equal([$"{result.Chosen:D3}"], Directory.GetDirectories(Path.Combine(directory, "trials")).Select(Path.GetFileName));
+    }
+
+    [Fact]
+    public void Stopped_anywhere_and_resumed_it_leaves_the_same_bytes()
+    {
+        string whole = shop.NewRun(), other = shop.NewRun();
+        var config = shop.Config("objective=next_item", "epochs=9");
+        Tune(config, whole);
+        foreach (string at in new[] { "trial 0, epoch 1", "trial 5, epoch 1", "epoch 2", "epoch 3" })
+        {
+            string cut = shop.NewRun();
+            for (int stops = 0; ; stops++)
+            {
+                using var cancellation = new CancellationTokenSource();
+                var progress = new Watcher(activity =>
+                {
+                    if (stops == 0 && activity.EndsWith(at, StringComparison.Ordinal))
+                        cancellation.Cancel();
+                });
+                try
+                {
+                    Tune(config, cut, progress: progress, cancellation: cancellation.Token);
+                    Assert.Equal(1, stops);
+                    break;
+                }
+                catch (OperationCanceledException)
+                {
+                    Assert.False(File.Exists(Path.Combine(cut, "tuned.yaml")));
+                }
+            }
+            AssertSame(whole, cut);
+        }
+        // Whole once more: nothing is trained.
+        List<string> activities = [];
+        Tune(config, whole, progress: new Watcher(activities.Add));
+        Assert.DoesNotContain(activities, activity => activity.Contains("epoch", StringComparison.Ordinal));
+        Tune(config.With("seed=8"), other);
+        Assert.NotEqual(File.ReadAllBytes(Path.Combine(whole, Journal)), File.ReadAllBytes(Path.Combine(other, Journal)));
+    }
+
+    /// <summary>Other events to test on, of items that are there anyway: whoever looked at them would see something else.</summary>
+    [Fact]
+    public void The_test_part_has_no_part_in_it()
+    {
+        string folder = Path.Combine(shop.Folder, "data"), altered = Path.Combine(shop.NewRun(), "altered");
+        Directory.CreateDirectory(Path.Combine(altered, "shop"));
+        foreach (string path in Directory.GetFiles(Path.Combine(folder, "shop")))
+            File.Copy(path, Path.Combine(altered, "shop", Path.GetFileName(path)));
+        string file = Path.Combine(altered, "shop", "shop.inter");
+        string[][] rows = [.. File.ReadLines(file).Select(line => line.Split('\t'))];
+        string[] header = [.. rows[0].Select(name => name.Split(':')[0])];
+        (int user, int item, int time) = (Column("user_id"), Column("item_id"), Column("timestamp"));
+        int changed = 0;
+        // Of a shorter history the last event may be one to train on.
+        foreach (var events in rows.Skip(1).GroupBy(row => row[user]).Where(events => events.Count() >= 4))
+        {
+            string[] last = events.MaxBy(row => double.Parse(row[time]))!;
+            int at = Array.IndexOf(rows, last);
+            if (events.Count(row => row[time] == last[time]) > 1 || !rows[1..at].Any(row => row[item] == last[item]))
+                continue;
+            last[item] = rows[1][item];
+            changed++;
+        }
+        Assert.InRange(changed, 30, 150);
+        File.WriteAllLines(file, rows.Select(row => string.Join('\t', row)));
+
+        string[] settings = ["objective=cloze", "epochs=9"];
+        List<TrialReport> before = [], after = [];
+        Tune(shop.Config(settings), shop.NewRun(), onTrial: before.Add);
+        string directory = shop.NewRun();
+        Tune(shop.Config([.. settings, $"data_path={altered}"]), directory, onTrial: after.Add);
+        Assert.Equal(before.Select(Reached), after.Select(Reached));
+        Assert.Empty(Directory.GetFiles(directory, "result.json", SearchOption.AllDirectories));
+        TrainingResult[] tested =
+            [.. new[] { folder, altered }.Select(path => SmallShop.Train(shop.Config([.. settings, $"data_path={path}"]), shop.NewRun()))];
+        Assert.NotEqual(tested[0].Test, tested[1].Test);
+
+        int Column(string name) => Array.IndexOf(header, name);
+
+        static string Reached(TrialReport trial) => $"{trial.Trial} {trial.Name} {string.Join(' ', trial.Curve)}";
+    }
+
+    [Fact]
+    public void A_budget_of_time_is_kept()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config("objective=cloze", "epochs=100000", "stopping_step=100000");
+        var clock = Stopwatch.StartNew();
+        TuneResult result = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(5)));
+        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 9);
+        Assert.True(result.Trials.Count >= 2, $"{result.Trials.Count} trials");
+        Assert.All(result.Trials, trial => Assert.True(trial.Value is not null && trial.Seconds > 0));
+
+        // Resumed, it is over, and its choice the same.
+        clock.Restart();
+        Assert.Equal(result.Chosen, Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(5))).Chosen);
+        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 3);
+    }
+
+    [Fact]
+    public void Where_there_is_time_for_nothing_the_given_settings_are_taken()
+    {
+        TuneResult result = Tune(
+            shop.Config("objective=cloze", "epochs=100000"), shop.NewRun(), TuneBudget.OfTime(TimeSpan.FromSeconds(0.001)));
+        Assert.Equal((0, 1), (result.Chosen, result.Trials.Count));
+        Assert.Empty(result.Best.Settings);
+    }
+
+    [Fact]
+    public void A_trial_that_leaves_the_numbers_is_out_and_the_others_go_on()
+    {
+        SearchSpace space = Space("learning_rate: [1e30, 0.002]");
+        List<TrialReport> reports = [];
+        TuneResult result = Tune(shop.Config("objective=cloze", "epochs=9"), shop.NewRun(), s_nine, space, reports.Add);
+        Assert.Equal(3, result.Trials.Count);
+        TrialReport failed = Assert.Single(result.Trials, trial => trial.Failure is not null);
+        Assert.Equal(["learning_rate=1e30"], failed.Settings);
+        Assert.Null(failed.Value);
+        Assert.NotEqual(failed.Trial, result.Chosen);
+        Assert.DoesNotContain(reports, trial => trial.Trial == failed.Trial && trial.Rung > 0);
+
+        var config = shop.Config("objective=cloze", "epochs=9", "learning_rate=1e30");
+        var failure = Assert.Throws<InputException>(() => Tune(config, shop.NewRun(), s_nine, Space("learning_rate: [1e29, 1e28]")));
+        Assert.Contains("learning_rate", failure.Message);
+    }
+
+    [Fact]
+    public void Both_objectives_begin_where_neither_was_named_and_the_better_one_is_tuned()
+    {
+        TuneResult result = Tune(shop.Config("epochs=9"), shop.NewRun());
+        Assert.Equal([["objective=cloze"], ["objective=next_item"]], result.Trials.Take(2).Select(trial => trial.Settings));
+        Assert.Equal(9, result.Trials.Count);
+        Assert.Single(result.Trials.Skip(2).Select(trial => trial.Settings[0]).Distinct());
+        Assert.NotEqual("train_batch_size=32", result.Trials[1].Name);
+    }
+
+    [Fact]
+    public void The_objectives_are_compared_for_as_many_epochs_each_with_their_own_defaults()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config("epochs=40", "objective=auto", "average_decay=~");
+        TuneResult result = TuneSession.CompareObjectives(config, Options(directory), null, null, default);
+        Assert.Equal([12, 12], result.Trials.Select(trial => trial.Epochs));
+        string[] objectives = ["objective=cloze", "objective=next_item"];
+        foreach (var (trial, objective) in result.Trials.Zip(objectives))
+        {
+            TrainingResult alone = SmallShop.Train(config.WithFreshDefaults([objective, "epochs=12"]), shop.NewRun());
+            Assert.Equal(alone.BestValid["mrr@10"], trial.Value);
+        }
+        Assert.Equal(result.Trials.MaxBy(trial => trial.Value)!.Trial, result.Chosen);
+        Assert.Equal(result.Chosen == 1 ? 0.5 : 0.1, result.Config.HiddenDropoutProbability);
+        Assert.Contains("is taken", result.Verdict());
+        Assert.False(File.Exists(Path.Combine(directory, "tuned.yaml")));
+    }
+
+    [Fact]
+    public void Without_a_validation_nothing_can_be_tuned_and_cloze_is_kept()
+    {
+        var config = shop.Config("eval_args={split: {LS: test_only}}");
+        var failure = Assert.Throws<InputException>(() => Tune(config, shop.NewRun()));
+        Assert.Contains("no validation", failure.Message);
+        TuneResult result = TuneSession.CompareObjectives(config, Options(shop.NewRun()), null, null, default);
+        Assert.Equal(Objective.Cloze, result.Config.Objective);
+        Assert.Equal("cloze is taken: there is no validation to compare by", result.Verdict());
+    }
+
+    [Fact]
+    public void A_journal_of_other_settings_data_or_budget_is_refused()
+    {
+        string directory = shop.NewRun(), path = Path.Combine(directory, Journal);
+        var config = shop.Config("objective=cloze", "epochs=6");
+        Tune(config, directory, TuneBudget.OfTrials(3));
+        Refuses("the settings of trial 0 is not the same", () => Tune(config.With("n_layers=1"), directory, TuneBudget.OfTrials(3)));
+        Refuses("the settings of trial 0 is not the same", () => Tune(config.With("seed=9"), directory, TuneBudget.OfTrials(3)));
+        Refuses("the budget is not the same", () => Tune(config, directory, TuneBudget.OfTrials(4)));
+        Refuses(
+            "the search space over trial 0 is not the same",
+            () => Tune(config, directory, TuneBudget.OfTrials(3), Space("n_layers: [1, 2]")));
+
+        void Refuses(string what, Func<TuneResult> tune) =>
+            Assert.StartsWith($"{path}: {what}", Assert.Throws<InputException>(tune).Message);
+    }
+
+    [Fact]
+    public void A_damaged_journal_is_refused_by_its_line()
+    {
+        string directory = shop.NewRun(), path = Path.Combine(directory, Journal);
+        var config = shop.Config("objective=cloze", "epochs=6");
+        Tune(config, directory, TuneBudget.OfTrials(3));
+        string[] lines = File.ReadAllLines(path);
+        Assert.Equal(5, lines.Length);
+        for (int i = 0; i < lines.Length; i++)
+        {
+            Refuses(i + 1, [.. lines[..i], lines[i].Replace("\"sha256\":\"", "\"sha256\":\"0"), .. lines[(i + 1)..]]);
+            Refuses(i + 1, [.. lines[..i], lines[i][..^5], .. lines[(i + 1)..]]);
+            Refuses(i + 1, [.. lines[..i], "null", .. lines[(i + 1)..]]);
+            Refuses(i + 1, [.. lines[..i], "", .. lines[i..]]);
+            Refuses(i + 2, [.. lines[..(i + 1)], .. lines[i..]]);
+            if (i < lines.Length - 1)
+                Refuses(i + 1, [.. lines[..i], .. lines[(i + 1)..]]);
+        }
+        Refuses(2, [lines[0], lines[1].Replace("\"value\":0", "\"value\":1"), .. lines[2..]]);
+        Refuses(2, [lines[0], lines[1].Replace("\"best_epoch\"", "\"more\":1,\"best_epoch\""), .. lines[2..]]);
+        Refuses(1, []);
+
+        void Refuses(int line, string[] text)
+        {
+            File.WriteAllLines(path, text);
+            var failure = Assert.Throws<InputException>(() => Tune(config, directory, TuneBudget.OfTrials(3)));
+            Assert.Equal($"{path}:{line}: not as bert4rec tune wrote it; restore the file, or remove it to begin again", failure.Message);
+        }
+    }
+
+    private static RunOptions Options(string directory)
+    {
+        Directory.CreateDirectory(directory);
+        return new(directory, "cpu", Threads: 2, Resume: true);
+    }
+
+    private static TuneResult Tune(
+        RunConfig config,
+        string directory,
+        TuneBudget? budget = null,
+        SearchSpace? space = null,
+        Action<TrialReport>? onTrial = null,
+        IProgress<ProgressUpdate>? progress = null,
+        CancellationToken cancellation = default) =>
+        TuneSession.Tune(config, Options(directory), new(budget ?? s_nine, space), onTrial, progress, cancellation);
+
+    private SearchSpace Space(string text)
+    {
+        string path = $"{shop.NewRun()}.yaml";
+        File.WriteAllText(path, text);
+        return SearchSpace.Load(path);
+    }
+
+    private static void AssertSame(string expected, string actual)
+    {
+        foreach (string name in s_compared)
+            Assert.Equal(File.ReadAllText(Path.Combine(expected, name)), File.ReadAllText(Path.Combine(actual, name)));
+    }
+
+    private sealed class Watcher(Action<string> onActivity) : IProgress<ProgressUpdate>
+    {
+        public void Report(ProgressUpdate value) => onActivity(value.Activity);
+    }
+}
