@@ -117,10 +117,11 @@ public static class TrainingSession
         var sequences = Sequences(config, dataset, split);
 
         using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
-        using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
+        var statistics = TrainingStatistics.Count(dataset, split.Train);
+        using var trainer = new Trainer(
+            TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers, statistics.EventCounts);
         using var evaluated = device.Kernels[0].AllocateFloats(trainer.Layout.Length);
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, evaluated, config.RecboleCompatible);
-        var statistics = TrainingStatistics.Count(dataset, split.Train);
         string directory = options.OutputDirectory;
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         var best = new float[trainer.Layout.Length];
@@ -193,6 +194,7 @@ public static class TrainingSession
         }
 
         BlendChoice? choice = null;
+        IReadOnlyDictionary<string, double> bestValid = state.Stopping.BestMetrics;
         if (options.Trial is not null)
             return Result(Baselines.None);
         // No validation chose: the last parameters are the model.
@@ -205,6 +207,8 @@ public static class TrainingSession
             int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
             choice = ranker.ChooseBlend(dataset, split.Valid, transitions, k, config.ExcludeSeen, progress);
             ranker.Use(new Blend(choice.Weights, transitions), dataset.ItemCount);
+            if (choice.Weights != BlendWeights.None)
+                bestValid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, validation, progress);
         }
         ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.Blend ?? choice?.Weights, refit?.HeldOut);
         var test = split.Test.Length == 0
@@ -222,7 +226,7 @@ public static class TrainingSession
             state.HasBest ? state.Stopping.BestEpoch : state.Epoch,
             clock.Elapsed.TotalSeconds,
             trainer.Layout.Length,
-            state.Stopping.BestMetrics,
+            bestValid,
             tested.Metrics,
             tested.StandardErrors,
             tested.Baselines,
@@ -292,7 +296,9 @@ public static class TrainingSession
     internal static string RunOfRefit(string directory) =>
         Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory)) is { Length: > 0 } run ? run : ".";
 
-    /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
+    /// <summary>
+    /// Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.
+    /// </summary>
     internal static void Move(string from, string to)
     {
         foreach (string name in new[] { MetricsLog.FileName, TensorBoardWriter.FileName, Checkpoint.FileName })
