@@ -457,7 +457,8 @@ public abstract class KernelSet : IDisposable
     /// <param name="topItems">[B·k] ids, best first; 0 where there are fewer than k.</param>
     /// <param name="topScores">[B, k]; negative infinity where there are fewer than k.</param>
     /// <param name="targetRanks">[B·3] or none: how many items score higher than the target, how many equally, and how many of these have a
-    /// lower id (the target itself counts in none of the three).</param>
+    /// lower id. The target itself and the row's excluded items count in none of the three; an excluded target has its place among the
+    /// items that are not.</param>
     public void TopK(
         Tensor h, WeightAndBias catalogue, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks)
     {

@@ -4,7 +4,8 @@ namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
 /// Scores and the k best of each row in one pass over the catalogue. A tile of scores is compared with every row's k-th best so far; once a
-/// list has warmed up, hardly any item passes, and only those are looked at one by one.
+/// list has warmed up, hardly any item passes, and only those are looked at one by one. An excluded item's score becomes −∞, which passes
+/// nowhere.
 /// </summary>
 internal static unsafe class TopK<V>
     where V : struct, IVector<V>
@@ -48,6 +49,8 @@ internal static unsafe class TopK<V>
             {
                 int panelRows = Math.Min(panels.Lanes, rows - first);
                 var scores = panels.Score(item, tile, first);
+                if (excludedOffset != null)
+                    Exclude(new(excludedOffset + first, panelRows + 1), excluded, item, tile, scores);
                 // Padding is never recommended.
                 for (int i = item == 0 ? 1 : 0; i < tile; i++)
                 {
@@ -60,8 +63,7 @@ internal static unsafe class TopK<V>
                         {
                             int bit = BitOperations.TrailingZeroCount(better), m = row + bit;
                             long at = (long)m * k;
-                            if (!IsExcluded(excludedOffset, excluded, m, item + i))
-                                least[m] = Insert(top + at, topScore + at, k, item + i, itemScores[lane + bit]);
+                            least[m] = Insert(top + at, topScore + at, k, item + i, itemScores[lane + bit]);
                         }
                         if (ranks == null)
                             continue;
@@ -120,10 +122,19 @@ internal static unsafe class TopK<V>
         return scores[k - 1];
     }
 
-    private static bool IsExcluded(int* offsets, int* items, int row, int item)
+    /// <param name="offsets">[rows of the panel + 1]</param>
+    /// <param name="items">The excluded items of all rows.</param>
+    /// <param name="first">The tile's first item.</param>
+    /// <param name="tile">Items of the tile.</param>
+    /// <param name="scores">[tile, rows of the panel]</param>
+    private static void Exclude(ReadOnlySpan<int> offsets, int* items, int first, int tile, Matrix scores)
     {
-        if (offsets == null)
-            return false;
-        return new ReadOnlySpan<int>(items + offsets[row], offsets[row + 1] - offsets[row]).BinarySearch(item) >= 0;
+        for (int row = 0; row + 1 < offsets.Length; row++)
+        {
+            var excluded = new ReadOnlySpan<int>(items + offsets[row], offsets[row + 1] - offsets[row]);
+            int at = excluded.BinarySearch(first);
+            for (at = at < 0 ? ~at : at; at < excluded.Length && excluded[at] < first + tile; at++)
+                scores.Row(excluded[at] - first)[row] = float.NegativeInfinity;
+        }
     }
 }

@@ -98,6 +98,13 @@ internal sealed class TopK
         float targetScore = scores[target], least = float.NegativeInfinity;
         int higher = 0, equal = 0, equalBefore = 0, round = 0;
         Group.Barrier();
+        if (a.ExcludedOffsets.Length > 0)
+        {
+            // The lowest score is in no list and counts as neither higher nor equal.
+            for (int i = a.ExcludedOffsets[row] + Group.IdxX; i < a.ExcludedOffsets[row + 1]; i += Group.DimX)
+                scores[a.ExcludedItems[i]] = float.NegativeInfinity;
+            Group.Barrier();
+        }
 
         // Padding, item 0, is neither listed nor counted.
         for (int first = 1; first < a.Catalogue; first += PerThread * Group.DimX)
@@ -114,7 +121,7 @@ internal sealed class TopK
                     equal++;
                     equalBefore += item < target ? 1 : 0;
                 }
-                if (score > least && !a.IsExcluded(row, item))
+                if (score > least)
                     found.Put(Atomic.Add(ref counts[round], 1), score, item);
             }
             Group.Barrier();
@@ -243,25 +250,7 @@ internal sealed class TopK
 
     internal readonly record struct RankArguments(
         ArrayView<float> Scores, ArrayView<int> Targets, ArrayView<int> ExcludedOffsets, ArrayView<int> ExcludedItems,
-        ArrayView<int> TopItems, ArrayView<float> TopScores, ArrayView<int> TargetRanks, int FirstRow, int Catalogue, int K)
-    {
-        /// <summary>A binary search: a row's excluded items are in order.</summary>
-        public bool IsExcluded(long row, int item)
-        {
-            if (ExcludedOffsets.Length == 0)
-                return false;
-            int low = ExcludedOffsets[row], end = ExcludedOffsets[row + 1], high = end;
-            while (low < high)
-            {
-                int middle = (low + high) / 2;
-                if (ExcludedItems[middle] < item)
-                    low = middle + 1;
-                else
-                    high = middle;
-            }
-            return low < end && ExcludedItems[low] == item;
-        }
-    }
+        ArrayView<int> TopItems, ArrayView<float> TopScores, ArrayView<int> TargetRanks, int FirstRow, int Catalogue, int K);
 
     internal readonly record struct ScoreArguments(
         ArrayView<float> H, ArrayView<float> Items, ArrayView<float> Bias, ArrayView<int> Candidates, ArrayView<float> Scores, int PerRow,

@@ -16,9 +16,12 @@ public static class TopK
         [.. Enumerable.Range(1, scores.Count - 1).Except(excluded).OrderByDescending(item => scores[item]).ThenBy(item => item).Take(k)];
 
     /// <summary>How many items score higher than the target, how many equally, and how many of these have a lower id.</summary>
-    public static (int Higher, int Equal, int EqualWithLowerId) Rank(Vector<double> scores, int target)
+    /// <param name="scores">[V]</param>
+    /// <param name="target">Counts in none of the three.</param>
+    /// <param name="excluded">Nor do these.</param>
+    public static (int Higher, int Equal, int EqualWithLowerId) Rank(Vector<double> scores, int target, IEnumerable<int> excluded)
     {
-        int[] others = [.. Enumerable.Range(1, scores.Count - 1).Where(item => item != target)];
+        int[] others = [.. Enumerable.Range(1, scores.Count - 1).Except(excluded.Append(target))];
         return (others.Count(item => scores[item] > scores[target]),
             others.Count(item => scores[item] == scores[target]),
             others.Count(item => scores[item] == scores[target] && item < target));

@@ -58,6 +58,7 @@ internal static class EvaluateCommand
                                 split = part,
                                 result.Samples,
                                 result.Seconds,
+                                result.ExcludeSeen,
                                 result.Metrics,
                                 result.StandardErrors,
                                 result.Baselines,
@@ -65,7 +66,9 @@ internal static class EvaluateCommand
                             });
                         return;
                     }
-                    terminal.Out.WriteLine($"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}:");
+                    string leftOut = result.ExcludeSeen ? $", {EvaluationSettings.SeenLeftOut}" : "";
+                    terminal.Out.WriteLine(
+                        $"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}{leftOut}:");
                     Report.WriteMetrics(
                         terminal.Out,
                         terminal.OutIsTerminal,

@@ -61,6 +61,8 @@ internal static class RecommendCommand
         {
             string runDevice = parsed.GetRequiredValue(device);
             using var recommender = Recommender.Load(parsed.GetRequiredValue(model), runDevice, parsed.GetValue(threads));
+            if (recommender.Note is string note)
+                terminal.Error.WriteLine(note);
             IEnumerable<History> wanted =
                 parsed.GetValue(histories) is string path ? ReadHistories(path, terminal)
                 : parsed.GetValue(user) is string token ? [new History(token, [.. recommender.HistoryOf(token)])]

@@ -42,7 +42,8 @@ internal static class RunCommand
             },
             mayBeTrials: true);
         Option<string> space = CommonOptions.Space();
-        var command = new Command("run", "From an event log to a trained model and a report: analyze, clean, convert, train, report.")
+        const string Steps = "analyze, clean, convert, train, refit, report";
+        var command = new Command("run", $"From an event log to a trained model and a report: {Steps}.")
         {
             config, set, input, output, tune, space, device, precision, threads, seed, json,
         };
@@ -58,6 +59,9 @@ internal static class RunCommand
             string[] settings = [.. parsed.GetValue(set) ?? [], .. InputSettings(parsed.GetValue(input) ?? [])];
             RunConfig runConfig = CommonOptions.LoadConfig(
                 parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
+            // What is put to use is to know all that there is; RecBole's way has no such step.
+            if (!runConfig.IsGiven("refit") && !runConfig.RecboleCompatible)
+                runConfig = runConfig.With("refit=true");
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
             var options = new RunOptions(
                 directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
@@ -94,12 +98,19 @@ internal static class RunCommand
                     var done = steps.Select(step => new { step.Name, step.Ran, step.Rows, step.Note });
                     Report.WriteJson(
                         terminal.Out,
-                        new { output = options.OutputDirectory, report, steps = done, result = result with { Seconds = seconds } });
+                        new
+                        {
+                            output = options.OutputDirectory,
+                            refit = TrainingSession.RefitOfRun(options.OutputDirectory),
+                            report,
+                            steps = done,
+                            result = result with { Seconds = seconds },
+                        });
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, trained);
                 terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(seconds)} in all");
-                TrainingLog.WriteModel(terminal, options.OutputDirectory);
+                TrainingLog.WriteModel(terminal, options.OutputDirectory, config);
             },
             () => "stopped; the same command goes on where it was");
 

@@ -91,11 +91,12 @@ internal static class TrainCommand
             {
                 if (json)
                 {
-                    Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, result });
+                    string? refit = TrainingSession.RefitOfRun(options.OutputDirectory);
+                    Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, refit, result });
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, config);
-                TrainingLog.WriteModel(terminal, options.OutputDirectory);
+                TrainingLog.WriteModel(terminal, options.OutputDirectory, config);
             },
             () => canResume
                 ? $"stopped; to go on from the last whole epoch: bert4rec train --resume {Terminal.Quote(options.OutputDirectory)}"

@@ -79,6 +79,8 @@ internal static class EventLogOptions
                 .Select(row => $"{row.Key[Dropped.Length..]} {row.Value:N0}"));
             rows = $"{read:N0} rows read, {kept:N0} kept" + (reasons.Length > 0 ? $", {read - kept:N0} dropped ({reasons})" : "");
         }
+        if (step.Rows.TryGetValue("epochs", out long epochs))
+            rows = epochs == 0 ? "none: the split holds no event back" : $"{epochs:N0} epochs on all {step.Rows["events"]:N0} events";
         rows = step.Note ?? rows;
         string state = step.Ran ? rows : rows.Length > 0 ? $"unchanged: {rows}" : "unchanged";
         return $"{step.Name,-9}{(state.Length > 0 ? state : "done")}";

@@ -49,8 +49,10 @@ internal static class TrainingLog
         bool hasTest = result.Test.Count > 0;
         // A result that was read back does not know how long it took.
         string time = result.Seconds > 0 ? $", {ProgressReporter.Duration(result.Seconds)} in all" : "";
+        string leftOut = result.ExcludeSeen ? $", {EvaluationSettings.SeenLeftOut}" : "";
         terminal.Out.WriteLine(
-            $"best epoch {result.BestEpoch} of {result.Epochs}{time}; {(hasTest ? "on the test part:" : "the split has no test part")}");
+            $"best epoch {result.BestEpoch} of {result.Epochs}{time}; "
+            + (hasTest ? $"on the test part{leftOut}:" : "the split has no test part"));
         if (!hasTest)
             return;
         Report.WriteMetrics(
@@ -61,6 +63,12 @@ internal static class TrainingLog
     }
 
     /// <summary>Where the model is, and what to do with it.</summary>
-    public static void WriteModel(Terminal terminal, string directory) => terminal.Out.WriteLine(
-        $"model in {directory}; try: bert4rec recommend --model {Terminal.Quote(directory)} --history \"...\"");
+    public static void WriteModel(Terminal terminal, string directory, RunConfig config)
+    {
+        if (TrainingSession.RefitOfRun(directory) is string refit)
+            terminal.Out.WriteLine($"the figures are of the held-out model; {refit} was trained anew on all events, and recommends");
+        else if (config.Refit)
+            terminal.Out.WriteLine("no refit: the split holds no event back");
+        terminal.Out.WriteLine($"model in {directory}; try: bert4rec recommend --model {Terminal.Quote(directory)} --history \"...\"");
+    }
 }

@@ -65,7 +65,10 @@ public sealed class RunConfig
         StoppingStep = read.Whole("stopping_step", 0);
         AverageDecay = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
 
+        Refit = read.Flag("refit");
+
         EvalArgs = ReadEvalArgs(read);
+        ExcludeSeen = read.Flag("exclude_seen");
         EvalBatchSize = read.Whole("eval_batch_size", 1);
         Metrics = read.List(read["metrics"], "metrics", (node, key) =>
             MetricNames.TryParse(read.Text(node, key), out var metric)
@@ -194,7 +197,15 @@ public sealed class RunConfig
     /// </summary>
     public double AverageDecay { get; }
 
+    /// <summary>
+    /// refit (ours): train the model that recommends anew, on all events, for as many epochs as validation found to be best.
+    /// </summary>
+    public bool Refit { get; }
+
     public EvalArgs EvalArgs { get; }
+
+    /// <summary>exclude_seen (ours): evaluation leaves the items of a history out of its ranking.</summary>
+    public bool ExcludeSeen { get; }
 
     public int EvalBatchSize { get; }
 
@@ -469,6 +480,8 @@ public sealed class RunConfig
                 "output_head",
                 $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
         }
+        if (RecboleCompatible && ExcludeSeen)
+            throw read.Error("exclude_seen", "exclude_seen: RecBole ranks seen items too; leave it out, or recbole_compatible");
         if (UserIdField == ItemIdField)
             throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}'; name a column for each");
         if (TimeField == UserIdField || TimeField == ItemIdField)

@@ -82,13 +82,16 @@ public abstract class BaselineRanker : IRanker
 
     public abstract string Name { get; }
 
-    public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+    public void Rank(
+        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen = null)
     {
         for (int i = 0; i < samples.Length; i++)
         {
             var preferred = Preferred(dataset, samples[i]);
-            ranks[i] = RankOf(dataset.Target(samples[i]), preferred);
-            FillList(preferred, topItems.Slice(i * k, k));
+            int target = dataset.Target(samples[i]);
+            ReadOnlySpan<int> leftOut = seen is null ? [] : seen[i];
+            ranks[i] = Without(leftOut, RankOf(target, preferred), target, preferred);
+            FillList(preferred, leftOut, topItems.Slice(i * k, k));
         }
     }
 
@@ -157,16 +160,51 @@ public abstract class BaselineRanker : IRanker
         return new(greater, equal, equalWithLowerId);
     }
 
-    private void FillList(ReadOnlySpan<WeightedItem> preferred, Span<int> list)
+    /// <summary>A target's rank where some items, ascending, are not ranked.</summary>
+    private TargetRank Without(ReadOnlySpan<int> leftOut, TargetRank rank, int target, ReadOnlySpan<WeightedItem> preferred)
+    {
+        if (leftOut.IsEmpty)
+            return rank;
+        var (greater, equal, equalWithLowerId) = rank;
+        var weights = new int[leftOut.Length];
+        var own = new WeightedItem(target, 0);
+        foreach (var item in preferred)
+        {
+            int at = leftOut.BinarySearch(item.Item);
+            if (at >= 0)
+                weights[at] = item.Weight;
+            if (item.Item == target)
+                own = item;
+        }
+        for (int i = 0; i < weights.Length; i++)
+        {
+            if (leftOut[i] == target)
+                continue;
+            bool isTie = weights[i] == own.Weight && _popularity[leftOut[i]] == _popularity[target];
+            bool isBefore = Compare(new(leftOut[i], weights[i]), own) < 0;
+            greater -= isBefore && !isTie ? 1 : 0;
+            equal -= isTie ? 1 : 0;
+            equalWithLowerId -= isBefore && isTie ? 1 : 0;
+        }
+        return new(greater, equal, equalWithLowerId);
+    }
+
+    /// <param name="preferred">What comes first.</param>
+    /// <param name="leftOut">What does not come at all, ascending.</param>
+    /// <param name="list">The list to fill, with 0 where items run out.</param>
+    private void FillList(ReadOnlySpan<WeightedItem> preferred, ReadOnlySpan<int> leftOut, Span<int> list)
     {
         list.Clear();
-        int count = Math.Min(preferred.Length, list.Length);
-        for (int i = 0; i < count; i++)
-            list[i] = preferred[i].Item;
+        int count = 0;
+        for (int i = 0; i < preferred.Length && count < list.Length; i++)
+        {
+            if (leftOut.BinarySearch(preferred[i].Item) < 0)
+                list[count++] = preferred[i].Item;
+        }
         int head = count;
         for (int i = 0; i < _order.Length && count < list.Length; i++)
         {
-            if (!list[..head].Contains(_order[i]))
+            if (leftOut.BinarySearch(_order[i]) < 0 && !list[..head].Contains(_order[i]))
                 list[count++] = _order[i];
         }
     }

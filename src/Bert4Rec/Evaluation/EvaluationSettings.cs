@@ -5,6 +5,9 @@ namespace Bert4Rec.Evaluation;
 /// <summary>How to evaluate.</summary>
 public sealed record EvaluationSettings
 {
+    /// <summary>How a result of <see cref="ExcludeSeen"/> is named.</summary>
+    public const string SeenLeftOut = "seen items left out";
+
     public EvaluationMode Mode { get; init; }
 
     /// <summary>What to report, in this order.</summary>
@@ -22,6 +25,11 @@ public sealed record EvaluationSettings
     /// <summary>Of the drawn competitors.</summary>
     public ulong Seed { get; init; } = 2020;
 
+    /// <summary>
+    /// Leave the items of a sample's whole history out of its ranking. A target among them cannot be found: it ranks behind everything.
+    /// </summary>
+    public bool ExcludeSeen { get; init; }
+
     /// <summary>What a config asks for.</summary>
     /// <param name="config">The config.</param>
     /// <param name="mode">Its mode for the part to evaluate.</param>
@@ -32,6 +40,7 @@ public sealed record EvaluationSettings
         TopK = config.TopK,
         BatchSize = config.EvalBatchSize,
         Seed = (ulong)config.Seed,
+        ExcludeSeen = config.ExcludeSeen,
     };
 
     /// <summary>What a training measures: the metrics listed, and the one that chooses the model whether it is listed or not.</summary>

@@ -69,14 +69,20 @@ public static class Evaluator
         for (int start = 0; start < samples.Length; start += batchSize)
         {
             var batch = samples.Span.Slice(start, Math.Min(batchSize, samples.Length - start));
+            var seen = settings.ExcludeSeen ? SeenItems.Of(dataset, batch) : null;
             if (sampled is null)
-                ranker.Rank(dataset, batch, k, topItems.AsSpan(0, batch.Length * k), ranks.AsSpan(0, batch.Length));
+                ranker.Rank(dataset, batch, k, topItems.AsSpan(0, batch.Length * k), ranks.AsSpan(0, batch.Length), seen);
             else
-                sampled.Rank(batch, k, topItems, ranks);
+                sampled.Rank(batch, k, topItems, ranks, seen);
             for (int i = 0; i < batch.Length; i++)
+            {
+                bool isLeftOut = seen?.Contains(i, dataset.Target(batch[i])) ?? false;
+                if (isLeftOut)
+                    ranks[i] = TargetRank.Last;
+                int ranked = sampled?.Ranked[i] ?? dataset.ItemCount - 1 - (seen?[i].Length ?? 0);
                 gains[start + i] = MetricAccumulator.Gain(ranks[i], settings.ComparedCutoff);
-            for (int i = 0; i < batch.Length; i++)
-                metrics.Add(topItems.AsSpan(i * k, k), ranks[i], sampled?.CandidateCounts[i] ?? dataset.ItemCount - 1);
+                metrics.Add(topItems.AsSpan(i * k, k), ranks[i], isLeftOut ? ranked + 1 : ranked);
+            }
             progress?.Report(new($"evaluating {ranker.Name}", start + batch.Length, samples.Length, "samples"));
         }
         return new(metrics.Result(), metrics.StandardErrors(), gains);
@@ -90,10 +96,10 @@ public static class Evaluator
         private readonly int[] _candidates = new int[batchSize * (settings.Mode.Draws + 1)];
         private readonly float[] _scores = new float[batchSize * (settings.Mode.Draws + 1)];
 
-        /// <summary>[batch] Distinct candidates of each sample.</summary>
-        public int[] CandidateCounts { get; } = new int[batchSize];
+        /// <summary>[batch] Distinct candidates of each sample, without those left out.</summary>
+        public int[] Ranked { get; } = new int[batchSize];
 
-        public void Rank(ReadOnlySpan<Sample> batch, int k, Span<int> topItems, Span<TargetRank> ranks)
+        public void Rank(ReadOnlySpan<Sample> batch, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen)
         {
             int width = settings.Mode.Draws + 1;
             for (int i = 0; i < batch.Length; i++)
@@ -106,13 +112,14 @@ public static class Evaluator
                 (int Item, float Score)[] ranking =
                 [
                     .. _candidates.Skip(i * width).Take(width).Zip(_scores.Skip(i * width))
+                        .Where(c => !(seen?.Contains(i, c.First) ?? false))
                         .DistinctBy(c => c.First).OrderByDescending(c => c.Second).ThenBy(c => c.First),
                 ];
                 ranks[i] = new(
                     ranking.Count(c => c.Score > targetScore),
                     ranking.Count(c => c.Score == targetScore) - 1,
                     ranking.Count(c => c.Score == targetScore && c.Item < target));
-                CandidateCounts[i] = ranking.Length;
+                Ranked[i] = ranking.Length;
                 var list = topItems.Slice(i * k, k);
                 list.Clear();
                 for (int j = 0; j < Math.Min(k, ranking.Length); j++)

@@ -6,6 +6,9 @@ namespace Bert4Rec.Evaluation;
 /// The target itself is in none of them.</summary>
 public readonly record struct TargetRank(int Greater, int Equal, int EqualWithLowerId)
 {
+    /// <summary>Behind everything: the target is an item that was left out.</summary>
+    public static TargetRank Last { get; } = new(int.MaxValue, 0, 0);
+
     /// <summary>Place in the list, from 0; ties go to the lower id.</summary>
     public int Position => Greater + EqualWithLowerId;
 }
@@ -18,13 +21,21 @@ public interface IRanker
 {
     string Name { get; }
 
-    /// <summary>Ranks every item but padding for each sample.</summary>
+    /// <summary>Ranks every item but padding, and those that are to be left out, for each sample.</summary>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="samples">The samples.</param>
     /// <param name="k">Length of each list.</param>
     /// <param name="topItems">[samples × k] item ids, best first, 0 where the catalogue is shorter.</param>
-    /// <param name="ranks">[samples] where each sample's target stands.</param>
-    void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks);
+    /// <param name="ranks">[samples] where each sample's target stands among the items that are ranked; of no meaning where the target is
+    /// left out.</param>
+    /// <param name="seen">The items to leave out, or null.</param>
+    void Rank(
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        int k,
+        Span<int> topItems,
+        Span<TargetRank> ranks,
+        SeenItems? seen = null);
 
     /// <summary>Scores given items only: scores[i, c] of candidates[i, c] for sample i.</summary>
     void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores);

@@ -67,7 +67,7 @@ public sealed class MetricAccumulator
     /// <summary>Adds a sample.</summary>
     /// <param name="topItems">The list, best first, of at least the greatest k places, or of as many as there are items; 0 from where the
     /// candidates ran out.</param>
-    /// <param name="rank">Where the target stands among the candidates.</param>
+    /// <param name="rank">Where the target stands among the candidates; <see cref="TargetRank.Last"/> is a miss at every k.</param>
     /// <param name="candidates">Number of items that were ranked, the target included.</param>
     public void Add(ReadOnlySpan<int> topItems, TargetRank rank, int candidates)
     {
@@ -102,7 +102,8 @@ public sealed class MetricAccumulator
         }
         if (candidates > 1)
         {
-            _areas += (candidates - 1 - rank.Greater - (0.5 * rank.Equal)) / (candidates - 1);
+            if (rank != TargetRank.Last)
+                _areas += (candidates - 1 - rank.Greater - (0.5 * rank.Equal)) / (candidates - 1);
             _areaSamples++;
         }
     }

@@ -17,6 +17,9 @@ internal sealed class ModelFolder
     public const string ModelFileName = "model.safetensors";
     public const string ConfigFileName = "config.yaml";
 
+    /// <summary>The metadata of <see cref="RefitOf"/>.</summary>
+    public const string RefitKey = "refit of";
+
     private const string UsersFileName = "users.txt";
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
@@ -27,12 +30,13 @@ internal sealed class ModelFolder
     /// <summary>The files of a trained model.</summary>
     public static IReadOnlyList<string> FileNames { get; } = [ModelFileName, .. s_companions];
 
-    private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters)
+    private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, string? refitOf)
     {
         Config = config;
         Dataset = dataset;
         Layout = layout;
         Parameters = parameters;
+        RefitOf = refitOf;
     }
 
     public RunConfig Config { get; }
@@ -43,6 +47,9 @@ internal sealed class ModelFolder
 
     /// <summary>[Layout.Length]</summary>
     public float[] Parameters { get; }
+
+    /// <summary>SHA-256 of the held-out model that this one is a refit of, see <see cref="RefitFolder"/>; null for any other.</summary>
+    public string? RefitOf { get; }
 
     /// <summary>Writes everything but the model, before training.</summary>
     public static void SaveData(string directory, RunConfig config, InteractionDataset dataset)
@@ -65,8 +72,14 @@ internal sealed class ModelFolder
         OutputFile.WriteText(Path.Combine(directory, ConfigFileName), config.ToYaml());
 
     /// <summary>Writes the model, to stand beside what <see cref="SaveData"/> wrote.</summary>
+    /// <param name="directory">Its folder.</param>
+    /// <param name="config">The settings it was trained with.</param>
+    /// <param name="layout">The layout of its parameters.</param>
+    /// <param name="parameters">[Layout.Length]</param>
+    /// <param name="refitOf">As <see cref="RefitOf"/>.</param>
     /// <exception cref="InputException">A parameter is not a finite number.</exception>
-    public static void SaveModel(string directory, RunConfig config, ParameterLayout layout, float[] parameters)
+    public static void SaveModel(
+        string directory, RunConfig config, ParameterLayout layout, float[] parameters, string? refitOf = null)
     {
         string path = Path.Combine(directory, ModelFileName);
         CheckFinite(path, layout, parameters, "try a tenth of learning_rate, or clip_grad_norm: 5");
@@ -78,6 +91,8 @@ internal sealed class ModelFolder
             metadata[$"sha256 of {name}"] = Sha256.OfFile(companion);
         }
         metadata["config"] = config.ToYaml();
+        if (refitOf is not null)
+            metadata[RefitKey] = refitOf;
         SafeTensors.Write(
             path,
             layout.Entries.Select(
@@ -121,7 +136,7 @@ internal sealed class ModelFolder
             file.ReadFloats(entry.Name).CopyTo(parameters, entry.Offset);
         }
         CheckFinite(path, layout, parameters, "train again, or restore the file");
-        return new(config, dataset, layout, parameters);
+        return new(config, dataset, layout, parameters, file.Metadata.GetValueOrDefault(RefitKey));
     }
 
     private static void CheckCompanions(string directory, string path, SafeTensorsFile file)

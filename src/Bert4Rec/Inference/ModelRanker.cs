@@ -26,7 +26,8 @@ internal sealed class ModelRanker : IRanker, IDisposable
 
     public string Name => "the model";
 
-    public unsafe void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+    public unsafe void Rank(
+        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen = null)
     {
         fixed (Sample* samplesAt = samples)
         fixed (int* topItemsAt = topItems)
@@ -43,7 +44,9 @@ internal sealed class ModelRanker : IRanker, IDisposable
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     k,
                     new Span<int>((int*)t + ((long)first * k), (end - first) * k),
-                    new Span<TargetRank>((TargetRank*)r + first, end - first));
+                    new Span<TargetRank>((TargetRank*)r + first, end - first),
+                    seen,
+                    first);
             });
         }
     }
@@ -77,8 +80,23 @@ internal sealed class ModelRanker : IRanker, IDisposable
 
     private int Start(int worker, int samples) => (int)((long)samples * worker / _predictors.Length);
 
+    /// <param name="predictor">The worker's own.</param>
+    /// <param name="dataset">The events that the samples point into.</param>
+    /// <param name="samples">The worker's share of them.</param>
+    /// <param name="k">Length of each list.</param>
+    /// <param name="topItems">[share × k]</param>
+    /// <param name="ranks">[share]</param>
+    /// <param name="seen">What is left out, of all samples.</param>
+    /// <param name="start">Which of them the share's first one is.</param>
     private void RankShare(
-        Predictor predictor, InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+        Predictor predictor,
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        int k,
+        Span<int> topItems,
+        Span<TargetRank> ranks,
+        SeenItems? seen,
+        int start)
     {
         int[] targets = new int[samples.Length], counts = new int[3 * samples.Length];
         var scores = new float[samples.Length * k];
@@ -88,13 +106,18 @@ internal sealed class ModelRanker : IRanker, IDisposable
             int count = predictor.Count;
             for (int i = 0; i < count; i++)
                 targets[i] = dataset.Target(samples[first + i]);
-            predictor.TopK(k, targets.AsSpan(0, count), [], [], topItems.Slice(first * k, count * k), scores, counts);
+            int[] offsets = seen is null ? [] : seen.Offsets[(start + first)..(start + first + count + 1)];
+            ReadOnlySpan<int> leftOut = seen is null ? [] : seen.Items.AsSpan(offsets[0]..offsets[^1]);
+            for (int i = offsets.Length - 1; i >= 0; i--)
+                offsets[i] -= offsets[0];
+            predictor.TopK(k, targets.AsSpan(0, count), offsets, leftOut, topItems.Slice(first * k, count * k), scores, counts);
             for (int i = 0; i < count; i++)
             {
                 var rank = new TargetRank(counts[3 * i], counts[(3 * i) + 1], counts[(3 * i) + 2]);
-                int sample = first + i, listed = Math.Min(k, dataset.ItemCount - 1);
+                int sample = first + i, listed = Math.Min(k, dataset.ItemCount - 1 - (seen?[start + sample].Length ?? 0));
+                bool isListed = rank.Position < listed && !(seen?.Contains(start + sample, targets[i]) ?? false);
                 // No number is greater than NaN: a target with such a score would count as the first, though the list has another there.
-                if (rank.Position < listed && topItems[(sample * k) + rank.Position] != targets[i])
+                if (isListed && topItems[(sample * k) + rank.Position] != targets[i])
                     throw NotFinite();
                 ThrowIfNotFinite(scores.AsSpan(i * k, listed));
                 ranks[sample] = rank;

@@ -22,8 +22,9 @@ public sealed class Recommender : IDisposable
     private readonly Lazy<int[]> _byPopularity;
     private readonly Lazy<int[]> _counts;
 
-    private Recommender(ModelFolder folder, DeviceSet device)
+    private Recommender(ModelFolder folder, DeviceSet device, string? note)
     {
+        Note = note;
         _dataset = folder.Dataset;
         _device = device;
         _parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
@@ -39,11 +40,22 @@ public sealed class Recommender : IDisposable
         _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
     }
 
-    /// <summary>Loads the folder that training wrote; nothing else is needed.</summary>
+    /// <summary>Which of a folder's two models recommends, in a sentence; null where there is but one.</summary>
+    public string? Note { get; }
+
+    /// <summary>Loads the folder that training wrote; nothing else is needed. Of one that was refitted, the refitted model.</summary>
     /// <exception cref="InputException">The folder is not what it should be.</exception>
     /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
-    public static Recommender Load(string directory, string device, int threads) =>
-        new(ModelFolder.Load(directory, null), new DeviceSet(device, threads));
+    public static Recommender Load(string directory, string device, int threads)
+    {
+        string delivered = RefitFolder.Delivered(directory);
+        string? note = delivered != directory
+            ? $"recommending with {delivered}, trained on all events"
+            : RefitFolder.State(directory).IsBegun
+                ? $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done"
+                : null;
+        return new(ModelFolder.Load(delivered, null), new DeviceSet(device, threads), note);
+    }
 
     /// <summary>All events of a user of the training data, oldest first.</summary>
     /// <exception cref="InputException">There is no such user.</exception>

@@ -5,6 +5,7 @@ using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
+using Bert4Rec.Training;
 
 namespace Bert4Rec.Pipeline;
 
@@ -14,13 +15,15 @@ namespace Bert4Rec.Pipeline;
 /// <param name="StandardErrors">Of those that are means over samples.</param>
 /// <param name="Baselines">The same metrics of each baseline, by its name.</param>
 /// <param name="Comparisons">The model against each baseline, by its name.</param>
+/// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 public sealed record EvaluationResult(
     int Samples,
     double Seconds,
     IReadOnlyDictionary<string, double> Metrics,
     IReadOnlyDictionary<string, double> StandardErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-    IReadOnlyDictionary<string, Comparison> Comparisons);
+    IReadOnlyDictionary<string, Comparison> Comparisons,
+    bool ExcludeSeen);
 
 /// <summary>Evaluates a saved model beside the baselines.</summary>
 public static class EvaluationRun
@@ -40,6 +43,12 @@ public static class EvaluationRun
     {
         var clock = Stopwatch.StartNew();
         var folder = ModelFolder.Load(directory, config, progress);
+        if (folder.RefitOf is not null)
+        {
+            throw new InputException(
+                $"{directory}: trained on all events, those that it would be tested on too; evaluate "
+                + TrainingSession.RunOfRefit(directory));
+        }
         var split = Splitter.Split(folder.Dataset, config.EvalArgs);
         var (samples, mode) = part == "valid" ? (split.Valid, config.EvalArgs.ValidMode) : (split.Test, config.EvalArgs.TestMode);
         using var devices = new DeviceSet(device, threads, precision);
@@ -56,6 +65,7 @@ public static class EvaluationRun
             compared.Metrics,
             compared.StandardErrors,
             compared.Baselines,
-            compared.Comparisons);
+            compared.Comparisons,
+            config.ExcludeSeen);
     }
 }

@@ -4,6 +4,7 @@ using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.EventLog;
+using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 using Bert4Rec.Tuning;
@@ -11,9 +12,9 @@ using Bert4Rec.Tuning;
 namespace Bert4Rec.Pipeline;
 
 /// <summary>A step that is done, or did not need doing.</summary>
-/// <param name="Name">analyze, clean, convert, compare, tune, train or report.</param>
+/// <param name="Name">analyze, clean, convert, compare, tune, train, refit or report.</param>
 /// <param name="Ran">False where what an earlier run left still holds.</param>
-/// <param name="Rows">What became of the rows; empty for a step that has none.</param>
+/// <param name="Rows">What became of the rows; of refit its epochs, 0 where it had nothing to do, and its events.</param>
 /// <param name="Read">What the reader of an event log saw; null where none was read.</param>
 /// <param name="Note">What came of a step that has no rows; null for nothing to tell.</param>
 public sealed record StepReport(
@@ -42,6 +43,9 @@ public sealed class PipelineRun
     private const string CleanedFileName = "cleaned.csv";
     private const int LongestAnalysis = 1 << 28;
     private const string AnalysisFileName = "analysis.json", AnalysisPageName = "analysis.html";
+
+    /// <summary>Settings under which a held-out model is the same: a moved folder is the same data, and a refit comes after it.</summary>
+    private static readonly string[] s_indifferent = ["data_path=.", "refit=false"];
 
     private static readonly JsonSerializerOptions _analysisFormat = new()
     {
@@ -104,9 +108,10 @@ public sealed class PipelineRun
         TuneResult? choice = Choose(config);
         TrainedConfig = config = choice?.Config ?? config;
         Train(config, choice);
+        string[] refit = Refit(config), chosen = choice is null ? [] : [NameOf(_tuning)];
         Report(config, choice);
         string[] prepared = _config.EventLog is null ? [] : ["analyze", "clean", "convert"];
-        _manifest.Keep([.. prepared, .. choice is null ? Array.Empty<string>() : [NameOf(_tuning)], "train", "report"]);
+        _manifest.Keep([.. prepared, .. chosen, "train", .. refit, "report"]);
         return ResultFile.Read(Folder);
     }
 
@@ -179,7 +184,7 @@ public sealed class PipelineRun
         if (_tuning is null && !config.LeavesObjectiveOpen())
             return null;
         string name = NameOf(_tuning);
-        SortedDictionary<string, string> options = TrainingOptions(config);
+        SortedDictionary<string, string> options = TrainingOptions(config.With(s_indifferent).ToYaml());
         if (_tuning is not null)
         {
             options["budget"] = _tuning.Budget.ToString();
@@ -189,7 +194,7 @@ public sealed class PipelineRun
         bool isDone = Holds(step);
         if (!isDone)
         {
-            if (_manifest[name] is not { Outputs: null } begun || !begun.IsMadeFrom(step.Inputs, step.Options))
+            if (!IsBegun(step))
                 TuneSession.Discard(Folder);
             _manifest.Begin(step);
         }
@@ -209,33 +214,24 @@ public sealed class PipelineRun
 
     private static string NameOf(object? tuning) => tuning is null ? "compare" : "tune";
 
-    /// <summary>What a training depends on beside the data. A moved folder is the same data.</summary>
-    private SortedDictionary<string, string> TrainingOptions(RunConfig config) => new()
-    {
-        ["device"] = _options.Device,
-        ["precision"] = _options.Precision.ToString(),
-        ["config"] = config.With("data_path=.").ToYaml(),
-    };
-
     private void Train(RunConfig config, TuneResult? choice)
     {
-        SortedDictionary<string, string> options = TrainingOptions(config);
-        string settings = options["config"];
-        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), options);
+        string settings = config.With(s_indifferent).ToYaml();
+        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), TrainingOptions(settings));
         if (IsDone(step))
         {
             TuneSession.DiscardTrials(Folder);
             return;
         }
-        if (_manifest["train"] is not { Outputs: null } begun || !begun.IsMadeFrom(step.Inputs, step.Options)
-            || (Checkpoint.TryReadRun(Folder) is (string saved, _) && RunConfig.Parse(saved, Folder, ["data_path=."]).ToYaml() != settings))
+        if (!IsBegun(step)
+            || (Checkpoint.TryReadRun(Folder) is (string saved, _) && RunConfig.Parse(saved, Folder, s_indifferent).ToYaml() != settings))
             TrainingSession.Discard(Folder);
         _manifest.Begin(step);
         // The trial that was taken is a training with these settings that was stopped: this one goes on with it.
         if (choice is not null && !File.Exists(Path.Combine(Folder, Checkpoint.FileName)))
             TrainingSession.Move(TuneSession.ChosenFolder(Folder, choice), Folder);
         var facts = new SortedDictionary<string, string>(StringComparer.Ordinal);
-        TrainingSession.Train(
+        TrainingSession.TrainHeldOut(
             config,
             _options with { Resume = true },
             _progress,
@@ -252,19 +248,55 @@ public sealed class PipelineRun
         _observer.OnStep?.Invoke(new("train", true, step.Rows, null));
     }
 
+    /// <summary>The model that recommends.</summary>
+    /// <returns>The step's name, or none where none is wanted.</returns>
+    private string[] Refit(RunConfig config)
+    {
+        const string Name = "refit";
+        if (!config.Refit)
+        {
+            TrainingSession.DiscardRefit(Folder);
+            return [];
+        }
+        ManifestStep step = NewStep(
+            Name,
+            [.. DatasetLoader.FilesOf(config), .. TrainingSession.ResultFiles(Folder)],
+            TrainingOptions(config.With(s_indifferent).ToYaml()));
+        if (IsDone(step))
+            return [Name];
+        if (!IsBegun(step))
+            TrainingSession.DiscardRefit(Folder);
+        _manifest.Begin(step);
+        var (epochs, events) = TrainingSession.Refit(config, _options, _progress, _cancellation);
+        step = step with { Rows = new Dictionary<string, long> { ["epochs"] = epochs, ["events"] = events } };
+        string[] files = epochs == 0 ? [] : [.. ModelFolder.FileNames.Select(file => Path.Combine(RefitFolder.Of(Folder), file))];
+        _manifest.Finish(step, files, _cancellation);
+        _observer.OnStep?.Invoke(new(Name, true, step.Rows, null));
+        return [Name];
+    }
+
+    private SortedDictionary<string, string> TrainingOptions(string settings) =>
+        new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings };
+
     private void Report(RunConfig config, TuneResult? choice)
     {
         string page = Path.Combine(Folder, ReportFileName), analysis = Path.Combine(Folder, AnalysisFileName);
         ManifestStep?[] steps = [_manifest["clean"], _manifest["convert"], _manifest["train"]];
         string rows = JsonSerializer.Serialize(steps.Select(step => step?.Rows));
-        var options = new SortedDictionary<string, string> { ["rows"] = rows, ["choice"] = choice?.Verdict() ?? "" };
+        long refitEpochs = config.Refit ? _manifest["refit"]!.Rows["epochs"] : 0;
+        var options = new SortedDictionary<string, string>
+        {
+            ["rows"] = rows,
+            ["refit"] = Text(refitEpochs),
+            ["choice"] = choice?.Verdict() ?? "",
+        };
         Step("report", TrainingSession.ResultFiles(Folder), options, [page], () =>
         {
             LogAnalysis? log = _config.EventLog is null
                 ? null
                 : JsonSerializer.Deserialize<LogAnalysis>(InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), _analysisFormat);
             RunReport report = RunReport.Gather(
-                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), choice, _progress, _cancellation);
+                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), choice, refitEpochs, _progress, _cancellation);
             OutputFile.WriteText(page, ReportPage.Render(report));
             return (new Dictionary<string, long>(), null);
         });
@@ -307,6 +339,10 @@ public sealed class PipelineRun
     private bool Holds(ManifestStep wanted) => _manifest[wanted.Name] is { } made
         && made.IsMadeFrom(wanted.Inputs, wanted.Options)
         && _manifest.HasOutputs(made, _cancellation);
+
+    /// <summary>Whether the step was begun, from the same, and not done.</summary>
+    private bool IsBegun(ManifestStep wanted) =>
+        _manifest[wanted.Name] is { Outputs: null } begun && begun.IsMadeFrom(wanted.Inputs, wanted.Options);
 
     private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogReader.ListFiles(log.Inputs);
 

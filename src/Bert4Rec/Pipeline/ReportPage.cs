@@ -1,6 +1,7 @@
 using System.Text;
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
 using Bert4Rec.Reporting;
 using Bert4Rec.Tuning;
 
@@ -76,9 +77,20 @@ internal static class ReportPage
             + Html.Paragraph(
                 "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place "
                 + "it stands: 1 would be always the first. The numbers after the @ are the lengths of the list.")
+            + (report.Config.ExcludeSeen
+                ? Html.Paragraph(
+                    $"In every ranking, {EvaluationSettings.SeenLeftOut}: what a customer had before is not suggested again, and an event "
+                    + "with such an item counts as not found.")
+                : "")
+            + (report.RefitEpochs > 0 ? Html.Paragraph(Refit(report)) : "")
             + (report.Part == "test" ? Html.Paragraph(Verdict(report)) : "")
             + Html.SideBySide(chart, Block(table));
     }
+
+    private static string Refit(RunReport report) =>
+        "These figures, and all on this page, are of a model from which these events were held back. The model that recommends (the folder "
+        + $"{RefitFolder.Name}) was trained anew on all {Html.Whole(report.Dataset.EventItems.Length)} events, "
+        + $"{Html.Whole(report.RefitEpochs)} times over; no event is left to measure it on.";
 
     private static string Verdict(RunReport report) => Comparison.Verdict(
         report.Result.Comparisons, report.Result.BestEpoch == report.Result.Epochs, report.Config.Objective == Objective.NextItem);
@@ -190,14 +202,16 @@ internal static class ReportPage
             card.Append("</ol>\n");
             if (!example.Recommended.Contains(example.Target))
             {
-                card.Append("<p>Bought next: ").Append(Describe(report, example.Target)).Append(", at place ")
-                    .Append(Html.Whole(example.Rank)).Append(" of ").Append(Html.Whole(report.Dataset.ItemCount - 1)).Append(".</p>\n");
+                string place = example.Rank is int rank
+                    ? $"at place {Html.Whole(rank)} of {Html.Whole(report.Dataset.ItemCount - 1)}"
+                    : "bought before and so left out";
+                card.Append("<p>Bought next: ").Append(Describe(report, example.Target)).Append(", ").Append(place).Append(".</p>\n");
             }
             cards.Add(card.Append("</div>\n").ToString());
         }
         return Html.Paragraph(
                 "Drawn at random among the customers that the model was tested on; not the best ones. "
-                + "An item bought before may be suggested again.")
+                + (report.Config.ExcludeSeen ? "Items bought before are left out." : "An item bought before may be suggested again."))
             + Html.SideBySide(cards);
     }
 
@@ -209,6 +223,7 @@ internal static class ReportPage
             ["seed", Html.Whole(report.Config.Seed)],
             ["model", $"{Html.Whole(report.Result.Parameters)} parameters"],
             ["training", $"best epoch {report.Result.BestEpoch} of {report.Result.Epochs}, by {report.Config.ValidMetric}"],
+            .. report.RefitEpochs > 0 ? [["refit", $"{Html.Whole(report.RefitEpochs)} epochs on all events"]] : Array.Empty<string[]>(),
             ["Bert4Rec", PipelineRun.Version],
             [".NET", facts.GetValueOrDefault(".NET", "unknown")]]);
         string settings = Html.Preformatted(report.Config.With("data_path=.").ToYaml());

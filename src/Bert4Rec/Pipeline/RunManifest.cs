@@ -11,10 +11,10 @@ namespace Bert4Rec.Pipeline;
 public sealed record ManifestFile(string Path, long Bytes, string Sha256);
 
 /// <summary>A step of a run: what it was made from, and what it wrote.</summary>
-/// <param name="Name">analyze, clean, convert, compare, tune, train or report.</param>
+/// <param name="Name">analyze, clean, convert, compare, tune, train, refit or report.</param>
 /// <param name="Inputs">The files it read.</param>
 /// <param name="Options">Everything else that its outputs depend on.</param>
-/// <param name="Rows">What became of the rows; empty for a step that has none.</param>
+/// <param name="Rows">As of <see cref="StepReport"/>.</param>
 /// <param name="Facts">What else is worth knowing: the device of a training.</param>
 /// <param name="Outputs">The files it wrote; null for a step that was begun and is not done.</param>
 public sealed record ManifestStep(
@@ -125,11 +125,15 @@ internal sealed class RunManifest
         Outputs = [.. outputs.Select(path => Describe(path, cancellation))],
     });
 
-    /// <summary>Drops the records of steps that this run does not have.</summary>
+    /// <summary>Drops the records of steps that this run does not have, and puts the others into its order.</summary>
     public void Keep(IReadOnlyCollection<string> names)
     {
-        if (_steps.RemoveAll(step => !names.Contains(step.Name)) > 0)
-            Save();
+        ManifestStep[] kept = [.. names.Select(name => this[name]).OfType<ManifestStep>()];
+        if (kept.SequenceEqual(_steps))
+            return;
+        _steps.Clear();
+        _steps.AddRange(kept);
+        Save();
     }
 
     /// <summary>A step keeps its place when it is done again.</summary>

@@ -20,9 +20,9 @@ internal sealed record ListStatistics(string Name, IReadOnlyDictionary<string, d
 /// <param name="User">The user's token.</param>
 /// <param name="History">Item ids, oldest first.</param>
 /// <param name="Target">What came next.</param>
-/// <param name="Rank">Its place in the model's list, from 1.</param>
+/// <param name="Rank">Its place in the model's list, from 1; null where it was left out.</param>
 /// <param name="Recommended">The first ten of that list.</param>
-internal sealed record ExampleUser(string User, int[] History, int Target, int Rank, int[] Recommended);
+internal sealed record ExampleUser(string User, int[] History, int Target, int? Rank, int[] Recommended);
 
 /// <summary>Everything that the report of a run shows. No times: the same run gives the same report.</summary>
 internal sealed record RunReport(
@@ -35,6 +35,7 @@ internal sealed record RunReport(
     LogAnalysis? Log,
     IReadOnlyList<ManifestStep> Steps,
     TuneResult? Choice,
+    long RefitEpochs,
     string Part,
     Sample[] Samples,
     IReadOnlyList<ListStatistics> Rankers,
@@ -52,7 +53,7 @@ internal sealed record RunReport(
         TopK = [ListLength],
     };
 
-    /// <summary>Loads a finished run and looks at the lists of its model, and of the baselines.</summary>
+    /// <summary>Loads a finished run and looks at the lists of its held-out model, and of the baselines.</summary>
     public static RunReport Gather(
         string directory,
         RunConfig config,
@@ -60,6 +61,7 @@ internal sealed record RunReport(
         LogAnalysis? log,
         IReadOnlyList<ManifestStep> steps,
         TuneResult? choice,
+        long refitEpochs,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
     {
@@ -78,7 +80,8 @@ internal sealed record RunReport(
         {
             cancellation.ThrowIfCancellationRequested();
             var counting = new CountingRanker(ranker, dataset.ItemCount);
-            var metrics = Evaluator.Evaluate(counting, dataset, statistics, samples, _settings, progress);
+            var settings = _settings with { ExcludeSeen = config.ExcludeSeen };
+            var metrics = Evaluator.Evaluate(counting, dataset, statistics, samples, settings, progress);
             lists.Add(new(ranker.Name, metrics, counting.Places));
         }
         return new(
@@ -91,32 +94,34 @@ internal sealed record RunReport(
             log,
             steps,
             choice,
+            refitEpochs,
             part,
             samples,
             lists,
-            PickExamples(model, dataset, samples, (ulong)config.Seed, folder.Layout.Shape.MaximumLength));
+            PickExamples(model, dataset, samples, config, folder.Layout.Shape.MaximumLength));
     }
 
     /// <summary>Users drawn at random, whatever the model says of them; those with some history, if there are any.</summary>
     private static ExampleUser[] PickExamples(
-        ModelRanker model, InteractionDataset dataset, Sample[] samples, ulong seed, int maximumLength)
+        ModelRanker model, InteractionDataset dataset, Sample[] samples, RunConfig config, int maximumLength)
     {
         Sample[] users = [.. samples.DistinctBy(sample => sample.User)];
         Sample[] telling = [.. users.Where(sample => dataset.History(sample, maximumLength).Length >= ExampleHistory)];
         if (telling.Length == 0)
             telling = users;
-        new PhiloxSequence(seed, ExampleStream, 0).Shuffle<Sample>(telling);
+        new PhiloxSequence((ulong)config.Seed, ExampleStream, 0).Shuffle<Sample>(telling);
         telling = telling[..Math.Min(ExampleCount, telling.Length)];
         if (telling.Length == 0)
             return [];
         var items = new int[telling.Length * ListLength];
         var ranks = new TargetRank[telling.Length];
-        model.Rank(dataset, telling, ListLength, items, ranks);
+        var seen = config.ExcludeSeen ? SeenItems.Of(dataset, telling) : null;
+        model.Rank(dataset, telling, ListLength, items, ranks, seen);
         return [.. telling.Select((sample, i) => new ExampleUser(
             dataset.Users[sample.User],
             dataset.History(sample, maximumLength).ToArray(),
             dataset.Target(sample),
-            ranks[i].Position + 1,
+            seen?.Contains(i, dataset.Target(sample)) ?? false ? null : ranks[i].Position + 1,
             [.. items.AsSpan(i * ListLength, ListLength).ToArray().Where(item => item > 0)]))];
     }
 
@@ -127,9 +132,15 @@ internal sealed record RunReport(
 
         public string Name => inner.Name;
 
-        public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+        public void Rank(
+            InteractionDataset dataset,
+            ReadOnlySpan<Sample> samples,
+            int k,
+            Span<int> topItems,
+            Span<TargetRank> ranks,
+            SeenItems? seen = null)
         {
-            inner.Rank(dataset, samples, k, topItems, ranks);
+            inner.Rank(dataset, samples, k, topItems, ranks, seen);
             foreach (int item in topItems)
                 Places[item] += item > 0 ? 1 : 0;
         }

@@ -13,6 +13,9 @@ internal static class Checkpoint
 {
     public const string FileName = "checkpoint.safetensors";
 
+    /// <summary>In the origin of a refit: the SHA-256 of the held-out model.</summary>
+    public const string HeldOutKey = "the held-out model's checksum";
+
     private const string ProgressKey = "progress", OriginKey = "origin", ConfigKey = "config";
 
     /// <param name="directory">The run's folder.</param>
@@ -55,6 +58,17 @@ internal static class Checkpoint
             return null;
         using var file = SafeTensors.Read(path);
         return (Text(path, file, ConfigKey), Parse<TrainingProgress>(path, file, ProgressKey));
+    }
+
+    /// <summary>What the run is made from, by name; null where there is no checkpoint.</summary>
+    /// <exception cref="InputException">The file is damaged, or none of ours.</exception>
+    public static IReadOnlyDictionary<string, string>? TryReadOrigin(string directory)
+    {
+        string path = Path.Combine(directory, FileName);
+        if (!File.Exists(path))
+            return null;
+        using var file = SafeTensors.Read(path);
+        return Parse<Dictionary<string, string>>(path, file, OriginKey);
     }
 
     /// <summary>Sets the trainer, the average and <paramref name="best"/> to the saved state.</summary>

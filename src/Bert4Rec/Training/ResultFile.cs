@@ -14,7 +14,7 @@ internal static class ResultFile
     {
         var content = new Content(
             result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.TestErrors, result.Baselines,
-            result.Comparisons);
+            result.Comparisons, result.ExcludeSeen);
         OutputFile.WriteText(Path.Combine(directory, Name), TrainingJson.Indented(content) + "\n");
     }
 
@@ -26,7 +26,7 @@ internal static class ResultFile
         return TrainingJson.TryRead<Content>(InputFile.ReadText(path, Longest, "the result of a training run")) is { } saved
             ? new(
                 saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.TestErrors, saved.Baselines,
-                saved.Comparisons)
+                saved.Comparisons, saved.ExcludeSeen)
             : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
     }
 
@@ -38,5 +38,6 @@ internal static class ResultFile
         IReadOnlyDictionary<string, double> Test,
         IReadOnlyDictionary<string, double> TestErrors,
         IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-        IReadOnlyDictionary<string, Comparison> Comparisons);
+        IReadOnlyDictionary<string, Comparison> Comparisons,
+        bool ExcludeSeen = false);
 }

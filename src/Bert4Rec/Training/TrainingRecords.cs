@@ -48,13 +48,14 @@ public sealed record EpochReport(
 /// <summary>How a run ended.</summary>
 /// <param name="Epochs">Epochs trained.</param>
 /// <param name="BestEpoch">The one whose parameters were kept.</param>
-/// <param name="Seconds">This call took, data and test included.</param>
+/// <param name="Seconds">This call took, data, test and refit included.</param>
 /// <param name="Parameters">Parameters of the model.</param>
 /// <param name="BestValid">Validation metrics of the best epoch.</param>
 /// <param name="Test">Test metrics of the best parameters.</param>
 /// <param name="TestErrors">Standard errors of those that are means over samples.</param>
 /// <param name="Baselines">The baselines' test metrics, by their names.</param>
 /// <param name="Comparisons">The model against each baseline on the test part, by its name.</param>
+/// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 public sealed record TrainingResult(
     int Epochs,
     int BestEpoch,
@@ -64,4 +65,5 @@ public sealed record TrainingResult(
     IReadOnlyDictionary<string, double> Test,
     IReadOnlyDictionary<string, double> TestErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-    IReadOnlyDictionary<string, Comparison> Comparisons);
+    IReadOnlyDictionary<string, Comparison> Comparisons,
+    bool ExcludeSeen = false);

@@ -9,7 +9,9 @@ using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
 
-/// <summary>A whole run: data, epochs with validation and checkpoints, the test of the best model, and the files that it leaves.</summary>
+/// <summary>
+/// A whole run: data, epochs with validation and checkpoints, the test of the best model, the refit, and the files that it leaves.
+/// </summary>
 public static class TrainingSession
 {
     public const string ConfigFileName = ModelFolder.ConfigFileName;
@@ -36,6 +38,79 @@ public static class TrainingSession
         config.RequireObjective();
         var clock = Stopwatch.StartNew();
         var dataset = DatasetLoader.Load(config, progress);
+        var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
+        if (config.Refit)
+            Refit(config, dataset, result.BestEpoch, options, progress, cancellation);
+        return result with { Seconds = clock.Elapsed.TotalSeconds };
+    }
+
+    /// <summary>All of <see cref="Train"/> but the refit.</summary>
+    /// <inheritdoc cref="Train"/>
+    internal static TrainingResult TrainHeldOut(
+        RunConfig config,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        Action<TrainingStart>? onStart,
+        Action<EpochReport>? onEpoch,
+        CancellationToken cancellation) =>
+        TrainModel(config, DatasetLoader.Load(config, progress), null, options, progress, onStart, onEpoch, cancellation);
+
+    /// <summary>
+    /// Trains the model that recommends: anew, from the same seed, on all events, those that the finished run in the folder held back
+    /// included, for as many epochs as were best there. Goes on with one that was begun for this run; any other is discarded.
+    /// </summary>
+    /// <returns>Epochs and events that it was trained on; no epochs where the run held nothing back, and so nothing is done.</returns>
+    /// <inheritdoc cref="Train"/>
+    internal static (int Epochs, int Events) Refit(
+        RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation) => Refit(
+        config,
+        DatasetLoader.Load(config, progress),
+        ResultFile.Read(options.OutputDirectory).BestEpoch,
+        options,
+        progress,
+        cancellation);
+
+    private static (int Epochs, int Events) Refit(
+        RunConfig config,
+        InteractionDataset dataset,
+        int epochs,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellation)
+    {
+        string directory = options.OutputDirectory, refit = RefitFolder.Of(directory);
+        var split = Splitter.Split(dataset, config.EvalArgs);
+        if (split.Valid.Length + split.Test.Length == 0)
+        {
+            DiscardRefit(directory);
+            return (0, dataset.EventItems.Length);
+        }
+        var task = new RefitTask(RefitFolder.HeldOut(directory), epochs);
+        if (Checkpoint.TryReadOrigin(refit)?.GetValueOrDefault(Checkpoint.HeldOutKey) != task.HeldOut)
+            DiscardRefit(directory);
+        TrainModel(
+            config.With("eval_args.split={RS: [1, 0, 0]}", "refit=false"),
+            dataset,
+            task,
+            options with { OutputDirectory = refit, Resume = true },
+            progress is null ? null : new RefitProgress(progress),
+            null,
+            null,
+            cancellation);
+        return (epochs, dataset.EventItems.Length);
+    }
+
+    private static TrainingResult TrainModel(
+        RunConfig config,
+        InteractionDataset dataset,
+        RefitTask? refit,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        Action<TrainingStart>? onStart,
+        Action<EpochReport>? onEpoch,
+        CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
         var split = Splitter.Split(dataset, config.EvalArgs);
         if (split.Train.Length == 0)
             throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
@@ -50,6 +125,8 @@ public static class TrainingSession
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         var best = new float[trainer.Layout.Length];
         var origin = Origin(config, dataset, split);
+        if (refit is not null)
+            origin[Checkpoint.HeldOutKey] = refit.HeldOut;
         var state = options.Resume ? Checkpoint.TryLoad(directory, origin, trainer, average, best) ?? new() : new();
         var epochs = MetricsLog.Read(directory, state);
         state.MetricsChecksum = MetricsLog.Checksum(epochs);
@@ -60,6 +137,8 @@ public static class TrainingSession
         // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
         if (!options.Resume)
             Discard(directory);
+        if (!IsDone() || !config.Refit)
+            DiscardRefit(directory);
         // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
         ModelFolder.SaveData(directory, config, dataset);
         if (state.HasBest)
@@ -80,8 +159,7 @@ public static class TrainingSession
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         using (var log = new MetricsLog(directory, epochs))
         {
-            int last = Math.Min(config.Epochs, options.Trial?.Epochs ?? int.MaxValue);
-            for (bool isOver = false; !isOver && !state.Stopping.ShouldStop(config.StoppingStep) && state.Epoch < last;)
+            for (bool isOver = false; !isOver && !IsDone();)
             {
                 var epochClock = Stopwatch.StartNew();
                 var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
@@ -101,7 +179,9 @@ public static class TrainingSession
                 if (isBest)
                 {
                     average.Values.CopyTo(best, 0);
-                    ModelFolder.SaveModel(directory, config, trainer.Layout, best);
+                    // A refit that is not done recommends nothing.
+                    if (refit is null)
+                        ModelFolder.SaveModel(directory, config, trainer.Layout, best);
                 }
                 var report = new EpochReport(state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
                 log.Write(report);
@@ -118,7 +198,7 @@ public static class TrainingSession
         {
             // No validation chose: the last parameters are the model.
             average.Values.CopyTo(best, 0);
-            ModelFolder.SaveModel(directory, config, trainer.Layout, best);
+            ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.HeldOut);
         }
         evaluated.Upload(best);
         var test = split.Test.Length == 0
@@ -127,7 +207,8 @@ public static class TrainingSession
                 ranker, dataset, split, statistics, split.Test,
                 EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
         var result = Result(test);
-        ResultFile.Write(directory, result);
+        if (refit is null)
+            ResultFile.Write(directory, result);
         return result;
 
         TrainingResult Result(ComparedMetrics tested) => new(
@@ -139,7 +220,12 @@ public static class TrainingSession
             tested.Metrics,
             tested.StandardErrors,
             tested.Baselines,
-            tested.Comparisons);
+            tested.Comparisons,
+            config.ExcludeSeen);
+
+        // The schedule of the learning rate is that of the whole held-out run: a refit has its epochs and ends before them, as a trial.
+        bool IsDone() => state.Stopping.ShouldStop(config.StoppingStep)
+            || state.Epoch >= Math.Min(refit?.Epochs ?? config.Epochs, options.Trial?.Epochs ?? int.MaxValue);
     }
 
     /// <summary>What the parameters mean and the order of everything random depend on.</summary>
@@ -164,15 +250,11 @@ public static class TrainingSession
 
     private static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Removes what a run left in its folder: its checkpoint, its model, its result.</summary>
+    /// <summary>Removes what a run left in its folder: its refit, its checkpoint, its model, its result.</summary>
     internal static void Discard(string directory)
     {
-        foreach (string name in new[] { Checkpoint.FileName, ModelFolder.ModelFileName, ResultFile.Name })
-        {
-            string path = Path.Combine(directory, name);
-            if (File.Exists(path))
-                File.Delete(path);
-        }
+        DiscardRefit(directory);
+        Delete(directory, [Checkpoint.FileName, ModelFolder.ModelFileName, ResultFile.Name]);
     }
 
     /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
@@ -185,6 +267,30 @@ public static class TrainingSession
                 File.Move(path, Path.Combine(to, name), overwrite: true);
         }
     }
+
+    /// <summary>Removes a folder's refit; files in it that are none of ours stay.</summary>
+    internal static void DiscardRefit(string directory)
+    {
+        string refit = RefitFolder.Of(directory);
+        if (!Directory.Exists(refit))
+            return;
+        Delete(refit, [.. ModelFolder.FileNames, Checkpoint.FileName, MetricsLog.FileName, TensorBoardWriter.FileName]);
+        if (!Directory.EnumerateFileSystemEntries(refit).Any())
+            Directory.Delete(refit);
+    }
+
+    private static void Delete(string directory, string[] names)
+    {
+        foreach (string path in names.Select(name => Path.Combine(directory, name)).Where(File.Exists))
+            File.Delete(path);
+    }
+
+    /// <summary>The folder in a run's that has its refitted model; null where there is none.</summary>
+    public static string? RefitOfRun(string directory) => RefitFolder.State(directory).IsWhole ? RefitFolder.Of(directory) : null;
+
+    /// <summary>The run's folder that a refit lies in.</summary>
+    internal static string RunOfRefit(string directory) =>
+        Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory)) is { Length: > 0 } run ? run : ".";
 
     /// <summary>The files of a finished run that hold no times: the same run leaves the same bytes.</summary>
     internal static IReadOnlyList<string> ResultFiles(string directory) =>
@@ -206,6 +312,8 @@ public static class TrainingSession
             throw new InputException(
                 $"{directory}: no {Checkpoint.FileName} in it, so no epoch of a run was whole; start again with its --config and --output");
         }
+        if (Checkpoint.TryReadOrigin(directory)!.ContainsKey(Checkpoint.HeldOutKey))
+            throw new InputException($"{directory}: a refit goes on with its run: bert4rec train --resume {RunOfRefit(directory)}");
         warning = !File.Exists(configPath) || InputFile.ReadText(configPath, LongestConfig, "a config") == yaml
             ? null
             : $"{configPath}: not the settings that {path} was saved with, which the run goes on with; change them with --set";
@@ -219,4 +327,13 @@ public static class TrainingSession
             : config.Objective == Objective.NextItem
                 ? TrainingSequences.NextItemWindows(dataset, split, config.MaximumItemListLength, config.Seed)
                 : TrainingSequences.Windows(dataset, split, config.MaximumItemListLength, config.Seed);
+
+    /// <param name="HeldOut">SHA-256 of the model that is refitted.</param>
+    /// <param name="Epochs">How many to train.</param>
+    private sealed record RefitTask(string HeldOut, int Epochs);
+
+    private sealed class RefitProgress(IProgress<ProgressUpdate> inner) : IProgress<ProgressUpdate>
+    {
+        public void Report(ProgressUpdate value) => inner.Report(value with { Activity = $"refit, {value.Activity}" });
+    }
 }

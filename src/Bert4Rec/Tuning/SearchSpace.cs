@@ -42,7 +42,7 @@ public sealed class SearchSpace
         "recbole_compatible", "data_path", "dataset", "event_log", "field_separator", "seq_separator", "USER_ID_FIELD", "ITEM_ID_FIELD",
         "RATING_FIELD", "TIME_FIELD", "load_col", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval",
         "item_inter_num_interval", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "seed", "epochs", "eval_step", "stopping_step", "eval_args",
-        "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place",
+        "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place", "exclude_seen", "refit",
     ];
 
     private readonly Dimension[] _dimensions;

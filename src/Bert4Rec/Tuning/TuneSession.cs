@@ -79,9 +79,9 @@ public sealed class TuneSession
     {
         Check(config, tuning);
         TuneResult result = new TuneSession(config, options, tuning, onTrial, progress, cancellation).Run();
-        string path = Path.Combine(options.OutputDirectory, TunedFileName), yaml = result.Config.ToYaml();
-        if (!File.Exists(path) || File.ReadAllText(path) != yaml)
-            OutputFile.WriteText(path, yaml);
+        string path = Path.Combine(options.OutputDirectory, TunedFileName);
+        if (!File.Exists(path))
+            OutputFile.WriteText(path, result.Config.ToYaml());
         return result;
     }
 
@@ -117,7 +117,8 @@ public sealed class TuneSession
     /// <summary>Removes what a tuning left.</summary>
     internal static void Discard(string directory)
     {
-        File.Delete(Path.Combine(directory, TuneJournal.FileName));
+        File.Delete(Path.Combine(directory, TunedFileName));
+        File.Delete(JournalPath(directory));
         DiscardTrials(directory);
     }
 
@@ -145,7 +146,7 @@ public sealed class TuneSession
         _journal = TuneJournal.Load(_options.OutputDirectory);
         if (_journal is null)
         {
-            DiscardTrials(_options.OutputDirectory);
+            Discard(_options.OutputDirectory);
             _journal = TuneJournal.Begin(_options.OutputDirectory, Plan(madeFrom));
         }
         foreach (var (name, value) in madeFrom)
@@ -172,7 +173,7 @@ public sealed class TuneSession
         return new(_config.WithFreshDefaults(best.Settings), best.Trial, trials, _budget?.ToString());
     }
 
-    /// <summary>What the choice depends on. A moved folder is the same data.</summary>
+    /// <summary>What the choice depends on. A moved folder is the same data; a refit comes after it.</summary>
     private SortedDictionary<string, string> MadeFrom()
     {
         var files = DatasetLoader.FilesOf(_config).Select(path => Sha256.OfFile(path, _progress, _cancellation));
@@ -184,7 +185,7 @@ public sealed class TuneSession
         foreach (var (i, settings) in _bases.Index())
         {
             RunConfig given = _config.WithFreshDefaults(settings);
-            made[$"the settings of trial {i}"] = given.With("data_path=.").ToYaml();
+            made[$"the settings of trial {i}"] = given.With("data_path=.", "refit=false").ToYaml();
             if (_budget is not null)
                 made[$"the search space over trial {i}"] = (_space ?? SearchSpace.Default(given)).ToString();
         }
@@ -305,7 +306,7 @@ public sealed class TuneSession
             Trial = limit,
         };
         string name = _budget is null ? ObjectiveNames.Of(config.Objective) : $"trial {number}";
-        return TrainingSession.Train(
+        return TrainingSession.TrainHeldOut(
             config, options, _progress is null ? null : new Named(name, _progress), null, onEpoch, _cancellation);
     }
 

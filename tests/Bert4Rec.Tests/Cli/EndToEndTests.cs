@@ -109,6 +109,25 @@ public sealed class EndToEndTests(EndToEndTests.TrainedShop shop) : IClassFixtur
         Assert.Equal(["hit@3", "gauc"], json.GetProperty("metrics").EnumerateObject().Select(metric => metric.Name));
     }
 
+    [Fact]
+    public void Evaluate_names_a_ranking_without_seen_items()
+    {
+        const string LeftOut = "seen items left out";
+        CommandLine.Outcome all = CommandLine.Run("evaluate", shop.Model);
+        CommandLine.Outcome unseen = CommandLine.Run("evaluate", shop.Model, "--set", "exclude_seen=true");
+        JsonElement json = JsonDocument.Parse(
+            CommandLine.Run("evaluate", shop.Model, "--set", "exclude_seen=true", "--json").Out).RootElement;
+
+        Assert.DoesNotContain(LeftOut, all.Out);
+        Assert.Matches($@"^[\d,]+ test samples, .*, {LeftOut}:\n", unseen.Out);
+        Assert.NotEqual(Row(all, "recall@10"), Row(unseen, "recall@10"));
+        Assert.True(json.GetProperty("exclude_seen").GetBoolean());
+        double recall = json.GetProperty("metrics").GetProperty("recall@10").GetDouble();
+        Assert.Equal(Row(unseen, "recall@10")[1], recall.ToString("F4", CultureInfo.InvariantCulture));
+        // Then the last item again is never right: what remains of that rule is popularity.
+        Assert.Equal(Row(unseen, "recall@10")[3], Row(unseen, "recall@10")[4]);
+    }
+
     [Theory]
     [InlineData("n_heads=4", "n_heads 4: the model was trained with 2")]
     [InlineData("layer_norm_eps=0.1", "layer_norm_eps 0.1: the model was trained with 1e-12")]

@@ -379,6 +379,7 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("objective: both", "1: objective must be cloze or next_item")]
     [InlineData("recbole_compatible: true\nobjective: next_item", "2: objective next_item: RecBole's BERT4Rec has another")]
     [InlineData("recbole_compatible: true\nmodel: SASRec\noutput_head: true", "3: output_head: RecBole's SASRec has none")]
+    [InlineData("recbole_compatible: true\nexclude_seen: true", "2: exclude_seen: RecBole ranks seen items too")]
     public void A_model_that_is_not_to_be_had_is_refused(string text, string message) =>
         Assert.Contains(message, Assert.Throws<InputException>(() => Parse(text)).Message, StringComparison.Ordinal);
 

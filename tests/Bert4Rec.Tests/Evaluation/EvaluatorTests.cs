@@ -192,10 +192,16 @@ public class EvaluatorTests
     {
         public string Name => inner.Name;
 
-        public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks)
+        public void Rank(
+            InteractionDataset dataset,
+            ReadOnlySpan<Sample> samples,
+            int k,
+            Span<int> topItems,
+            Span<TargetRank> ranks,
+            SeenItems? seen = null)
         {
             onRank(k);
-            inner.Rank(dataset, samples, k, topItems, ranks);
+            inner.Rank(dataset, samples, k, topItems, ranks, seen);
         }
 
         public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
@@ -206,8 +212,14 @@ public class EvaluatorTests
     {
         public string Name => inner.Name;
 
-        public void Rank(InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks) =>
-            inner.Rank(dataset, samples, k, topItems, ranks);
+        public void Rank(
+            InteractionDataset dataset,
+            ReadOnlySpan<Sample> samples,
+            int k,
+            Span<int> topItems,
+            Span<TargetRank> ranks,
+            SeenItems? seen = null) =>
+            inner.Rank(dataset, samples, k, topItems, ranks, seen);
 
         public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
         {

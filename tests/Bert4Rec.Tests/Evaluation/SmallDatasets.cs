@@ -1,4 +1,5 @@
 using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
 
 namespace Bert4Rec.Tests.Evaluation;
 
@@ -49,24 +50,25 @@ internal static class SmallDatasets
 }
 
 /// <summary>Ranks by a score that a function gives, in the most obvious way.</summary>
-internal sealed class FunctionRanker(Func<InteractionDataset, Sample, int, float> score) : Bert4Rec.Evaluation.IRanker
+internal sealed class FunctionRanker(Func<InteractionDataset, Sample, int, float> score) : IRanker
 {
     public string Name => "function";
 
     public void Rank(
-        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<Bert4Rec.Evaluation.TargetRank> ranks)
+        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen = null)
     {
         for (int i = 0; i < samples.Length; i++)
         {
             var sample = samples[i];
             int target = dataset.Target(sample);
             var scores = Enumerable.Range(0, dataset.ItemCount).Select(item => score(dataset, sample, item)).ToArray();
-            var others = Enumerable.Range(1, dataset.ItemCount - 1).Where(item => item != target).ToArray();
+            int[] items = [.. Enumerable.Range(1, dataset.ItemCount - 1).Except(seen is null ? [] : seen[i].ToArray())];
+            int[] others = [.. items.Where(item => item != target)];
             ranks[i] = new(
                 others.Count(item => scores[item] > scores[target]),
                 others.Count(item => scores[item] == scores[target]),
                 others.Count(item => scores[item] == scores[target] && item < target));
-            var order = Enumerable.Range(1, dataset.ItemCount - 1).OrderByDescending(item => scores[item]).ToArray();
+            int[] order = [.. items.OrderByDescending(item => scores[item])];
             for (int j = 0; j < k; j++)
                 topItems[(i * k) + j] = j < order.Length ? order[j] : 0;
         }

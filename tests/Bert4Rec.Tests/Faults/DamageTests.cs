@@ -31,19 +31,21 @@ public sealed partial class DamageTests(ITestOutputHelper report) : IDisposable
     {
         string[] users = ["u3\tp1 p2", "u4\tp3"];
         File.WriteAllLines(Path.Combine(_shop.Folder, "histories"), users);
-        Try("recommend", Finished("a"), Finished("b", "seed=8"), s_cases, folder =>
+        Try("recommend", Finished("a", "refit=true"), Finished("b", "refit=true", "seed=8"), s_cases, folder =>
             ["recommend", "--model", folder, "--histories", Path.Combine(_shop.Folder, "histories"), "--json", .. Campaign.Computing]);
     }
 
-    [Fact]
-    public void Resume()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Resume(bool inRefit)
     {
-        string whole = Finished("whole");
+        string whole = Finished("whole", "refit=true");
         Try(
-            "train --resume",
-            Begun("a", "seed=7"),
-            Begun("b", "seed=8"),
-            s_cases,
+            $"train --resume{(inRefit ? ", in the refit" : "")}",
+            Begun("a", "seed=7", inRefit),
+            Begun("b", "seed=8", inRefit),
+            s_cases / 2,
             Campaign.Resume,
             folder => Campaign.Difference(Campaign.Files(whole), folder));
     }
@@ -59,6 +61,7 @@ public sealed partial class DamageTests(ITestOutputHelper report) : IDisposable
         var whole = Campaign.Files(folder);
         // Nothing reads these again, unless the training goes on: they may stay as they are.
         string[] unread = ["checkpoint.safetensors", "metrics.jsonl", TensorBoardWriter.FileName];
+        unread = [.. unread, .. unread.Select(name => Path.Combine("refit", name))];
         foreach (string file in unread)
             whole.Remove(file);
         string kept = Path.Combine(_shop.Folder, "kept");
@@ -78,13 +81,18 @@ public sealed partial class DamageTests(ITestOutputHelper report) : IDisposable
         return folder;
     }
 
-    /// <summary>Stopped after the third of six epochs.</summary>
-    private string Begun(string name, string seed)
+    /// <summary>Stopped after the third of six epochs, or after the second of the refit.</summary>
+    private string Begun(string name, string seed, bool inRefit)
     {
         string folder = Path.Combine(_shop.Folder, name);
-        string[] arguments = Campaign.Train(_shop, folder, seed);
+        string[] arguments = Campaign.Train(_shop, folder, seed, "refit=true");
         var pairs = arguments.Zip(arguments.Skip(1));
         var config = RunConfig.Load([], [.. pairs.Where(pair => pair.First == "--set").Select(pair => pair.Second)]);
+        if (inRefit)
+        {
+            RefitTests.StopInRefit(config, folder, epoch: 2, threads: 1);
+            return folder;
+        }
         using var stop = new CancellationTokenSource();
         Assert.ThrowsAny<OperationCanceledException>(() => TrainingSession.Train(
             config, new RunOptions(folder, "cpu", 1, Resume: false), null, null, epoch =>

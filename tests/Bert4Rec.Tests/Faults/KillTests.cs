@@ -89,7 +89,7 @@ public sealed class KilledTrainingTests(ITestOutputHelper report) : KillTests(re
     private static readonly int s_kills = Math.Max(2, Campaign.Cases / 20);
 
     [SkippableFact]
-    public Task Train() => Kill(s_kills, [], Campaign.Train(Shop, Output));
+    public Task Train() => Kill(s_kills, [], Campaign.Train(Shop, Output, "refit=true"));
 
     [SkippableFact]
     public Task Run() => Kill(s_kills, [], Campaign.Run(Shop, Output));

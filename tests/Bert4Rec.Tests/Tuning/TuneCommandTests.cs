@@ -104,7 +104,7 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Contains($"{objective} is taken", File.ReadAllText(Path.Combine(open, "manifest.json")));
 
         CommandLine.Outcome again = shop.Run("run", open, [], settings);
-        Assert.Equal(6, again.Lines.Count(shown => shown.Contains(" unchanged")));
+        Assert.Equal(7, again.Lines.Count(shown => shown.Contains(" unchanged")));
         Assert.Contains($"compare  unchanged: {line["compare  ".Length..]}", again.Lines);
     }
 
@@ -117,7 +117,7 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Equal(0, outcome.ExitCode);
         JsonElement json = JsonDocument.Parse(Assert.Single(outcome.Lines)).RootElement;
         Assert.Equal(
-            ["analyze", "clean", "convert", "tune", "train", "report"],
+            ["analyze", "clean", "convert", "tune", "train", "refit", "report"],
             json.GetProperty("steps").EnumerateArray().Select(step => step.GetProperty("name").GetString()));
         Assert.Contains("4 trials; the best is trial ", json.GetProperty("steps")[3].GetProperty("note").GetString());
         string[] files = [.. Campaign.Files(output).Keys];
@@ -130,14 +130,14 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Contains("objective", page);
 
         CommandLine.Outcome again = shop.Run("run", output, options);
-        Assert.Equal(6, again.Lines.Count(line => line.Contains(" unchanged")));
+        Assert.Equal(7, again.Lines.Count(line => line.Contains(" unchanged")));
 
         // A damaged journal is made again, with the same choice.
         string journal = Path.Combine(output, "trials.jsonl");
         byte[] before = File.ReadAllBytes(journal);
         File.AppendAllText(journal, "\n");
         CommandLine.Outcome repaired = shop.Run("run", output, options);
-        Assert.Equal(5, repaired.Lines.Count(line => line.Contains(" unchanged")));
+        Assert.Equal(6, repaired.Lines.Count(line => line.Contains(" unchanged")));
         Assert.Equal(before, File.ReadAllBytes(journal));
 
         // Another budget: the tuning is done again, from its beginning.
