@@ -453,6 +453,7 @@ public abstract class KernelSet : IDisposable
     /// <param name="h">[B, H]</param>
     /// <param name="catalogue">weight [V, H], bias [V]</param>
     /// <param name="targets">[B] or none: the items whose rank is wanted.</param>
+    /// <param name="targetBoosts">[1, B] or none: added to the targets' scores before they are compared with the others'.</param>
     /// <param name="exclusions">Items that a row must not get, or none.</param>
     /// <param name="topItems">[B·k] ids, best first; 0 where there are fewer than k.</param>
     /// <param name="topScores">[B, k]; negative infinity where there are fewer than k.</param>
@@ -460,17 +461,25 @@ public abstract class KernelSet : IDisposable
     /// lower id. The target itself and the row's excluded items count in none of the three; an excluded target has its place among the
     /// items that are not.</param>
     public void TopK(
-        Tensor h, WeightAndBias catalogue, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks)
+        Tensor h,
+        WeightAndBias catalogue,
+        Indices targets,
+        Tensor targetBoosts,
+        Exclusions exclusions,
+        Indices topItems,
+        Tensor topScores,
+        Indices targetRanks)
     {
         RequireScores(h, catalogue);
         Require(topItems.Length == topScores.Length && topScores.Rows == h.Rows && topScores.Columns > 0, "topItems and topScores [B, k]");
         Require(
             targets.IsNone == targetRanks.IsNone && (targets.IsNone || (targets.Length == h.Rows && targetRanks.Length == 3 * h.Rows)),
             "targets [B] with ranks [B·3]");
+        Require(targetBoosts.IsNone || targetBoosts.Length == targets.Length, "boosts of the targets [1, B]");
         Require(exclusions.Offsets.IsNone || exclusions.Offsets.Length == h.Rows + 1, "offsets of the exclusions [B+1]");
         using var call = Begin(
             nameof(TopK), read: [h, catalogue.Weight], set: [topScores], multiplyAdds: h.Length * catalogue.Weight.Rows);
-        TopKCore(h, catalogue, targets, exclusions, topItems, topScores, targetRanks);
+        TopKCore(h, catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
     }
 
     /// <summary>scores[b, c] = h[b] · weight[candidates[b·C + c]] + bias[that].</summary>
@@ -500,7 +509,14 @@ public abstract class KernelSet : IDisposable
     }
 
     protected abstract void TopKCore(
-        Tensor h, WeightAndBias catalogue, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks);
+        Tensor h,
+        WeightAndBias catalogue,
+        Indices targets,
+        Tensor targetBoosts,
+        Exclusions exclusions,
+        Indices topItems,
+        Tensor topScores,
+        Indices targetRanks);
 
     protected abstract void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores);
 

@@ -106,7 +106,7 @@ internal sealed class KernelWorkload : IDisposable
         Add("norm", 0, parameters, k => k.GradientNorm(gradients, Tensor.Of(_last)));
         Add("adam", 0, 8.0 * parameters, k => k.Adam(flat, gradients, first, second, default, new AdamStep(1, 1e-3f)));
         Add("top k", scores, (double)v * h, k =>
-            k.TopK(hidden, new(catalogue, itemBias), targets, default, topItems, topScores, ranks));
+            k.TopK(hidden, new(catalogue, itemBias), targets, default, default, topItems, topScores, ranks));
         Add("score items", 2.0 * m * Candidates * h, (double)m * Candidates * h, k =>
             k.ScoreItems(hidden, new(catalogue, itemBias), candidates, candidateScores));
     }

@@ -15,17 +15,17 @@ internal static unsafe class Adam<V>
         double correction2 = 1 - Math.Pow(step.Beta2, step.Step);
         V stepSize = (float)(step.LearningRate / correction1), inverseRoot = (float)(1 / Math.Sqrt(correction2));
         V scale = norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(norms.Pointer(), (int)norms.Length));
-        V decay = step.WeightDecay, epsilon = step.Epsilon;
+        V penalty = step.Penalty, shrinkage = step.Shrinkage, epsilon = step.Epsilon;
         V beta1 = step.Beta1, beta2 = step.Beta2, rest1 = 1 - step.Beta1, rest2 = 1 - step.Beta2;
         for (long i = 0; i < parameters.Length; i += V.Width)
         {
             int lanes = (int)Math.Min(V.Width, parameters.Length - i);
             var p = V.LoadFirst(parameter + i, lanes);
-            var g = V.MultiplyAdd(decay, p, scale * V.LoadFirst(gradient + i, lanes));
+            var g = V.MultiplyAdd(penalty, p, scale * V.LoadFirst(gradient + i, lanes));
             var m = V.MultiplyAdd(beta1, V.LoadFirst(firstMoment + i, lanes), rest1 * g);
             var v = V.MultiplyAdd(beta2, V.LoadFirst(secondMoment + i, lanes), rest2 * (g * g));
             var denominator = V.MultiplyAdd(V.Sqrt(v), inverseRoot, epsilon);
-            V.StoreFirst(p - stepSize * m / denominator, parameter + i, lanes);
+            V.StoreFirst(p - V.MultiplyAdd(shrinkage, p, stepSize * m / denominator), parameter + i, lanes);
             V.StoreFirst(m, firstMoment + i, lanes);
             V.StoreFirst(v, secondMoment + i, lanes);
             V.StoreFirst(0, gradient + i, lanes);

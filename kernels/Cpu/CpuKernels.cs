@@ -124,11 +124,12 @@ internal sealed class CpuKernels<V>(string name) : KernelSet
         Tensor h,
         WeightAndBias catalogue,
         Indices targets,
+        Tensor targetBoosts,
         Exclusions exclusions,
         Indices topItems,
         Tensor topScores,
         Indices targetRanks) =>
-        TopK<V>.Rank(_scratch, h, catalogue, targets, exclusions, topItems, topScores, targetRanks);
+        TopK<V>.Rank(_scratch, h, catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
 
     protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
         TopK<V>.Score(h, catalogue, candidates, scores);

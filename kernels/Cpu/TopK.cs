@@ -17,6 +17,7 @@ internal static unsafe class TopK<V>
         Tensor h,
         WeightAndBias catalogue,
         Indices targets,
+        Tensor targetBoosts,
         Exclusions exclusions,
         Indices topItems,
         Tensor topScores,
@@ -25,7 +26,7 @@ internal static unsafe class TopK<V>
         int rows = h.Rows, k = topScores.Columns;
         int* target = targets.Pointer(), excludedOffset = exclusions.Offsets.Pointer(), excluded = exclusions.Items.Pointer();
         int* top = topItems.Pointer(), ranks = targetRanks.Pointer();
-        float* topScore = topScores.Pointer();
+        float* topScore = topScores.Pointer(), boost = targetBoosts.Pointer();
         new Span<int>(top, rows * k).Clear();
         new Span<float>(topScore, rows * k).Fill(float.NegativeInfinity);
         if (ranks != null)
@@ -39,7 +40,17 @@ internal static unsafe class TopK<V>
         {
             // The same chain of multiply-adds as in a tile: a target ties with itself to the bit.
             for (int m = 0; m < rows; m++)
+            {
                 targetScore[m] = panels.Score(target[m], 1, m / panels.Lanes * panels.Lanes).Data[m % panels.Lanes];
+                if (boost == null)
+                    continue;
+                float score = targetScore[m];
+                targetScore[m] += boost[m];
+                // With less than its own score it would be counted as higher than itself.
+                bool isCounted = excludedOffset == null || Excluded(m).BinarySearch(target[m]) < 0;
+                if (score > targetScore[m] && isCounted)
+                    greater[m]--;
+            }
         }
 
         for (int item = 0; item < panels.Items; item += ItemTile)
@@ -85,6 +96,8 @@ internal static unsafe class TopK<V>
             return;
         for (int m = 0; m < rows; m++)
             ranks[3 * m] = (int)greater[m];
+
+        ReadOnlySpan<int> Excluded(int row) => new(excluded + excludedOffset[row], excludedOffset[row + 1] - excludedOffset[row]);
     }
 
     public static void Score(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores)

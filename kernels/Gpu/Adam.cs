@@ -159,7 +159,7 @@ internal sealed class Adam
     /// <summary>An <see cref="AdamStep"/> with what is the same for all parameters worked out.</summary>
     internal readonly struct Rates
     {
-        private readonly float _stepSize, _inverseRoot, _beta1, _beta2, _epsilon, _weightDecay, _maximumNorm;
+        private readonly float _stepSize, _inverseRoot, _beta1, _beta2, _epsilon, _penalty, _shrinkage, _maximumNorm;
 
         public Rates(in AdamStep step)
         {
@@ -168,16 +168,18 @@ internal sealed class Adam
             _beta1 = step.Beta1;
             _beta2 = step.Beta2;
             _epsilon = step.Epsilon;
-            _weightDecay = step.WeightDecay;
+            _penalty = step.Penalty;
+            _shrinkage = step.Shrinkage;
             _maximumNorm = step.MaximumNorm;
         }
 
         public Moved Next(float clip, float parameter, float gradient, float first, float second)
         {
-            float g = (clip * gradient) + (_weightDecay * parameter);
+            float g = (clip * gradient) + (_penalty * parameter);
             float m = (_beta1 * first) + ((1 - _beta1) * g);
             float v = (_beta2 * second) + ((1 - _beta2) * (g * g));
-            return new(parameter - (_stepSize * m / ((MathF.Sqrt(v) * _inverseRoot) + _epsilon)), m, v);
+            float move = _stepSize * m / ((MathF.Sqrt(v) * _inverseRoot) + _epsilon);
+            return new(parameter - ((_shrinkage * parameter) + move), m, v);
         }
 
         /// <summary>

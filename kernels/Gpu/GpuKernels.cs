@@ -148,11 +148,12 @@ public sealed class GpuKernels : KernelSet
         Tensor h,
         WeightAndBias catalogue,
         Indices targets,
+        Tensor targetBoosts,
         Exclusions exclusions,
         Indices topItems,
         Tensor topScores,
         Indices targetRanks) =>
-        _topK.Rank(h, catalogue, targets, exclusions, topItems, topScores, targetRanks);
+        _topK.Rank(h, catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
 
     protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
         _topK.Score(h, catalogue, candidates, scores);

@@ -39,6 +39,7 @@ internal sealed class TopK
         Tensor h,
         WeightAndBias catalogue,
         Indices targets,
+        Tensor targetBoosts,
         Exclusions exclusions,
         Indices topItems,
         Tensor topScores,
@@ -55,7 +56,7 @@ internal sealed class TopK
             _rank.Launch(
                 count,
                 new(
-                    scores, targets.View(), exclusions.Offsets.View(), exclusions.Items.View(), topItems.View(), topScores.View(),
+                    scores, targets.View(), targetBoosts.View(), exclusions.Offsets.View(), exclusions.Items.View(), topItems.View(), topScores.View(),
                     targetRanks.View(), first, items, topScores.Columns));
         }
     }
@@ -95,7 +96,7 @@ internal sealed class TopK
         }
         bool hasTarget = a.Targets.Length > 0;
         int target = hasTarget ? a.Targets[row] : 0;
-        float targetScore = scores[target], least = float.NegativeInfinity;
+        float targetScore = scores[target] + (a.TargetBoosts.Length > 0 ? a.TargetBoosts[row] : 0), least = float.NegativeInfinity;
         int higher = 0, equal = 0, equalBefore = 0, round = 0;
         Group.Barrier();
         if (a.ExcludedOffsets.Length > 0)
@@ -115,7 +116,7 @@ internal sealed class TopK
                 if (item >= a.Catalogue)
                     break;
                 float score = scores[item];
-                higher += score > targetScore ? 1 : 0;
+                higher += score > targetScore && item != target ? 1 : 0;
                 if (score == targetScore && item != target)
                 {
                     equal++;
@@ -249,8 +250,9 @@ internal sealed class TopK
     }
 
     internal readonly record struct RankArguments(
-        ArrayView<float> Scores, ArrayView<int> Targets, ArrayView<int> ExcludedOffsets, ArrayView<int> ExcludedItems,
-        ArrayView<int> TopItems, ArrayView<float> TopScores, ArrayView<int> TargetRanks, int FirstRow, int Catalogue, int K);
+        ArrayView<float> Scores, ArrayView<int> Targets, ArrayView<float> TargetBoosts, ArrayView<int> ExcludedOffsets,
+        ArrayView<int> ExcludedItems, ArrayView<int> TopItems, ArrayView<float> TopScores, ArrayView<int> TargetRanks, int FirstRow,
+        int Catalogue, int K);
 
     internal readonly record struct ScoreArguments(
         ArrayView<float> H, ArrayView<float> Items, ArrayView<float> Bias, ArrayView<int> Candidates, ArrayView<float> Scores, int PerRow,

@@ -5,6 +5,9 @@ namespace Bert4Rec.Kernels.Reference;
 //     m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  θ ← θ − η m̂ / (√v̂ + ε)
 //
 // m and v start at 0, and after t steps their weights add up to 1 − βᵗ only: m̂ and v̂ are divided by that. No gradient: it ends here.
+//
+// A penalty λ/2 θ² in the loss adds λθ to g, and the division by √v̂ makes it weak where gradients are large. Decoupled (AdamW; Loshchilov
+// & Hutter, 2019), λ stays out of g, and θ shrinks by ηλθ whatever the gradients are.
 
 /// <summary>One step of Adam for one parameter; see <see cref="AdamStep"/>.</summary>
 public static class Adam
@@ -20,12 +23,14 @@ public static class Adam
         double parameter, double gradient, double firstMoment, double secondMoment, AdamStep step, double clip = 1)
     {
         double beta1 = step.Beta1, beta2 = step.Beta2;
-        double g = (clip * gradient) + (step.WeightDecay * parameter);
+        double decay = step.WeightDecay * parameter;
+        double g = (clip * gradient) + (step.DecoupledDecay ? 0 : decay);
         double m = (beta1 * firstMoment) + ((1 - beta1) * g);
         double v = (beta2 * secondMoment) + ((1 - beta2) * g * g);
         double mean = m / (1 - Math.Pow(beta1, step.Step));
         double size = Math.Sqrt(v / (1 - Math.Pow(beta2, step.Step)));
-        return (parameter - (step.LearningRate * mean / (size + step.Epsilon)), m, v);
+        double direction = (mean / (size + step.Epsilon)) + (step.DecoupledDecay ? decay : 0);
+        return (parameter - (step.LearningRate * direction), m, v);
     }
 
     /// <summary>√(Σ g²) over all elements of the gradient.</summary>

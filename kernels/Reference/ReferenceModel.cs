@@ -9,10 +9,13 @@ namespace Bert4Rec.Kernels.Reference;
 // The backward is the forward's mirror: for each line of the forward, from the last to the first, one line that turns the gradient of what
 // that line made into the gradients of what it used. What is used twice gets two gradients, which are added: the input of a residual
 // connection, the input of attention (by way of queries, keys and values), and the item table, which is looked up and compared with.
+//
+// Layer norm stands after each residual connection, x ← norm(x + sublayer(x)), or before each sublayer, x ← x + sublayer(norm(x)), and then
+// once more after the last layer. The parameters tell which: only then is there a norm for the end.
 
 /// <summary>Packed sequences and the rows that are read from them.</summary>
 /// <param name="Tokens">[T] item ids, <c>[mask]</c> where masked.</param>
-/// <param name="Positions">[T] from 0 at the oldest event of each sequence.</param>
+/// <param name="Positions">[T] rows of the position table.</param>
 /// <param name="Offsets">[B+1]: sequence b has the tokens Offsets[b] to Offsets[b+1].</param>
 /// <param name="Rows">[M] ascending: the rows whose output is wanted.</param>
 /// <param name="RowOffsets">[B+1]: sequence b has the rows RowOffsets[b] to RowOffsets[b+1].</param>
@@ -42,6 +45,7 @@ public sealed class ReferenceModel(
     IReadOnlyDictionary<string, Matrix<double>> parameters, int heads, double epsilon, bool causal = false)
 {
     private const string ItemTable = "item_embedding.weight", PositionTable = "position_embedding.weight", OutputBias = "output_bias";
+    private const string FinalNorm = "trm_encoder.LayerNorm";
 
     private readonly int _layers = parameters.Keys.Count(name => name.EndsWith("feed_forward.dense_1.weight", StringComparison.Ordinal));
 
@@ -81,6 +85,8 @@ public sealed class ReferenceModel(
             var dGelu = NormBackward(dh, head.Norm, "output_ln", gradients);
             dx = DenseBackward(Gelu.Backward(dGelu, head.Slope), head.Encoded, "output_ffn", gradients);
         }
+        if (kept.FinalNorm is { } finalNorm)
+            dx = NormBackward(dx, finalNorm, FinalNorm, gradients);
         for (int layer = _layers - 1; layer >= 0; layer--)
             dx = EncoderLayerBackward(layer, dx, kept.Layers[layer], batch, dropout, gradients);
         dx = NormBackward(
@@ -100,11 +106,14 @@ public sealed class ReferenceModel(
         var layers = new KeptLayer[_layers];
         for (int layer = 0; layer < _layers; layer++)
             (x, layers[layer]) = EncoderLayer(layer, x, batch, dropout);
+        KeptNorm? finalNorm = null;
+        if (NormFirst)
+            (x, finalNorm) = Norm(x, FinalNorm);
         if (!HasOutputHead)
-            return (x, new(embeddingNorm, layers, null));
+            return (x, new(embeddingNorm, layers, finalNorm, null));
         var (y, slope) = Gelu.Forward(Dense(x, "output_ffn"));
         var (h, outputNorm) = Norm(y, "output_ln");
-        return (h, new(embeddingNorm, layers, new(x, slope, outputNorm)));
+        return (h, new(embeddingNorm, layers, finalNorm, new(x, slope, outputNorm)));
     }
 
     /// <summary>x [T, H] → [T, H]; [M, H] in the last layer, where only the wanted rows ask and all tokens answer.</summary>
@@ -113,22 +122,32 @@ public sealed class ReferenceModel(
     {
         var (attention, feedForward) = Names(layer);
         var (queryOffsets, firstRow) = Queries(layer, batch);
-        var asking = IsLast(layer) ? Embedding.GatherRowsForward(x, batch.Rows) : x;
+        KeptNorm? attentionNorm = null, feedForwardNorm = null;
+        Matrix<double> input = x, residual = Asking(layer, x, batch);
+        if (NormFirst)
+            (input, attentionNorm) = Norm(x, $"{attention}.LayerNorm");
+        var asking = Asking(layer, input, batch);
 
         var q = Dense(asking, $"{attention}.query");
-        var kv = Dense(x, $"{attention}.key").Append(Dense(x, $"{attention}.value"));
+        var kv = Dense(input, $"{attention}.key").Append(Dense(input, $"{attention}.value"));
         var (heard, logSumExp) = Attention.Forward(
             q, kv, queryOffsets, batch.Offsets, heads, dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow),
             causal);
         var a = Dense(heard, $"{attention}.dense");
-        var (y, attentionNorm) = Norm(
-            asking + Dropout.Forward(a, dropout.OnHidden(RandomStreams.AttentionOutput(layer), firstRow)), $"{attention}.LayerNorm");
+        var sum = residual + Dropout.Forward(a, dropout.OnHidden(RandomStreams.AttentionOutput(layer), firstRow));
+        Matrix<double> y;
+        if (NormFirst)
+            (y, feedForwardNorm) = Norm(sum, $"{feedForward}.LayerNorm");
+        else
+            (y, attentionNorm) = Norm(sum, $"{attention}.LayerNorm");
 
         var (inner, slope) = Gelu.Forward(Dense(y, $"{feedForward}.dense_1"));
         var f = Dense(inner, $"{feedForward}.dense_2");
-        var (output, feedForwardNorm) = Norm(
-            y + Dropout.Forward(f, dropout.OnHidden(RandomStreams.FeedForwardOutput(layer), firstRow)), $"{feedForward}.LayerNorm");
-        return (output, new(x, asking, q, kv, heard, logSumExp, attentionNorm, y, slope, inner, feedForwardNorm));
+        var output = (NormFirst ? sum : y)
+            + Dropout.Forward(f, dropout.OnHidden(RandomStreams.FeedForwardOutput(layer), firstRow));
+        if (!NormFirst)
+            (output, feedForwardNorm) = Norm(output, $"{feedForward}.LayerNorm");
+        return (output, new(input, asking, q, kv, heard, logSumExp, attentionNorm!, y, slope, inner, feedForwardNorm!));
     }
 
     /// <summary>The gradient of the layer's output → that of its input, [T, H].</summary>
@@ -139,22 +158,32 @@ public sealed class ReferenceModel(
         var (attention, feedForward) = Names(layer);
         var (queryOffsets, firstRow) = Queries(layer, batch);
 
-        var dSum = NormBackward(dOutput, kept.FeedForwardNorm, $"{feedForward}.LayerNorm", gradients);
+        var dSum = NormFirst ? dOutput : NormBackward(dOutput, kept.FeedForwardNorm, $"{feedForward}.LayerNorm", gradients);
         var df = Dropout.Backward(dSum, dropout.OnHidden(RandomStreams.FeedForwardOutput(layer), firstRow));
         var dInner = DenseBackward(df, kept.Inner, $"{feedForward}.dense_2", gradients);
-        var dy = dSum + DenseBackward(Gelu.Backward(dInner, kept.Slope), kept.Y, $"{feedForward}.dense_1", gradients);
+        var dy = DenseBackward(Gelu.Backward(dInner, kept.Slope), kept.Y, $"{feedForward}.dense_1", gradients);
 
-        dSum = NormBackward(dy, kept.AttentionNorm, $"{attention}.LayerNorm", gradients);
+        dSum = NormFirst
+            ? dSum + NormBackward(dy, kept.FeedForwardNorm, $"{feedForward}.LayerNorm", gradients)
+            : NormBackward(dSum + dy, kept.AttentionNorm, $"{attention}.LayerNorm", gradients);
         var da = Dropout.Backward(dSum, dropout.OnHidden(RandomStreams.AttentionOutput(layer), firstRow));
         var dHeard = DenseBackward(da, kept.Heard, $"{attention}.dense", gradients);
         var (dq, dkv) = Attention.Backward(
             dHeard, kept.Q, kept.Kv, kept.Heard, kept.LogSumExp, queryOffsets, batch.Offsets, heads,
             dropout.OnAttention(RandomStreams.AttentionProbabilities(layer), firstRow), causal);
-        var dx = DenseBackward(dkv.SubMatrix(0, dkv.RowCount, 0, dq.ColumnCount), kept.X, $"{attention}.key", gradients)
-            + DenseBackward(dkv.SubMatrix(0, dkv.RowCount, dq.ColumnCount, dq.ColumnCount), kept.X, $"{attention}.value", gradients);
-        var dAsking = dSum + DenseBackward(dq, kept.Asking, $"{attention}.query", gradients);
-        return dx + (IsLast(layer) ? Embedding.GatherRowsBackward(dAsking, batch.Rows, dx.RowCount) : dAsking);
+        var dInput = DenseBackward(dkv.SubMatrix(0, dkv.RowCount, 0, dq.ColumnCount), kept.Input, $"{attention}.key", gradients)
+            + DenseBackward(dkv.SubMatrix(0, dkv.RowCount, dq.ColumnCount, dq.ColumnCount), kept.Input, $"{attention}.value", gradients)
+            + AskingBackward(layer, DenseBackward(dq, kept.Asking, $"{attention}.query", gradients), batch);
+        var dx = NormFirst ? NormBackward(dInput, kept.AttentionNorm, $"{attention}.LayerNorm", gradients) : dInput;
+        return dx + AskingBackward(layer, dSum, batch);
     }
+
+    /// <summary>The rows that ask in a layer: all; in the last one the wanted.</summary>
+    private Matrix<double> Asking(int layer, Matrix<double> x, ReferenceBatch batch) =>
+        IsLast(layer) ? Embedding.GatherRowsForward(x, batch.Rows) : x;
+
+    private Matrix<double> AskingBackward(int layer, Matrix<double> dAsking, ReferenceBatch batch) =>
+        IsLast(layer) ? Embedding.GatherRowsBackward(dAsking, batch.Rows, batch.Tokens.Length) : dAsking;
 
     private bool IsLast(int layer) => layer == _layers - 1;
 
@@ -167,6 +196,9 @@ public sealed class ReferenceModel(
 
     /// <summary>Whether a dense layer, gelu and layer norm stand before the item table, and a bias behind it.</summary>
     private bool HasOutputHead => parameters.ContainsKey(OutputBias);
+
+    /// <summary>Whether layer norm stands before the sublayers.</summary>
+    private bool NormFirst => parameters.ContainsKey($"{FinalNorm}.weight");
 
     /// <summary>V: the rows of the tied table without that of <c>[mask]</c>, where there is one.</summary>
     private int ItemCount => parameters[ItemTable].RowCount - (causal ? 0 : 1);
@@ -205,12 +237,12 @@ public sealed class ReferenceModel(
     }
 
     /// <summary>What the forward keeps for the backward; so too below, under the forward's names.</summary>
-    private sealed record Kept(KeptNorm EmbeddingNorm, KeptLayer[] Layers, KeptOutputHead? OutputHead);
+    private sealed record Kept(KeptNorm EmbeddingNorm, KeptLayer[] Layers, KeptNorm? FinalNorm, KeptOutputHead? OutputHead);
 
     private sealed record KeptOutputHead(Matrix<double> Encoded, Matrix<double> Slope, KeptNorm Norm);
 
     private sealed record KeptLayer(
-        Matrix<double> X, Matrix<double> Asking, Matrix<double> Q, Matrix<double> Kv, Matrix<double> Heard, Matrix<double> LogSumExp,
+        Matrix<double> Input, Matrix<double> Asking, Matrix<double> Q, Matrix<double> Kv, Matrix<double> Heard, Matrix<double> LogSumExp,
         KeptNorm AttentionNorm, Matrix<double> Y, Matrix<double> Slope, Matrix<double> Inner, KeptNorm FeedForwardNorm);
 
     private sealed record KeptNorm(Matrix<double> X, Vector<double> Mean, Vector<double> InverseDeviation);

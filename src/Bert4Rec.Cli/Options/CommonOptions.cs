@@ -184,9 +184,9 @@ internal static class CommonOptions
     /// <summary>The config of a run to go on with, and its warnings printed.</summary>
     public static RunConfig ResumedConfig(string directory, IReadOnlyList<string> settings, int? seed, Terminal terminal)
     {
-        RunConfig config = TrainingSession.ReadConfig(directory, WithSeed(settings, seed), out string? altered);
+        RunConfig config = TrainingSession.ReadConfig(directory, WithSeed(settings, seed), out var warnings);
         config.RequireObjective();
-        foreach (string warning in altered is null ? config.Warnings : [altered, .. config.Warnings])
+        foreach (string warning in warnings.Concat(config.Warnings))
             terminal.Warn(warning);
         return config;
     }

@@ -1,5 +1,6 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
 using Bert4Rec.Training;
 using Bert4Rec.Tuning;
 
@@ -55,11 +56,23 @@ internal static class TrainingLog
             + (hasTest ? $"on the test part{leftOut}:" : "the split has no test part"));
         if (!hasTest)
             return;
+        if (result.Blend is { } blend)
+            terminal.Out.WriteLine(Blend(blend));
         Report.WriteMetrics(
             terminal.Out, terminal.OutIsTerminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
         terminal.Out.WriteLine(
             Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, config.Objective == Objective.NextItem));
         terminal.Out.WriteLine();
+    }
+
+    private static string Blend(BlendChoice blend)
+    {
+        string samples = $"on {blend.Samples:N0} validation samples";
+        var (transition, scale, seen, recent) = blend.Weights;
+        return blend.Weights == BlendWeights.None
+            ? $"no blend: none of those tried {samples} is better than the model alone"
+            : $"blend of transitions ({transition} ln(1 + {scale} T)) and the history's items ({seen} + {recent} / lag): "
+                + $"NDCG {blend.Without:F4} without, {blend.With:F4} with it {samples}";
     }
 
     /// <summary>Where the model is, and what to do with it.</summary>

@@ -22,7 +22,7 @@ public sealed record CheckResult(
 
 /// <summary>
 /// Holds every kernel of a device, forward and backward, against the formula and its derivation in double precision and against the
-/// formula's central differences, and then a whole small model. The objective is always Σ result ∘ w with random w, so that one backward
+/// formula's central differences, and then whole small models. The objective is always Σ result ∘ w with random w, so that one backward
 /// pass gives a gradient for each operand.
 /// </summary>
 public static class GradientCheck
@@ -33,14 +33,17 @@ public static class GradientCheck
     /// </summary>
     private const double Tf32Bound = 5e-3;
 
+    /// <summary>Two layers one after the other, and cancelling terms in each.</summary>
+    private const double ModelBound = 1e-4;
+
     /// <summary>Step of the differences, of fourth order: their error is some 10⁻¹¹ of the gradient, a whole model's some 10⁻⁹.</summary>
     private const double Step = 2e-4;
 
-    /// <summary>Kernels that can be broken: all but the model, which is made of them.</summary>
+    /// <summary>Kernels that can be broken: all but the models, which are made of them.</summary>
     public static IReadOnlyList<string> Breakable { get; } = [.. KernelCases.All(new Random(0)).Select(check => check.Kernel).Distinct()];
 
     /// <summary>What can be checked, in the order of the model.</summary>
-    public static IReadOnlyList<string> Kernels { get; } = [.. Breakable, ModelCase.Name];
+    public static IReadOnlyList<string> Kernels { get; } = [.. Breakable, .. ModelCase.All.Select(model => model.Name)];
 
     /// <summary>Checks one kernel or all of them.</summary>
     /// <param name="device">As on the command line.</param>
@@ -62,7 +65,7 @@ public static class GradientCheck
         KernelSet kernels, string? kernel, int seed, string? broken, IProgress<ProgressUpdate>? progress, Precision precision)
     {
         KernelCase[] cases = [.. KernelCases.All(new Random(seed)).Where(check => kernel is null || check.Kernel == kernel)];
-        bool withModel = kernel is null or ModelCase.Name;
+        ModelCase[] models = [.. ModelCase.All.Where(model => kernel is null || model.Name == kernel)];
         var results = new List<CheckResult>();
         kernels.Observer = broken is null ? null : new BrokenKernel(broken);
         try
@@ -70,10 +73,13 @@ public static class GradientCheck
             foreach (var check in cases)
             {
                 results.Add(Run(kernels, check, Bound(check.Kernel, precision)));
-                progress?.Report(new("checking", results.Count, cases.Length + (withModel ? 1 : 0), "checks"));
+                progress?.Report(new("checking", results.Count, cases.Length + models.Length, "checks"));
             }
-            if (withModel)
-                results.AddRange(ModelCase.Run(kernels, seed, Bound(ModelCase.Name, precision)));
+            foreach (var (done, model) in models.Index())
+            {
+                progress?.Report(new("checking", cases.Length + done, cases.Length + models.Length, "checks"));
+                results.AddRange(model.Run(kernels, seed, Bound(model.Name, precision)));
+            }
         }
         finally
         {
@@ -88,7 +94,8 @@ public static class GradientCheck
     /// </summary>
     private static double Bound(string kernel, Precision precision) => kernel switch
     {
-        "linear" or "gelu" or "softmax-cross-entropy" or "top-k" or ModelCase.Name when precision == Precision.Tf32 => Tf32Bound,
+        "linear" or "gelu" or "softmax-cross-entropy" or "top-k" when precision == Precision.Tf32 => Tf32Bound,
+        _ when ModelCase.All.Any(model => model.Name == kernel) => precision == Precision.Tf32 ? Tf32Bound : ModelBound,
         // Whole numbers.
         "cloze-mask" => 0,
         // A rounding or two an element, or short sums.
@@ -98,8 +105,6 @@ public static class GradientCheck
         "linear" or "softmax-cross-entropy" => 1e-6,
         // dP − D cancels where one key has nearly all of the probability.
         "attention" => 1e-5,
-        // Two layers one after the other, and cancelling terms in each.
-        ModelCase.Name => 1e-4,
         _ => throw new ArgumentOutOfRangeException(nameof(kernel), kernel, "no such kernel"),
     };
 

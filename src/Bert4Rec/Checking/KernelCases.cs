@@ -55,7 +55,8 @@ internal static class KernelCases
         yield return ScoreItems(random);
         yield return TopK(random);
         yield return GradientNorm(random);
-        yield return Adam(random);
+        yield return Adam(random, decoupledDecay: false);
+        yield return Adam(random, decoupledDecay: true);
     }
 
     private static KernelCase Embedding(Random random)
@@ -311,7 +312,7 @@ internal static class KernelCases
             (memory, x) =>
             {
                 Tensor scores = memory.Zeros(3, K);
-                memory.Kernels.TopK(x[0], new(x[1], x[2]), default, default, memory.Put(new int[3 * K]), scores, default);
+                memory.Kernels.TopK(x[0], new(x[1], x[2]), default, default, default, memory.Put(new int[3 * K]), scores, default);
                 return (scores, []);
             });
     }
@@ -346,12 +347,12 @@ internal static class KernelCases
             return (result, []);
         });
 
-    private static KernelCase Adam(Random random)
+    private static KernelCase Adam(Random random, bool decoupledDecay)
     {
         const int N = 37;
-        var step = new AdamStep(3, 0.1f, WeightDecay: 0.01f, MaximumNorm: 2);
+        var step = new AdamStep(3, 0.1f, WeightDecay: decoupledDecay ? 0.3f : 0.01f, MaximumNorm: 2, DecoupledDecay: decoupledDecay);
         return new(
-            "adam", $"{N} parameters, decay, clipping",
+            "adam", $"{N} parameters, {(decoupledDecay ? "decoupled decay" : "decay")}, clipping",
             [Normal(random, 1, N), Normal(random, 1, N), Normal(random, 1, N), Normal(random, 1, N).PointwiseAbs()],
             Normal(random, 1, N),
             x =>

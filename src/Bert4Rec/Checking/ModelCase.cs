@@ -6,16 +6,62 @@ using MathNet.Numerics.LinearAlgebra;
 namespace Bert4Rec.Checking;
 
 /// <summary>A whole small model: its loss, and the gradient of every element of every parameter, dropout on.</summary>
-internal static class ModelCase
+/// <param name="Name">What kind of model.</param>
+/// <param name="Shape">Its sizes.</param>
+/// <param name="Batch">What it is asked.</param>
+/// <param name="Targets">[M]</param>
+internal sealed record ModelCase(string Name, ModelShape Shape, ReferenceBatch Batch, int[] Targets)
 {
-    public const string Name = "model";
-
     private const int Items = 9, Heads = 2;
     private const float Scale = 0.3f, Probability = 0.2f;
-    private static readonly ModelShape Shape = new(
+
+    private static readonly ModelShape s_shape = new(
         Items, MaximumLength: 6, HiddenSize: 8, InnerSize: 12, Layers: 2, Heads, LayerNormEpsilon: 1e-12f, Probability, Probability);
 
-    public static IEnumerable<CheckResult> Run(KernelSet kernels, int seed, double bound)
+    private static readonly ReferenceBatch s_cloze = new(
+        Tokens: [3, Items, 1, 5, 2, Items, 7, Items, 1],
+        Positions: [0, 1, 2, 0, 0, 1, 2, 3, 4],
+        Offsets: [0, 3, 4, 9],
+        Rows: [1, 5, 7],
+        RowOffsets: [0, 1, 1, 3],
+        FirstToken: 40,
+        FirstRow: 13);
+
+    /// <summary>Every event predicts the next; positions are counted from the newest.</summary>
+    private static readonly ReferenceBatch s_nextItem = new(
+        Tokens: [3, 8, 1, 5, 2, 7],
+        Positions: [2, 1, 0, 2, 1, 0],
+        Offsets: [0, 3, 6],
+        Rows: [0, 1, 2, 3, 4, 5],
+        RowOffsets: [0, 3, 6],
+        FirstToken: 40,
+        FirstRow: 40);
+
+    /// <summary>
+    /// As BERT4Rec has it; from left to right without an output head, as SASRec has it; and both with layer norm before the sublayers.
+    /// </summary>
+    public static IReadOnlyList<ModelCase> All { get; } =
+    [
+        new("model", s_shape, s_cloze, [4, 8, 6]),
+        new("model-next-item", NextItem(normFirst: false), s_nextItem, [8, 1, 4, 2, 7, 7]),
+        new("model-norm-first", s_shape with { NormFirst = true }, s_cloze, [4, 8, 6]),
+        new("model-next-item-norm-first", NextItem(normFirst: true), s_nextItem, [8, 1, 4, 2, 7, 7]),
+    ];
+
+    private static ModelShape NextItem(bool normFirst) => s_shape with
+    {
+        MaximumLength = 3,
+        HiddenSize = 6,
+        InnerSize = 4,
+        Causal = true,
+        OutputHead = false,
+        NormFirst = normFirst,
+        NewestFirst = true,
+    };
+
+    private bool AllAsk => Batch.Rows.Length == Batch.Tokens.Length;
+
+    public IEnumerable<CheckResult> Run(KernelSet kernels, int seed, double bound)
     {
         var random = new Random(seed);
         var layout = new ParameterLayout(Shape);
@@ -27,51 +73,41 @@ internal static class ModelCase
             return Matrix<double>.Build.Dense(
                 rows, entry.Shape[^1], (_, _) => (float)MathNet.Numerics.Distributions.Normal.Sample(random, mean, 0.4));
         });
-        var batch = new ReferenceBatch(
-            Tokens: [3, Items, 1, 5, 2, Items, 7, Items, 1],
-            Positions: [0, 1, 2, 0, 0, 1, 2, 3, 4],
-            Offsets: [0, 3, 4, 9],
-            Rows: [1, 5, 7],
-            RowOffsets: [0, 1, 1, 3],
-            FirstToken: 40,
-            FirstRow: 13);
-        int[] targets = [4, 8, 6];
         var dropout = new ReferenceDropout(Probability, Probability, (ulong)seed, 1);
         ReferenceModel Reference(string name, Matrix<double> x) =>
-            new(new Dictionary<string, Matrix<double>>(parameters) { [name] = x }, Heads, Shape.LayerNormEpsilon);
+            new(new Dictionary<string, Matrix<double>>(parameters) { [name] = x }, Heads, Shape.LayerNormEpsilon, Shape.Causal);
 
-        var (loss, gradients) = Run(kernels, layout, parameters, batch, targets, seed);
-        var reference = new ReferenceModel(parameters, Heads, Shape.LayerNormEpsilon);
-        double forward = Math.Abs((loss / reference.Losses(batch, targets, dropout).Sum()) - 1);
-        var derived = reference.Backward(batch, targets, Scale, dropout);
+        var (loss, gradients) = Run(kernels, layout, parameters, seed);
+        var reference = new ReferenceModel(parameters, Heads, Shape.LayerNormEpsilon, Shape.Causal);
+        double forward = Math.Abs((loss / reference.Losses(Batch, Targets, dropout).Sum()) - 1);
+        var derived = reference.Backward(Batch, Targets, Scale, dropout);
         // The gradient of the keys' bias is 0: softmax ignores what all scores share. Its rounding is held against the others' size.
         double floor = 0.01 * derived.Values.Max(gradient => gradient.FrobeniusNorm());
         foreach (var (name, gradient) in gradients)
         {
             var differences = GradientCheck.Differences(
-                x => Scale * Reference(name, x).Losses(batch, targets, dropout).Sum(), parameters[name]);
+                x => Scale * Reference(name, x).Losses(Batch, Targets, dropout).Sum(), parameters[name]);
             yield return new(
                 Name, name, forward, GradientCheck.RelativeError(derived[name], gradient, floor),
                 GradientCheck.RelativeError(differences, gradient, floor), bound);
         }
     }
 
-    private static (double Loss, Dictionary<string, float[]> Gradients) Run(
-        KernelSet kernels, ParameterLayout layout, Dictionary<string, Matrix<double>> parameters, ReferenceBatch batch, int[] targets,
-        int seed)
+    private (double Loss, Dictionary<string, float[]> Gradients) Run(
+        KernelSet kernels, ParameterLayout layout, Dictionary<string, Matrix<double>> parameters, int seed)
     {
         using var memory = new CheckMemory(kernels);
         using var parameterBuffer = kernels.AllocateFloats(layout.Length);
         using var gradientBuffer = kernels.AllocateFloats(layout.Length);
-        using var model = new Bert4RecModel(kernels, layout, parameterBuffer, gradientBuffer, batch.Tokens.Length);
+        using var model = new Bert4RecModel(kernels, layout, parameterBuffer, gradientBuffer, Batch.Tokens.Length);
         foreach (var (name, value) in parameters)
             layout.View(parameterBuffer, name).Upload([.. value.ToRowMajorArray().Select(element => (float)element)]);
         var input = new ModelInput(
-            memory.Put(batch.Tokens), memory.Put(batch.Positions), memory.Put(batch.Offsets),
-            memory.Put(batch.Rows), memory.Put(batch.RowOffsets), batch.FirstToken, batch.FirstRow);
+            memory.Put(Batch.Tokens), memory.Put(Batch.Positions), memory.Put(Batch.Offsets),
+            AllAsk ? default : memory.Put(Batch.Rows), AllAsk ? default : memory.Put(Batch.RowOffsets), Batch.FirstToken, Batch.FirstRow);
         var loss = memory.Zeros(1, 1);
         model.Forward(input, new RandomKey((ulong)seed, 1, 0, 0));
-        model.LossAndBackward(memory.Put(targets), Scale, loss);
+        model.LossAndBackward(memory.Put(Targets), Scale, loss);
         return (loss.ToArray()[0], parameters.Keys.ToDictionary(name => name, name => layout.View(gradientBuffer, name).ToArray()));
     }
 }

@@ -16,6 +16,7 @@ internal static class ConfigKeys
         new("output_head", "true", SasRec: "false"),
         new("average_decay", "0", "0.98", NextItem: "0.9"),
         new("refit", "false"),
+        new("blend", "false", "true"),
         new("data_path", "dataset/"),
         new("dataset", "~"),
         new("event_log", "~"),
@@ -44,6 +45,9 @@ internal static class ConfigKeys
         new("attn_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5"),
         new("hidden_act", "gelu"),
         new("layer_norm_eps", "1e-12"),
+        new("norm_first", "false"),
+        new("position_order", "oldest"),
+        new("initializer", "normal"),
         new("initializer_range", "0.02"),
         new("loss_type", "CE"),
         new("mask_ratio", "0.2", "0.3"),
@@ -52,7 +56,11 @@ internal static class ConfigKeys
         new("epochs", "300", "160"),
         new("train_batch_size", "2048", "32", NextItem: "128"),
         new("learner", "adam"),
+        new("adam_beta1", "0.9"),
+        new("adam_beta2", "0.999"),
         new("learning_rate", "0.001"),
+        new("lr_schedule", "constant"),
+        new("warmup_ratio", "0"),
         new("weight_decay", "0.0"),
         new("clip_grad_norm", "~"),
         new("eval_step", "1"),
@@ -110,7 +118,7 @@ internal static class ConfigKeys
         ["alias_of_user_id"] = "no other field shares the user ids",
         ["alias_of_item_id"] = "no other field shares the item ids",
         ["preload_weight"] = "the item embeddings start at random",
-        ["lr_scheduler"] = "the learning rate is constant",
+        ["lr_scheduler"] = "lr_schedule and warmup_ratio say how the learning rate changes",
     };
 
     /// <summary>RecBole's keys that say nothing about this model's results: read over in silence.</summary>
@@ -124,6 +132,9 @@ internal static class ConfigKeys
         "relation_kg_num_interval", "alias_of_entity_id", "alias_of_relation_id", "normalize_field", "normalize_all", "numerical_features",
         "discretization", "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type",
     };
+
+    /// <summary>The key of <see cref="All"/> with this name.</summary>
+    public static ConfigKey Get(string name) => All.First(key => key.Name == name);
 
     /// <summary>The key of <see cref="All"/> that is fewest edits away, without regard to case.</summary>
     public static string Nearest(string key) =>

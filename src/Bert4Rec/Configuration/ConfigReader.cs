@@ -41,6 +41,11 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
         words.FirstOrDefault(word => node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase))
         ?? throw WrongValue(node, key, string.Join(" or ", words));
 
+    /// <summary>One of the names of T, in lower case in a config.</summary>
+    public T OneOf<T>(string key)
+        where T : struct, Enum =>
+        Enum.Parse<T>(OneOf(this[key], key, [.. Enum.GetNames<T>().Select(name => name.ToLowerInvariant())]), ignoreCase: true);
+
     /// <summary>A word of which there is only one choice here.</summary>
     public string Only(string key, string word, string why) =>
         this[key] is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase)

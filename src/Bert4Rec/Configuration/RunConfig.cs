@@ -9,7 +9,7 @@ public sealed class RunConfig
 {
     private readonly ConfigTree _tree;
     private readonly YamlMappingNode _settings;
-    private const string SasRec = "SASRec";
+    private const string SasRec = "SASRec", AdamW = "adamw";
 
     private static readonly string[] s_models = ["BERT4Rec", SasRec];
 
@@ -49,6 +49,9 @@ public sealed class RunConfig
         AttentionDropoutProbability = read.DropoutProbability("attn_dropout_prob");
         HiddenActivation = read.Only("hidden_act", "gelu", "the only activation there is");
         LayerNormEpsilon = read.Positive("layer_norm_eps");
+        NormFirst = read.Flag("norm_first");
+        PositionOrder = read.OneOf<PositionOrder>("position_order");
+        Initializer = read.OneOf<Initializer>("initializer");
         InitializerRange = read.Positive("initializer_range");
         LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
         MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
@@ -57,8 +60,12 @@ public sealed class RunConfig
         Seed = read.Whole("seed", 0);
         Epochs = read.Whole("epochs", 1);
         TrainBatchSize = read.Whole("train_batch_size", 1);
-        Learner = read.Only("learner", "adam", "the only optimiser there is");
+        Learner = read.OneOf(read["learner"], "learner", "adam", AdamW);
+        AdamBeta1 = ReadBeta(read, "adam_beta1");
+        AdamBeta2 = ReadBeta(read, "adam_beta2");
         LearningRate = read.Positive("learning_rate");
+        LearningRateSchedule = read.OneOf<LearningRateSchedule>("lr_schedule");
+        WarmupRatio = read.Probability("warmup_ratio");
         WeightDecay = read.Real("weight_decay", "a number of at least 0", value => value >= 0 && float.IsFinite((float)value));
         ClipGradNorm = ReadClipGradNorm(read);
         EvalStep = read.Whole("eval_step", 1);
@@ -66,6 +73,7 @@ public sealed class RunConfig
         AverageDecay = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
 
         Refit = read.Flag("refit");
+        Blend = read.Flag("blend");
 
         EvalArgs = ReadEvalArgs(read);
         ExcludeSeen = read.Flag("exclude_seen");
@@ -161,7 +169,16 @@ public sealed class RunConfig
 
     public double LayerNormEpsilon { get; }
 
-    /// <summary>Standard deviation of the initial weights.</summary>
+    /// <summary>norm_first (ours): layer norm before each sublayer and after the last one, instead of after each residual.</summary>
+    public bool NormFirst { get; }
+
+    /// <summary>position_order (ours).</summary>
+    public PositionOrder PositionOrder { get; }
+
+    /// <summary>initializer (ours).</summary>
+    public Initializer Initializer { get; }
+
+    /// <summary>Standard deviation of the initial weights, where <see cref="Initializer"/> is Normal.</summary>
     public double InitializerRange { get; }
 
     public string LossType { get; }
@@ -177,9 +194,26 @@ public sealed class RunConfig
 
     public int TrainBatchSize { get; }
 
+    /// <summary>adam or adamw.</summary>
     public string Learner { get; }
 
+    /// <summary>Whether weight decay stays out of the gradient: learner adamw.</summary>
+    public bool DecoupledDecay => Learner == AdamW;
+
+    /// <summary>adam_beta1 (ours): decay of the running mean of the gradient.</summary>
+    public double AdamBeta1 { get; }
+
+    /// <summary>adam_beta2 (ours): decay of the running mean of its square.</summary>
+    public double AdamBeta2 { get; }
+
+    /// <summary>The highest rate, where it changes.</summary>
     public double LearningRate { get; }
+
+    /// <summary>lr_schedule (ours): the course of the rate over <see cref="Epochs"/>.</summary>
+    public LearningRateSchedule LearningRateSchedule { get; }
+
+    /// <summary>warmup_ratio (ours): share of the steps of <see cref="Epochs"/> in which the rate rises evenly from 0.</summary>
+    public double WarmupRatio { get; }
 
     public double WeightDecay { get; }
 
@@ -201,6 +235,11 @@ public sealed class RunConfig
     /// refit (ours): train the model that recommends anew, on all events, for as many epochs as validation found to be best.
     /// </summary>
     public bool Refit { get; }
+
+    /// <summary>
+    /// blend (ours): what followed what in the training part, and the history's own items, count in the score as much as validation says.
+    /// </summary>
+    public bool Blend { get; }
 
     public EvalArgs EvalArgs { get; }
 
@@ -345,6 +384,9 @@ public sealed class RunConfig
         return tree.Resolve(kind with { PredictsNext = predictsNext });
     }
 
+    private static double ReadBeta(ConfigReader read, string key) =>
+        read.Real(key, "a number of at least 0 and below 1", value => value >= 0 && (float)value < 1);
+
     private static double? ReadClipGradNorm(ConfigReader read)
     {
         const string Key = "clip_grad_norm";
@@ -480,6 +522,24 @@ public sealed class RunConfig
                 "output_head",
                 $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
         }
+        (string Key, bool IsRecBoles)[] choices =
+        [
+            ("norm_first", !NormFirst),
+            ("position_order", PositionOrder == PositionOrder.Oldest),
+            ("initializer", Initializer == Initializer.Normal),
+            ("learner", !DecoupledDecay),
+            ("adam_beta1", AdamBeta1 == 0.9),
+            ("adam_beta2", AdamBeta2 == 0.999),
+            ("lr_schedule", LearningRateSchedule == LearningRateSchedule.Constant),
+            ("warmup_ratio", WarmupRatio == 0),
+        ];
+        if (RecboleCompatible && choices.FirstOrDefault(choice => !choice.IsRecBoles).Key is string key)
+        {
+            string recboles = ConfigKeys.Get(key).Default;
+            throw read.Error(key, $"{key} {read[key]}: RecBole's {Model} has {recboles}; leave it out, or recbole_compatible");
+        }
+        if (RecboleCompatible && Blend)
+            throw read.Error("blend", "blend: RecBole's score is the model's alone; leave it out, or recbole_compatible");
         if (RecboleCompatible && ExcludeSeen)
             throw read.Error("exclude_seen", "exclude_seen: RecBole ranks seen items too; leave it out, or recbole_compatible");
         if (UserIdField == ItemIdField)
@@ -516,7 +576,7 @@ public sealed class RunConfig
     }
 
     private static bool IsDefault(string key, YamlNode value) =>
-        ConfigKeys.All.First(known => known.Name == key).IsDefault((value as YamlScalarNode)?.Value);
+        ConfigKeys.Get(key).IsDefault((value as YamlScalarNode)?.Value);
 
     private static bool HasWord(YamlNode node, string word) =>
         node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase);

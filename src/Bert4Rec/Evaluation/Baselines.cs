@@ -31,9 +31,21 @@ internal static class Baselines
     public static IReadOnlyList<IRanker> Of(InteractionDataset dataset, DatasetSplit split, TrainingStatistics statistics) =>
         [new PopularityRanker(statistics), new LastItemRanker(statistics), new MarkovRanker(dataset, split.Train, statistics)];
 
+    /// <summary>The name under which a model stands beside itself, its blend left out.</summary>
+    public const string NoBlend = "no blend";
+
     /// <summary>A model's metrics, and each baseline's on the same samples.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="others">What to set beside it after the baselines.</param>
+    /// <param name="dataset">The events that the samples point into.</param>
+    /// <param name="split">The split.</param>
+    /// <param name="statistics">Of its training part.</param>
+    /// <param name="samples">At least one.</param>
+    /// <param name="settings">How to evaluate.</param>
+    /// <param name="progress">Told after each batch.</param>
     public static ComparedMetrics Compare(
         IRanker model,
+        IEnumerable<IRanker> others,
         InteractionDataset dataset,
         DatasetSplit split,
         TrainingStatistics statistics,
@@ -42,7 +54,7 @@ internal static class Baselines
         IProgress<ProgressUpdate>? progress)
     {
         var own = Measure(model);
-        var baselines = Of(dataset, split, statistics).ToDictionary(baseline => baseline.Name, Measure);
+        var baselines = Of(dataset, split, statistics).Concat(others).ToDictionary(baseline => baseline.Name, Measure);
         string compared = $"ndcg@{settings.ComparedCutoff}";
         return new(
             own.Metrics,

@@ -1,3 +1,4 @@
+using System.Globalization;
 using MathNet.Numerics.Distributions;
 
 namespace Bert4Rec.Evaluation;
@@ -45,9 +46,10 @@ public sealed record Comparison(string Metric, double Difference, double Standar
         if (comparisons.Count == 0)
             return "";
         string metric = comparisons.Values.First().Metric;
-        string[] worse = [.. comparisons.Where(pair => pair.Value.IsWorse).Select(Name)];
-        string[] level = [.. comparisons.Where(pair => !pair.Value.IsWorse && !pair.Value.IsBetter).Select(Name)];
-        string[] better = [.. comparisons.Where(pair => pair.Value.IsBetter).Select(Name)];
+        var rules = comparisons.Where(pair => pair.Key != Baselines.NoBlend).ToArray();
+        string[] worse = [.. rules.Where(pair => pair.Value.IsWorse).Select(Name)];
+        string[] level = [.. rules.Where(pair => !pair.Value.IsWorse && !pair.Value.IsBetter).Select(Name)];
+        string[] better = [.. rules.Where(pair => pair.Value.IsBetter).Select(Name)];
         var sentences = new List<string>();
         if (worse.Length > 0)
             sentences.Add($"By {metric}, a simple rule is better than the model: {string.Join(", ", worse)}.");
@@ -61,9 +63,15 @@ public sealed record Comparison(string Metric, double Difference, double Standar
             string other = predictsNext ? "another hidden_dropout_prob and attn_dropout_prob" : "objective: next_item";
             sentences.Add($"Try {more}{other}, or another learning_rate.");
         }
+        if (comparisons.TryGetValue(Baselines.NoBlend, out var alone))
+        {
+            string change = alone.Difference.ToString("+0.0000;-0.0000", CultureInfo.InvariantCulture);
+            sentences.Add($"Of that {change} is the blend's (p {Probability(alone.P)}).");
+        }
         return string.Join(' ', sentences);
     }
 
-    private static string Name(KeyValuePair<string, Comparison> pair) =>
-        $"{pair.Key} (p {(pair.Value.P < 0.001 ? "< 0.001" : $"= {pair.Value.P:F3}")})";
+    private static string Name(KeyValuePair<string, Comparison> pair) => $"{pair.Key} (p {Probability(pair.Value.P)})";
+
+    private static string Probability(double p) => p < 0.001 ? "< 0.001" : $"= {p.ToString("F3", CultureInfo.InvariantCulture)}";
 }

@@ -20,6 +20,9 @@ internal sealed class ModelFolder
     /// <summary>The metadata of <see cref="RefitOf"/>.</summary>
     public const string RefitKey = "refit of";
 
+    /// <summary>The metadata of <see cref="Blend"/>'s weights.</summary>
+    private const string BlendKey = "blend";
+
     private const string UsersFileName = "users.txt";
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
@@ -30,12 +33,14 @@ internal sealed class ModelFolder
     /// <summary>The files of a trained model.</summary>
     public static IReadOnlyList<string> FileNames { get; } = [ModelFileName, .. s_companions];
 
-    private ModelFolder(RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, string? refitOf)
+    private ModelFolder(
+        RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, Blend? blend, string? refitOf)
     {
         Config = config;
         Dataset = dataset;
         Layout = layout;
         Parameters = parameters;
+        Blend = blend;
         RefitOf = refitOf;
     }
 
@@ -47,6 +52,9 @@ internal sealed class ModelFolder
 
     /// <summary>[Layout.Length]</summary>
     public float[] Parameters { get; }
+
+    /// <summary>What stands beside the model in the score; null for the model alone, and with <c>blend: false</c>.</summary>
+    public Blend? Blend { get; }
 
     /// <summary>SHA-256 of the held-out model that this one is a refit of, see <see cref="RefitFolder"/>; null for any other.</summary>
     public string? RefitOf { get; }
@@ -76,10 +84,16 @@ internal sealed class ModelFolder
     /// <param name="config">The settings it was trained with.</param>
     /// <param name="layout">The layout of its parameters.</param>
     /// <param name="parameters">[Layout.Length]</param>
+    /// <param name="blend">The weights of the blend.</param>
     /// <param name="refitOf">As <see cref="RefitOf"/>.</param>
     /// <exception cref="InputException">A parameter is not a finite number.</exception>
     public static void SaveModel(
-        string directory, RunConfig config, ParameterLayout layout, float[] parameters, string? refitOf = null)
+        string directory,
+        RunConfig config,
+        ParameterLayout layout,
+        float[] parameters,
+        BlendWeights? blend = null,
+        string? refitOf = null)
     {
         string path = Path.Combine(directory, ModelFileName);
         CheckFinite(path, layout, parameters, "try a tenth of learning_rate, or clip_grad_norm: 5");
@@ -91,6 +105,8 @@ internal sealed class ModelFolder
             metadata[$"sha256 of {name}"] = Sha256.OfFile(companion);
         }
         metadata["config"] = config.ToYaml();
+        if (blend is not null && blend != BlendWeights.None)
+            metadata[BlendKey] = blend.ToString();
         if (refitOf is not null)
             metadata[RefitKey] = refitOf;
         SafeTensors.Write(
@@ -120,6 +136,9 @@ internal sealed class ModelFolder
         config ??= trained;
         CheckSame(path, "objective", ObjectiveNames.Of(config.Objective), ObjectiveNames.Of(trained.Objective));
         CheckSame(path, "n_heads", config.Heads, trained.Heads);
+        // RecBole's models have no choice of these.
+        CheckSame(path, "norm_first", config.NormFirst, isOurs && trained.NormFirst);
+        CheckSame(path, "position_order", config.PositionOrder, isOurs ? trained.PositionOrder : PositionOrder.Oldest);
         CheckSame(path, "layer_norm_eps", config.LayerNormEpsilon, trained.LayerNormEpsilon);
         var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);
         var layout = new ParameterLayout(ModelShape.Of(config, dataset.ItemCount));
@@ -136,7 +155,9 @@ internal sealed class ModelFolder
             file.ReadFloats(entry.Name).CopyTo(parameters, entry.Offset);
         }
         CheckFinite(path, layout, parameters, "train again, or restore the file");
-        return new(config, dataset, layout, parameters, file.Metadata.GetValueOrDefault(RefitKey));
+        BlendWeights? weights = file.Metadata.TryGetValue(BlendKey, out string? text) ? BlendWeights.Parse(text, path) : null;
+        var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained.EvalArgs);
+        return new(config, dataset, layout, parameters, blend, file.Metadata.GetValueOrDefault(RefitKey));
     }
 
     private static void CheckCompanions(string directory, string path, SafeTensorsFile file)
@@ -173,12 +194,14 @@ internal sealed class ModelFolder
 
     /// <summary>Settings that the shapes of the parameters do not tell.</summary>
     private static void CheckSame<T>(string path, string key, T value, T trained)
-        where T : IEquatable<T>
+        where T : IConvertible
     {
         if (value.Equals(trained))
             return;
-        throw new InputException(string.Create(
-            CultureInfo.InvariantCulture, $"{path}: {key} {value}: the model was trained with {trained}; leave it as it is"));
+        throw new InputException($"{path}: {key} {Text(value)}: the model was trained with {Text(trained)}; leave it as it is");
+
+        // True and Newest are written in lower case in a config.
+        static string Text(T setting) => setting.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
     }
 
     private static InteractionDataset LoadData(string directory, RunConfig config)

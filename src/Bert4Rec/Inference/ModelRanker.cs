@@ -12,6 +12,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     private const int BatchSize = 4096;
 
     private readonly Predictor[] _predictors;
+    private BlendedRanking?[] _blending;
     private readonly Workers _workers;
     private readonly int _maximumLength;
 
@@ -21,10 +22,69 @@ internal sealed class ModelRanker : IRanker, IDisposable
         _workers = workers;
         _maximumLength = layout.Shape.MaximumLength;
         int capacity = MicroBatchSize.Tokens(layout.Shape, kernels[0], BatchSize);
+        _blending = new BlendedRanking?[kernels.Count];
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
     }
 
     public string Name => "the model";
+
+    /// <summary>Ranks with a blend from now on; with null by the model alone, as at first.</summary>
+    /// <param name="blend">Made for the same catalogue.</param>
+    /// <param name="itemCount">Items with the padding item.</param>
+    public void Use(Blend? blend, int itemCount)
+    {
+        for (int worker = 0; worker < _blending.Length; worker++)
+            _blending[worker] = blend is null || blend.Weights == BlendWeights.None ? null : new BlendedRanking(blend, itemCount);
+    }
+
+    /// <summary>The model without its blend; none where there is no blend.</summary>
+    public IEnumerable<IRanker> Unblended => _blending[0] is null ? [] : [new UnblendedRanker(this)];
+
+    /// <summary>Chooses a blend's weights by NDCG@k on samples.</summary>
+    /// <param name="dataset">The events that the samples point into.</param>
+    /// <param name="samples">At least one.</param>
+    /// <param name="transitions">Of the training part.</param>
+    /// <param name="k">Length of the lists.</param>
+    /// <param name="excludeSeen">Whether the items of the histories are left out.</param>
+    /// <param name="progress">Told after each batch.</param>
+    public BlendChoice ChooseBlend(
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        ItemTransitions transitions,
+        int k,
+        bool excludeSeen,
+        IProgress<ProgressUpdate>? progress)
+    {
+        int count = Math.Min(samples.Length, BlendSearch.EnoughSamples);
+        var chosen = new Sample[count];
+        for (int i = 0; i < count; i++)
+            chosen[i] = samples[(int)((long)samples.Length * i / count)];
+        var seen = excludeSeen ? SeenItems.Of(dataset, chosen) : null;
+        var collected = new BlendSample[count];
+        var alone = new Blend(BlendWeights.None, transitions);
+        _workers.Run(worker =>
+        {
+            var ranking = new BlendedRanking(alone, dataset.ItemCount);
+            int end = Start(worker + 1, count);
+            Predictor predictor = _predictors[worker];
+            for (int first = Start(worker, count); first < end; first += predictor.Count)
+            {
+                Fill(predictor, dataset, chosen.AsSpan(first..end));
+                ranking.Clear();
+                var targets = new int[predictor.Count];
+                for (int i = 0; i < targets.Length; i++)
+                {
+                    targets[i] = dataset.Target(chosen[first + i]);
+                    ranking.Add(
+                        dataset.History(chosen[first + i], _maximumLength), seen is null ? [] : seen[first + i], targets[i]);
+                }
+                ranking.Collect(predictor, k, targets, collected.AsSpan(first, targets.Length));
+                if (worker == 0)
+                    progress?.Report(new("choosing the blend", _predictors.Length * (first + (long)targets.Length), count, "samples"));
+            }
+        });
+        return BlendSearch.Choose(collected, _workers, $"ndcg@{k}");
+    }
 
     public unsafe void Rank(
         InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen = null)
@@ -40,6 +100,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 RankShare(
                     _predictors[worker],
+                    _blending[worker],
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     k,
@@ -64,6 +125,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 ScoreShare(
                     _predictors[worker],
+                    _blending[worker],
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     new ReadOnlySpan<int>((int*)c + ((long)first * width), (end - first) * width),
@@ -81,6 +143,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     private int Start(int worker, int samples) => (int)((long)samples * worker / _predictors.Length);
 
     /// <param name="predictor">The worker's own.</param>
+    /// <param name="blending">The worker's own too; null for the model alone.</param>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="samples">The worker's share of them.</param>
     /// <param name="k">Length of each list.</param>
@@ -90,6 +153,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     /// <param name="start">Which of them the share's first one is.</param>
     private void RankShare(
         Predictor predictor,
+        BlendedRanking? blending,
         InteractionDataset dataset,
         ReadOnlySpan<Sample> samples,
         int k,
@@ -110,7 +174,21 @@ internal sealed class ModelRanker : IRanker, IDisposable
             ReadOnlySpan<int> leftOut = seen is null ? [] : seen.Items.AsSpan(offsets[0]..offsets[^1]);
             for (int i = offsets.Length - 1; i >= 0; i--)
                 offsets[i] -= offsets[0];
-            predictor.TopK(k, targets.AsSpan(0, count), offsets, leftOut, topItems.Slice(first * k, count * k), scores, counts);
+            Span<int> theirTargets = targets.AsSpan(0, count), lists = topItems.Slice(first * k, count * k);
+            if (blending is null)
+            {
+                predictor.TopK(k, theirTargets, [], offsets, leftOut, lists, scores, counts);
+            }
+            else
+            {
+                blending.Clear();
+                for (int i = 0; i < count; i++)
+                {
+                    ReadOnlySpan<int> itsLeftOut = seen is null ? [] : seen[start + first + i];
+                    blending.Add(dataset.History(samples[first + i], _maximumLength), itsLeftOut, targets[i]);
+                }
+                blending.TopK(predictor, k, theirTargets, lists, scores, counts);
+            }
             for (int i = 0; i < count; i++)
             {
                 var rank = new TargetRank(counts[3 * i], counts[(3 * i) + 1], counts[(3 * i) + 2]);
@@ -126,14 +204,25 @@ internal sealed class ModelRanker : IRanker, IDisposable
     }
 
     private void ScoreShare(
-        Predictor predictor, InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+        Predictor predictor,
+        BlendedRanking? blending,
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        ReadOnlySpan<int> candidates,
+        Span<float> scores)
     {
         int width = candidates.Length / Math.Max(1, samples.Length);
         for (int first = 0; first < samples.Length; first += predictor.Count)
         {
             Fill(predictor, dataset, samples[first..]);
             var share = scores.Slice(first * width, predictor.Count * width);
-            predictor.Score(candidates.Slice(first * width, predictor.Count * width), share);
+            var theirs = candidates.Slice(first * width, share.Length);
+            predictor.Score(theirs, share);
+            for (int i = 0; i < predictor.Count && blending is not null; i++)
+            {
+                var history = dataset.History(samples[first + i], _maximumLength);
+                blending.AddTo(history, theirs.Slice(i * width, width), share.Slice(i * width, width));
+            }
             ThrowIfNotFinite(share);
         }
     }
@@ -162,6 +251,38 @@ internal sealed class ModelRanker : IRanker, IDisposable
         {
             if (!predictor.TryAdd(dataset.History(sample, _maximumLength)))
                 break;
+        }
+    }
+
+    private sealed class UnblendedRanker(ModelRanker model) : IRanker
+    {
+        public string Name => Baselines.NoBlend;
+
+        public void Rank(
+            InteractionDataset dataset,
+            ReadOnlySpan<Sample> samples,
+            int k,
+            Span<int> topItems,
+            Span<TargetRank> ranks,
+            SeenItems? seen = null)
+        {
+            var kept = Begin();
+            model.Rank(dataset, samples, k, topItems, ranks, seen);
+            model._blending = kept;
+        }
+
+        public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+        {
+            var kept = Begin();
+            model.Score(dataset, samples, candidates, scores);
+            model._blending = kept;
+        }
+
+        private BlendedRanking?[] Begin()
+        {
+            var kept = model._blending;
+            model._blending = new BlendedRanking?[kept.Length];
+            return kept;
         }
     }
 }

@@ -23,6 +23,7 @@ internal sealed class Predictor : IDisposable
     private readonly IQuantizedTopK? _quantized;
     private DeviceBuffer<int>? _ints;
     private DeviceBuffer<float>? _floats;
+    private Tensor? _hidden;
 
     /// <param name="kernels">The kernel set that everything runs on.</param>
     /// <param name="layout">The layout of the parameters.</param>
@@ -42,7 +43,7 @@ internal sealed class Predictor : IDisposable
         _shape = layout.Shape;
         _alwaysDropsOldest = alwaysDropsOldest;
         _model = new Bert4RecModel(kernels, layout, parameters, null, tokenCapacity);
-        _batch = new SequenceBatch(kernels, tokenCapacity, tokenCapacity);
+        _batch = new SequenceBatch(kernels, tokenCapacity, tokenCapacity, _shape.NewestFirst);
         _lastRows = kernels.AllocateInts(tokenCapacity);
         _eachOne = kernels.AllocateInts(tokenCapacity + 1);
         _eachOne.Upload([.. Enumerable.Range(0, tokenCapacity + 1)]);
@@ -53,7 +54,11 @@ internal sealed class Predictor : IDisposable
     /// <summary>Histories in the micro-batch.</summary>
     public int Count => _batch.SequenceCount;
 
-    public void Clear() => _batch.Clear();
+    public void Clear()
+    {
+        _batch.Clear();
+        _hidden = null;
+    }
 
     /// <summary>
     /// Adds a history, oldest event first, of at least one event for a causal model; only its newest events count where it is longer than
@@ -62,6 +67,7 @@ internal sealed class Predictor : IDisposable
     /// <returns>False where the micro-batch is full.</returns>
     public bool TryAdd(ReadOnlySpan<int> history)
     {
+        _hidden = null;
         int length = Math.Min(history.Length, _shape.MaximumLength);
         if (_shape.Causal)
         {
@@ -80,6 +86,7 @@ internal sealed class Predictor : IDisposable
     /// <summary>The k best items for each history of the micro-batch.</summary>
     /// <param name="k">Length of the lists.</param>
     /// <param name="targets">[Count] items whose rank is wanted, or empty.</param>
+    /// <param name="targetBoosts">[Count] what is added to the targets' scores, or empty.</param>
     /// <param name="excludedOffsets">[Count+1] where each history's excluded items begin, or empty.</param>
     /// <param name="excludedItems">Items not to recommend, ascending within a history.</param>
     /// <param name="topItems">[Count · k] item ids, best first.</param>
@@ -88,21 +95,28 @@ internal sealed class Predictor : IDisposable
     public void TopK(
         int k,
         ReadOnlySpan<int> targets,
+        ReadOnlySpan<float> targetBoosts,
         ReadOnlySpan<int> excludedOffsets,
         ReadOnlySpan<int> excludedItems,
         Span<int> topItems,
         Span<float> topScores,
         Span<int> ranks)
     {
-        var h = Predict();
+        var h = Hidden();
         if (Count <= IndexedRows && targets.IsEmpty && TryIndex(h, k, excludedOffsets, excludedItems, topItems, topScores))
             return;
         int room = (Count * k) + (4 * targets.Length) + excludedOffsets.Length + excludedItems.Length;
         var ints = new Room(_kernels, ref _ints, room);
-        Tensor scores = new(Floats(Count * k), 0, Count, k);
+        var floats = Floats((Count * k) + targetBoosts.Length);
+        Tensor scores = new(floats, 0, Count, k), boosts = default;
+        if (!targetBoosts.IsEmpty)
+        {
+            boosts = new(floats, Count * k, 1, targetBoosts.Length);
+            boosts.Upload(targetBoosts);
+        }
         Indices items = ints.Take(Count * k), wanted = ints.Put(targets), wantedRanks = ints.Take(3 * targets.Length);
         Exclusions exclusions = excludedOffsets.IsEmpty ? default : new(ints.Put(excludedOffsets), ints.Put(excludedItems));
-        _model.TopK(h, wanted, exclusions, items, scores, wantedRanks);
+        _model.TopK(h, wanted, boosts, exclusions, items, scores, wantedRanks);
         items.Buffer.Download(topItems[..(Count * k)], items.Offset);
         scores.Buffer.Download(topScores[..(Count * k)], scores.Offset);
         if (!targets.IsEmpty)
@@ -112,7 +126,7 @@ internal sealed class Predictor : IDisposable
     /// <summary>Scores of given items: candidates and scores are [Count · C].</summary>
     public void Score(ReadOnlySpan<int> candidates, Span<float> scores)
     {
-        var h = Predict();
+        var h = Hidden();
         var ints = new Room(_kernels, ref _ints, candidates.Length);
         Tensor result = new(Floats(candidates.Length), 0, Count, candidates.Length / Count);
         _model.ScoreItems(h, ints.Put(candidates), result);
@@ -144,19 +158,24 @@ internal sealed class Predictor : IDisposable
         return true;
     }
 
-    private Tensor Predict()
+    /// <summary>What the model makes of the micro-batch, once for all that is asked of it.</summary>
+    private Tensor Hidden()
     {
+        if (_hidden is { } known)
+            return known;
         _batch.Upload();
         for (int b = 0; b < Count; b++)
             _hostRows[b] = _batch.LastRow(b);
         _lastRows.Upload(_hostRows.AsSpan(0, Count));
-        return _model.Predict(
+        var hidden = _model.Predict(
             new(
                 _batch.Tokens,
                 _batch.Positions,
                 _batch.Offsets,
                 Indices.Of(_lastRows).First(Count),
                 Indices.Of(_eachOne).First(Count + 1)));
+        _hidden = hidden;
+        return hidden;
     }
 
     private DeviceBuffer<float> Floats(int length)

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Bert4Rec.Data;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
@@ -19,6 +20,8 @@ public sealed class Recommender : IDisposable
     private readonly DeviceSet _device;
     private readonly DeviceBuffer<float> _parameters;
     private readonly Predictor _predictor;
+    private readonly BlendedRanking? _blending;
+    private readonly int _maximumLength;
     private readonly Lazy<int[]> _byPopularity;
     private readonly Lazy<int[]> _counts;
 
@@ -36,6 +39,8 @@ public sealed class Recommender : IDisposable
             MicroBatchSize.Tokens(folder.Layout.Shape, device.Kernels[0], BatchSize),
             folder.Config.RecboleCompatible,
             quantizes: true);
+        _blending = folder.Blend is null ? null : new BlendedRanking(folder.Blend, _dataset.ItemCount);
+        _maximumLength = folder.Layout.Shape.MaximumLength;
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
     }
@@ -148,7 +153,21 @@ public sealed class Recommender : IDisposable
         }
         var items = new int[waiting.Count * k];
         var scores = new float[waiting.Count * k];
-        _predictor.TopK(k, [], offsets.ToArray(), excluded.ToArray(), items, scores, []);
+        if (_blending is null)
+        {
+            _predictor.TopK(k, [], [], offsets.ToArray(), excluded.ToArray(), items, scores, []);
+        }
+        else
+        {
+            _blending.Clear();
+            for (int w = 0; w < waiting.Count; w++)
+            {
+                var history = known[waiting[w]].AsSpan();
+                ReadOnlySpan<int> leftOut = excludeSeen ? CollectionsMarshal.AsSpan(excluded)[offsets[w]..offsets[w + 1]] : [];
+                _blending.Add(history[^Math.Min(history.Length, _maximumLength)..], leftOut);
+            }
+            _blending.TopK(_predictor, k, [], items, scores, []);
+        }
         for (int w = 0; w < waiting.Count; w++)
         {
             // Items without a number for a score are in no list: fewer than there must be, or some with the wrong ones, tell of them.

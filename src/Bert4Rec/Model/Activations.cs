@@ -24,6 +24,12 @@ internal sealed class Activations : IDisposable
         EmbeddingOutput = take(h);
         EmbeddingStatistics = take(2);
         QueryInput = take(h);
+        if (shape.NormFirst)
+        {
+            FirstNormalised = take(h);
+            FirstStatistics = take(2);
+            QueryResidual = take(h);
+        }
         // Without a backward pass, a layer's values are free for the next layer, but for its output.
         LayerActivations? shared = null;
         var layers = new LayerActivations[shape.Layers];
@@ -55,6 +61,10 @@ internal sealed class Activations : IDisposable
         DQuery = take(h);
         DKeyValue = take(2 * h);
         DX = take(h);
+        if (!shape.NormFirst)
+            return;
+        DResidual = take(h);
+        DQueryResidual = take(h);
     }
 
     /// <summary>Memory on a device for micro-batches of up to so many tokens.</summary>
@@ -97,6 +107,14 @@ internal sealed class Activations : IDisposable
 
     public Tensor EmbeddingStatistics { get; private set; }
 
+    /// <summary>What the first layer reads where norms stand first; else none, and so the next two.</summary>
+    public Tensor FirstNormalised { get; private set; }
+
+    public Tensor FirstStatistics { get; private set; }
+
+    /// <summary>The query rows of what the last layer's attention is added to.</summary>
+    public Tensor QueryResidual { get; private set; }
+
     /// <summary>The rows of the last layer's input that are queries.</summary>
     public Tensor QueryInput { get; private set; }
 
@@ -135,6 +153,12 @@ internal sealed class Activations : IDisposable
     /// <summary>Of the last layer's input, of all rows.</summary>
     public Tensor DX { get; private set; }
 
+    /// <summary>Of what a layer's attention is added to, where that is not the layer's input too; none where it is.</summary>
+    public Tensor DResidual { get; private set; }
+
+    /// <summary>The same, of the last layer's query rows.</summary>
+    public Tensor DQueryResidual { get; private set; }
+
     public void Dispose() => _buffer?.Dispose();
 }
 
@@ -166,11 +190,12 @@ internal sealed record LayerActivations
 
     public Tensor Attention { get; }
 
-    /// <summary>x + dropout(dense(attention)), before its norm.</summary>
+    /// <summary>Residual + dropout(dense(attention)), before its norm.</summary>
     public Tensor AttentionSum { get; }
 
     public Tensor AttentionStatistics { get; }
 
+    /// <summary>The norm of that, which the feed-forward half reads.</summary>
     public Tensor AttentionOutput { get; }
 
     public Tensor Inner { get; }
@@ -181,5 +206,6 @@ internal sealed record LayerActivations
 
     public Tensor FeedForwardStatistics { get; }
 
+    /// <summary>The norm of the feed-forward's sum, which the next layer reads.</summary>
     public Tensor Output { get; init; }
 }

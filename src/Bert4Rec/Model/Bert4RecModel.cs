@@ -25,8 +25,15 @@ internal readonly record struct ModelInput(
 /// cref="Forward"/> calls the kernels in order and keeps what <see cref="Backward"/>, its mirror, needs.
 /// </summary>
 /// <remarks>
+/// <para>
+/// Norms may stand first instead (Xiong et al., ICML 2020). Either way, a sublayer's result is added to something, and the sum normalised
+/// for the next sublayer to read: one kernel. What differs is whose norm it is, and what the next result is added to: the normalised sum,
+/// or, with norms first, the sum itself, so that an identity leads from the embedding to the last layer.
+/// </para>
+/// <para>
 /// The last layer's output is read only at the query rows (masked rows in training, the last row in evaluation). Its keys and values need
 /// all rows, but its queries, its feed-forward half and everything after run on the query rows alone. The other rows would get no gradient.
+/// </para>
 /// </remarks>
 internal sealed class Bert4RecModel : IDisposable
 {
@@ -93,8 +100,15 @@ internal sealed class Bert4RecModel : IDisposable
         Backward(dHidden);
     }
 
-    public void TopK(Tensor h, Indices targets, Exclusions exclusions, Indices topItems, Tensor topScores, Indices targetRanks) =>
-        _kernels.TopK(h, _p.Catalogue, targets, exclusions, topItems, topScores, targetRanks);
+    public void TopK(
+        Tensor h,
+        Indices targets,
+        Tensor targetBoosts,
+        Exclusions exclusions,
+        Indices topItems,
+        Tensor topScores,
+        Indices targetRanks) =>
+        _kernels.TopK(h, _p.Catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
 
     public void ScoreItems(Tensor h, Indices candidates, Tensor scores) => _kernels.ScoreItems(h, _p.Catalogue, candidates, scores);
 
@@ -121,10 +135,15 @@ internal sealed class Bert4RecModel : IDisposable
     /// <summary>From the gradient of h to those of all parameters.</summary>
     private void Backward(Tensor dHidden)
     {
-        Tensor dX = _shape.OutputHead ? OutputHeadBackward(dHidden) : dHidden;
+        Tensor dX = _shape.OutputHead ? OutputHeadBackward(dHidden) : dHidden, dResidual = default;
+        if (_shape.NormFirst)
+        {
+            dResidual = _a.DQueryResidual.First(dX.Rows);
+            _kernels.Fill(dResidual, 0);
+        }
         for (int layer = _shape.Layers - 1; layer >= 0; layer--)
-            dX = LayerBackward(layer, dX);
-        EmbeddingBackward(dX);
+            (dX, dResidual) = LayerBackward(layer, dX, dResidual);
+        EmbeddingBackward(dX, dResidual);
     }
 
     private Tensor EmbeddingForward()
@@ -134,12 +153,31 @@ internal sealed class Bert4RecModel : IDisposable
         _kernels.LayerNormForward(
             embedded, default, default, _p.EmbeddingNorm, _shape.LayerNormEpsilon, x, _a.EmbeddingStatistics.First(TokenCount));
         _kernels.Dropout(x, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
-        return x;
+        if (!_shape.NormFirst)
+            return x;
+        Tensor normalised = _a.FirstNormalised.First(TokenCount);
+        _kernels.LayerNormForward(
+            x, default, default, _p.FirstNorm, _shape.LayerNormEpsilon, normalised, _a.FirstStatistics.First(TokenCount));
+        return normalised;
     }
 
-    /// <param name="dX">Gradient of the embedding's output, overwritten.</param>
-    private void EmbeddingBackward(Tensor dX)
+    /// <param name="dX">Gradient of what the first layer read, overwritten.</param>
+    /// <param name="dResidual">Of what it was added to, if that is something else.</param>
+    private void EmbeddingBackward(Tensor dX, Tensor dResidual)
     {
+        if (_shape.NormFirst)
+        {
+            _kernels.LayerNormBackward(
+                dX,
+                _a.EmbeddingOutput.First(TokenCount),
+                _p.FirstNorm.Weight,
+                _a.FirstStatistics.First(TokenCount),
+                default,
+                dX,
+                default,
+                _g!.FirstNorm);
+            _kernels.Add(dX, dResidual);
+        }
         // Each gradient takes the place of the last.
         Tensor dNorm = dX, dEmbedded = dX;
         _kernels.Dropout(dNorm, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
@@ -161,11 +199,17 @@ internal sealed class Bert4RecModel : IDisposable
         LayerViews p = _p.Layers[layer];
         LayerQueries queries = Queries(layer);
         int q = queries.Count;
-        Tensor xq = x;
+        Tensor xq = x, residual = Residual(layer);
         if (!queries.Rows.IsNone)
         {
-            xq = _a.QueryInput.First(q);
+            Tensor all = residual;
+            residual = xq = _a.QueryInput.First(q);
             _kernels.GatherRowsForward(x, queries.Rows, xq);
+            if (_shape.NormFirst)
+            {
+                residual = _a.QueryResidual.First(q);
+                _kernels.GatherRowsForward(all, queries.Rows, residual);
+            }
         }
 
         Tensor query = a.Query.First(q), keyValue = a.KeyValue.First(TokenCount), attention = a.Attention.First(q);
@@ -177,9 +221,9 @@ internal sealed class Bert4RecModel : IDisposable
         _kernels.LinearForward(attention, p.Dense, attentionSum);
         _kernels.LayerNormForward(
             attentionSum,
-            xq,
+            residual,
             HiddenDropout(RandomStreams.AttentionOutput(layer), queries.First),
-            p.AttentionNorm,
+            p.NormAfterAttention,
             _shape.LayerNormEpsilon,
             y,
             a.AttentionStatistics.First(q));
@@ -189,9 +233,9 @@ internal sealed class Bert4RecModel : IDisposable
         _kernels.LinearForward(inner, p.Outer, feedForwardSum);
         _kernels.LayerNormForward(
             feedForwardSum,
-            y,
+            _shape.NormFirst ? attentionSum : y,
             HiddenDropout(RandomStreams.FeedForwardOutput(layer), queries.First),
-            p.FeedForwardNorm,
+            p.NormAfterFeedForward,
             _shape.LayerNormEpsilon,
             output,
             a.FeedForwardStatistics.First(q));
@@ -200,46 +244,47 @@ internal sealed class Bert4RecModel : IDisposable
 
     /// <param name="layer">Number of the layer.</param>
     /// <param name="dOutput">Gradient of the layer's output, overwritten.</param>
-    /// <returns>Gradient of its input.</returns>
-    private Tensor LayerBackward(int layer, Tensor dOutput)
+    /// <param name="dResidual">Of its last sum, by the residual connection that goes on from there, if that is not the output.</param>
+    /// <returns>Gradients of its input, and of what its attention is added to, if that is something else.</returns>
+    private (Tensor DX, Tensor DResidual) LayerBackward(int layer, Tensor dOutput, Tensor dResidual)
     {
         LayerActivations a = _a.Layers[layer];
         LayerViews p = _p.Layers[layer], g = _g!.Layers[layer];
         LayerQueries queries = Queries(layer);
         int q = queries.Count;
-        Tensor x = layer == 0 ? _a.EmbeddingOutput.First(TokenCount) : _a.Layers[layer - 1].Output.First(TokenCount);
-        Tensor xq = queries.Rows.IsNone ? x : _a.QueryInput.First(q);
+        Tensor x = Input(layer), xq = queries.Rows.IsNone ? x : _a.QueryInput.First(q);
 
-        // A residual connection hands the gradient of its sum to both sides. So dY begins as dFeedForwardSum, in its memory, and the
-        // feed-forward's share is added to it; so does dXq as dAttentionSum below.
+        // A residual connection hands the gradient of its sum to both sides. Where it starts at y, dY begins as that gradient, in its
+        // memory, and the feed-forward's share is added to it; so does dXq below. Where norms stand first, it goes to dResidual.
+        bool startsNormalised = !_shape.NormFirst;
         Tensor y = a.AttentionOutput.First(q), inner = a.Inner.First(q);
-        Tensor dFeedForwardSum = dOutput, dOuter = _a.DBranch.First(q), dInner = _a.DInner.First(q), dY = dFeedForwardSum;
-        _kernels.LayerNormBackward(
+        Tensor dOuter = _a.DBranch.First(q), dInner = _a.DInner.First(q), dY = dOutput;
+        SumBackward(
             dOutput,
+            dResidual,
             a.FeedForwardSum.First(q),
-            p.FeedForwardNorm.Weight,
+            p.NormAfterFeedForward,
             a.FeedForwardStatistics.First(q),
             HiddenDropout(RandomStreams.FeedForwardOutput(layer), queries.First),
-            dFeedForwardSum,
             dOuter,
-            g.FeedForwardNorm);
+            g.NormAfterFeedForward);
         _kernels.LinearBackwardWeight(dOuter, inner, g.Outer);
         _kernels.LinearBackwardInput(dOuter, p.Outer.Weight, a.InnerSlope.First(q), dInner, accumulate: false);
         _kernels.LinearBackwardWeight(dInner, y, g.Inner);
-        _kernels.LinearBackwardInput(dInner, p.Inner.Weight, default, dY, accumulate: true);
+        _kernels.LinearBackwardInput(dInner, p.Inner.Weight, default, dY, accumulate: startsNormalised);
 
         Tensor attention = a.Attention.First(q), query = a.Query.First(q), keyValue = a.KeyValue.First(TokenCount);
-        Tensor dAttentionSum = dY, dDense = _a.DBranch.First(q), dAttention = _a.DAttention.First(q), dXq = dAttentionSum;
+        Tensor dDense = _a.DBranch.First(q), dAttention = _a.DAttention.First(q), dXq = dY;
         Tensor dQuery = _a.DQuery.First(q), dKeyValue = _a.DKeyValue.First(TokenCount);
-        _kernels.LayerNormBackward(
+        SumBackward(
             dY,
+            dResidual,
             a.AttentionSum.First(q),
-            p.AttentionNorm.Weight,
+            p.NormAfterAttention,
             a.AttentionStatistics.First(q),
             HiddenDropout(RandomStreams.AttentionOutput(layer), queries.First),
-            dAttentionSum,
             dDense,
-            g.AttentionNorm);
+            g.NormAfterAttention);
         _kernels.LinearBackwardWeight(dDense, attention, g.Dense);
         _kernels.LinearBackwardInput(dDense, p.Dense.Weight, default, dAttention, accumulate: false);
         _kernels.AttentionBackward(
@@ -254,17 +299,48 @@ internal sealed class Bert4RecModel : IDisposable
             dKeyValue);
         _kernels.LinearBackwardWeight(dQuery, xq, g.Query);
         _kernels.LinearBackwardWeight(dKeyValue, x, g.KeyValue);
-        _kernels.LinearBackwardInput(dQuery, p.Query.Weight, default, dXq, accumulate: true);
+        _kernels.LinearBackwardInput(dQuery, p.Query.Weight, default, dXq, accumulate: startsNormalised);
         if (queries.Rows.IsNone)
         {
             Tensor dXAll = dXq;
             _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dXAll, accumulate: true);
-            return dXAll;
+            return (dXAll, dResidual);
         }
         Tensor dX = _a.DX.First(TokenCount);
         _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dX, accumulate: false);
         _kernels.GatherRowsBackward(dXq, queries.Rows, dX);
-        return dX;
+        if (dResidual.IsNone)
+            return (dX, default);
+        Tensor dResidualAll = _a.DResidual.First(TokenCount);
+        _kernels.Fill(dResidualAll, 0);
+        _kernels.GatherRowsBackward(dResidual, queries.Rows, dResidualAll);
+        return (dX, dResidualAll);
+    }
+
+    /// <summary>The way back through a norm, and the sum of a residual and a sublayer's result that it normalised.</summary>
+    /// <param name="dNormalised">Gradient of the normalised sum; becomes that of the sum by way of the norm.</param>
+    /// <param name="dResidual">
+    /// None, or the sum's gradient by the next residual connection, which starts at the sum then; becomes the sum's whole gradient.
+    /// </param>
+    /// <param name="sum">As the forward left it.</param>
+    /// <param name="norm">Its norm.</param>
+    /// <param name="statistics">Of the norm.</param>
+    /// <param name="dropout">Of the sublayer's result.</param>
+    /// <param name="dBranch">Gets the gradient of the sublayer's result.</param>
+    /// <param name="gradient">Of the norm.</param>
+    private void SumBackward(
+        Tensor dNormalised, Tensor dResidual, Tensor sum, WeightAndBias norm, Tensor statistics, in DropoutMask dropout, Tensor dBranch,
+        WeightAndBias gradient)
+    {
+        if (dResidual.IsNone)
+        {
+            _kernels.LayerNormBackward(dNormalised, sum, norm.Weight, statistics, dropout, dNormalised, dBranch, gradient);
+            return;
+        }
+        _kernels.LayerNormBackward(dNormalised, sum, norm.Weight, statistics, default, dNormalised, dBranch, gradient);
+        _kernels.Add(dBranch, dResidual);
+        _kernels.Add(dResidual, dNormalised);
+        _kernels.Dropout(dBranch, dropout);
     }
 
     private Tensor OutputHeadForward(Tensor x)
@@ -295,6 +371,22 @@ internal sealed class Bert4RecModel : IDisposable
         _kernels.LinearBackwardWeight(dInner, x, _g.OutputHead);
         _kernels.LinearBackwardInput(dInner, _p.OutputHead.Weight, default, dX, accumulate: false);
         return dX;
+    }
+
+    /// <summary>What a layer reads.</summary>
+    private Tensor Input(int layer)
+    {
+        Tensor x = layer > 0 ? _a.Layers[layer - 1].Output : _shape.NormFirst ? _a.FirstNormalised : _a.EmbeddingOutput;
+        return x.First(TokenCount);
+    }
+
+    /// <summary>What its attention is added to.</summary>
+    private Tensor Residual(int layer)
+    {
+        if (!_shape.NormFirst)
+            return Input(layer);
+        Tensor sum = layer > 0 ? _a.Layers[layer - 1].FeedForwardSum : _a.EmbeddingOutput;
+        return sum.First(TokenCount);
     }
 
     /// <summary>Which rows ask in a layer: in the last one those that will be read, in the others all.</summary>

@@ -14,6 +14,10 @@ namespace Bert4Rec.Model;
 /// <param name="AttentionDropout">Dropout on the attention probabilities.</param>
 /// <param name="Causal">Events see only older ones, and each predicts the next: there is no <c>[mask]</c>.</param>
 /// <param name="OutputHead">Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</param>
+/// <param name="NormFirst">
+/// Whether layer norm stands before each sublayer, and one more after the last layer, instead of after each residual connection.
+/// </param>
+/// <param name="NewestFirst">Whether positions are counted from a sequence's newest event instead of from its oldest.</param>
 public sealed record ModelShape(
     int ItemCount,
     int MaximumLength,
@@ -25,7 +29,9 @@ public sealed record ModelShape(
     float HiddenDropout,
     float AttentionDropout,
     bool Causal = false,
-    bool OutputHead = true)
+    bool OutputHead = true,
+    bool NormFirst = false,
+    bool NewestFirst = false)
 {
     /// <summary>The id of <c>[mask]</c>, behind all items.</summary>
     public int MaskToken => ItemCount;
@@ -47,5 +53,7 @@ public sealed record ModelShape(
         (float)config.HiddenDropoutProbability,
         (float)config.AttentionDropoutProbability,
         config.Objective == Objective.NextItem,
-        config.OutputHead);
+        config.OutputHead,
+        config.NormFirst,
+        config.PositionOrder == PositionOrder.Newest);
 }

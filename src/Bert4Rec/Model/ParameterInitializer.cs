@@ -1,9 +1,11 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Model;
 
 /// <summary>
-/// The first values of the parameters, as RecBole's: N(0, range²) for embeddings and matrices, 1 for layer-norm gains, 0 for biases.
+/// The first values of the parameters: normal for embeddings and matrices, 1 for layer-norm gains, 0 for biases. The deviation is one for
+/// all, as RecBole's, or by <see cref="Initializer.Xavier"/> each one's own.
 /// </summary>
 public static class ParameterInitializer
 {
@@ -11,22 +13,25 @@ public static class ParameterInitializer
     private const uint Step = 0;
 
     /// <param name="layout">The layout.</param>
-    /// <param name="range">Standard deviation.</param>
-    /// <param name="seed">Parameter i of the flat buffer depends on (seed, i) alone.</param>
+    /// <param name="range">Standard deviation, where it is one for all.</param>
+    /// <param name="seed">Parameter i of the flat buffer depends on (seed, i), and on its deviation.</param>
+    /// <param name="initializer">What the deviation is.</param>
     /// <returns>[layout.Length]</returns>
-    public static float[] Draw(ParameterLayout layout, double range, ulong seed)
+    public static float[] Draw(ParameterLayout layout, double range, ulong seed, Initializer initializer = Initializer.Normal)
     {
         var values = new float[layout.Length];
         foreach (var entry in layout.Entries)
         {
             var target = values.AsSpan((int)entry.Offset, (int)entry.Length);
             if (entry.Shape.Length == 2)
-                FillNormal(target, entry.Offset, range, seed);
+                FillNormal(target, entry.Offset, initializer == Initializer.Xavier ? Xavier(entry.Shape) : range, seed);
             else if (entry.Name.EndsWith("LayerNorm.weight", StringComparison.Ordinal) || entry.Name == "output_ln.weight")
                 target.Fill(1);
         }
         return values;
     }
+
+    private static double Xavier(int[] shape) => Math.Sqrt(2.0 / (shape[0] + shape[1]));
 
     private static void FillNormal(Span<float> target, long offset, double range, ulong seed)
     {

@@ -14,6 +14,9 @@ public sealed record ParameterEntry(string Name, long Offset, int[] Shape)
 /// </summary>
 public sealed class ParameterLayout
 {
+    /// <summary>The norm after the last layer where norms stand first: RecBole has none, and so no name for it.</summary>
+    public const string FinalNorm = "trm_encoder.LayerNorm";
+
     private readonly List<ParameterEntry> _entries = [];
     private readonly Dictionary<string, ParameterEntry> _byName = new(StringComparer.Ordinal);
 
@@ -41,6 +44,8 @@ public sealed class ParameterLayout
             AddLinear($"{feedForward}.dense_2", h, shape.InnerSize);
             AddLayerNorm($"{feedForward}.LayerNorm", h);
         }
+        if (shape.NormFirst)
+            AddLayerNorm(FinalNorm, h);
         if (!shape.OutputHead)
             return;
         AddLinear("output_ffn", h, h);
@@ -105,6 +110,8 @@ internal sealed class ParameterViews
         Positions = layout.View(buffer, "position_embedding.weight");
         EmbeddingNorm = layout.Layer(buffer, "LayerNorm");
         Layers = [.. Enumerable.Range(0, layout.Shape.Layers).Select(layer => new LayerViews(layout, buffer, layer))];
+        if (layout.Shape.NormFirst)
+            FirstNorm = layout.Layer(buffer, LayerViews.AttentionNormName(0));
         if (!layout.Shape.OutputHead)
             return;
         OutputHead = layout.Layer(buffer, "output_ffn");
@@ -121,6 +128,9 @@ internal sealed class ParameterViews
     public Tensor Positions { get; }
 
     public WeightAndBias EmbeddingNorm { get; }
+
+    /// <summary>Between the embedding and the first layer, where norms stand first.</summary>
+    public WeightAndBias FirstNorm { get; }
 
     public IReadOnlyList<LayerViews> Layers { get; }
 
@@ -139,11 +149,19 @@ internal sealed class LayerViews
         var key = layout.Layer(buffer, $"{attention}.key");
         KeyValue = new(key.Weight with { Rows = 2 * key.Weight.Rows }, key.Bias with { Columns = 2 * key.Bias.Columns });
         Dense = layout.Layer(buffer, $"{attention}.dense");
-        AttentionNorm = layout.Layer(buffer, $"{attention}.LayerNorm");
         Inner = layout.Layer(buffer, $"{feedForward}.dense_1");
         Outer = layout.Layer(buffer, $"{feedForward}.dense_2");
-        FeedForwardNorm = layout.Layer(buffer, $"{feedForward}.LayerNorm");
+        // A norm has its name from the sublayer that it stands behind, or before: then the next sublayer's is the one behind this.
+        string attentionNorm = AttentionNormName(layer), feedForwardNorm = $"{feedForward}.LayerNorm";
+        bool isLast = layer == layout.Shape.Layers - 1;
+        (string first, string second) = layout.Shape.NormFirst
+            ? (feedForwardNorm, isLast ? ParameterLayout.FinalNorm : AttentionNormName(layer + 1))
+            : (attentionNorm, feedForwardNorm);
+        NormAfterAttention = layout.Layer(buffer, first);
+        NormAfterFeedForward = layout.Layer(buffer, second);
     }
+
+    public static string AttentionNormName(int layer) => $"trm_encoder.layer.{layer}.multi_head_attention.LayerNorm";
 
     public WeightAndBias Query { get; }
 
@@ -152,7 +170,8 @@ internal sealed class LayerViews
 
     public WeightAndBias Dense { get; }
 
-    public WeightAndBias AttentionNorm { get; }
+    /// <summary>Of the sum of attention and what it is added to.</summary>
+    public WeightAndBias NormAfterAttention { get; }
 
     /// <summary>[I, H] and [I]</summary>
     public WeightAndBias Inner { get; }
@@ -160,5 +179,6 @@ internal sealed class LayerViews
     /// <summary>[H, I] and [H]</summary>
     public WeightAndBias Outer { get; }
 
-    public WeightAndBias FeedForwardNorm { get; }
+    /// <summary>Of the sum of feed-forward and what it is added to.</summary>
+    public WeightAndBias NormAfterFeedForward { get; }
 }

@@ -8,6 +8,7 @@ namespace Bert4Rec.Model;
 /// </summary>
 internal sealed class SequenceBatch : IDisposable
 {
+    private readonly bool _newestFirst;
     private readonly int[] _tokens;
     private readonly int[] _positions;
     private readonly int[] _offsets;
@@ -18,8 +19,10 @@ internal sealed class SequenceBatch : IDisposable
     /// <param name="kernels">The device.</param>
     /// <param name="tokenCapacity">Tokens at most.</param>
     /// <param name="sequenceCapacity">Sequences at most.</param>
-    public SequenceBatch(KernelSet kernels, int tokenCapacity, int sequenceCapacity)
+    /// <param name="newestFirst">Whether a sequence's last token has position 0, and not its first.</param>
+    public SequenceBatch(KernelSet kernels, int tokenCapacity, int sequenceCapacity, bool newestFirst = false)
     {
+        _newestFirst = newestFirst;
         TokenCapacity = tokenCapacity;
         SequenceCapacity = sequenceCapacity;
         _tokens = new int[tokenCapacity];
@@ -41,7 +44,7 @@ internal sealed class SequenceBatch : IDisposable
     /// <summary>[T]</summary>
     public Indices Tokens => Indices.Of(_deviceTokens).First(TokenCount);
 
-    /// <summary>[T], counted from 0 at each sequence's oldest event.</summary>
+    /// <summary>[T], counted from 0 at each sequence's oldest event, or at its last token.</summary>
     public Indices Positions => Indices.Of(_devicePositions).First(TokenCount);
 
     /// <summary>[B+1]</summary>
@@ -64,7 +67,7 @@ internal sealed class SequenceBatch : IDisposable
         if (lastToken >= 0)
             _tokens[TokenCount + events.Length] = lastToken;
         for (int position = 0; position < length; position++)
-            _positions[TokenCount + position] = position;
+            _positions[TokenCount + (_newestFirst ? length - 1 - position : position)] = position;
         TokenCount += length;
         _offsets[++SequenceCount] = TokenCount;
     }

@@ -55,10 +55,11 @@ public static class EvaluationRun
         using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
+        ranker.Use(folder.Blend, folder.Dataset.ItemCount);
         cancellation.ThrowIfCancellationRequested();
         var statistics = TrainingStatistics.Count(folder.Dataset, split.Train);
         var compared = Baselines.Compare(
-            ranker, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
+            ranker, ranker.Unblended, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
         return new(
             samples.Length,
             clock.Elapsed.TotalSeconds,

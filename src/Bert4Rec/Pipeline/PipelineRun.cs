@@ -108,9 +108,10 @@ public sealed class PipelineRun
         TuneResult? choice = Choose(config);
         TrainedConfig = config = choice?.Config ?? config;
         Train(config, choice);
-        string[] refit = Refit(config), chosen = choice is null ? [] : [NameOf(_tuning)];
+        string[] refit = Refit(config);
         Report(config, choice);
         string[] prepared = _config.EventLog is null ? [] : ["analyze", "clean", "convert"];
+        string[] chosen = choice is null ? [] : [NameOf(_tuning)];
         _manifest.Keep([.. prepared, .. chosen, "train", .. refit, "report"]);
         return ResultFile.Read(Folder);
     }
@@ -184,7 +185,7 @@ public sealed class PipelineRun
         if (_tuning is null && !config.LeavesObjectiveOpen())
             return null;
         string name = NameOf(_tuning);
-        SortedDictionary<string, string> options = TrainingOptions(config.With(s_indifferent).ToYaml());
+        SortedDictionary<string, string> options = TrainingOptions(config);
         if (_tuning is not null)
         {
             options["budget"] = _tuning.Budget.ToString();
@@ -214,10 +215,19 @@ public sealed class PipelineRun
 
     private static string NameOf(object? tuning) => tuning is null ? "compare" : "tune";
 
+    /// <summary>What a training depends on beside the data.</summary>
+    private SortedDictionary<string, string> TrainingOptions(RunConfig config) => new()
+    {
+        ["device"] = _options.Device,
+        ["precision"] = _options.Precision.ToString(),
+        ["config"] = config.With(s_indifferent).ToYaml(),
+    };
+
     private void Train(RunConfig config, TuneResult? choice)
     {
-        string settings = config.With(s_indifferent).ToYaml();
-        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), TrainingOptions(settings));
+        SortedDictionary<string, string> options = TrainingOptions(config);
+        string settings = options["config"];
+        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), options);
         if (IsDone(step))
         {
             TuneSession.DiscardTrials(Folder);
@@ -261,7 +271,7 @@ public sealed class PipelineRun
         ManifestStep step = NewStep(
             Name,
             [.. DatasetLoader.FilesOf(config), .. TrainingSession.ResultFiles(Folder)],
-            TrainingOptions(config.With(s_indifferent).ToYaml()));
+            TrainingOptions(config));
         if (IsDone(step))
             return [Name];
         if (!IsBegun(step))
@@ -275,9 +285,6 @@ public sealed class PipelineRun
         return [Name];
     }
 
-    private SortedDictionary<string, string> TrainingOptions(string settings) =>
-        new() { ["device"] = _options.Device, ["precision"] = _options.Precision.ToString(), ["config"] = settings };
-
     private void Report(RunConfig config, TuneResult? choice)
     {
         string page = Path.Combine(Folder, ReportFileName), analysis = Path.Combine(Folder, AnalysisFileName);
@@ -287,8 +294,8 @@ public sealed class PipelineRun
         var options = new SortedDictionary<string, string>
         {
             ["rows"] = rows,
-            ["refit"] = Text(refitEpochs),
             ["choice"] = choice?.Verdict() ?? "",
+            ["refit"] = Text(refitEpochs),
         };
         Step("report", TrainingSession.ResultFiles(Folder), options, [page], () =>
         {
@@ -296,7 +303,7 @@ public sealed class PipelineRun
                 ? null
                 : JsonSerializer.Deserialize<LogAnalysis>(InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), _analysisFormat);
             RunReport report = RunReport.Gather(
-                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), choice, refitEpochs, _progress, _cancellation);
+                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), refitEpochs, choice, _progress, _cancellation);
             OutputFile.WriteText(page, ReportPage.Render(report));
             return (new Dictionary<string, long>(), null);
         });
@@ -335,14 +342,14 @@ public sealed class PipelineRun
         return true;
     }
 
+    /// <summary>Whether the step was begun, from the same, and not done.</summary>
+    private bool IsBegun(ManifestStep wanted) =>
+        _manifest[wanted.Name] is { Outputs: null } begun && begun.IsMadeFrom(wanted.Inputs, wanted.Options);
+
     /// <summary>Whether a step was made from the same, and nobody touched what it wrote.</summary>
     private bool Holds(ManifestStep wanted) => _manifest[wanted.Name] is { } made
         && made.IsMadeFrom(wanted.Inputs, wanted.Options)
         && _manifest.HasOutputs(made, _cancellation);
-
-    /// <summary>Whether the step was begun, from the same, and not done.</summary>
-    private bool IsBegun(ManifestStep wanted) =>
-        _manifest[wanted.Name] is { Outputs: null } begun && begun.IsMadeFrom(wanted.Inputs, wanted.Options);
 
     private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogReader.ListFiles(log.Inputs);
 

@@ -71,11 +71,12 @@ internal sealed class RunManifest
         string path = Path.Combine(directory, FileName);
         if (!File.Exists(path))
             return new(directory, progress, []);
+        string text = InputFile.ReadText(path, LongestFile, "a manifest of bert4rec run");
         Content? content = null;
         string where = path;
         try
         {
-            content = JsonSerializer.Deserialize<Content>(InputFile.ReadText(path, LongestFile, "a manifest of bert4rec run"), _format);
+            content = JsonSerializer.Deserialize<Content>(text, _format);
         }
         catch (JsonException e)
         {
@@ -83,10 +84,11 @@ internal sealed class RunManifest
         }
         if (content is null || !content.Steps.All(IsWhole))
             throw new InputException($"{where}: not a manifest of bert4rec run; remove it to do everything again");
-        return content.Sha256 == Checksum(content.Steps)
+        // The text too: a property or a space twice says the same, yet this file would stay as it is beside those of an unbroken run.
+        return content.Sha256 == Checksum(content.Steps) && Text(content) == text
             ? new(directory, progress, [.. content.Steps])
             : throw new InputException(
-                $"{path}: not as bert4rec run wrote it (its SHA-256 differs); restore it, or remove it to do everything again");
+                $"{path}: not as bert4rec run wrote it; restore it, or remove it to do everything again");
     }
 
     /// <summary>What the serializer does not look at: nulls in lists and dictionaries.</summary>
@@ -150,8 +152,10 @@ internal sealed class RunManifest
     private void Save()
     {
         var content = new Content(PipelineRun.Version, Checksum(_steps), _steps);
-        OutputFile.WriteText(Path.Combine(_directory, FileName), JsonSerializer.Serialize(content, _format) + "\n");
+        OutputFile.WriteText(Path.Combine(_directory, FileName), Text(content));
     }
+
+    private static string Text(Content content) => JsonSerializer.Serialize(content, _format) + "\n";
 
     private static string Checksum(IReadOnlyList<ManifestStep> steps)
     {

@@ -34,8 +34,8 @@ internal sealed record RunReport(
     IReadOnlyList<EpochReport> Epochs,
     LogAnalysis? Log,
     IReadOnlyList<ManifestStep> Steps,
-    TuneResult? Choice,
     long RefitEpochs,
+    TuneResult? Choice,
     string Part,
     Sample[] Samples,
     IReadOnlyList<ListStatistics> Rankers,
@@ -60,8 +60,8 @@ internal sealed record RunReport(
         RunOptions options,
         LogAnalysis? log,
         IReadOnlyList<ManifestStep> steps,
-        TuneResult? choice,
         long refitEpochs,
+        TuneResult? choice,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
     {
@@ -74,6 +74,7 @@ internal sealed record RunReport(
         using var parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);
+        model.Use(folder.Blend, dataset.ItemCount);
         IRanker[] rankers = samples.Length == 0 ? [] : [model, .. Baselines.Of(dataset, split, statistics)];
         var lists = new List<ListStatistics>();
         foreach (var ranker in rankers)
@@ -93,8 +94,8 @@ internal sealed record RunReport(
             MetricsLog.Read(directory),
             log,
             steps,
-            choice,
             refitEpochs,
+            choice,
             part,
             samples,
             lists,

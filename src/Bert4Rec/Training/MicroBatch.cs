@@ -19,10 +19,10 @@ internal sealed class MicroBatch : IDisposable
     private Indices _tokens;
     private bool _everyRow;
 
-    public MicroBatch(KernelSet kernels, int tokenCapacity)
+    public MicroBatch(KernelSet kernels, int tokenCapacity, bool newestFirst)
     {
         _kernels = kernels;
-        Sequences = new SequenceBatch(kernels, tokenCapacity, tokenCapacity);
+        Sequences = new SequenceBatch(kernels, tokenCapacity, tokenCapacity, newestFirst);
         _maskedTokens = kernels.AllocateInts(tokenCapacity);
         _targetRows = kernels.AllocateInts(tokenCapacity);
         _targets = kernels.AllocateInts(tokenCapacity);

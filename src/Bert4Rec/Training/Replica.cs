@@ -14,6 +14,7 @@ internal sealed class Replica : IDisposable
     private readonly Bert4RecModel _model;
     private readonly DeviceBuffer<float> _loss;
     private readonly int _tokenCapacity;
+    private readonly bool _newestFirst;
     private readonly List<MicroBatch>[] _pools = [[], []];
     private readonly int[] _next;
     private readonly float[] _lossValue = new float[1];
@@ -27,6 +28,7 @@ internal sealed class Replica : IDisposable
         _loss = kernels.AllocateFloats(1);
         _model = new Bert4RecModel(kernels, layout, parameters, Gradients, tokenCapacity);
         _tokenCapacity = tokenCapacity;
+        _newestFirst = layout.Shape.NewestFirst;
         _next = new int[tokenCapacity];
     }
 
@@ -112,7 +114,7 @@ internal sealed class Replica : IDisposable
     {
         var pool = _pools[_pool];
         if (_used == pool.Count)
-            pool.Add(new MicroBatch(Kernels, _tokenCapacity));
+            pool.Add(new MicroBatch(Kernels, _tokenCapacity, _newestFirst));
         var micro = pool[_used++];
         micro.Begin(firstRow);
         return micro;

@@ -1,4 +1,5 @@
 using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
@@ -14,7 +15,7 @@ internal static class ResultFile
     {
         var content = new Content(
             result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.TestErrors, result.Baselines,
-            result.Comparisons, result.ExcludeSeen);
+            result.Comparisons, result.Blend, result.ExcludeSeen);
         OutputFile.WriteText(Path.Combine(directory, Name), TrainingJson.Indented(content) + "\n");
     }
 
@@ -26,7 +27,7 @@ internal static class ResultFile
         return TrainingJson.TryRead<Content>(InputFile.ReadText(path, Longest, "the result of a training run")) is { } saved
             ? new(
                 saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.TestErrors, saved.Baselines,
-                saved.Comparisons, saved.ExcludeSeen)
+                saved.Comparisons, saved.Blend, saved.ExcludeSeen)
             : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
     }
 
@@ -39,5 +40,6 @@ internal static class ResultFile
         IReadOnlyDictionary<string, double> TestErrors,
         IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
         IReadOnlyDictionary<string, Comparison> Comparisons,
+        BlendChoice? Blend = null,
         bool ExcludeSeen = false);
 }

@@ -35,6 +35,8 @@ internal sealed class Trainer : IDisposable
     private int _first;
     private ClozeMasking _masking;
     private float _gradientScale;
+    private float _learningRate;
+    private int _epoch;
     private (int Step, int First, int Count) _prepared;
 
     public Trainer(
@@ -52,7 +54,7 @@ internal sealed class Trainer : IDisposable
         Parameters = kernels[0].AllocateFloats(Layout.Length);
         FirstMoments = kernels[0].AllocateFloats(Layout.Length);
         SecondMoments = kernels[0].AllocateFloats(Layout.Length);
-        Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed));
+        Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed, settings.Initializer));
         int capacity = MicroBatchSize.Tokens(settings.Shape, kernels[0], settings.BatchSize);
         _replicas = [.. kernels.Select(k => new Replica(k, Layout, Parameters, capacity))];
         int replicas = _replicas.Length;
@@ -120,6 +122,7 @@ internal sealed class Trainer : IDisposable
     internal void BeginEpoch(int epoch)
     {
         _prepared = default;
+        _epoch = epoch;
         _sequences.Fill(epoch, _epochSequences);
         var all = CollectionsMarshal.AsSpan(_epochSequences);
         new PhiloxSequence(_settings.Seed, ShuffleStream, (uint)epoch).Shuffle(all);
@@ -166,6 +169,7 @@ internal sealed class Trainer : IDisposable
 
         Step++;
         _gradientScale = 1f / targets;
+        _learningRate = (float)(_settings.LearningRate * _settings.Rates.Factor(_epoch, (first + (count / 2.0)) / _epochSequences.Count));
         _workers.Run(_forwardAndBackward);
         _workers.Run(_reduce);
         _workers.Run(_update);
@@ -297,9 +301,12 @@ internal sealed class Trainer : IDisposable
         _settings.ClipGradNorm is null ? default : Tensor.Of(_norms),
         new AdamStep(
             Step,
-            _settings.LearningRate,
+            _learningRate,
+            _settings.Beta1,
+            _settings.Beta2,
             WeightDecay: _settings.WeightDecay,
-            MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity));
+            MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity,
+            DecoupledDecay: _settings.DecoupledDecay));
 
     /// <summary>The shard of a flat buffer that replica r steps, on boundaries of cache lines.</summary>
     private Tensor Shard(DeviceBuffer<float> buffer, int r)

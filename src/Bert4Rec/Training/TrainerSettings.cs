@@ -16,6 +16,11 @@ namespace Bert4Rec.Training;
 /// <param name="LastOnlyShare">ft_ratio: how often only the last event is masked; of batches if RecboleCompatible, else of
 /// sequences.</param>
 /// <param name="RecboleCompatible">RecBole's way of masking, or of predicting the next event: after the last one only.</param>
+/// <param name="Initializer">What the deviation of the first weights is; InitializerRange is Normal's.</param>
+/// <param name="Beta1">Adam's β₁.</param>
+/// <param name="Beta2">Adam's β₂.</param>
+/// <param name="DecoupledDecay">Whether the weight decay stays out of Adam's gradient.</param>
+/// <param name="Rates">The course of the learning rate.</param>
 internal sealed record TrainerSettings(
     ModelShape Shape,
     ulong Seed,
@@ -26,7 +31,12 @@ internal sealed record TrainerSettings(
     double InitializerRange,
     double MaskRatio,
     float LastOnlyShare,
-    bool RecboleCompatible)
+    bool RecboleCompatible,
+    Initializer Initializer = Initializer.Normal,
+    float Beta1 = 0.9f,
+    float Beta2 = 0.999f,
+    bool DecoupledDecay = false,
+    LearningRateCourse Rates = default)
 {
     /// <summary>⌊mask_ratio · L⌋, which RecBole computes in double precision: of a sequence's masked events, as many count.</summary>
     public int CountedLimit => RecboleCompatible ? (int)(MaskRatio * Shape.MaximumLength) : int.MaxValue;
@@ -43,7 +53,12 @@ internal sealed record TrainerSettings(
         config.InitializerRange,
         config.MaskRatio,
         (float)config.FineTuningRatio,
-        config.RecboleCompatible);
+        config.RecboleCompatible,
+        config.Initializer,
+        (float)config.AdamBeta1,
+        (float)config.AdamBeta2,
+        config.DecoupledDecay,
+        new(config.LearningRateSchedule, config.WarmupRatio, config.Epochs));
 }
 
 /// <summary>What a training step asks its sequences to predict.</summary>

@@ -1,4 +1,5 @@
 using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Training;
@@ -55,6 +56,7 @@ public sealed record EpochReport(
 /// <param name="TestErrors">Standard errors of those that are means over samples.</param>
 /// <param name="Baselines">The baselines' test metrics, by their names.</param>
 /// <param name="Comparisons">The model against each baseline on the test part, by its name.</param>
+/// <param name="Blend">What validation said of the blend; null where none was tried.</param>
 /// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 public sealed record TrainingResult(
     int Epochs,
@@ -66,4 +68,5 @@ public sealed record TrainingResult(
     IReadOnlyDictionary<string, double> TestErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
     IReadOnlyDictionary<string, Comparison> Comparisons,
+    BlendChoice? Blend = null,
     bool ExcludeSeen = false);

@@ -39,8 +39,8 @@ public static class TrainingSession
         var clock = Stopwatch.StartNew();
         var dataset = DatasetLoader.Load(config, progress);
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
-        if (config.Refit)
-            Refit(config, dataset, result.BestEpoch, options, progress, cancellation);
+        if (config.Refit && options.Trial is null)
+            Refit(config, dataset, result, options, progress, cancellation);
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }
 
@@ -65,7 +65,7 @@ public static class TrainingSession
         RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation) => Refit(
         config,
         DatasetLoader.Load(config, progress),
-        ResultFile.Read(options.OutputDirectory).BestEpoch,
+        ResultFile.Read(options.OutputDirectory),
         options,
         progress,
         cancellation);
@@ -73,7 +73,7 @@ public static class TrainingSession
     private static (int Epochs, int Events) Refit(
         RunConfig config,
         InteractionDataset dataset,
-        int epochs,
+        TrainingResult heldOut,
         RunOptions options,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
@@ -85,7 +85,7 @@ public static class TrainingSession
             DiscardRefit(directory);
             return (0, dataset.EventItems.Length);
         }
-        var task = new RefitTask(RefitFolder.HeldOut(directory), epochs);
+        var task = new RefitTask(RefitFolder.HeldOut(directory), heldOut.BestEpoch, heldOut.Blend?.Weights ?? BlendWeights.None);
         if (Checkpoint.TryReadOrigin(refit)?.GetValueOrDefault(Checkpoint.HeldOutKey) != task.HeldOut)
             DiscardRefit(directory);
         TrainModel(
@@ -97,7 +97,7 @@ public static class TrainingSession
             null,
             null,
             cancellation);
-        return (epochs, dataset.EventItems.Length);
+        return (heldOut.BestEpoch, dataset.EventItems.Length);
     }
 
     private static TrainingResult TrainModel(
@@ -141,7 +141,7 @@ public static class TrainingSession
             DiscardRefit(directory);
         // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
         ModelFolder.SaveData(directory, config, dataset);
-        if (state.HasBest)
+        if (state.HasBest && !IsDone())
             ModelFolder.SaveModel(directory, config, trainer.Layout, best);
         onStart?.Invoke(new(
             config.Dataset ?? config.DataPath,
@@ -192,19 +192,25 @@ public static class TrainingSession
             }
         }
 
+        BlendChoice? choice = null;
         if (options.Trial is not null)
             return Result(Baselines.None);
+        // No validation chose: the last parameters are the model.
         if (!state.HasBest)
-        {
-            // No validation chose: the last parameters are the model.
             average.Values.CopyTo(best, 0);
-            ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.HeldOut);
-        }
         evaluated.Upload(best);
+        if (config.Blend && split.Valid.Length > 0)
+        {
+            var transitions = ItemTransitions.Count(dataset, split.Train);
+            int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
+            choice = ranker.ChooseBlend(dataset, split.Valid, transitions, k, config.ExcludeSeen, progress);
+            ranker.Use(new Blend(choice.Weights, transitions), dataset.ItemCount);
+        }
+        ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.Blend ?? choice?.Weights, refit?.HeldOut);
         var test = split.Test.Length == 0
             ? Baselines.None
             : Baselines.Compare(
-                ranker, dataset, split, statistics, split.Test,
+                ranker, ranker.Unblended, dataset, split, statistics, split.Test,
                 EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
         var result = Result(test);
         if (refit is null)
@@ -221,11 +227,12 @@ public static class TrainingSession
             tested.StandardErrors,
             tested.Baselines,
             tested.Comparisons,
+            choice,
             config.ExcludeSeen);
 
-        // The schedule of the learning rate is that of the whole held-out run: a refit has its epochs and ends before them, as a trial.
+        // The schedule of the learning rate is that of the held-out run, so a refit has its epochs and ends before them.
         bool IsDone() => state.Stopping.ShouldStop(config.StoppingStep)
-            || state.Epoch >= Math.Min(refit?.Epochs ?? config.Epochs, options.Trial?.Epochs ?? int.MaxValue);
+            || state.Epoch >= (refit?.Epochs ?? Math.Min(config.Epochs, options.Trial?.Epochs ?? int.MaxValue));
     }
 
     /// <summary>What the parameters mean and the order of everything random depend on.</summary>
@@ -243,29 +250,22 @@ public static class TrainingSession
             ["inner_size"] = Text(config.InnerSize),
             ["n_layers"] = Text(config.Layers),
             ["n_heads"] = Text(config.Heads),
+            ["norm_first"] = Text(config.NormFirst),
+            ["position_order"] = Text(config.PositionOrder),
+            ["initializer"] = Text(config.Initializer),
             ["layer_norm_eps"] = Text(config.LayerNormEpsilon),
             ["mask_ratio"] = Text(config.MaskRatio),
             ["ft_ratio"] = Text(config.FineTuningRatio),
         };
 
-    private static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture);
+    /// <summary>As a config has it, where words are in lower case.</summary>
+    private static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
 
     /// <summary>Removes what a run left in its folder: its refit, its checkpoint, its model, its result.</summary>
     internal static void Discard(string directory)
     {
         DiscardRefit(directory);
         Delete(directory, [Checkpoint.FileName, ModelFolder.ModelFileName, ResultFile.Name]);
-    }
-
-    /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
-    internal static void Move(string from, string to)
-    {
-        foreach (string name in new[] { MetricsLog.FileName, TensorBoardWriter.FileName, Checkpoint.FileName })
-        {
-            string path = Path.Combine(from, name);
-            if (File.Exists(path))
-                File.Move(path, Path.Combine(to, name), overwrite: true);
-        }
     }
 
     /// <summary>Removes a folder's refit; files in it that are none of ours stay.</summary>
@@ -292,6 +292,17 @@ public static class TrainingSession
     internal static string RunOfRefit(string directory) =>
         Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory)) is { Length: > 0 } run ? run : ".";
 
+    /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
+    internal static void Move(string from, string to)
+    {
+        foreach (string name in new[] { MetricsLog.FileName, TensorBoardWriter.FileName, Checkpoint.FileName })
+        {
+            string path = Path.Combine(from, name);
+            if (File.Exists(path))
+                File.Move(path, Path.Combine(to, name), overwrite: true);
+        }
+    }
+
     /// <summary>The files of a finished run that hold no times: the same run leaves the same bytes.</summary>
     internal static IReadOnlyList<string> ResultFiles(string directory) =>
         [.. ModelFolder.FileNames.Append(ResultFile.Name).Select(name => Path.Combine(directory, name))];
@@ -302,9 +313,9 @@ public static class TrainingSession
     /// </summary>
     /// <param name="directory">The run's folder.</param>
     /// <param name="overrides">"key=value".</param>
-    /// <param name="warning">Set where config.yaml says something else.</param>
+    /// <param name="warnings">Where config.yaml says something else, or the learning rate takes another course from here on.</param>
     /// <exception cref="InputException">There is no checkpoint, or none that can be read.</exception>
-    public static RunConfig ReadConfig(string directory, IReadOnlyList<string> overrides, out string? warning)
+    public static RunConfig ReadConfig(string directory, IReadOnlyList<string> overrides, out IReadOnlyList<string> warnings)
     {
         string path = Path.Combine(directory, Checkpoint.FileName), configPath = Path.Combine(directory, ConfigFileName);
         if (Checkpoint.TryReadRun(directory) is not (string yaml, _))
@@ -314,10 +325,18 @@ public static class TrainingSession
         }
         if (Checkpoint.TryReadOrigin(directory)!.ContainsKey(Checkpoint.HeldOutKey))
             throw new InputException($"{directory}: a refit goes on with its run: bert4rec train --resume {RunOfRefit(directory)}");
-        warning = !File.Exists(configPath) || InputFile.ReadText(configPath, LongestConfig, "a config") == yaml
-            ? null
-            : $"{configPath}: not the settings that {path} was saved with, which the run goes on with; change them with --set";
-        return RunConfig.Parse(yaml, path, overrides);
+        var found = new List<string>();
+        if (File.Exists(configPath) && InputFile.ReadText(configPath, LongestConfig, "a config") != yaml)
+            found.Add($"{configPath}: not the settings that {path} was saved with, which the run goes on with; change them with --set");
+        RunConfig before = RunConfig.Parse(yaml, path, []), config = RunConfig.Parse(yaml, path, overrides);
+        if (config.Epochs != before.Epochs && config.LearningRateSchedule != LearningRateSchedule.Constant)
+        {
+            found.Add(
+                $"epochs is {config.Epochs}, and was {before.Epochs}: from here on, the learning rate is what lr_schedule "
+                + $"{Text(config.LearningRateSchedule)} makes of {config.Epochs} epochs; before, it was what it makes of {before.Epochs}");
+        }
+        warnings = found;
+        return config;
     }
 
     /// <summary>What the config's way of training makes of the training samples.</summary>
@@ -330,7 +349,8 @@ public static class TrainingSession
 
     /// <param name="HeldOut">SHA-256 of the model that is refitted.</param>
     /// <param name="Epochs">How many to train.</param>
-    private sealed record RefitTask(string HeldOut, int Epochs);
+    /// <param name="Blend">The weights that validation chose.</param>
+    private sealed record RefitTask(string HeldOut, int Epochs, BlendWeights Blend);
 
     private sealed class RefitProgress(IProgress<ProgressUpdate> inner) : IProgress<ProgressUpdate>
     {

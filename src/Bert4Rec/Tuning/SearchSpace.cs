@@ -43,6 +43,7 @@ public sealed class SearchSpace
         "RATING_FIELD", "TIME_FIELD", "load_col", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval",
         "item_inter_num_interval", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "seed", "epochs", "eval_step", "stopping_step", "eval_args",
         "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place", "exclude_seen", "refit",
+        "blend",
     ];
 
     private readonly Dimension[] _dimensions;

@@ -254,7 +254,14 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("recbole_compatible: maybe", "1: recbole_compatible must be true or false, not 'maybe'")]
     [InlineData("hidden_act: relu", "1: hidden_act must be gelu (the only activation there is), not 'relu'")]
     [InlineData("loss_type: BPR", "1: loss_type must be CE (cross entropy, the only loss there is), not 'BPR'")]
-    [InlineData("learner: sgd", "1: learner must be adam (the only optimiser there is), not 'sgd'")]
+    [InlineData("learner: sgd", "1: learner must be adam or adamw, not 'sgd'")]
+    [InlineData("adam_beta1: 1", "1: adam_beta1 must be a number of at least 0 and below 1, not '1'")]
+    [InlineData("adam_beta2: 0.99999999999", "1: adam_beta2 must be a number of at least 0 and below 1")]
+    [InlineData("lr_schedule: step", "1: lr_schedule must be constant or linear or cosine, not 'step'")]
+    [InlineData("warmup_ratio: 1.5", "1: warmup_ratio must be a probability from 0 to 1")]
+    [InlineData("initializer: kaiming", "1: initializer must be normal or xavier, not 'kaiming'")]
+    [InlineData("position_order: 0", "1: position_order must be oldest or newest, not '0'")]
+    [InlineData("norm_first: before", "1: norm_first must be true or false, not 'before'")]
     [InlineData("metrics:\n- Recall\n- Recal", "3: metrics must be Recall, MRR, NDCG,")]
     [InlineData("metrics: []", "1: metrics must not be an empty list")]
     [InlineData("topk: [0]", "1: topk must be a whole number of at least 1, not '0'")]
@@ -332,6 +339,7 @@ public sealed class RunConfigTests : IDisposable
         "clip_grad_norm={max_norm: 5}", "field_separator=','")]
     [InlineData("val_interval={rating: '[3,inf)', kind: [a, b]}",
         "item_inter_num_interval=[10,inf)", "load_col={inter: '*', item: [item_id]}")]
+    [InlineData("norm_first=true", "position_order=newest", "initializer=Xavier", "learner=AdamW", "lr_schedule=COSINE", "warmup_ratio=.1")]
     [InlineData("dataset='null'", "data_path='a: b'", "USER_ID_FIELD='~'", "seq_separator='#'", "TIME_FIELD='1e3'", "hiden_size=5")]
     public void ToYaml_loads_as_the_same_config(params string[] overrides)
     {
@@ -382,6 +390,27 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("recbole_compatible: true\nexclude_seen: true", "2: exclude_seen: RecBole ranks seen items too")]
     public void A_model_that_is_not_to_be_had_is_refused(string text, string message) =>
         Assert.Contains(message, Assert.Throws<InputException>(() => Parse(text)).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("norm_first: yes", "2: norm_first yes: RecBole's BERT4Rec has false; leave it out, or recbole_compatible")]
+    [InlineData("position_order: newest", "2: position_order newest: RecBole's BERT4Rec has oldest")]
+    [InlineData("initializer: xavier", "2: initializer xavier: RecBole's BERT4Rec has normal")]
+    [InlineData("learner: adamw", "2: learner adamw: RecBole's BERT4Rec has adam;")]
+    [InlineData("adam_beta1: 0.8", "2: adam_beta1 0.8: RecBole's BERT4Rec has 0.9;")]
+    [InlineData("adam_beta2: 0.98", "2: adam_beta2 0.98: RecBole's BERT4Rec has 0.999")]
+    [InlineData("lr_schedule: cosine", "2: lr_schedule cosine: RecBole's BERT4Rec has constant")]
+    [InlineData("warmup_ratio: 0.1", "2: warmup_ratio 0.1: RecBole's BERT4Rec has 0;")]
+    [InlineData("model: SASRec\nlr_schedule: linear", "3: lr_schedule linear: RecBole's SASRec has constant")]
+    public void What_RecBole_has_no_choice_of_is_refused_in_its_mode(string text, string message) =>
+        Assert.Contains(
+            message,
+            Assert.Throws<InputException>(() => Parse("recbole_compatible: true\n" + text)).Message,
+            StringComparison.Ordinal);
+
+    [Fact]
+    public void The_choices_may_be_written_out_in_RecBoles_mode() => Assert.Empty(Parse(
+        "recbole_compatible: true\nnorm_first: no\nposition_order: Oldest\ninitializer: normal\nlearner: Adam\nadam_beta1: 0.90\n"
+        + "adam_beta2: 0.999\nlr_schedule: Constant\nwarmup_ratio: 0.0").Warnings);
 
     private RunConfig Parse(string text) => RunConfig.Load([_folder.Write("a.yaml", text)], []);
 

@@ -88,7 +88,7 @@ public class ComparisonTests
         var statistics = TrainingStatistics.Count(dataset, split.Train);
         var settings = new EvaluationSettings { TopK = [5, 10], Metrics = [Metric.NDCG, Metric.Recall] };
         var model = new MarkovRanker(dataset, split.Train, statistics);
-        var compared = Baselines.Compare(model, dataset, split, statistics, split.Test, settings, null);
+        var compared = Baselines.Compare(model, [], dataset, split, statistics, split.Test, settings, null);
 
         Assert.Equal(["popularity", "last item again", "Markov chain"], compared.Comparisons.Keys);
         Assert.Equal(new Comparison("ndcg@10", 0, 0, 1), compared.Comparisons["Markov chain"]);

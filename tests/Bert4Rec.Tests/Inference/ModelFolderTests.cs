@@ -272,6 +272,27 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Contains("objective cloze: the model was trained with next_item", message, StringComparison.Ordinal);
     }
 
+    /// <summary>The shapes of the parameters do not tell the order of positions; and RecBole's models have no choice of it.</summary>
+    [Fact]
+    public void Norms_and_positions_are_those_of_the_training()
+    {
+        using var another = new SmallShop();
+        string directory = another.NewRun();
+        var config = another.Config("norm_first=true", "position_order=newest", "epochs=1");
+        var result = SmallShop.Train(config, directory);
+        Assert.Equal(result.Test, EvaluationRun.Evaluate(directory, config, "test", "cpu", 2, null, default).Metrics);
+        Assert.EndsWith("norm_first false: the model was trained with true; leave it as it is", Refused("norm_first=false"));
+        Assert.EndsWith("position_order oldest: the model was trained with newest; leave it as it is", Refused("position_order=oldest"));
+
+        using var folder = new TemporaryFolder();
+        folder.Write("config.yaml", config.With("norm_first=false").ToYaml());
+        folder.Write("model.safetensors", PlainSafeTensors(ModelFolder.Load(shop.Model, null)));
+        Assert.EndsWith("position_order newest: the model was trained with oldest; leave it as it is", Refusal(folder.Path));
+
+        string Refused(string setting) => Assert.Throws<InputException>(
+            () => EvaluationRun.Evaluate(directory, config.With(setting), "test", "cpu", 1, null, default)).Message;
+    }
+
     [Fact]
     public void A_state_dict_that_lacks_a_tensor_is_refused()
     {

@@ -8,15 +8,38 @@ public class AdamTests : LayerTests
 {
     private const int Steps = 5;
 
+    /// <summary>A first step goes the learning rate far; with decoupled decay, a share of the parameter more.</summary>
+    [Theory]
+    [InlineData(false, 1 - 0.1)]
+    [InlineData(true, 1 - 0.1 - (0.1 * 0.2 * 1))]
+    public void Decoupled_decay_stays_out_of_the_moments(bool decoupled, double expected)
+    {
+        var step = new AdamStep(1, LearningRate: 0.1f, WeightDecay: 0.2f, DecoupledDecay: decoupled);
+        var (parameter, first, second) = Adam.Step(1, 0.5, 0, 0, step);
+        double gradient = decoupled ? 0.5 : 0.5 + 0.2;
+        Assert.Equal(expected, parameter, 1e-7);
+        Assert.Equal(0.1 * gradient, first, 1e-7);
+        Assert.Equal(0.001 * gradient * gradient, second, 1e-7);
+    }
+
     /// <summary>Number of parameters, weight decay, gradient scale.</summary>
     public static TheoryData<string, int, float, float> Cases => Backends.Times(
         (1, 0f, 1f), (5, 0.01f, 1f), (37, 0f, 0.25f), (130, 0.1f, 0.5f), (5003, 0.01f, 0.5f));
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void Several_steps_follow_the_formula(string backend, int length, float weightDecay, float gradientScale)
+    public void Several_steps_follow_the_formula(string backend, int length, float weightDecay, float gradientScale) =>
+        CheckSteps(backend, length, Step(1, weightDecay), gradientScale);
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Several_steps_with_decoupled_decay_follow_the_formula(string backend, int length, float weightDecay, float gradientScale) =>
+        CheckSteps(
+            backend, length, Step(1, 10 * weightDecay) with { Beta1 = 0.8f, Beta2 = 0.98f, DecoupledDecay = true }, gradientScale);
+
+    private static void CheckSteps(string backend, int length, AdamStep step, float gradientScale)
     {
-        var results = Train(backend, length, weightDecay, gradientScale);
+        var results = Train(backend, length, step, gradientScale);
         double[] start = Start(length);
         double[] parameters = [.. start], first = new double[length], second = new double[length];
         for (int t = 1; t <= Steps; t++)
@@ -24,7 +47,7 @@ public class AdamTests : LayerTests
             float[] gradients = Gradients(length, t);
             for (int i = 0; i < length; i++)
                 (parameters[i], first[i], second[i]) = Adam.Step(
-                    parameters[i], gradients[i], first[i], second[i], Step(t, weightDecay), gradientScale);
+                    parameters[i], gradients[i], first[i], second[i], step with { Step = t }, gradientScale);
         }
 
         // Where a parameter ends up is known to float's rounding of the parameter; how it got there, to 10⁻⁵ of the way.
@@ -55,7 +78,7 @@ public class AdamTests : LayerTests
     public void Aligned_buffers_step_like_others(string backend)
     {
         const int length = 1003;
-        var expected = Train(backend, length, 0.01f, 1);
+        var expected = Train(backend, length, Step(1, 0.01f), 1);
         float[] parameters = Bench.On(backend, bench =>
         {
             using DeviceBuffer<float> values = bench.Kernels.AllocateFloats(length), gradients = bench.Kernels.AllocateFloats(length);
@@ -78,9 +101,9 @@ public class AdamTests : LayerTests
         Numbers.Close("parameters", expected["parameters"].ToMatrix(1), parameters, 1e-7);
     }
 
-    protected override IReadOnlyDictionary<string, float[]> Run(string backend) => Train(backend, 1003, 0.01f, 0.5f);
+    protected override IReadOnlyDictionary<string, float[]> Run(string backend) => Train(backend, 1003, Step(1, 0.01f), 0.5f);
 
-    private static Dictionary<string, float[]> Train(string backend, int length, float decay, float scale) => Bench.On(backend, bench =>
+    private static Dictionary<string, float[]> Train(string backend, int length, AdamStep step, float scale) => Bench.On(backend, bench =>
     {
         var parameters = bench.Tensor([.. Start(length).Select(value => (float)value)], length);
         Tensor first = bench.Tensor(new float[length], length), second = bench.Tensor(new float[length], length);
@@ -92,7 +115,8 @@ public class AdamTests : LayerTests
         {
             gradients.Upload(Gradients(length, t));
             bench.Kernels.Adam(
-                parameters, gradients, first, second, norms, Step(t, decay) with { MaximumNorm = scale == 1 ? float.PositiveInfinity : 2 });
+                parameters, gradients, first, second, norms,
+                step with { Step = t, MaximumNorm = scale == 1 ? float.PositiveInfinity : 2 });
         }
         return Results.Of(("parameters", parameters), ("first", first), ("second", second), ("gradients", gradients));
     });

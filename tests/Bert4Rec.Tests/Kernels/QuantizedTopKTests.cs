@@ -91,6 +91,7 @@ public class QuantizedTopKTests
                 row,
                 new(items, itemBias),
                 default,
+                default,
                 new(bench.Indices(0, excluded.Length), bench.Indices([.. excluded, 0])),
                 topItems,
                 topScores,

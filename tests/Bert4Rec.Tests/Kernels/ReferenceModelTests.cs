@@ -43,12 +43,14 @@ public class ReferenceModelTests
 
     /// <summary>One layer, in which few rows ask; and three, of which two are asked by all.</summary>
     [Theory]
-    [InlineData(1, 0f)]
-    [InlineData(3, 0.3f)]
-    public void Gradients_match_central_differences(int layers, float probability)
+    [InlineData(1, 0f, false)]
+    [InlineData(3, 0.3f, false)]
+    [InlineData(1, 0.3f, true)]
+    [InlineData(3, 0f, true)]
+    public void Gradients_match_central_differences(int layers, float probability, bool normFirst)
     {
         const int Items = 7;
-        var shape = new ModelShape(Items, 5, 4, 6, layers, 2, 1e-12f, probability, probability);
+        var shape = new ModelShape(Items, 5, 4, 6, layers, 2, 1e-12f, probability, probability, NormFirst: normFirst);
         var random = new Random(layers);
         var parameters = new ParameterLayout(shape).Entries.ToDictionary(entry => entry.Name, entry => entry.Shape.Length == 2
             ? random.Normal(entry.Shape[0], entry.Shape[1], 0.4)

@@ -21,8 +21,16 @@ public class TopKTests
         var scores = c.Scores();
         var plain = c.Run(backend, catalogue.K, withExclusions: false);
         var excluding = c.Run(backend, catalogue.K, withExclusions: true);
+        float[] boosts = [.. Enumerable.Range(0, rows).Select(b => (b % 5) - 2)];
+        var boosted = c.Run(backend, catalogue.K, withExclusions: false, boosts);
+        var boostedExcluding = c.Run(backend, catalogue.K, withExclusions: true, boosts);
         for (int b = 0; b < rows; b++)
         {
+            var withBoost = scores.Row(b);
+            withBoost[c.Targets[b]] += boosts[b];
+            Assert.Equal(TopK.Rank(withBoost, c.Targets[b], []), RankOf(boosted.Ranks, b));
+            Assert.Equal(TopK.Rank(withBoost, c.Targets[b], c.Excluded(b)), RankOf(boostedExcluding.Ranks, b));
+            CheckRow(TopK.Best(scores.Row(b), catalogue.K, []), scores.Row(b), boosted, b, catalogue.K);
             CheckRow(TopK.Best(scores.Row(b), catalogue.K, []), scores.Row(b), plain, b, catalogue.K);
             CheckRow(TopK.Best(scores.Row(b), catalogue.K, c.Excluded(b)), scores.Row(b), excluding, b, catalogue.K);
             Assert.Equal(TopK.Rank(scores.Row(b), c.Targets[b], []), RankOf(plain.Ranks, b));
@@ -68,6 +76,7 @@ public class TopKTests
             bench.Kernels.TopK(
                 bench.Tensor([1, 1], 2),
                 new(bench.Tensor(new float[10], 2), bench.Tensor(new float[5], 5)),
+                default,
                 default,
                 new(bench.Indices(0, 4), bench.Indices(1, 2, 3, 4)),
                 topItems,
@@ -139,7 +148,8 @@ public class TopKTests
 
         public int[] Excluded(int row) => _excluded[row];
 
-        public (int[] Items, float[] Scores, int[] Ranks) Run(string backend, int k, bool withExclusions) => Bench.On(backend, bench =>
+        public (int[] Items, float[] Scores, int[] Ranks) Run(
+            string backend, int k, bool withExclusions, float[]? boosts = null) => Bench.On(backend, bench =>
         {
             int rows = H.RowCount;
             var topItems = bench.GarbageIndices(rows * k);
@@ -149,6 +159,7 @@ public class TopKTests
                 bench.Tensor(H),
                 new(bench.Tensor(Items), bench.Tensor(Bias)),
                 bench.Indices(Targets),
+                boosts is null ? default : bench.Tensor(boosts, boosts.Length),
                 withExclusions
                     ? new(
                         bench.Indices(Numbers.Offsets([.. _excluded.Select(row => row.Length)])),

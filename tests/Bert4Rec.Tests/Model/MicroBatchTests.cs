@@ -15,34 +15,34 @@ public class MicroBatchTests
         ItemCount: 37, MaximumLength: 9, HiddenSize: 24, InnerSize: 20, Layers: 2, Heads: 3, LayerNormEpsilon: 1e-12f,
         HiddenDropout: 0.2f, AttentionDropout: 0.3f);
 
-    private static readonly ParameterLayout Layout = new(Shape);
-    private static readonly float[] Parameters = ParameterInitializer.Draw(Layout, range: 0.3, seed: 3);
     private static readonly int[][] Sequences = MakeSequences();
 
     /// <summary>Masked positions of each sequence; some have none, one has all.</summary>
     private static readonly int[][] Masked = [.. Sequences.Select((sequence, b) =>
         Enumerable.Range(0, sequence.Length).Where(position => b == 4 || (b + position) % 3 == 1).ToArray())];
 
-    public static TheoryData<int, int[]> Cuts => new()
+    public static TheoryData<int, int[], bool> Cuts => new()
     {
-        { 512, [0, 1, 12] },
-        { 512, [0, 5, 6, 12] },
-        { 512, [.. Enumerable.Range(0, 13)] },
-        { 256, [0, 12] },
-        { 256, [0, 7, 12] },
-        { 128, [0, 12] },
-        { 128, [0, 3, 4, 11, 12] },
+        { 512, [0, 1, 12], false },
+        { 512, [0, 5, 6, 12], false },
+        { 512, [0, 5, 6, 12], true },
+        { 512, [.. Enumerable.Range(0, 13)], false },
+        { 256, [0, 12], false },
+        { 256, [0, 7, 12], true },
+        { 128, [0, 12], false },
+        { 128, [0, 3, 4, 11, 12], true },
     };
 
     [Theory]
     [MemberData(nameof(Cuts))]
-    public void Cuts_and_vectors_do_not_matter(int bits, int[] cuts)
+    public void Cuts_and_vectors_do_not_matter(int bits, int[] cuts, bool normFirst)
     {
-        var (expectedLoss, expected) = Run(512, [0, Sequences.Length], dropoutRows: true);
-        var (loss, gradients) = Run(bits, cuts, dropoutRows: true);
+        var layout = new ParameterLayout(Shape with { NormFirst = normFirst });
+        var (expectedLoss, expected) = Run(layout, 512, [0, Sequences.Length], dropoutRows: true);
+        var (loss, gradients) = Run(layout, bits, cuts, dropoutRows: true);
 
         Assert.InRange(loss / expectedLoss, 1 - 1e-6, 1 + 1e-6);
-        foreach (var entry in Layout.Entries)
+        foreach (var entry in layout.Entries)
         {
             var (first, end) = ((int)entry.Offset, (int)(entry.Offset + entry.Length));
             // A key's bias has a gradient of rounding alone, of terms about as large as this.
@@ -55,21 +55,23 @@ public class MicroBatchTests
     [Fact]
     public void Dropout_matters()
     {
-        var (whole, _) = Run(512, [0, Sequences.Length], dropoutRows: true);
-        var (cut, _) = Run(512, [0, 6, Sequences.Length], dropoutRows: false);
+        var layout = new ParameterLayout(Shape);
+        var (whole, _) = Run(layout, 512, [0, Sequences.Length], dropoutRows: true);
+        var (cut, _) = Run(layout, 512, [0, 6, Sequences.Length], dropoutRows: false);
         Assert.NotEqual(whole, cut, whole * 1e-3);
     }
 
+    /// <param name="layout">Of the model.</param>
     /// <param name="bits">Width of the vectors.</param>
     /// <param name="cuts">The sequences at which micro-batches begin, and the number of sequences.</param>
     /// <param name="dropoutRows">Whether a micro-batch knows which rows of the whole its rows are.</param>
-    private static (double Loss, float[] Gradients) Run(int bits, int[] cuts, bool dropoutRows)
+    private static (double Loss, float[] Gradients) Run(ParameterLayout layout, int bits, int[] cuts, bool dropoutRows)
     {
         using var kernels = CpuKernels.Create(bits);
-        using DeviceBuffer<float> parameters = kernels.AllocateFloats(Layout.Length), gradients = kernels.AllocateFloats(Layout.Length);
+        using DeviceBuffer<float> parameters = kernels.AllocateFloats(layout.Length), gradients = kernels.AllocateFloats(layout.Length);
         using var loss = kernels.AllocateFloats(1);
-        parameters.Upload(Parameters);
-        using var model = new Bert4RecModel(kernels, Layout, parameters, gradients, Sequences.Sum(sequence => sequence.Length));
+        parameters.Upload(ParameterInitializer.Draw(layout, range: 0.3, seed: 3));
+        using var model = new Bert4RecModel(kernels, layout, parameters, gradients, Sequences.Sum(sequence => sequence.Length));
         float scale = 1f / Masked.Sum(positions => positions.Length);
         for (int i = 0; i + 1 < cuts.Length; i++)
         {

@@ -21,14 +21,16 @@ public class GpuTrainingTests
 
     /// <summary>Both draw the same Philox numbers, so they differ by rounding alone, dropout or not.</summary>
     [SkippableTheory]
-    [InlineData("cloze")]
-    [InlineData("next_item")]
-    public void Two_epochs_of_the_sample_have_the_losses_of_the_cpu_and_the_same_bits_each_time(string objective)
+    [InlineData("objective=cloze")]
+    [InlineData("objective=next_item")]
+    [InlineData("norm_first=true", "position_order=newest", "lr_schedule=cosine", "warmup_ratio=0.2", "initializer=xavier")]
+    [InlineData("objective=next_item", "norm_first=true", "output_head=false", "learner=adamw", "weight_decay=0.1", "adam_beta2=0.98")]
+    public void Two_epochs_of_the_sample_have_the_losses_of_the_cpu_and_the_same_bits_each_time(params string[] settings)
     {
         Skip.If(Device is null, "no GPU and no OpenCL here");
-        var (cpu, _) = Train("cpu", objective);
-        var (first, model) = Train(Device!, objective);
-        var (second, again) = Train(Device!, objective);
+        var (cpu, _) = Train("cpu", settings);
+        var (first, model) = Train(Device!, settings);
+        var (second, again) = Train(Device!, settings);
         Assert.Equal(2, first.Count);
         Assert.All(cpu.Zip(first), pair => Assert.InRange(pair.Second / pair.First, 1 - 1e-4, 1 + 1e-4));
         Assert.Equal(first, second);
@@ -63,7 +65,7 @@ public class GpuTrainingTests
     }
 
     /// <summary>The parameters without what else the file holds: the config there names the run's folder.</summary>
-    private static (List<double> Losses, float[] Model) Train(string device, string objective)
+    private static (List<double> Losses, float[] Model) Train(string device, string[] settings)
     {
         string folder = Directory.CreateTempSubdirectory("bert4rec").FullName;
         try
@@ -72,7 +74,7 @@ public class GpuTrainingTests
                 [Path.Combine(TestFiles.RepositoryRoot, "configs", "sample.yaml")],
                 [
                     $"event_log.input='{Path.Combine(TestFiles.RepositoryRoot, "data", "sample", "events.csv.gz")}'", "epochs=2",
-                    $"objective={objective}",
+                    .. settings,
                 ]);
             var options = new RunOptions(folder, device, 2, false);
             config = new PipelineRun(config, options, new(), null, default).Prepare();

@@ -1,3 +1,4 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Reference;
@@ -93,12 +94,13 @@ public class TrainerTests
     }
 
     [Theory]
-    [InlineData(2, false)]
-    [InlineData(3, false)]
-    [InlineData(2, true)]
-    public void Replicas_do_not_change_the_losses(int replicas, bool compatible)
+    [InlineData(2, false, false)]
+    [InlineData(3, false, false)]
+    [InlineData(2, true, false)]
+    [InlineData(3, false, true)]
+    public void Replicas_do_not_change_the_losses(int replicas, bool compatible, bool normFirst)
     {
-        var settings = Settings with { RecboleCompatible = compatible };
+        var settings = Settings with { RecboleCompatible = compatible, Shape = Shape(normFirst) };
         using Run one = new(settings, 1), many = new(settings, replicas);
         for (int first = 0; first + 16 <= one.Trainer.EpochSequences.Count; first += 16)
         {
@@ -121,14 +123,18 @@ public class TrainerTests
 
     /// <summary>Counted on the threads themselves: other tests run beside this one.</summary>
     [Theory]
-    [InlineData(false, false)]
-    [InlineData(true, false)]
-    [InlineData(false, true)]
-    [InlineData(true, true)]
-    public void A_step_allocates_nothing(bool compatible, bool nextItem)
+    [InlineData(false, false, false)]
+    [InlineData(true, false, false)]
+    [InlineData(false, true, false)]
+    [InlineData(true, true, false)]
+    [InlineData(false, false, true)]
+    [InlineData(false, true, true)]
+    public void A_step_allocates_nothing(bool compatible, bool nextItem, bool normFirst)
     {
         var settings = nextItem ? NextItem(compatible) : Settings with { RecboleCompatible = compatible };
-        using var run = new Run(settings with { ClipGradNorm = 1 }, 2);
+        var course = new LearningRateCourse(LearningRateSchedule.Cosine, 0.1, 5);
+        using var run = new Run(
+            settings with { ClipGradNorm = 1, Rates = course, Shape = settings.Shape with { NormFirst = normFirst } }, 2);
         long[] before = new long[2], after = new long[2];
         Action<int> readBefore = worker => before[worker] = GC.GetAllocatedBytesForCurrentThread();
         Action<int> readAfter = worker => after[worker] = GC.GetAllocatedBytesForCurrentThread();
@@ -156,14 +162,17 @@ public class TrainerTests
     /// does) + weight_decay · parameter.
     /// </summary>
     [Theory]
-    [InlineData(null, 0f)]
-    [InlineData(0.05f, 0f)]
-    [InlineData(1e6f, 0f)]
-    [InlineData(null, 0.3f)]
-    [InlineData(0.05f, 0.3f)]
-    public void Clipping_and_weight_decay_follow_their_formulas(float? clip, float decay)
+    [InlineData(null, 0f, false)]
+    [InlineData(0.05f, 0f, false)]
+    [InlineData(1e6f, 0f, false)]
+    [InlineData(null, 0.3f, false)]
+    [InlineData(0.05f, 0.3f, false)]
+    [InlineData(null, 30f, true)]
+    [InlineData(0.05f, 30f, true)]
+    public void Clipping_and_weight_decay_follow_their_formulas(float? clip, float decay, bool decoupled)
     {
-        using Run plain = new(Settings, 2), run = new(Settings with { ClipGradNorm = clip, WeightDecay = decay }, 2);
+        using Run plain = new(Settings, 2);
+        using Run run = new(Settings with { ClipGradNorm = clip, WeightDecay = decay, DecoupledDecay = decoupled }, 2);
         float[] start = run.Parameters;
         plain.Trainer.TrainStep(0, 16);
         run.Trainer.TrainStep(0, 16);
@@ -172,15 +181,52 @@ public class TrainerTests
         Assert.True(norm > 0.1, $"norm {norm}: clipping to 0.05 would do nothing");
 
         double scale = Math.Min(1, (clip ?? double.PositiveInfinity) / (norm + 1e-6));
-        double[] expected = [.. gradient.Select((g, i) => (scale * g) + (decay * start[i]))];
+        double[] expected = [.. gradient.Select((g, i) => (scale * g) + (decoupled ? 0 : decay * start[i]))];
         Numbers.Close("gradient", Column(expected), [.. run.FirstMoments.Select(moment => moment / 0.1f)], 1e-6);
         var step = new AdamStep(1, Settings.LearningRate);
-        double[] moved = [.. expected.Select((g, i) => Adam.Step(start[i], g, 0, 0, step).Parameter - start[i])];
+        double shrinkage = decoupled ? Settings.LearningRate * decay : 0;
+        double[] moved =
+        [
+            .. expected.Select((g, i) => Adam.Step(start[i], g, 0, 0, step).Parameter - start[i] - (shrinkage * start[i])),
+        ];
         // Where the gradient is rounding alone, Adam's first step is its sign.
         int[] certain = [.. Enumerable.Range(0, start.Length).Where(i => Math.Abs(expected[i]) > 1e-6)];
         Assert.True(certain.Length > start.Length / 2);
         float[] after = run.Parameters;
         Numbers.Close("step", Column([.. certain.Select(i => moved[i])]), [.. certain.Select(i => after[i] - start[i])], 1e-3);
+    }
+
+    /// <summary>With moments that remember nothing, Adam's step is the sign of the gradient, the learning rate far.</summary>
+    [Theory]
+    [InlineData(LearningRateSchedule.Linear, 0.0)]
+    [InlineData(LearningRateSchedule.Cosine, 0.4)]
+    public void A_step_is_as_long_as_its_rate(LearningRateSchedule schedule, double warmup)
+    {
+        const float Rate = 1e-4f;
+        const int Epochs = 4;
+        var course = new LearningRateCourse(schedule, warmup, Epochs);
+        var settings = Settings with
+        {
+            LearningRate = Rate,
+            Rates = course,
+            Beta1 = 0,
+            Beta2 = 0,
+            BatchSize = 64,
+        };
+        using var run = new Run(settings, 1);
+        for (int epoch = 1; epoch <= Epochs; epoch++)
+        {
+            run.Trainer.BeginEpoch(epoch);
+            int count = run.Trainer.EpochSequences.Count, half = count / 2;
+            foreach (var (first, share) in new[] { (0, half / 2.0 / count), (half, (half + ((count - half) / 2.0)) / count) })
+            {
+                float[] before = run.Parameters;
+                run.Trainer.TrainStep(first, first == 0 ? half : count - half);
+                float longest = run.Parameters.Zip(before, (end, start) => Math.Abs(end - start)).Max();
+                double expected = Rate * course.Factor(epoch, share);
+                Assert.InRange(longest, expected * 0.99, (expected * 1.01) + 1e-7);
+            }
+        }
     }
 
     [Theory]
@@ -195,10 +241,13 @@ public class TrainerTests
         Assert.Contains("clip_grad_norm", failure.Message);
     }
 
-    [Fact]
-    public void Every_masked_event_counts_and_each_sequence_has_one()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Every_masked_event_counts_and_each_sequence_has_one(bool normFirst)
     {
-        using var run = new Run(Settings with { MaskRatio = 0.15 }, 2);
+        var settings = Settings with { MaskRatio = 0.15, Shape = Shape(normFirst) };
+        using var run = new Run(settings, 2);
         int rescued = 0;
         for (int step = 1; step <= 5; step++)
         {
@@ -209,7 +258,7 @@ public class TrainerTests
             Assert.All(counts, count => Assert.True(count >= 1));
             rescued += MaskedCounts(sequences, masking with { AtLeastOne = false }).Count(count => count == 0);
 
-            double expected = ReferenceLoss(run.Parameters, sequences, masking, (uint)step);
+            double expected = ReferenceLoss(settings.Shape, run.Parameters, sequences, masking, (uint)step);
             Assert.InRange(run.Trainer.TrainStep(0, 16) / expected, 1 - 2e-6, 1 + 2e-6);
         }
         Assert.True(rescued > 0);
@@ -232,8 +281,8 @@ public class TrainerTests
             int[][] sequences = run.Sequences(first, 24);
             var scattered = Masking(step, 0.4f, 0, Limit, skipFirst: true, atLeastOne: false);
             float[] parameters = run.Parameters;
-            double last = ReferenceLoss(parameters, sequences, scattered with { LastOnlyShare = 1 }, step);
-            double others = ReferenceLoss(parameters, sequences, scattered, step);
+            double last = ReferenceLoss(settings.Shape, parameters, sequences, scattered with { LastOnlyShare = 1 }, step);
+            double others = ReferenceLoss(settings.Shape, parameters, sequences, scattered, step);
             int counted = MaskedCounts(sequences, scattered).Sum();
             limited += MaskedCounts(sequences, scattered with { CountedLimit = int.MaxValue }).Sum() - counted;
             atFirst += MaskedCounts(sequences, scattered with { SkipFirst = false }).Sum() - counted;
@@ -249,12 +298,14 @@ public class TrainerTests
 
     /// <summary>Every event predicts the one after it in its sequence's user; in RecBole's way, the last of each prefix alone.</summary>
     [Theory]
-    [InlineData(false, true)]
-    [InlineData(false, false)]
-    [InlineData(true, false)]
-    public void A_step_predicts_the_next_events(bool compatible, bool outputHead)
+    [InlineData(false, true, false)]
+    [InlineData(false, false, false)]
+    [InlineData(true, false, false)]
+    [InlineData(false, true, true)]
+    [InlineData(false, false, true)]
+    public void A_step_predicts_the_next_events(bool compatible, bool outputHead, bool normFirst)
     {
-        var settings = NextItem(compatible, outputHead);
+        var settings = NextItem(compatible, outputHead, normFirst);
         using var run = new Run(settings, 2);
         for (uint step = 1; step <= 4; step++)
         {
@@ -322,11 +373,17 @@ public class TrainerTests
         Assert.Equal((first.Length + 15) / 16, run.Trainer.Step);
     }
 
-    private static TrainerSettings NextItem(bool compatible, bool outputHead = false) => Settings with
+    /// <param name="normFirst">And positions from the newest event.</param>
+    private static ModelShape Shape(bool normFirst) => Settings.Shape with { NormFirst = normFirst, NewestFirst = normFirst };
+
+    private static TrainerSettings NextItem(bool compatible, bool outputHead = false, bool normFirst = false) => Settings with
     {
         RecboleCompatible = compatible,
-        Shape = Settings.Shape with { Causal = true, OutputHead = outputHead },
+        Shape = Shape(normFirst) with { Causal = true, OutputHead = outputHead },
     };
+
+    private static IEnumerable<int> Positions(ModelShape shape, int length) =>
+        Enumerable.Range(0, length).Select(position => shape.NewestFirst ? length - 1 - position : position);
 
     /// <summary>
     /// The mean loss in double precision, dropout as in the step; the reference model keeps all rows, in the last layer too.
@@ -340,7 +397,7 @@ public class TrainerTests
         int[] targets = [.. spans.SelectMany((span, b) => rows[b].Select(row => Dataset.EventItems[span.Start + row - offsets[b] + 1]))];
         var batch = new ReferenceBatch(
             [.. spans.SelectMany(span => Dataset.EventItems[span.Start..(span.Start + span.Length)])],
-            [.. spans.SelectMany(span => Enumerable.Range(0, span.Length))],
+            [.. spans.SelectMany(span => Positions(settings.Shape, span.Length))],
             offsets,
             [.. rows.SelectMany(all => all)],
             Numbers.Offsets([.. rows.Select(all => all.Length)]));
@@ -368,13 +425,12 @@ public class TrainerTests
     }
 
     /// <summary>The mean loss in double precision, dropout as in the step.</summary>
-    private static double ReferenceLoss(float[] parameters, int[][] sequences, ClozeMasking masking, uint step)
+    private static double ReferenceLoss(ModelShape shape, float[] parameters, int[][] sequences, ClozeMasking masking, uint step)
     {
         int[] offsets = Numbers.Offsets([.. sequences.Select(sequence => sequence.Length)]);
         var (tokens, rows, targets, rowOffsets) = ClozeMask.Draw([.. sequences.SelectMany(sequence => sequence)], offsets, masking);
         var batch = new ReferenceBatch(
-            tokens, [.. sequences.SelectMany(sequence => Enumerable.Range(0, sequence.Length))], offsets, rows, rowOffsets);
-        var shape = Settings.Shape;
+            tokens, [.. sequences.SelectMany(sequence => Positions(shape, sequence.Length))], offsets, rows, rowOffsets);
         return ReferenceModel(shape, parameters)
             .Loss(batch, targets, new ReferenceDropout(shape.HiddenDropout, shape.AttentionDropout, Settings.Seed, step));
     }

@@ -131,6 +131,10 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
     [InlineData("recbole_compatible=true")]
     [InlineData("objective=next_item")]
     [InlineData("recbole_compatible=true", "model=SASRec")]
+    [InlineData("norm_first=true", "position_order=newest", "initializer=xavier", "lr_schedule=linear")]
+    [InlineData(
+        "objective=next_item", "norm_first=true", "lr_schedule=cosine", "warmup_ratio=0.3", "learner=adamw", "weight_decay=0.1",
+        "adam_beta1=0.8", "adam_beta2=0.98")]
     public void A_cancelled_run_ends_with_the_same_bytes_when_resumed(params string[] settings)
     {
         var config = shop.Config([.. settings, "epochs=5"]);
@@ -210,6 +214,43 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
         Assert.StartsWith(path, Assert.Throws<InputException>(() => SmallShop.Train(config, directory, resume: true)).Message);
     }
 
+    /// <summary>Its rates are those of as many epochs, from there on.</summary>
+    [Fact]
+    public void More_epochs_stretch_the_schedule_that_is_still_to_come_and_the_user_is_told()
+    {
+        string directory = shop.NewRun(), constant = shop.NewRun();
+        string[] settings = ["lr_schedule=linear", "average_decay=0", "eval_args={split: {LS: test_only}}"];
+        SmallShop.Train(shop.Config([.. settings, "epochs=2"]), directory);
+        var config = TrainingSession.ReadConfig(directory, ["epochs=4"], out var warnings);
+        Assert.Equal(
+            ["epochs is 4, and was 2: from here on, the learning rate is what lr_schedule linear makes of 4 epochs; "
+            + "before, it was what it makes of 2"],
+            warnings);
+        SmallShop.Train(config, directory, resume: true);
+        Assert.Equal(4, Lines(directory).Length);
+
+        // What an epoch does depends on the schedule, or nothing of this has a meaning.
+        SmallShop.Train(shop.Config([.. settings, "epochs=4"]), constant);
+        Assert.NotEqual(Lines(constant)[1].GetProperty("loss").GetDouble(), Lines(directory)[1].GetProperty("loss").GetDouble());
+
+        TrainingSession.ReadConfig(directory, ["epochs=4", "topk=[3]"], out warnings);
+        Assert.Empty(warnings);
+        TrainingSession.ReadConfig(directory, ["epochs=8", "lr_schedule=constant"], out warnings);
+        Assert.Empty(warnings);
+    }
+
+    [Theory]
+    [InlineData("norm_first=true", "norm_first was false when it was saved and is now true")]
+    [InlineData("position_order=newest", "position_order was oldest when it was saved and is now newest")]
+    [InlineData("initializer=xavier", "initializer was normal when it was saved and is now xavier")]
+    public void What_the_parameters_mean_does_not_change_on_the_way(string setting, string message)
+    {
+        string directory = shop.NewRun();
+        SmallShop.Train(shop.Config("epochs=1"), directory);
+        var failure = Assert.Throws<InputException>(() => SmallShop.Train(shop.Config(setting), directory, resume: true));
+        Assert.Contains(message, failure.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_checkpoint_of_another_model_is_refused()
     {
@@ -287,8 +328,8 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
         cancellation.Cancel();
         Assert.ThrowsAny<OperationCanceledException>(
             () => SmallShop.Train(shop.Config("epochs=3"), directory, resume: true, cancellation: cancellation.Token));
-        Assert.Equal(3, TrainingSession.ReadConfig(directory, [], out string? warning).Epochs);
-        Assert.Null(warning);
+        Assert.Equal(3, TrainingSession.ReadConfig(directory, [], out var warnings).Epochs);
+        Assert.Empty(warnings);
     }
 
     [Theory]

@@ -1,0 +1,115 @@
+using Bert4Rec.Evaluation;
+using Bert4Rec.Model;
+
+namespace Bert4Rec.Inference;
+
+/// <summary>What the validation part says of a blend.</summary>
+/// <param name="Weights">The best of those tried; <see cref="BlendWeights.None"/> where none is better than the model alone by more than
+/// chance.</param>
+/// <param name="Samples">How many samples they were tried on.</param>
+/// <param name="Without">Mean NDCG of the model alone on them.</param>
+/// <param name="With">Mean NDCG with the weights.</param>
+/// <param name="P">Of the paired test between the two; 1 for the model alone.</param>
+public sealed record BlendChoice(BlendWeights Weights, int Samples, double Without, double With, double P);
+
+/// <summary>What a sample's gain depends on, whatever the weights.</summary>
+/// <param name="Others">The model's scores of the k best items that are not blended, best first.</param>
+/// <param name="Scores">The model's scores of the blended items, the target among them.</param>
+/// <param name="Affinities">Their T.</param>
+/// <param name="Lags">Their lags.</param>
+/// <param name="Target">Which of them is the target.</param>
+internal sealed record BlendSample(float[] Others, float[] Scores, float[] Affinities, int[] Lags, int Target)
+{
+    /// <summary>NDCG@k, k being the number of others.</summary>
+    public double Gain(BlendWeights weights)
+    {
+        float score = Scores[Target] + weights.Boost(Affinities[Target], Lags[Target]);
+        int better = 0;
+        while (better < Others.Length && Others[better] > score)
+            better++;
+        for (int i = 0; i < Scores.Length && better < Others.Length; i++)
+            better += i != Target && Scores[i] + weights.Boost(Affinities[i], Lags[i]) > score ? 1 : 0;
+        return MetricAccumulator.Gain(new(better, 0, 0), Others.Length);
+    }
+}
+
+/// <summary>
+/// Chooses the weights of a <see cref="Blend"/> by NDCG: the two of the transitions from a grid, then the two of the history, then those of
+/// the transitions again.
+/// </summary>
+internal sealed class BlendSearch
+{
+    /// <summary>Samples that are enough to tell weights apart; of more, as many are taken at even distances.</summary>
+    public const int EnoughSamples = 10_000;
+
+    private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 0.9f, 1.2f, 1.6f, 2], s_scales = [10, 100, 1000, 10_000];
+    private static readonly float[] s_seen = [-8, -2, -0.5f, 0, 0.5f, 1, 2, 4], s_recent = [0, 1, 2, 4, 8];
+
+    private readonly BlendSample[] _samples;
+    private readonly Workers _workers;
+    private readonly double[] _alone;
+    private double[] _best;
+    private BlendWeights _weights = BlendWeights.None;
+
+    private BlendSearch(BlendSample[] samples, Workers workers)
+    {
+        _samples = samples;
+        _workers = workers;
+        _best = _alone = Gains(_weights);
+    }
+
+    /// <param name="samples">At least one.</param>
+    /// <param name="workers">Share the samples.</param>
+    /// <param name="metric">The name of what is compared.</param>
+    public static BlendChoice Choose(BlendSample[] samples, Workers workers, string metric)
+    {
+        var search = new BlendSearch(samples, workers);
+        search.TryTransitions();
+        search.TryHistory();
+        search.TryTransitions();
+        double alone = search._alone.Average(), best = search._best.Average();
+        var comparison = Comparison.Of(metric, search._best, search._alone);
+        return comparison.IsBetter
+            ? new(search._weights, samples.Length, alone, best, comparison.P)
+            : new(BlendWeights.None, samples.Length, alone, alone, 1);
+    }
+
+    private void TryTransitions()
+    {
+        var start = _weights;
+        foreach (float scale in s_scales)
+        {
+            foreach (float transition in s_transitions)
+                Try(start with { Transition = transition, Scale = scale });
+        }
+    }
+
+    private void TryHistory()
+    {
+        var start = _weights;
+        foreach (float seen in s_seen)
+        {
+            foreach (float recent in s_recent)
+                Try(start with { Seen = seen, Recent = recent });
+        }
+    }
+
+    private void Try(BlendWeights trial)
+    {
+        double[] gains = Gains(trial);
+        if (gains.Sum() > _best.Sum())
+            (_weights, _best) = (trial, gains);
+    }
+
+    /// <summary>[samples]</summary>
+    private double[] Gains(BlendWeights weights)
+    {
+        var gains = new double[_samples.Length];
+        _workers.Run(worker =>
+        {
+            for (int i = worker; i < gains.Length; i += _workers.Count)
+                gains[i] = _samples[i].Gain(weights);
+        });
+        return gains;
+    }
+}

@@ -1,0 +1,218 @@
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
+using Bert4Rec.Model;
+using Bert4Rec.Tests.Evaluation;
+
+namespace Bert4Rec.Tests.Inference;
+
+/// <summary>The blend beside its formula, term by term.</summary>
+public sealed class BlendTests
+{
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Transitions_are_counted_in_the_training_events(int seed)
+    {
+        var dataset = SmallDatasets.Random(seed, users: 40, itemCount: 12, longest: 15);
+        var split = SmallDatasets.LeaveOneOut(dataset);
+        var transitions = ItemTransitions.Count(dataset, split.Train);
+        int[][] histories = [.. TrainingHistories(dataset, split)];
+        for (int a = 1; a < dataset.ItemCount; a++)
+        {
+            int occurrences = histories.Sum(history => history.Count(item => item == a));
+            for (int b = 1; b < dataset.ItemCount; b++)
+            {
+                int following = 0;
+                foreach (int[] history in histories)
+                {
+                    for (int i = 0; i < history.Length; i++)
+                    {
+                        if (history[i] == a)
+                            following += history.Skip(i + 1).Take(5).Count(item => item == b);
+                    }
+                }
+                int at = transitions.Followers(a).BinarySearch(b);
+                Assert.Equal(following > 0, at >= 0);
+                if (at >= 0)
+                    Assert.Equal((double)following / occurrences, transitions.Shares(a)[at], 1e-6);
+            }
+        }
+    }
+
+    /// <summary>The most frequent ones of a hub, the lower id first where they are as frequent.</summary>
+    [Fact]
+    public void Only_so_many_followers_of_an_item_are_kept()
+    {
+        int[][] sequences = [.. Enumerable.Range(2, 100).Select(item => new[] { 1, item }), [1, 101], [1, 100]];
+        var dataset = SmallDatasets.Of(102, sequences);
+        var train = Enumerable.Range(1, sequences.Length).Select(user => new Sample(user, dataset.UserOffsets[user] + 1)).ToArray();
+        var transitions = ItemTransitions.Count(dataset, train);
+        Assert.Equal([.. Enumerable.Range(2, 62), 100, 101], transitions.Followers(1).ToArray());
+        Assert.Equal(2f / sequences.Length, transitions.Shares(1)[^1]);
+    }
+
+    [Fact]
+    public void A_boost_is_that_of_the_formula()
+    {
+        var dataset = SmallDatasets.Random(3, users: 60, itemCount: 20, longest: 12);
+        var split = SmallDatasets.LeaveOneOut(dataset);
+        var transitions = ItemTransitions.Count(dataset, split.Train);
+        var weights = new BlendWeights(1.2f, 100, -0.5f, 3);
+        var blended = new BlendedItems(transitions, dataset.ItemCount);
+        foreach (var sample in split.Test)
+        {
+            int[] history = dataset.History(sample, 10).ToArray();
+            blended.Fill(history);
+            for (int item = 1; item < dataset.ItemCount; item++)
+            {
+                double affinity = 0;
+                for (int lag = 1; lag <= Math.Min(5, history.Length); lag++)
+                {
+                    int at = transitions.Followers(history[^lag]).BinarySearch(item);
+                    affinity += at < 0 ? 0 : transitions.Shares(history[^lag])[at] / lag;
+                }
+                int last = Array.LastIndexOf(history, item), ago = last < 0 ? 0 : history.Length - last;
+                double expected = (1.2 * Math.Log(1 + (100 * affinity))) + (last < 0 ? 0 : -0.5 + (3.0 / ago));
+                bool isBlended = blended.Items.BinarySearch(item) >= 0;
+                Assert.Equal(affinity > 0 || last >= 0, isBlended);
+                if (isBlended)
+                    Assert.Equal(expected, weights.Boost(blended.Affinity(item), blended.Lag(item)), 1e-4);
+            }
+        }
+    }
+
+    /// <summary>A model that knows nothing, and targets that always follow: the transitions are worth a lot.</summary>
+    [Fact]
+    public void Weights_that_pay_are_found()
+    {
+        using var workers = new Workers(2);
+        var choice = BlendSearch.Choose([.. Samples(200, follows: 1)], workers, "ndcg@10");
+        Assert.True(choice.Weights.Transition > 0);
+        Assert.Equal(200, choice.Samples);
+        Assert.True(choice.With > choice.Without + 0.5, $"{choice}");
+        Assert.True(choice.P < 0.05);
+    }
+
+    [Fact]
+    public void Weights_that_chance_alone_makes_better_are_not()
+    {
+        using var workers = new Workers(1);
+        var choice = BlendSearch.Choose([.. Samples(30, follows: 0)], workers, "ndcg@10");
+        Assert.Equal(BlendWeights.None, choice.Weights);
+        Assert.Equal(choice.Without, choice.With);
+    }
+
+    /// <summary>Lists and ranks beside those of all scores, sorted.</summary>
+    [Theory]
+    [InlineData(1.2f, 100, -3, 2, false)]
+    [InlineData(0.5f, 10, 2, 4, false)]
+    [InlineData(0, 1, -8, 0, true)]
+    [InlineData(2, 1000, 0.5f, 1, true)]
+    public void A_ranking_is_that_of_the_sum(float transition, float scale, float seenWeight, float recent, bool excludeSeen)
+    {
+        const int k = 10;
+        var dataset = SmallDatasets.Random(4, users: 90, itemCount: 150, longest: 14);
+        var split = SmallDatasets.LeaveOneOut(dataset);
+        var weights = new BlendWeights(transition, scale, seenWeight, recent);
+        var transitions = ItemTransitions.Count(dataset, split.Train);
+        var layout = new ParameterLayout(new ModelShape(dataset.ItemCount, 8, 16, 32, 1, 2, 1e-12f, 0, 0, Causal: true));
+        using var devices = new DeviceSet("cpu", 2);
+        using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
+        parameters.Upload(ParameterInitializer.Draw(layout, 0.3, 1));
+        using var ranker = new ModelRanker(devices.Kernels, devices.Workers, layout, parameters, recboleCompatible: false);
+        Sample[] samples = split.Test;
+        var seen = excludeSeen ? SeenItems.Of(dataset, samples) : null;
+        int[] all = [.. Enumerable.Range(0, samples.Length * dataset.ItemCount).Select(i => i % dataset.ItemCount)];
+        float[] scores = new float[all.Length], blended = new float[all.Length];
+        ranker.Score(dataset, samples, all, scores);
+        ranker.Use(new Blend(weights, transitions), dataset.ItemCount);
+        ranker.Score(dataset, samples, all, blended);
+        var lists = new int[samples.Length * k];
+        var ranks = new TargetRank[samples.Length];
+        ranker.Rank(dataset, samples, k, lists, ranks, seen);
+        Assert.Single(ranker.Unblended);
+        var without = new TargetRank[samples.Length];
+        ranker.Unblended.Single().Rank(dataset, samples, k, new int[lists.Length], without, seen);
+
+        var items = new BlendedItems(transitions, dataset.ItemCount);
+        for (int i = 0; i < samples.Length; i++)
+        {
+            items.Fill(dataset.History(samples[i], 8));
+            var sum = new double[dataset.ItemCount];
+            for (int item = 1; item < dataset.ItemCount; item++)
+            {
+                float boost = weights.Boost(items.Affinity(item), items.Lag(item));
+                sum[item] = scores[(i * dataset.ItemCount) + item] + boost;
+                Assert.Equal(sum[item], blended[(i * dataset.ItemCount) + item], 1e-5);
+            }
+            int target = dataset.Target(samples[i]);
+            int[] ranked = [.. Enumerable.Range(1, dataset.ItemCount - 1).Where(item => !(seen?.Contains(i, item) ?? false))];
+            Assert.Equal(ranked.OrderByDescending(item => sum[item]).Take(k), lists[(i * k)..((i + 1) * k)]);
+            Assert.Equal(ranked.Count(item => item != target && sum[item] > sum[target]), ranks[i].Position);
+            int alone = ranked.Count(
+                item => item != target && scores[(i * dataset.ItemCount) + item] > scores[(i * dataset.ItemCount) + target]);
+            Assert.Equal(alone, without[i].Position);
+        }
+    }
+
+    /// <summary>Where no rank is asked for, fewer items are kept out of the others' list; the result is the same.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(40)]
+    public void A_list_without_ranks_is_the_same(int rows)
+    {
+        const int k = 7;
+        var dataset = SmallDatasets.Random(6, users: 120, itemCount: 900, longest: 12);
+        var split = SmallDatasets.LeaveOneOut(dataset);
+        var layout = new ParameterLayout(new ModelShape(dataset.ItemCount, 8, 16, 32, 1, 2, 1e-12f, 0, 0, Causal: true));
+        using var devices = new DeviceSet("cpu", 1);
+        using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
+        parameters.Upload(ParameterInitializer.Draw(layout, 0.3, 1));
+        using var predictor = new Predictor(devices.Kernels[0], layout, parameters, 1000, alwaysDropsOldest: false, quantizes: true);
+        var blend = new Blend(new(1, 100, -1, 3), ItemTransitions.Count(dataset, split.Train));
+        var ranking = new BlendedRanking(blend, dataset.ItemCount);
+        int[] targets = [.. split.Test.Take(rows).Select(dataset.Target)], ranks = new int[3 * rows];
+        int[] ranked = new int[rows * k], listed = new int[rows * k];
+        float[] rankedScores = new float[rows * k], listedScores = new float[rows * k];
+        for (int i = 0; i < rows; i++)
+        {
+            predictor.TryAdd(dataset.History(split.Test[i], 8));
+            ranking.Add(dataset.History(split.Test[i], 8), [], targets[i]);
+        }
+        ranking.TopK(predictor, k, targets, ranked, rankedScores, ranks);
+        ranking.Clear();
+        for (int i = 0; i < rows; i++)
+            ranking.Add(dataset.History(split.Test[i], 8), []);
+        ranking.TopK(predictor, k, [], listed, listedScores, []);
+        Assert.Equal(ranked, listed);
+        Assert.All(rankedScores.Zip(listedScores), pair => Assert.Equal(pair.First, pair.Second, 1e-5f));
+    }
+
+    [Fact]
+    public void Weights_are_read_as_they_are_written()
+    {
+        var weights = new BlendWeights(1.2f, 1000, -0.5f, 1e-7f);
+        Assert.Equal(weights, BlendWeights.Parse(weights.ToString(), "model"));
+        foreach (string wrong in new[] { "", "1 2 3", "1 2 3 4 5", "1 2 3 NaN", "1 -2 3 4", "1 2 3 1e99", "1  2 3 4" })
+        {
+            var error = Assert.Throws<InputException>(() => BlendWeights.Parse(wrong, "model"));
+            Assert.Equal($"model: its blend is '{wrong}', not four numbers; train again, or restore the file", error.Message);
+        }
+    }
+
+    /// <summary>Ten others score higher than the target unless something is added to it.</summary>
+    private static IEnumerable<BlendSample> Samples(int count, float follows)
+    {
+        var random = new Random(5);
+        for (int i = 0; i < count; i++)
+        {
+            float[] others = [.. Enumerable.Range(0, 10).Select(_ => random.NextSingle()).OrderDescending()];
+            yield return new(others, [-1, random.NextSingle() - 1], [follows, 0.2f * random.NextSingle()], [0, 0], 0);
+        }
+    }
+
+    private static IEnumerable<int[]> TrainingHistories(InteractionDataset dataset, DatasetSplit split) =>
+        split.Train.GroupBy(sample => sample.User).Select(
+            samples => dataset.EventItems[dataset.UserOffsets[samples.Key]..(samples.Max(sample => sample.Event) + 1)]);
+}
