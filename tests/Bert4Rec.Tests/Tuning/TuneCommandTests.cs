@@ -38,8 +38,10 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
     [Fact]
     public void Tune_writes_a_config_that_train_takes_and_a_page()
     {
-        string output = shop.NewRun();
-        CommandLine.Outcome outcome = shop.Run("tune", output, ["--trials", "3"], "model=BERT4Rec");
+        string output = shop.NewRun(), space = $"{output}.yaml";
+        File.WriteAllText(space, "learning_rate: {log_uniform: [0.0003, 0.003]}\nhidden_dropout_prob: {uniform: [0, 0.5]}\n");
+        string[] options = ["--trials", "3", "--space", space];
+        CommandLine.Outcome outcome = shop.Run("tune", output, options, "model=BERT4Rec");
         Assert.Equal((0, ""), (outcome.ExitCode, outcome.Error));
         Assert.Contains("trial  epochs  best    valid MRR@10   seconds  settings", outcome.Out);
         Assert.Contains("3 trials; the best is trial ", outcome.Out);
@@ -49,7 +51,7 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Contains("<td>taken</td>", page);
         Assert.Contains("learning_rate", page);
 
-        CommandLine.Outcome again = shop.Run("tune", output, ["--trials", "3", "--json"], "model=BERT4Rec");
+        CommandLine.Outcome again = shop.Run("tune", output, [.. options, "--json"], "model=BERT4Rec");
         JsonElement json = JsonDocument.Parse(Assert.Single(again.Lines)).RootElement;
         Assert.Equal(3, json.GetProperty("trials").GetArrayLength());
         Assert.Equal("MRR@10", json.GetProperty("metric").GetString());
