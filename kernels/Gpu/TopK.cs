@@ -56,8 +56,8 @@ internal sealed class TopK
             _rank.Launch(
                 count,
                 new(
-                    scores, targets.View(), targetBoosts.View(), exclusions.Offsets.View(), exclusions.Items.View(), topItems.View(), topScores.View(),
-                    targetRanks.View(), first, items, topScores.Columns));
+                    scores, targets.View(), targetBoosts.View(), exclusions.Offsets.View(), exclusions.Items.View(), topItems.View(),
+                    topScores.View(), targetRanks.View(), first, items, topScores.Columns));
         }
     }
 

@@ -512,9 +512,9 @@ public sealed class RunConfig
         }
         if (RecboleCompatible && (ComparesObjectives || (Objective == Objective.NextItem) != (Model == SasRec)))
         {
+            string objective = ComparesObjectives ? "auto" : ObjectiveNames.Of(Objective);
             throw read.Error(
-                "objective",
-                $"objective {(ComparesObjectives ? "auto" : ObjectiveNames.Of(Objective))}: RecBole's {Model} has another; leave it out, or recbole_compatible");
+                "objective", $"objective {objective}: RecBole's {Model} has another; leave it out, or recbole_compatible");
         }
         if (RecboleCompatible && OutputHead == (Model == SasRec))
         {

@@ -42,7 +42,7 @@ internal sealed class BlendSearch
     /// <summary>Samples that are enough to tell weights apart; of more, as many are taken at even distances.</summary>
     public const int EnoughSamples = 10_000;
 
-    private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 0.9f, 1.2f, 1.6f, 2], s_scales = [10, 100, 1000, 10_000];
+    private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3], s_scales = [10, 100, 1000, 10_000];
     private static readonly float[] s_seen = [-8, -2, -0.5f, 0, 0.5f, 1, 2, 4], s_recent = [0, 1, 2, 4, 8];
 
     private readonly BlendSample[] _samples;

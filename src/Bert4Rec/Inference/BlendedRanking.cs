@@ -90,8 +90,8 @@ internal sealed class BlendedRanking
         var boosts = new float[targets.Length];
         for (int row = 0; row < boosts.Length; row++)
             boosts[row] = _boosts[Place(row, targets[row])];
-        // Where ranks are counted none of the blended items may be among the others. Else only those whose boost is below 0: an item that is
-        // not among the k best before others are boosted is not among them after.
+        // Where ranks are counted none of the blended items may be among the others. Else only those whose boost is below 0: what is not
+        // among the k best before others are boosted is not among them after.
         var (offsets, excluded) = Exclusions(all: !targets.IsEmpty);
         predictor.TopK(k, targets, boosts, offsets, excluded, topItems, topScores, ranks);
         for (int row = 0; row < rows; row++)

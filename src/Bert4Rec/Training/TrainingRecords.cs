@@ -51,7 +51,7 @@ public sealed record EpochReport(
 /// <param name="BestEpoch">The one whose parameters were kept.</param>
 /// <param name="Seconds">This call took, data, test and refit included.</param>
 /// <param name="Parameters">Parameters of the model.</param>
-/// <param name="BestValid">Validation metrics of the best epoch.</param>
+/// <param name="BestValid">Validation metrics of the best epoch's parameters, with the blend.</param>
 /// <param name="Test">Test metrics of the best parameters.</param>
 /// <param name="TestErrors">Standard errors of those that are means over samples.</param>
 /// <param name="Baselines">The baselines' test metrics, by their names.</param>

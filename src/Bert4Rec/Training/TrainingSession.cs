@@ -193,6 +193,7 @@ public static class TrainingSession
         }
 
         BlendChoice? choice = null;
+        IReadOnlyDictionary<string, double> bestValid = state.Stopping.BestMetrics;
         if (options.Trial is not null)
             return Result(Baselines.None);
         // No validation chose: the last parameters are the model.
@@ -205,6 +206,8 @@ public static class TrainingSession
             int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
             choice = ranker.ChooseBlend(dataset, split.Valid, transitions, k, config.ExcludeSeen, progress);
             ranker.Use(new Blend(choice.Weights, transitions), dataset.ItemCount);
+            if (choice.Weights != BlendWeights.None)
+                bestValid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, validation, progress);
         }
         ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.Blend ?? choice?.Weights, refit?.HeldOut);
         var test = split.Test.Length == 0
@@ -222,7 +225,7 @@ public static class TrainingSession
             state.HasBest ? state.Stopping.BestEpoch : state.Epoch,
             clock.Elapsed.TotalSeconds,
             trainer.Layout.Length,
-            state.Stopping.BestMetrics,
+            bestValid,
             tested.Metrics,
             tested.StandardErrors,
             tested.Baselines,
@@ -292,7 +295,9 @@ public static class TrainingSession
     internal static string RunOfRefit(string directory) =>
         Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(directory)) is { Length: > 0 } run ? run : ".";
 
-    /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
+    /// <summary>
+    /// Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.
+    /// </summary>
     internal static void Move(string from, string to)
     {
         foreach (string name in new[] { MetricsLog.FileName, TensorBoardWriter.FileName, Checkpoint.FileName })

@@ -69,7 +69,8 @@ public sealed class EndToEndTests(EndToEndTests.TrainedShop shop) : IClassFixtur
         Assert.Contains("Markov", table[0]);
         Assert.Equal("recall@10", Cells(table[2])[0]);
         Assert.Equal("ndcg@10", Cells(table[3])[0]);
-        Assert.Equal(6, Cells(table[2]).Length);
+        Assert.EndsWith("no blend", table[0]);
+        Assert.Equal(7, Cells(table[2]).Length);
         Assert.Contains(table, line => line.StartsWith("By ndcg@10, ", StringComparison.Ordinal));
     }
 
@@ -85,7 +86,11 @@ public sealed class EndToEndTests(EndToEndTests.TrainedShop shop) : IClassFixtur
         JsonElement result = json.GetProperty("result");
         Assert.Equal(1, result.GetProperty("epochs").GetInt32());
         Assert.InRange(result.GetProperty("test").GetProperty("recall@10").GetDouble(), 0, 1);
-        Assert.Equal(3, result.GetProperty("baselines").EnumerateObject().Count());
+        Assert.Equal(
+            ["popularity", "last item again", "Markov chain", "no blend"],
+            result.GetProperty("baselines").EnumerateObject().Select(baseline => baseline.Name));
+        JsonElement blend = result.GetProperty("blend");
+        Assert.True(blend.GetProperty("with").GetDouble() > blend.GetProperty("without").GetDouble());
     }
 
     [Fact]

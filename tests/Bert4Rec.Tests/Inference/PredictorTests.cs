@@ -17,7 +17,7 @@ public sealed class PredictorTests(SmallShop shop) : IClassFixture<SmallShop>
     {
         const int Items = 40;
         string directory = shop.NewRun();
-        SmallShop.Train(shop.Config([.. settings, "epochs=2", "learning_rate=0.02"]), directory);
+        SmallShop.Train(shop.Config([.. settings, "blend=false", "epochs=2", "learning_rate=0.02"]), directory);
         var folder = ModelFolder.Load(directory, null);
         var shape = folder.Layout.Shape;
         string[] history = ["p4", "p2", "p9"];

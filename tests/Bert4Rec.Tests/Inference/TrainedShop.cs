@@ -24,6 +24,15 @@ public sealed class TrainedShop : IDisposable
 
     public TrainingResult Result { get; }
 
+    /// <summary>Trains another model, with some settings changed.</summary>
+    /// <returns>Its folder.</returns>
+    public string Train(params string[] settings)
+    {
+        string directory = _shop.NewRun();
+        SmallShop.Train(Config.With(settings), directory);
+        return directory;
+    }
+
     public string Copy()
     {
         string copy = _shop.NewRun();
