@@ -140,7 +140,10 @@ public sealed class SearchSpace
         {
             string key = ((YamlScalarNode)name).Value!;
             if (!ConfigKeys.All.Any(known => known.Name == key) || ConfigKeys.Idle.ContainsKey(key))
-                throw tree.Error(name, $"no such key to tune: '{Printable.Short(key)}'; the nearest known key is {ConfigKeys.Nearest(key)}");
+            {
+                throw tree.Error(
+                    name, $"no such key to tune: '{Printable.Short(key)}'; the nearest known key is {ConfigKeys.Nearest(key)}");
+            }
             if (s_shared.Contains(key))
             {
                 throw tree.Error(

@@ -59,7 +59,9 @@ public sealed class TuneSession
         _bases = Bases(config);
     }
 
-    /// <summary>Tunes in a folder, or goes on there. Leaves <see cref="TunedFileName"/>, and the folder of the trial that it took.</summary>
+    /// <summary>
+    /// Tunes in a folder, or goes on there. Leaves <see cref="TunedFileName"/>, and the folder of the trial that it took.
+    /// </summary>
     /// <param name="config">The settings that are given, with atomic files; they are the first trial.</param>
     /// <param name="options">Where and on what. Resume has no meaning: a tuning always goes on.</param>
     /// <param name="tuning">What it may cost, and what is drawn from.</param>
@@ -168,7 +170,8 @@ public sealed class TuneSession
             _journal.End(Choose());
         }
         RemoveAllBut(_journal.Chosen!.Value);
-        TrialReport[] trials = [.. _journal.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()).OrderBy(trial => trial.Trial)];
+        TrialReport[] trials =
+            [.. _journal.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()).OrderBy(trial => trial.Trial)];
         TrialReport best = trials.First(trial => trial.Trial == _journal.Chosen);
         return new(_config.WithFreshDefaults(best.Settings), best.Trial, trials, _budget?.ToString());
     }

@@ -17,7 +17,8 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
     {
         private int _runs;
 
-        public LogShop() => ShopSynthesizer.WriteLog(new() { Users = 200, Items = 50, Interactions = 1200, Seed = 5 }, 1800, Folder, "shop");
+        public LogShop() => ShopSynthesizer.WriteLog(
+            new() { Users = 200, Items = 50, Interactions = 1200, Seed = 5 }, 1800, Folder, "shop");
 
         public string Folder { get; } = Directory.CreateTempSubdirectory("bert4rec-").FullName;
 
@@ -81,7 +82,8 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Equal((0, ""), (outcome.ExitCode, outcome.Error));
         string line = Assert.Single(outcome.Lines, line => line.StartsWith("compare  ", StringComparison.Ordinal));
         Assert.Matches(
-            @"^compare  cloze: MRR@10 0\.\d{4} at epoch \d+ of 12; next_item: MRR@10 0\.\d{4} at epoch \d+ of 12; (cloze|next_item) is taken$",
+            @"^compare  cloze: MRR@10 0\.\d{4} at epoch \d+ of 12; next_item: MRR@10 0\.\d{4} at epoch \d+ of 12; (cloze|next_item) is "
+                + "taken$",
             line);
         string objective = line.Split(' ')[^3];
         // Its first twelve epochs are the comparison's: the training goes on with the next.
@@ -99,7 +101,8 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Equal(
             Campaign.Files(named).Keys.Append("trials.jsonl").Order(StringComparer.Ordinal), Campaign.Files(open).Keys);
         Assert.Equal(Campaign.Files(named)["metrics.jsonl"], Campaign.Files(open)["metrics.jsonl"]);
-        Assert.Equal(objective, RunConfig.Load([Path.Combine(open, "config.yaml")], []).Objective == Objective.Cloze ? "cloze" : "next_item");
+        var trained = RunConfig.Load([Path.Combine(open, "config.yaml")], []);
+        Assert.Equal(objective == "cloze" ? Objective.Cloze : Objective.NextItem, trained.Objective);
         string page = File.ReadAllText(Path.Combine(open, "report.html"));
         Assert.Contains("How the objective was chosen", page);
         Assert.Contains($"{objective} is taken", page);
@@ -196,7 +199,10 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         }
         CommandLine.Outcome outcome = CommandLine.Run([command, .. options]);
         Assert.Equal(
-            (1, "error: --set objective=auto: objective auto compares both objectives, which only run and tune do; name cloze or next_item\n"),
+            (
+                1,
+                "error: --set objective=auto: objective auto compares both objectives, which only run and tune do; "
+                    + "name cloze or next_item\n"),
             (outcome.ExitCode, outcome.Error));
     }
 
