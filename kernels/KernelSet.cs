@@ -442,10 +442,41 @@ public abstract class KernelSet : IDisposable
         AdamCore(parameters, gradients, firstMoments, secondMoments, norms, step);
     }
 
+    /// <summary>
+    /// <see cref="Adam"/> for some rows of a table, as PyTorch's SparseAdam: parameters[rows[m]] and its moments step with gradients[m],
+    /// which are set to zero. The other rows and their moments stay as they are, weight decay or not.
+    /// </summary>
+    /// <param name="parameters">[V, H]</param>
+    /// <param name="rows">[M], none of them twice.</param>
+    /// <param name="gradients">[M, H]</param>
+    /// <param name="firstMoments">[V, H]</param>
+    /// <param name="secondMoments">[V, H]</param>
+    /// <param name="norms">As in <see cref="Adam"/>.</param>
+    /// <param name="step">As in <see cref="Adam"/>: its number counts all steps, not those of a row.</param>
+    public void AdamRows(
+        Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
+    {
+        Require(
+            gradients.Rows == rows.Length && gradients.Columns == parameters.Columns && firstMoments.Length == parameters.Length
+                && secondMoments.Length == parameters.Length,
+            "gradients [rows, H], parameters and moments [V, H]");
+        Require(!norms.IsNone || float.IsPositiveInfinity(step.MaximumNorm), "norms where there is a maximum");
+        using var call = Begin(
+            nameof(AdamRows),
+            read: [gradients],
+            set: [gradients],
+            add: [parameters, firstMoments, secondMoments],
+            touched: 8 * gradients.Length);
+        AdamRowsCore(parameters, rows, gradients, firstMoments, secondMoments, norms, step);
+    }
+
     protected abstract void GradientNormCore(Tensor x, Tensor result);
 
     protected abstract void AdamCore(
         Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step);
+
+    protected abstract void AdamRowsCore(
+        Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step);
 
     // ---- Ranking ----
 

@@ -3,7 +3,11 @@ namespace Bert4Rec.Kernels;
 /// <summary>The parameters of a layer, or their gradients.</summary>
 /// <param name="Weight">[N, K] of a linear layer, [H] of a layer norm, [V, H] of the catalogue.</param>
 /// <param name="Bias">[N], [H] or [V].</param>
-public readonly record struct WeightAndBias(Tensor Weight, Tensor Bias);
+public readonly record struct WeightAndBias(Tensor Weight, Tensor Bias)
+{
+    /// <summary>The first <paramref name="rows"/> rows of the weight and as many elements of the bias.</summary>
+    public WeightAndBias First(int rows) => new(Weight.First(rows), Bias with { Columns = rows });
+}
 
 /// <summary>Which rows of packed queries and keys belong to which sequence.</summary>
 /// <param name="QueryOffsets">[B+1]: sequence b has the queries QueryOffsets[b] to QueryOffsets[b+1].</param>

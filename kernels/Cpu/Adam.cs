@@ -7,19 +7,34 @@ internal static unsafe class Adam<V>
     where V : struct, IVector<V>
 {
     public static void Update(
-        Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
+        Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
+        Update(
+            parameters.Pointer(),
+            gradients.Pointer(),
+            firstMoments.Pointer(),
+            secondMoments.Pointer(),
+            parameters.Length,
+            new Rates(norms, step));
+
+    /// <summary>A row of gradients after the other, each for a row of the table.</summary>
+    public static void UpdateRows(
+        Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
     {
-        float* parameter = parameters.Pointer(), gradient = gradients.Pointer();
-        float* firstMoment = firstMoments.Pointer(), secondMoment = secondMoments.Pointer();
-        double correction1 = 1 - Math.Pow(step.Beta1, step.Step);
-        double correction2 = 1 - Math.Pow(step.Beta2, step.Step);
-        V stepSize = (float)(step.LearningRate / correction1), inverseRoot = (float)(1 / Math.Sqrt(correction2));
-        V scale = norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(norms.Pointer(), (int)norms.Length));
-        V penalty = step.Penalty, shrinkage = step.Shrinkage, epsilon = step.Epsilon;
-        V beta1 = step.Beta1, beta2 = step.Beta2, rest1 = 1 - step.Beta1, rest2 = 1 - step.Beta2;
-        for (long i = 0; i < parameters.Length; i += V.Width)
+        int* row = rows.Pointer();
+        Matrix parameter = new(parameters), gradient = new(gradients), first = new(firstMoments), second = new(secondMoments);
+        var rates = new Rates(norms, step);
+        for (int m = 0; m < rows.Length; m++)
+            Update(parameter.Row(row[m]), gradient.Row(m), first.Row(row[m]), second.Row(row[m]), gradients.Columns, rates);
+    }
+
+    private static void Update(float* parameter, float* gradient, float* firstMoment, float* secondMoment, long length, in Rates rates)
+    {
+        V stepSize = rates.StepSize, inverseRoot = rates.InverseRoot, scale = rates.Clip;
+        V penalty = rates.Penalty, shrinkage = rates.Shrinkage, epsilon = rates.Epsilon;
+        V beta1 = rates.Beta1, beta2 = rates.Beta2, rest1 = 1 - rates.Beta1, rest2 = 1 - rates.Beta2;
+        for (long i = 0; i < length; i += V.Width)
         {
-            int lanes = (int)Math.Min(V.Width, parameters.Length - i);
+            int lanes = (int)Math.Min(V.Width, length - i);
             var p = V.LoadFirst(parameter + i, lanes);
             var g = V.MultiplyAdd(penalty, p, scale * V.LoadFirst(gradient + i, lanes));
             var m = V.MultiplyAdd(beta1, V.LoadFirst(firstMoment + i, lanes), rest1 * g);
@@ -48,5 +63,20 @@ internal static unsafe class Adam<V>
         for (; i < x.Length; i++)
             total += (double)p[i] * p[i];
         *result.Pointer() = (float)Math.Sqrt(total);
+    }
+
+    /// <summary>An <see cref="AdamStep"/> with what is the same for all parameters worked out.</summary>
+    private readonly struct Rates(Tensor norms, in AdamStep step)
+    {
+        public readonly float StepSize = (float)(step.LearningRate / (1 - Math.Pow(step.Beta1, step.Step)));
+        public readonly float InverseRoot = (float)(1 / Math.Sqrt(1 - Math.Pow(step.Beta2, step.Step)));
+        public readonly float Clip =
+            norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(norms.Pointer(), (int)norms.Length));
+
+        public readonly float Penalty = step.Penalty;
+        public readonly float Shrinkage = step.Shrinkage;
+        public readonly float Epsilon = step.Epsilon;
+        public readonly float Beta1 = step.Beta1;
+        public readonly float Beta2 = step.Beta2;
     }
 }

@@ -120,6 +120,10 @@ internal sealed class CpuKernels<V>(string name) : KernelSet
         Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
         Adam<V>.Update(parameters, gradients, firstMoments, secondMoments, norms, step);
 
+    protected override void AdamRowsCore(
+        Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
+        Adam<V>.UpdateRows(parameters, rows, gradients, firstMoments, secondMoments, norms, step);
+
     protected override void TopKCore(
         Tensor h,
         WeightAndBias catalogue,

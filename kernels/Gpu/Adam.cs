@@ -20,6 +20,7 @@ internal sealed class Adam
     private readonly GpuDevice _device;
     private readonly GpuKernel<StepArguments> _step;
     private readonly GpuKernel<StepFloat4Arguments> _stepFloat4;
+    private readonly GpuKernel<StepRowsArguments> _stepRows;
     private readonly GpuKernel<SquaresArguments> _squares;
     private readonly GpuKernel<NormArguments> _norm;
 
@@ -29,6 +30,7 @@ internal sealed class Adam
         int size = device.GroupSize;
         _step = device.Load<StepArguments>(StepKernel, size);
         _stepFloat4 = device.Load<StepFloat4Arguments>(StepFloat4Kernel, size);
+        _stepRows = device.Load<StepRowsArguments>(StepRowsKernel, size);
         if (device.UsesWarps)
         {
             _squares = device.Load<SquaresArguments>(SquaresKernel<WarpReduction>, size);
@@ -59,6 +61,24 @@ internal sealed class Adam
         ArrayView<Float4> Float4s(ArrayView<float> x) => x.SubView(0, whole).Cast<Float4>();
 
         ArrayView<float> Rest(ArrayView<float> x) => x.SubView(whole, rest);
+    }
+
+    public void StepRows(
+        Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
+    {
+        var lanes = new RowLanes(_device, gradients.Columns);
+        _stepRows.Launch(
+            lanes.Groups(rows.Length),
+            new(
+                parameters.View(),
+                rows.View(),
+                gradients.View(),
+                firstMoments.View(),
+                secondMoments.View(),
+                norms.View(),
+                new Rates(step),
+                gradients.Columns,
+                lanes.Bits));
     }
 
     public void GradientNorm(Tensor x, Tensor result)
@@ -101,6 +121,26 @@ internal sealed class Adam
             firstMoments[i] = new(x.First, y.First, z.First, w.First);
             secondMoments[i] = new(x.Second, y.Second, z.Second, w.Second);
             gradients[i] = new(0, 0, 0, 0);
+        }
+    }
+
+    /// <summary>Neighbouring threads have neighbouring columns of a row.</summary>
+    private static void StepRowsKernel(StepRowsArguments a)
+    {
+        float clip = a.Rates.ClippingScale(a.Norms);
+        int lanes = 1 << a.LaneBits, rowsPerGrid = (Group.DimX >> a.LaneBits) * Grid.DimX;
+        for (int m = Grid.GlobalIndex.X >> a.LaneBits; m < a.Rows.Length; m += rowsPerGrid)
+        {
+            long row = (long)a.Rows[m] * a.Size, from = (long)m * a.Size;
+            for (int column = Group.IdxX & (lanes - 1); column < a.Size; column += lanes)
+            {
+                long i = row + column;
+                var next = a.Rates.Next(clip, a.Parameters[i], a.Gradients[from + column], a.FirstMoments[i], a.SecondMoments[i]);
+                a.Parameters[i] = next.Parameter;
+                a.FirstMoments[i] = next.First;
+                a.SecondMoments[i] = next.Second;
+                a.Gradients[from + column] = 0;
+            }
         }
     }
 
@@ -149,6 +189,11 @@ internal sealed class Adam
     internal readonly record struct StepFloat4Arguments(
         ArrayView<Float4> Parameters, ArrayView<Float4> Gradients, ArrayView<Float4> FirstMoments, ArrayView<Float4> SecondMoments,
         ArrayView<float> Norms, Rates Rates);
+
+    /// <summary>Row m of the gradients belongs to row Rows[m] of the others.</summary>
+    internal readonly record struct StepRowsArguments(
+        ArrayView<float> Parameters, ArrayView<int> Rows, ArrayView<float> Gradients, ArrayView<float> FirstMoments,
+        ArrayView<float> SecondMoments, ArrayView<float> Norms, Rates Rates, int Size, int LaneBits);
 
     /// <param name="X">What to square.</param>
     /// <param name="Squares">Two sums a group: of the small numbers, and of the large.</param>

@@ -144,6 +144,10 @@ public sealed class GpuKernels : KernelSet
         Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
         _adam.Step(parameters, gradients, firstMoments, secondMoments, norms, step);
 
+    protected override void AdamRowsCore(
+        Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
+        _adam.StepRows(parameters, rows, gradients, firstMoments, secondMoments, norms, step);
+
     protected override void TopKCore(
         Tensor h,
         WeightAndBias catalogue,

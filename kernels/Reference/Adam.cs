@@ -1,3 +1,5 @@
+using MathNet.Numerics.LinearAlgebra;
+
 namespace Bert4Rec.Kernels.Reference;
 
 // Adam (Kingma & Ba, 2015) as PyTorch computes it: a step against the running mean of the gradient, measured in units of its running size.
@@ -31,6 +33,33 @@ public static class Adam
         double size = Math.Sqrt(v / (1 - Math.Pow(beta2, step.Step)));
         double direction = (mean / (size + step.Epsilon)) + (step.DecoupledDecay ? decay : 0);
         return (parameter - (step.LearningRate * direction), m, v);
+    }
+
+    /// <summary>Steps row rows[m] of a table with row m of the gradients; the other rows and their moments stay.</summary>
+    /// <param name="parameters">[V, H]</param>
+    /// <param name="rows">[M], none of them twice.</param>
+    /// <param name="gradients">[M, H]</param>
+    /// <param name="firstMoments">[V, H]</param>
+    /// <param name="secondMoments">[V, H]</param>
+    /// <param name="step">As in <see cref="Step"/>.</param>
+    /// <param name="clip">Factor of the gradients.</param>
+    /// <returns>The three tables after the step.</returns>
+    public static (Matrix<double> Parameters, Matrix<double> FirstMoments, Matrix<double> SecondMoments) StepRows(
+        Matrix<double> parameters,
+        int[] rows,
+        Matrix<double> gradients,
+        Matrix<double> firstMoments,
+        Matrix<double> secondMoments,
+        AdamStep step,
+        double clip = 1)
+    {
+        var (p, m, v) = (parameters.Clone(), firstMoments.Clone(), secondMoments.Clone());
+        foreach (var (i, j, gradient) in gradients.EnumerateIndexed())
+        {
+            int row = rows[i];
+            (p[row, j], m[row, j], v[row, j]) = Step(p[row, j], gradient, m[row, j], v[row, j], step, clip);
+        }
+        return (p, m, v);
     }
 
     /// <summary>√(Σ g²) over all elements of the gradient.</summary>

@@ -30,6 +30,9 @@ internal sealed record KernelCase(
 /// </summary>
 internal static class KernelCases
 {
+    /// <summary>A loss that is made of other kernels: gathered rows and softmax cross-entropy.</summary>
+    public const string SampledSoftmaxName = "sampled-softmax";
+
     private const float Epsilon = 1e-12f;
     private static readonly int[] Offsets = [0, 1, 5, 5 + 9];
 
@@ -51,12 +54,14 @@ internal static class KernelCases
         yield return Attention(random, 0.3f, true, causal: true);
         yield return SoftmaxCrossEntropy(random, 9, 23);
         yield return SoftmaxCrossEntropy(random, 1, 1);
+        yield return SampledSoftmax(random);
         yield return ClozeMask(random);
         yield return ScoreItems(random);
         yield return TopK(random);
         yield return GradientNorm(random);
         yield return Adam(random, decoupledDecay: false);
         yield return Adam(random, decoupledDecay: true);
+        yield return AdamRows(random);
     }
 
     private static KernelCase Embedding(Random random)
@@ -273,6 +278,54 @@ internal static class KernelCases
             });
     }
 
+    /// <summary>
+    /// The loss of candidates whose scores are corrected, and its gradient in the whole catalogue: that of the other items is 0.
+    /// </summary>
+    private static KernelCase SampledSoftmax(Random random)
+    {
+        const int Rows = 9, H = 12, Items = 23;
+        const float Scale = 0.7f;
+        int[] candidates = [0, 17, 4, 9, 3, 22, 11, 8];
+        int[] targets = [.. Enumerable.Range(0, Rows).Select(_ => random.Next(candidates.Length))];
+        var corrections = Normal(random, candidates.Length, 1);
+        Matrix<double> Gathered(Matrix<double> x) => Reference.Embedding.GatherRowsForward(x, candidates);
+        Vector<double> Bias(Matrix<double> x) => (Gathered(x) + corrections).Column(0);
+        return new(
+            SampledSoftmaxName, $"[{Rows}, {H}], {candidates.Length} of {Items} items",
+            [Normal(random, Rows, H), Normal(random, Items, H), Normal(random, Items, 1)],
+            Matrix<double>.Build.Dense(Rows, 1, Scale),
+            x => Reference.SoftmaxCrossEntropy.Forward(x[0], Gathered(x[1]), Bias(x[2]), targets).Losses.ToColumnMatrix(),
+            (x, _) =>
+            {
+                var (items, bias) = (Gathered(x[1]), Bias(x[2]));
+                var (_, logSumExp) = Reference.SoftmaxCrossEntropy.Forward(x[0], items, bias, targets);
+                var (dh, dItems, dBias) = Reference.SoftmaxCrossEntropy.Backward(Scale, x[0], items, bias, targets, logSumExp);
+                return
+                [
+                    dh,
+                    Reference.Embedding.GatherRowsBackward(dItems, candidates, Items),
+                    Reference.Embedding.GatherRowsBackward(dBias.ToColumnMatrix(), candidates, Items),
+                ];
+            },
+            (memory, x) =>
+            {
+                int count = candidates.Length;
+                Indices rows = memory.Put(candidates), wanted = memory.Put(targets);
+                var catalogue = new WeightAndBias(memory.Zeros(count, H), memory.Zeros(count, 1));
+                var gradient = new WeightAndBias(memory.Zeros(count, H), memory.Zeros(count, 1));
+                Tensor losses = memory.Zeros(Rows, 1), logSumExp = memory.Zeros(Rows, 1);
+                Tensor dh = memory.Zeros(Rows, H), dItems = memory.Zeros(Items, H), dBias = memory.Zeros(Items, 1);
+                memory.Kernels.GatherRowsForward(x[1], rows, catalogue.Weight);
+                memory.Kernels.GatherRowsForward(x[2], rows, catalogue.Bias);
+                memory.Kernels.Add(catalogue.Bias, memory.Put(corrections));
+                memory.Kernels.SoftmaxCrossEntropyForward(x[0], catalogue, wanted, losses, logSumExp);
+                memory.Kernels.SoftmaxCrossEntropyBackward(x[0], catalogue, wanted, logSumExp, Scale, dh, gradient);
+                memory.Kernels.GatherRowsBackward(gradient.Weight, rows, dItems);
+                memory.Kernels.GatherRowsBackward(gradient.Bias, rows, dBias);
+                return (losses, [dh, dItems, dBias]);
+            });
+    }
+
     /// <summary>The masked tokens, then the targets: whole numbers, and so exact.</summary>
     private static KernelCase ClozeMask(Random random)
     {
@@ -367,6 +420,30 @@ internal static class KernelCases
                 Tensor norm = memory.Zeros(1, 1);
                 memory.Kernels.GradientNorm(x[1], norm);
                 memory.Kernels.Adam(x[0], x[1], x[2], x[3], norm, step);
+                return (x[0], []);
+            });
+    }
+
+    private static KernelCase AdamRows(Random random)
+    {
+        const int Items = 11, H = 9;
+        int[] rows = [7, 2, 10, 0];
+        var step = new AdamStep(3, 0.1f, WeightDecay: 0.01f, MaximumNorm: 2);
+        return new(
+            "adam-rows", $"{rows.Length} of [{Items}, {H}], decay, clipping",
+            [Normal(random, Items, H), Normal(random, rows.Length, H), Normal(random, Items, H), Normal(random, Items, H).PointwiseAbs()],
+            Normal(random, Items, H),
+            x =>
+            {
+                double clip = Reference.Adam.Clip(Reference.Adam.GradientNorm(x[1].Enumerate()), step.MaximumNorm);
+                return Reference.Adam.StepRows(x[0], rows, x[1], x[2], x[3], step, clip).Parameters;
+            },
+            NoBackward,
+            (memory, x) =>
+            {
+                Tensor norm = memory.Zeros(1, 1);
+                memory.Kernels.GradientNorm(x[1], norm);
+                memory.Kernels.AdamRows(x[0], memory.Put(rows), x[1], x[2], x[3], norm, step);
                 return (x[0], []);
             });
     }

@@ -50,6 +50,7 @@ internal static class ConfigKeys
         new("initializer", "normal"),
         new("initializer_range", "0.02"),
         new("loss_type", "CE"),
+        new("softmax_samples", "~"),
         new("mask_ratio", "0.2", "0.3"),
         new("ft_ratio", "0.5", "0.3"),
         new("seed", "2020"),

@@ -54,6 +54,7 @@ public sealed class RunConfig
         Initializer = read.OneOf<Initializer>("initializer");
         InitializerRange = read.Positive("initializer_range");
         LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
+        SoftmaxSamples = read.IsSet("softmax_samples") ? read.Whole("softmax_samples", 1) : null;
         MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
         FineTuningRatio = read.Probability("ft_ratio");
 
@@ -182,6 +183,12 @@ public sealed class RunConfig
     public double InitializerRange { get; }
 
     public string LossType { get; }
+
+    /// <summary>
+    /// softmax_samples (ours): items drawn for each batch, which with its own stand for the catalogue in the loss; null for the whole
+    /// catalogue.
+    /// </summary>
+    public int? SoftmaxSamples { get; }
 
     public double MaskRatio { get; }
 
@@ -540,6 +547,11 @@ public sealed class RunConfig
         }
         if (RecboleCompatible && Blend)
             throw read.Error("blend", "blend: RecBole's score is the model's alone; leave it out, or recbole_compatible");
+        if (RecboleCompatible && SoftmaxSamples is not null)
+        {
+            throw read.Error(
+                "softmax_samples", "softmax_samples: RecBole takes the loss over the whole catalogue; leave it out, or recbole_compatible");
+        }
         if (RecboleCompatible && ExcludeSeen)
             throw read.Error("exclude_seen", "exclude_seen: RecBole ranks seen items too; leave it out, or recbole_compatible");
         if (UserIdField == ItemIdField)

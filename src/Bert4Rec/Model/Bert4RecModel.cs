@@ -43,6 +43,7 @@ internal sealed class Bert4RecModel : IDisposable
     private readonly ParameterViews _p;
     private readonly ParameterViews? _g;
     private readonly DeviceBuffer<float>? _noBias;
+    private readonly SampledCatalogue? _sampled;
     private ModelInput _input;
     private RandomKey _key;
     private bool _training;
@@ -52,15 +53,22 @@ internal sealed class Bert4RecModel : IDisposable
     /// <param name="parameters">Read.</param>
     /// <param name="gradients">Added to by <see cref="Backward"/>; null for a model that will only predict.</param>
     /// <param name="tokenCapacity">Tokens of a micro-batch, at most.</param>
+    /// <param name="sampled">What stands for the item table and the output's bias, and whose layout the gradients have; or null.</param>
     public Bert4RecModel(
-        KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, DeviceBuffer<float>? gradients, int tokenCapacity)
+        KernelSet kernels,
+        ParameterLayout layout,
+        DeviceBuffer<float> parameters,
+        DeviceBuffer<float>? gradients,
+        int tokenCapacity,
+        SampledCatalogue? sampled = null)
     {
+        _sampled = sampled;
         _kernels = kernels;
         _shape = layout.Shape;
         // The scores of a model without an output head have no bias: zeros stand for it, and its gradient goes nowhere.
-        _noBias = _shape.OutputHead ? null : kernels.AllocateFloats(2L * _shape.ItemCount);
-        _p = new ParameterViews(layout, parameters, NoBias(0));
-        _g = gradients is null ? null : new ParameterViews(layout, gradients, NoBias(1));
+        _noBias = _shape.OutputHead ? null : kernels.AllocateFloats(2L * ScoredItems);
+        _p = new ParameterViews(layout, parameters, NoBias(0), sampled);
+        _g = gradients is null ? null : new ParameterViews(sampled?.Layout ?? layout, gradients, NoBias(1));
         _a = Activations.Allocate(kernels, _shape, tokenCapacity, gradients is not null);
     }
 
@@ -94,9 +102,10 @@ internal sealed class Bert4RecModel : IDisposable
     {
         int m = targets.Length;
         Tensor hidden = Hidden(m), losses = _a.Losses.First(m), logSumExp = _a.LogSumExp.First(m), dHidden = _a.DHidden.First(m);
-        _kernels.SoftmaxCrossEntropyForward(hidden, _p.Catalogue, targets, losses, logSumExp);
+        WeightAndBias catalogue = Candidates(_p.Catalogue), gradient = Candidates(_g!.Catalogue);
+        _kernels.SoftmaxCrossEntropyForward(hidden, catalogue, targets, losses, logSumExp);
         _kernels.AddSum(losses, lossAccumulator);
-        _kernels.SoftmaxCrossEntropyBackward(hidden, _p.Catalogue, targets, logSumExp, scale, dHidden, _g!.Catalogue);
+        _kernels.SoftmaxCrossEntropyBackward(hidden, catalogue, targets, logSumExp, scale, dHidden, gradient);
         Backward(dHidden);
     }
 
@@ -117,7 +126,12 @@ internal sealed class Bert4RecModel : IDisposable
 
     private int TokenCount => _input.Tokens.Length;
 
-    private Tensor NoBias(int half) => _noBias is null ? default : new(_noBias, (long)half * _shape.ItemCount, 1, _shape.ItemCount);
+    /// <summary>Items that there is room for where scores are made of them.</summary>
+    private int ScoredItems => _sampled?.Layout.Shape.ItemCount ?? _shape.ItemCount;
+
+    private Tensor NoBias(int half) => _noBias is null ? default : new(_noBias, (long)half * ScoredItems, 1, ScoredItems);
+
+    private WeightAndBias Candidates(WeightAndBias catalogue) => _sampled is null ? catalogue : catalogue.First(_sampled.Count);
 
     private Tensor Run(in ModelInput input, RandomKey key)
     {

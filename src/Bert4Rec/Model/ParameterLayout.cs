@@ -60,6 +60,16 @@ public sealed class ParameterLayout
     /// <summary>Number of parameters, all of them trainable.</summary>
     public long Length { get; private set; }
 
+    /// <summary>What belongs to no item: all between the item table and the output's bias.</summary>
+    public (long Start, long Length) Dense
+    {
+        get
+        {
+            long start = this["item_embedding.weight"].Length;
+            return (start, (Contains("output_bias") ? this["output_bias"].Offset : Length) - start);
+        }
+    }
+
     /// <exception cref="KeyNotFoundException">No parameter has this name.</exception>
     public ParameterEntry this[string name] => _byName[name];
 
@@ -70,6 +80,13 @@ public sealed class ParameterLayout
     {
         var entry = this[name];
         return new(buffer, entry.Offset, entry.Shape.Length == 1 ? 1 : entry.Shape[0], entry.Shape[^1]);
+    }
+
+    /// <summary>[V, 1]: the output's bias in a buffer of this layout, a row an item.</summary>
+    public Tensor BiasRows(DeviceBuffer<float> buffer)
+    {
+        var bias = View(buffer, "output_bias");
+        return bias with { Rows = bias.Columns, Columns = 1 };
     }
 
     /// <summary>The parameters name.weight and name.bias.</summary>
@@ -103,10 +120,12 @@ internal sealed class ParameterViews
     /// <param name="layout">The layout.</param>
     /// <param name="buffer">Parameters, or their gradients.</param>
     /// <param name="noBias">[V] What stands for the output's bias in a model that has none.</param>
-    public ParameterViews(ParameterLayout layout, DeviceBuffer<float> buffer, Tensor noBias)
+    /// <param name="sampled">What stands for the item table and the output's bias, or null.</param>
+    public ParameterViews(ParameterLayout layout, DeviceBuffer<float> buffer, Tensor noBias, SampledCatalogue? sampled = null)
     {
-        Items = layout.View(buffer, "item_embedding.weight");
-        Catalogue = new(Items.First(layout.Shape.ItemCount), layout.Shape.OutputHead ? layout.View(buffer, "output_bias") : noBias);
+        Items = sampled?.Items ?? layout.View(buffer, "item_embedding.weight");
+        Catalogue = sampled?.Catalogue
+            ?? new(Items.First(layout.Shape.ItemCount), layout.Shape.OutputHead ? layout.View(buffer, "output_bias") : noBias);
         Positions = layout.View(buffer, "position_embedding.weight");
         EmbeddingNorm = layout.Layer(buffer, "LayerNorm");
         Layers = [.. Enumerable.Range(0, layout.Shape.Layers).Select(layer => new LayerViews(layout, buffer, layer))];

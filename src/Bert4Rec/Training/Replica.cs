@@ -21,12 +21,13 @@ internal sealed class Replica : IDisposable
     private int _pool;
     private int _used;
 
-    public Replica(KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity)
+    public Replica(
+        KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, SampledCatalogue? sampled = null)
     {
         Kernels = kernels;
-        Gradients = kernels.AllocateFloats(layout.Length);
+        Gradients = kernels.AllocateFloats((sampled?.Layout ?? layout).Length);
         _loss = kernels.AllocateFloats(1);
-        _model = new Bert4RecModel(kernels, layout, parameters, Gradients, tokenCapacity);
+        _model = new Bert4RecModel(kernels, layout, parameters, Gradients, tokenCapacity, sampled);
         _tokenCapacity = tokenCapacity;
         _newestFirst = layout.Shape.NewestFirst;
         _next = new int[tokenCapacity];
@@ -43,8 +44,8 @@ internal sealed class Replica : IDisposable
     /// Packs a share of the batch into micro-batches and lays out what they are to predict. The last share's memory stays as it is: a
     /// device may still be working on it.
     /// </summary>
-    /// <param name="events">The dataset's events.</param>
-    /// <param name="share">The share's sequences.</param>
+    /// <param name="events">Events, of the dataset or of a batch.</param>
+    /// <param name="share">The share's sequences in them.</param>
     /// <param name="firstRow">Token of the whole batch that the share's first one is.</param>
     /// <param name="task">What to predict.</param>
     /// <param name="firstSequence">Sequence of the whole batch that the share's first one is.</param>

@@ -14,12 +14,13 @@ namespace Bert4Rec.Training;
 internal sealed class Trainer : IDisposable
 {
     private const uint ShuffleStream = 0x53485546;
-
     private readonly TrainerSettings _settings;
     private readonly InteractionDataset _dataset;
     private readonly TrainingSequences _sequences;
     private readonly List<SequenceSpan> _epochSequences = [];
     private readonly List<SequenceSpan> _withoutTarget = [];
+    private readonly CandidateItems? _candidates;
+    private readonly SampledCatalogue? _sampled;
     private readonly Replica[] _replicas;
     private readonly Workers _workers;
     private readonly int[] _shareStarts;
@@ -28,6 +29,7 @@ internal sealed class Trainer : IDisposable
     private readonly double[] _losses;
     private readonly DeviceBuffer<float> _norms;
     private readonly Action<int> _prepare;
+    private readonly Action<int> _gather;
     private readonly Action<int> _forwardAndBackward;
     private readonly Action<int> _reduce;
     private readonly Action<int> _update;
@@ -39,12 +41,19 @@ internal sealed class Trainer : IDisposable
     private int _epoch;
     private (int Step, int First, int Count) _prepared;
 
+    /// <param name="settings">What a step depends on.</param>
+    /// <param name="dataset">The events.</param>
+    /// <param name="sequences">What an epoch trains on.</param>
+    /// <param name="kernels">A set for each replica.</param>
+    /// <param name="workers">A thread for each.</param>
+    /// <param name="eventCounts">[items] how often each occurs among the training events; wanted by sampled softmax.</param>
     public Trainer(
         TrainerSettings settings,
         InteractionDataset dataset,
         TrainingSequences sequences,
         IReadOnlyList<KernelSet> kernels,
-        Workers workers)
+        Workers workers,
+        int[]? eventCounts = null)
     {
         _settings = settings;
         _dataset = dataset;
@@ -55,15 +64,26 @@ internal sealed class Trainer : IDisposable
         FirstMoments = kernels[0].AllocateFloats(Layout.Length);
         SecondMoments = kernels[0].AllocateFloats(Layout.Length);
         Parameters.Upload(ParameterInitializer.Draw(Layout, settings.InitializerRange, settings.Seed, settings.Initializer));
-        int capacity = MicroBatchSize.Tokens(settings.Shape, kernels[0], settings.BatchSize);
-        _replicas = [.. kernels.Select(k => new Replica(k, Layout, Parameters, capacity))];
+        if (settings.SoftmaxSamples is int samples)
+        {
+            ArgumentNullException.ThrowIfNull(eventCounts);
+            int batch = Math.Min(settings.BatchSize, sequences.MaximumCount);
+            _candidates = new CandidateItems(
+                samples, eventCounts, settings.Seed, batch, settings.Shape.MaximumLength, settings.Shape.Causal);
+            _sampled = new SampledCatalogue(kernels[0], settings.Shape, _candidates.Capacity);
+        }
+        int capacity = MicroBatchSize.Tokens(_sampled?.Layout.Shape ?? settings.Shape, kernels[0], settings.BatchSize);
+        _replicas = [.. kernels.Select(k => new Replica(k, Layout, Parameters, capacity, _sampled))];
         int replicas = _replicas.Length;
         _shareStarts = new int[replicas + 1];
         _shareRows = new uint[replicas];
         _shareTargets = new uint[replicas];
         _losses = new double[replicas];
-        _norms = kernels[0].AllocateFloats(replicas);
+        // Parts of sampled softmax's gradients: the candidates' rows, what no item has, and the candidates' biases.
+        int parts = _sampled is null ? 1 : settings.Shape.OutputHead ? 3 : 2;
+        _norms = kernels[0].AllocateFloats(replicas * parts);
         _prepare = Prepare;
+        _gather = Gather;
         _forwardAndBackward = ForwardAndBackward;
         _reduce = Reduce;
         _update = Update;
@@ -80,6 +100,9 @@ internal sealed class Trainer : IDisposable
 
     /// <summary>What <see cref="BeginEpoch"/> laid out.</summary>
     internal IReadOnlyList<SequenceSpan> EpochSequences => _epochSequences;
+
+    /// <summary>The candidates of the step that was prepared last; null without sampled softmax.</summary>
+    internal CandidateItems? Candidates => _candidates;
 
     /// <summary>Optimiser steps so far.</summary>
     public int Step { get; set; }
@@ -170,6 +193,11 @@ internal sealed class Trainer : IDisposable
         Step++;
         _gradientScale = 1f / targets;
         _learningRate = (float)(_settings.LearningRate * _settings.Rates.Factor(_epoch, (first + (count / 2.0)) / _epochSequences.Count));
+        if (_sampled is not null)
+        {
+            _sampled.Upload(_candidates!.Items, _candidates.Corrections);
+            _workers.Run(_gather);
+        }
         _workers.Run(_forwardAndBackward);
         _workers.Run(_reduce);
         _workers.Run(_update);
@@ -192,6 +220,7 @@ internal sealed class Trainer : IDisposable
     private void PrepareStep(int first, int count)
     {
         _prepared = (Step + 1, first, count);
+        _candidates?.Draw(Step + 1, _dataset.EventItems, CollectionsMarshal.AsSpan(_epochSequences).Slice(first, count));
         _masking = Masking(Step + 1);
         Partition(first, count);
         _workers.Run(_prepare);
@@ -206,7 +235,7 @@ internal sealed class Trainer : IDisposable
             key,
             (float)_settings.MaskRatio,
             compatible ? BatchLastOnlyShare(key) : _settings.LastOnlyShare,
-            _settings.Shape.MaskToken,
+            _candidates?.Count ?? _settings.Shape.MaskToken,
             _settings.CountedLimit,
             SkipFirst: compatible,
             AtLeastOne: !compatible);
@@ -216,6 +245,7 @@ internal sealed class Trainer : IDisposable
     {
         foreach (var replica in _replicas)
             replica.Dispose();
+        _sampled?.Dispose();
         Parameters.Dispose();
         FirstMoments.Dispose();
         SecondMoments.Dispose();
@@ -256,7 +286,8 @@ internal sealed class Trainer : IDisposable
     {
         var shape = _settings.Shape;
         double h = shape.HiddenSize;
-        double encoder = 3 * shape.Layers * ((4 * h * h) + (2 * h * shape.InnerSize)), softmax = 4 * h * shape.ItemCount;
+        double encoder = 3 * shape.Layers * ((4 * h * h) + (2 * h * shape.InnerSize));
+        double softmax = 4 * h * (_candidates?.Count ?? shape.ItemCount);
         double targets = _settings.Objective == Objective.NextItem
             ? _settings.RecboleCompatible ? 1 : length
             : _masking.LastOnlyShare + ((1 - _masking.LastOnlyShare) * _masking.MaskRatio * length);
@@ -269,51 +300,114 @@ internal sealed class Trainer : IDisposable
 
     private void Prepare(int r)
     {
-        var share = CollectionsMarshal.AsSpan(_epochSequences)[(_first + _shareStarts[r])..(_first + _shareStarts[r + 1])];
+        var batch = _candidates is null ? CollectionsMarshal.AsSpan(_epochSequences)[_first..] : _candidates.Sequences;
+        var share = batch[_shareStarts[r].._shareStarts[r + 1]];
         var task = new TrainingTask(_settings.Objective, _masking, LastOnly: _settings.RecboleCompatible);
-        _replicas[r].Prepare(_dataset.EventItems, share, _shareRows[r], task, (uint)_shareStarts[r]);
+        _replicas[r].Prepare(_candidates?.Events ?? _dataset.EventItems, share, _shareRows[r], task, (uint)_shareStarts[r]);
     }
 
     private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _shareTargets[r], _gradientScale);
 
     private void ReadLoss(int r) => _losses[r] = _replicas[r].ReadLoss();
 
+    private void Gather(int r) => _sampled!.Gather(_replicas[r].Kernels, Layout, Parameters, r, _replicas.Length);
+
     /// <summary>Adds all replicas' gradients of a shard to the first replica's.</summary>
     private void Reduce(int r)
     {
         var kernels = _replicas[r].Kernels;
-        var sum = Shard(_replicas[0].Gradients, r);
-        for (int other = 1; other < _replicas.Length; other++)
+        int parts = (int)_norms.Length / _replicas.Length;
+        for (int part = 0; part < parts; part++)
         {
-            var gradients = Shard(_replicas[other].Gradients, r);
-            kernels.Add(sum, gradients);
-            kernels.Fill(gradients, 0);
+            var sum = GradientShard(0, part, r);
+            for (int other = 1; other < _replicas.Length; other++)
+            {
+                var gradients = GradientShard(other, part, r);
+                kernels.Add(sum, gradients);
+                kernels.Fill(gradients, 0);
+            }
+            if (_settings.ClipGradNorm is not null)
+                kernels.GradientNorm(sum, new(_norms, (r * parts) + part, 1, 1));
         }
-        if (_settings.ClipGradNorm is not null)
-            kernels.GradientNorm(sum, new(_norms, r, 1, 1));
     }
 
-    private void Update(int r) => _replicas[r].Kernels.Adam(
-        Shard(Parameters, r),
-        Shard(_replicas[0].Gradients, r),
-        Shard(FirstMoments, r),
-        Shard(SecondMoments, r),
-        _settings.ClipGradNorm is null ? default : Tensor.Of(_norms),
-        new AdamStep(
+    /// <summary>Of a replica's gradients, or of a part of those of sampled softmax, the shard that replica r adds up and steps.</summary>
+    private Tensor GradientShard(int replica, int part, int r)
+    {
+        var buffer = _replicas[replica].Gradients;
+        return _sampled is null
+            ? Shard(buffer, (0, buffer.Length), r)
+            : part switch
+            {
+                0 => SampledShard(_sampled.Layout.View(buffer, "item_embedding.weight"), _sampled.TokenRows.Length, r),
+                1 => Shard(buffer, _sampled.Layout.Dense, r),
+                _ => SampledShard(_sampled.Layout.BiasRows(buffer), _sampled.Count, r),
+            };
+    }
+
+    private void Update(int r)
+    {
+        var kernels = _replicas[r].Kernels;
+        var norms = _settings.ClipGradNorm is null ? default : Tensor.Of(_norms);
+        var step = new AdamStep(
             Step,
             _learningRate,
             _settings.Beta1,
             _settings.Beta2,
             WeightDecay: _settings.WeightDecay,
             MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity,
-            DecoupledDecay: _settings.DecoupledDecay));
+            DecoupledDecay: _settings.DecoupledDecay);
+        var dense = _sampled is null ? (0, Layout.Length) : Layout.Dense;
+        kernels.Adam(
+            Shard(Parameters, dense, r),
+            GradientShard(0, _sampled is null ? 0 : 1, r),
+            Shard(FirstMoments, dense, r),
+            Shard(SecondMoments, dense, r),
+            norms,
+            step);
+        if (_sampled is null)
+            return;
+        kernels.AdamRows(
+            Items(Parameters),
+            SampledShard(_sampled.TokenRows, r),
+            GradientShard(0, 0, r),
+            Items(FirstMoments),
+            Items(SecondMoments),
+            norms,
+            step);
+        if (!_settings.Shape.OutputHead)
+            return;
+        kernels.AdamRows(
+            Layout.BiasRows(Parameters),
+            SampledShard(_sampled.CandidateRows, r),
+            GradientShard(0, 2, r),
+            Layout.BiasRows(FirstMoments),
+            Layout.BiasRows(SecondMoments),
+            norms,
+            step);
+    }
 
-    /// <summary>The shard of a flat buffer that replica r steps, on boundaries of cache lines.</summary>
-    private Tensor Shard(DeviceBuffer<float> buffer, int r)
+    private Tensor Items(DeviceBuffer<float> buffer) => Layout.View(buffer, "item_embedding.weight");
+
+    /// <summary>The share of replica r in a range of a flat buffer, on boundaries of cache lines.</summary>
+    private Tensor Shard(DeviceBuffer<float> buffer, (long Start, long Length) range, int r)
     {
-        long start = Boundary(r), end = r == _replicas.Length - 1 ? buffer.Length : Boundary(r + 1);
-        return new(buffer, start, 1, checked((int)(end - start)));
+        long first = Boundary(r), end = r == _replicas.Length - 1 ? range.Length : Boundary(r + 1);
+        return new(buffer, range.Start + first, 1, checked((int)(end - first)));
 
-        long Boundary(int i) => buffer.Length * i / _replicas.Length / 16 * 16;
+        long Boundary(int i) => range.Length * i / _replicas.Length / 16 * 16;
+    }
+
+    /// <summary>The share of replica r in the first rows of a table.</summary>
+    private Tensor SampledShard(Tensor table, int rows, int r)
+    {
+        var (first, count) = SampledCatalogue.Part(rows, r, _replicas.Length);
+        return table.SliceRows(first, count);
+    }
+
+    private Indices SampledShard(Indices rows, int r)
+    {
+        var (first, count) = SampledCatalogue.Part(rows.Length, r, _replicas.Length);
+        return rows.Slice(first, count);
     }
 }

@@ -21,6 +21,8 @@ namespace Bert4Rec.Training;
 /// <param name="Beta2">Adam's β₂.</param>
 /// <param name="DecoupledDecay">Whether the weight decay stays out of Adam's gradient.</param>
 /// <param name="Rates">The course of the learning rate.</param>
+/// <param name="SoftmaxSamples">Items drawn a step for sampled softmax (<see cref="CandidateItems"/>); null for the whole
+/// catalogue.</param>
 internal sealed record TrainerSettings(
     ModelShape Shape,
     ulong Seed,
@@ -36,7 +38,8 @@ internal sealed record TrainerSettings(
     float Beta1 = 0.9f,
     float Beta2 = 0.999f,
     bool DecoupledDecay = false,
-    LearningRateCourse Rates = default)
+    LearningRateCourse Rates = default,
+    int? SoftmaxSamples = null)
 {
     /// <summary>⌊mask_ratio · L⌋, which RecBole computes in double precision: of a sequence's masked events, as many count.</summary>
     public int CountedLimit => RecboleCompatible ? (int)(MaskRatio * Shape.MaximumLength) : int.MaxValue;
@@ -58,7 +61,8 @@ internal sealed record TrainerSettings(
         (float)config.AdamBeta1,
         (float)config.AdamBeta2,
         config.DecoupledDecay,
-        new(config.LearningRateSchedule, config.WarmupRatio, config.Epochs));
+        new(config.LearningRateSchedule, config.WarmupRatio, config.Epochs),
+        config.SoftmaxSamples);
 }
 
 /// <summary>What a training step asks its sequences to predict.</summary>

@@ -117,10 +117,11 @@ public static class TrainingSession
         var sequences = Sequences(config, dataset, split);
 
         using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
-        using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
+        var statistics = TrainingStatistics.Count(dataset, split.Train);
+        using var trainer = new Trainer(
+            TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers, statistics.EventCounts);
         using var evaluated = device.Kernels[0].AllocateFloats(trainer.Layout.Length);
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, evaluated, config.RecboleCompatible);
-        var statistics = TrainingStatistics.Count(dataset, split.Train);
         string directory = options.OutputDirectory;
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         var best = new float[trainer.Layout.Length];

@@ -46,5 +46,12 @@ public class GradientCheckTests
     }
 
     [Fact]
+    public void Sampled_softmax_shows_what_is_broken_in_it()
+    {
+        foreach (string kernel in new[] { "gather-rows", "softmax-cross-entropy" })
+            Assert.Contains(GradientCheck.Run("cpu", "sampled-softmax", 1, kernel, null), result => !result.Passed);
+    }
+
+    [Fact]
     public void Not_a_number_does_not_pass() => Assert.False(new CheckResult("x", "", double.NaN, null, null, 1).Passed);
 }

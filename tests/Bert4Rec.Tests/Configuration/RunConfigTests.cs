@@ -77,6 +77,7 @@ public sealed class RunConfigTests : IDisposable
             (config.ValidMetric, config.ValidMetricKind, config.ValidMetricCutoff, config.ValidMetricBigger));
         Assert.Equal(new EvalArgs(new LeaveOneOut(true, true), default, default), config.EvalArgs);
         Assert.Null(config.ClipGradNorm);
+        Assert.Null(config.SoftmaxSamples);
         Assert.Null(config.LoadColumns);
         Assert.Null(config.Dataset);
         Assert.Empty(config.Warnings);
@@ -249,6 +250,8 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("mask_ratio: 0", "1: mask_ratio must be a number above 0 and at most 1")]
     [InlineData("mask_ratio: .nan", "1: mask_ratio must be")]
     [InlineData("recbole_compatible: true\nmask_ratio: 0.01", "2: mask_ratio 0.01 of MAX_ITEM_LIST_LENGTH 50 is less than one event")]
+    [InlineData("softmax_samples: 0", "1: softmax_samples must be a whole number of at least 1, not '0'")]
+    [InlineData("recbole_compatible: true\nsoftmax_samples: 9", "2: softmax_samples: RecBole takes the loss over the whole catalogue")]
     [InlineData("ft_ratio: 2", "1: ft_ratio must be a probability from 0 to 1")]
     [InlineData("learning_rate: 1e-60", "1: learning_rate must be a number above 0")]
     [InlineData("recbole_compatible: maybe", "1: recbole_compatible must be true or false, not 'maybe'")]

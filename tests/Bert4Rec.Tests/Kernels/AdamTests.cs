@@ -101,6 +101,37 @@ public class AdamTests : LayerTests
         Numbers.Close("parameters", expected["parameters"].ToMatrix(1), parameters, 1e-7);
     }
 
+    /// <summary>Rows of the table, columns, and how many of the rows have a gradient.</summary>
+    public static TheoryData<string, int, int, int> Tables => Backends.Times((1, 1, 1), (9, 1, 4), (11, 5, 3), (70, 64, 40), (30, 300, 7));
+
+    [Theory]
+    [MemberData(nameof(Tables))]
+    public void Rows_of_a_table_step_by_the_formula_and_the_others_stay(string backend, int items, int columns, int count)
+    {
+        var random = new Random(items);
+        int[] rows = [.. Enumerable.Range(0, items)];
+        random.Shuffle(rows);
+        rows = rows[..count];
+        Matrix<double> start = random.Normal(items, columns), gradients = random.Normal(count, columns);
+        Matrix<double> first = random.Normal(items, columns), second = random.Normal(items, columns).PointwiseAbs();
+        var step = Step(3, 0.01f) with { MaximumNorm = 2, DecoupledDecay = true };
+        var expected = Adam.StepRows(start, rows, gradients, first, second, step, Adam.Clip(5, 2));
+        var results = Bench.On(backend, bench =>
+        {
+            Tensor p = bench.Tensor(start), g = bench.Tensor(gradients), m = bench.Tensor(first), v = bench.Tensor(second);
+            bench.Kernels.AdamRows(p, bench.Indices(rows), g, m, v, bench.Tensor([3, 4], 2), step);
+            return Results.Of(("parameters", p), ("gradients", g), ("first", m), ("second", v));
+        });
+
+        Numbers.Close("parameters", expected.Parameters, results["parameters"], 2e-7);
+        Numbers.Close("first moments", expected.FirstMoments, results["first"], 2e-7);
+        Numbers.Close("second moments", expected.SecondMoments, results["second"], 2e-7);
+        Assert.All(results["gradients"], value => Assert.Equal(0f, value));
+        float[] before = start.ToFloats();
+        foreach (int row in Enumerable.Range(0, items).Except(rows))
+            Assert.Equal(before[(row * columns)..((row + 1) * columns)], results["parameters"][(row * columns)..((row + 1) * columns)]);
+    }
+
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => Train(backend, 1003, Step(1, 0.01f), 0.5f);
 
     private static Dictionary<string, float[]> Train(string backend, int length, AdamStep step, float scale) => Bench.On(backend, bench =>

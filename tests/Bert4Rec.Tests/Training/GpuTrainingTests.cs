@@ -25,6 +25,7 @@ public class GpuTrainingTests
     [InlineData("objective=next_item")]
     [InlineData("norm_first=true", "position_order=newest", "lr_schedule=cosine", "warmup_ratio=0.2", "initializer=xavier")]
     [InlineData("objective=next_item", "norm_first=true", "output_head=false", "learner=adamw", "weight_decay=0.1", "adam_beta2=0.98")]
+    [InlineData("objective=next_item", "softmax_samples=200")]
     public void Two_epochs_of_the_sample_have_the_losses_of_the_cpu_and_the_same_bits_each_time(params string[] settings)
     {
         Skip.If(Device is null, "no GPU and no OpenCL here");

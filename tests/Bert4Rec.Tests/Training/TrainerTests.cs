@@ -1,5 +1,6 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Reference;
 using Bert4Rec.Model;
@@ -20,7 +21,7 @@ public class TrainerTests
     private static readonly InteractionDataset Dataset = SmallDatasets.Random(seed: 4, users: 40, itemCount: 30, longest: 15);
     private static readonly DatasetSplit Split = SmallDatasets.LeaveOneOut(Dataset);
 
-    private static readonly TrainerSettings Settings = new(
+    internal static readonly TrainerSettings Settings = new(
         new ModelShape(
             Dataset.ItemCount, MaximumLength: 8, HiddenSize: 16, InnerSize: 24, Layers: 2, Heads: 2, LayerNormEpsilon: 1e-12f,
             HiddenDropout: 0.2f, AttentionDropout: 0.1f),
@@ -35,19 +36,25 @@ public class TrainerTests
         RecboleCompatible: false);
 
     /// <summary>A trainer on its own threads.</summary>
-    private sealed class Run : IDisposable
+    internal sealed class Run : IDisposable
     {
         private readonly DeviceSet _device;
 
-        public Run(TrainerSettings settings, int threads)
+        public Run(TrainerSettings settings, int threads, string device = "cpu")
         {
-            _device = new DeviceSet("cpu", threads);
+            _device = new DeviceSet(device, threads);
             var sequences = settings.RecboleCompatible
                 ? TrainingSequences.Prefixes(Dataset, Split, settings.Shape.MaximumLength)
                 : settings.Shape.Causal
                 ? TrainingSequences.NextItemWindows(Dataset, Split, settings.Shape.MaximumLength, (int)settings.Seed)
                 : TrainingSequences.Windows(Dataset, Split, settings.Shape.MaximumLength, (int)settings.Seed);
-            Trainer = new Trainer(settings, Dataset, sequences, _device.Kernels, _device.Workers);
+            Trainer = new Trainer(
+                settings,
+                Dataset,
+                sequences,
+                _device.Kernels,
+                _device.Workers,
+                TrainingStatistics.Count(Dataset, Split.Train).EventCounts);
             Trainer.BeginEpoch(1);
         }
 
@@ -61,6 +68,8 @@ public class TrainerTests
         public float[] Parameters => Tensor.Of(Trainer.Parameters).ToArray();
 
         public float[] FirstMoments => Tensor.Of(Trainer.FirstMoments).ToArray();
+
+        public float[] SecondMoments => Tensor.Of(Trainer.SecondMoments).ToArray();
 
         public void Dispose()
         {
@@ -129,12 +138,21 @@ public class TrainerTests
     [InlineData(true, true, false)]
     [InlineData(false, false, true)]
     [InlineData(false, true, true)]
-    public void A_step_allocates_nothing(bool compatible, bool nextItem, bool normFirst)
+    [InlineData(false, false, false, 5)]
+    [InlineData(false, true, false, 5)]
+    public void A_step_allocates_nothing(bool compatible, bool nextItem, bool normFirst, int? samples = null)
     {
         var settings = nextItem ? NextItem(compatible) : Settings with { RecboleCompatible = compatible };
         var course = new LearningRateCourse(LearningRateSchedule.Cosine, 0.1, 5);
         using var run = new Run(
-            settings with { ClipGradNorm = 1, Rates = course, Shape = settings.Shape with { NormFirst = normFirst } }, 2);
+            settings with
+            {
+                ClipGradNorm = 1,
+                Rates = course,
+                SoftmaxSamples = samples,
+                Shape = settings.Shape with { NormFirst = normFirst },
+            },
+            2);
         long[] before = new long[2], after = new long[2];
         Action<int> readBefore = worker => before[worker] = GC.GetAllocatedBytesForCurrentThread();
         Action<int> readAfter = worker => after[worker] = GC.GetAllocatedBytesForCurrentThread();
@@ -376,7 +394,7 @@ public class TrainerTests
     /// <param name="normFirst">And positions from the newest event.</param>
     private static ModelShape Shape(bool normFirst) => Settings.Shape with { NormFirst = normFirst, NewestFirst = normFirst };
 
-    private static TrainerSettings NextItem(bool compatible, bool outputHead = false, bool normFirst = false) => Settings with
+    internal static TrainerSettings NextItem(bool compatible, bool outputHead = false, bool normFirst = false) => Settings with
     {
         RecboleCompatible = compatible,
         Shape = Shape(normFirst) with { Causal = true, OutputHead = outputHead },

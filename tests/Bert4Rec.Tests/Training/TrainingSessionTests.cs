@@ -135,6 +135,7 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
     [InlineData(
         "objective=next_item", "norm_first=true", "lr_schedule=cosine", "warmup_ratio=0.3", "learner=adamw", "weight_decay=0.1",
         "adam_beta1=0.8", "adam_beta2=0.98")]
+    [InlineData("softmax_samples=5", "train_batch_size=4", "clip_grad_norm=1", "weight_decay=0.01")]
     public void A_cancelled_run_ends_with_the_same_bytes_when_resumed(params string[] settings)
     {
         var config = shop.Config([.. settings, "epochs=5"]);
