@@ -53,13 +53,14 @@ public sealed class Recommender : IDisposable
     /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
     public static Recommender Load(string directory, string device, int threads)
     {
-        string delivered = RefitFolder.Delivered(directory);
-        string? note = delivered != directory
-            ? $"recommending with {delivered}, trained on all events"
-            : RefitFolder.State(directory).IsBegun
-                ? $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done"
-                : null;
-        return new(ModelFolder.Load(delivered, null), new DeviceSet(device, threads), note);
+        var folder = RefitFolder.LoadDelivered(directory);
+        string? note = RefitFolder.State(directory) switch
+        {
+            { IsWhole: true } => $"recommending with {RefitFolder.Of(directory)}, trained on all events",
+            { IsBegun: true } => $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done",
+            _ => null,
+        };
+        return new(folder, new DeviceSet(device, threads), note);
     }
 
     /// <summary>All events of a user of the training data, oldest first.</summary>
