@@ -21,7 +21,7 @@ public sealed class Recommender : IDisposable
     private readonly DeviceBuffer<float> _parameters;
     private readonly Predictor _predictor;
     private readonly BlendedRanking? _blending;
-    private readonly int _maximumLength;
+    private readonly int _historyLength;
     private readonly Lazy<int[]> _byPopularity;
     private readonly Lazy<int[]> _counts;
 
@@ -40,7 +40,7 @@ public sealed class Recommender : IDisposable
             folder.Config.RecboleCompatible,
             quantizes: true);
         _blending = folder.Blend is null ? null : new BlendedRanking(folder.Blend, _dataset.ItemCount);
-        _maximumLength = folder.Layout.Shape.MaximumLength;
+        _historyLength = folder.Layout.Shape.HistoryLength;
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
     }
@@ -165,7 +165,7 @@ public sealed class Recommender : IDisposable
             {
                 var history = known[waiting[w]].AsSpan();
                 ReadOnlySpan<int> leftOut = excludeSeen ? CollectionsMarshal.AsSpan(excluded)[offsets[w]..offsets[w + 1]] : [];
-                _blending.Add(history[^Math.Min(history.Length, _maximumLength)..], leftOut);
+                _blending.Add(history[^Math.Min(history.Length, _historyLength)..], leftOut);
             }
             _blending.TopK(_predictor, k, [], items, scores, []);
         }
