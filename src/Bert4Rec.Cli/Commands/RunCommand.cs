@@ -60,7 +60,7 @@ internal static class RunCommand
             RunConfig runConfig = CommonOptions.LoadConfig(
                 parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
             // What is put to use is to know all that there is; RecBole's way has no such step.
-            if (!runConfig.Sets("refit") && !runConfig.RecboleCompatible)
+            if (!runConfig.IsGiven("refit") && !runConfig.RecboleCompatible)
                 runConfig = runConfig.With("refit=true");
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
             var options = new RunOptions(

@@ -101,7 +101,8 @@ internal static class TuneCommand
             {
                 if (json)
                 {
-                    var tried = result.Trials.Select(trial => new { trial.Trial, trial.Settings, trial.Epochs, trial.BestEpoch, trial.Value });
+                    var tried = result.Trials.Select(
+                        trial => new { trial.Trial, trial.Settings, trial.Epochs, trial.BestEpoch, trial.Value });
                     Report.WriteJson(
                         terminal.Out,
                         new

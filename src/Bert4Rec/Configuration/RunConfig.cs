@@ -370,9 +370,6 @@ public sealed class RunConfig
             name is not null && value is YamlMappingNode mapping && mapping.Children.TryGetValue(name, out var inner) ? inner : value);
     }
 
-    /// <summary>Whether a file or an override gives the key a value.</summary>
-    public bool Sets(string key) => _tree.Root.Children.TryGetValue(new YamlScalarNode(key), out var value) && !ConfigTree.IsNull(value);
-
     /// <summary>Whether the file with this suffix ("item") is wanted.</summary>
     public bool LoadsFile(string suffix) => LoadColumns is null || LoadColumns.ContainsKey(suffix);
 

@@ -42,7 +42,8 @@ public sealed class SearchSpace
         "recbole_compatible", "data_path", "dataset", "event_log", "field_separator", "seq_separator", "USER_ID_FIELD", "ITEM_ID_FIELD",
         "RATING_FIELD", "TIME_FIELD", "load_col", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval",
         "item_inter_num_interval", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "seed", "epochs", "eval_step", "stopping_step", "eval_args",
-        "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place",
+        "eval_batch_size", "metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place", "exclude_seen", "refit",
+        "blend",
     ];
 
     private readonly Dimension[] _dimensions;
@@ -139,7 +140,10 @@ public sealed class SearchSpace
         {
             string key = ((YamlScalarNode)name).Value!;
             if (!ConfigKeys.All.Any(known => known.Name == key) || ConfigKeys.Idle.ContainsKey(key))
-                throw tree.Error(name, $"no such key to tune: '{Printable.Short(key)}'; the nearest known key is {ConfigKeys.Nearest(key)}");
+            {
+                throw tree.Error(
+                    name, $"no such key to tune: '{Printable.Short(key)}'; the nearest known key is {ConfigKeys.Nearest(key)}");
+            }
             if (s_shared.Contains(key))
             {
                 throw tree.Error(

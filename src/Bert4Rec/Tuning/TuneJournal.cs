@@ -85,7 +85,8 @@ internal sealed class TuneJournal
         ? line is { Begin: { } header, Trial: null, Chosen: null }
             && header.MadeFrom.Values.All(value => value is not null) && header.Epochs.Count > 0
         : before.Chosen is null && line.Begin is null && (line.Trial is null) != (line.Chosen is null)
-            && (line.Trial is not { } trial || (trial.Settings.All(setting => setting is not null) && trial.Curve.All(at => at is not null)))
+            && (line.Trial is not { } trial
+                || (trial.Settings.All(setting => setting is not null) && trial.Curve.All(at => at is not null)))
             && (line.Chosen is not int chosen || before._trials.Any(trial => trial.Trial == chosen));
 
     /// <returns>The line as it stands in the file.</returns>

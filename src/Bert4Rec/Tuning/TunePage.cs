@@ -44,7 +44,8 @@ internal static class TunePage
             ? "A model can learn by filling gaps in a history from both sides (cloze), or by saying what comes after each event "
                 + "(next_item). Both were tried for as many passes over the data, and the better one was trained on. "
             : $"Within {result.Budget}, settings drawn at random were tried beside the ones that were given. All began with few passes "
-                + "over the data; a third of them, the best, went on to three times as many, and so on. A dash is a setting as it was given. ")
+                + "over the data; a third of them, the best, went on to three times as many, and so on. "
+                + "A dash is a setting as it was given. ")
         + $"{Capital(result.Verdict())}. The test events had no part in this.";
 
     private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];

@@ -59,7 +59,9 @@ public sealed class TuneSession
         _bases = Bases(config);
     }
 
-    /// <summary>Tunes in a folder, or goes on there. Leaves <see cref="TunedFileName"/>, and the folder of the trial that it took.</summary>
+    /// <summary>
+    /// Tunes in a folder, or goes on there. Leaves <see cref="TunedFileName"/>, and the folder of the trial that it took.
+    /// </summary>
     /// <param name="config">The settings that are given, with atomic files; they are the first trial.</param>
     /// <param name="options">Where and on what. Resume has no meaning: a tuning always goes on.</param>
     /// <param name="tuning">What it may cost, and what is drawn from.</param>
@@ -79,9 +81,9 @@ public sealed class TuneSession
     {
         Check(config, tuning);
         TuneResult result = new TuneSession(config, options, tuning, onTrial, progress, cancellation).Run();
-        string path = Path.Combine(options.OutputDirectory, TunedFileName), yaml = result.Config.ToYaml();
-        if (!File.Exists(path) || File.ReadAllText(path) != yaml)
-            OutputFile.WriteText(path, yaml);
+        string path = Path.Combine(options.OutputDirectory, TunedFileName);
+        if (!File.Exists(path))
+            OutputFile.WriteText(path, result.Config.ToYaml());
         return result;
     }
 
@@ -117,7 +119,8 @@ public sealed class TuneSession
     /// <summary>Removes what a tuning left.</summary>
     internal static void Discard(string directory)
     {
-        File.Delete(Path.Combine(directory, TuneJournal.FileName));
+        File.Delete(Path.Combine(directory, TunedFileName));
+        File.Delete(JournalPath(directory));
         DiscardTrials(directory);
     }
 
@@ -145,7 +148,7 @@ public sealed class TuneSession
         _journal = TuneJournal.Load(_options.OutputDirectory);
         if (_journal is null)
         {
-            DiscardTrials(_options.OutputDirectory);
+            Discard(_options.OutputDirectory);
             _journal = TuneJournal.Begin(_options.OutputDirectory, Plan(madeFrom));
         }
         foreach (var (name, value) in madeFrom)
@@ -167,12 +170,13 @@ public sealed class TuneSession
             _journal.End(Choose());
         }
         RemoveAllBut(_journal.Chosen!.Value);
-        TrialReport[] trials = [.. _journal.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()).OrderBy(trial => trial.Trial)];
+        TrialReport[] trials =
+            [.. _journal.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()).OrderBy(trial => trial.Trial)];
         TrialReport best = trials.First(trial => trial.Trial == _journal.Chosen);
         return new(_config.WithFreshDefaults(best.Settings), best.Trial, trials, _budget?.ToString());
     }
 
-    /// <summary>What the choice depends on. A moved folder is the same data.</summary>
+    /// <summary>What the choice depends on. A moved folder is the same data; a refit comes after it.</summary>
     private SortedDictionary<string, string> MadeFrom()
     {
         var files = DatasetLoader.FilesOf(_config).Select(path => Sha256.OfFile(path, _progress, _cancellation));
@@ -184,7 +188,7 @@ public sealed class TuneSession
         foreach (var (i, settings) in _bases.Index())
         {
             RunConfig given = _config.WithFreshDefaults(settings);
-            made[$"the settings of trial {i}"] = given.With("data_path=.").ToYaml();
+            made[$"the settings of trial {i}"] = given.With("data_path=.", "refit=false").ToYaml();
             if (_budget is not null)
                 made[$"the search space over trial {i}"] = (_space ?? SearchSpace.Default(given)).ToString();
         }
@@ -305,7 +309,7 @@ public sealed class TuneSession
             Trial = limit,
         };
         string name = _budget is null ? ObjectiveNames.Of(config.Objective) : $"trial {number}";
-        return TrainingSession.Train(
+        return TrainingSession.TrainHeldOut(
             config, options, _progress is null ? null : new Named(name, _progress), null, onEpoch, _cancellation);
     }
 

@@ -7,7 +7,9 @@ using Bert4Rec.Tests.Inference;
 
 namespace Bert4Rec.Tests.Evaluation;
 
-/// <summary>Rankings without seen items, of the model, its blend and the baselines, against a sort of what is left of each.</summary>
+/// <summary>
+/// Rankings without seen items, of the model, its blend and the baselines, against a sort of what is left for each sample.
+/// </summary>
 public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedShop>
 {
     /// <summary>More than there are items to list, too: a target that is left out must not be found there either.</summary>

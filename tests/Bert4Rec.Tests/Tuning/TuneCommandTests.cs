@@ -17,7 +17,8 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
     {
         private int _runs;
 
-        public LogShop() => ShopSynthesizer.WriteLog(new() { Users = 200, Items = 50, Interactions = 1200, Seed = 5 }, 1800, Folder, "shop");
+        public LogShop() => ShopSynthesizer.WriteLog(
+            new() { Users = 200, Items = 50, Interactions = 1200, Seed = 5 }, 1800, Folder, "shop");
 
         public string Folder { get; } = Directory.CreateTempSubdirectory("bert4rec-").FullName;
 
@@ -38,8 +39,10 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
     [Fact]
     public void Tune_writes_a_config_that_train_takes_and_a_page()
     {
-        string output = shop.NewRun();
-        CommandLine.Outcome outcome = shop.Run("tune", output, ["--trials", "3"], "model=BERT4Rec");
+        string output = shop.NewRun(), space = $"{output}.yaml";
+        File.WriteAllText(space, "learning_rate: {log_uniform: [0.0003, 0.003]}\nhidden_dropout_prob: {uniform: [0, 0.5]}\n");
+        string[] options = ["--trials", "3", "--space", space];
+        CommandLine.Outcome outcome = shop.Run("tune", output, options, "model=BERT4Rec");
         Assert.Equal((0, ""), (outcome.ExitCode, outcome.Error));
         Assert.Contains("trial  epochs  best    valid MRR@10   seconds  settings", outcome.Out);
         Assert.Contains("3 trials; the best is trial ", outcome.Out);
@@ -49,7 +52,7 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Contains("<td>taken</td>", page);
         Assert.Contains("learning_rate", page);
 
-        CommandLine.Outcome again = shop.Run("tune", output, ["--trials", "3", "--json"], "model=BERT4Rec");
+        CommandLine.Outcome again = shop.Run("tune", output, [.. options, "--json"], "model=BERT4Rec");
         JsonElement json = JsonDocument.Parse(Assert.Single(again.Lines)).RootElement;
         Assert.Equal(3, json.GetProperty("trials").GetArrayLength());
         Assert.Equal("MRR@10", json.GetProperty("metric").GetString());
@@ -79,7 +82,8 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Equal((0, ""), (outcome.ExitCode, outcome.Error));
         string line = Assert.Single(outcome.Lines, line => line.StartsWith("compare  ", StringComparison.Ordinal));
         Assert.Matches(
-            @"^compare  cloze: MRR@10 0\.\d{4} at epoch \d+ of 12; next_item: MRR@10 0\.\d{4} at epoch \d+ of 12; (cloze|next_item) is taken$",
+            @"^compare  cloze: MRR@10 0\.\d{4} at epoch \d+ of 12; next_item: MRR@10 0\.\d{4} at epoch \d+ of 12; (cloze|next_item) is "
+                + "taken$",
             line);
         string objective = line.Split(' ')[^3];
         // Its first twelve epochs are the comparison's: the training goes on with the next.
@@ -97,14 +101,15 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Equal(
             Campaign.Files(named).Keys.Append("trials.jsonl").Order(StringComparer.Ordinal), Campaign.Files(open).Keys);
         Assert.Equal(Campaign.Files(named)["metrics.jsonl"], Campaign.Files(open)["metrics.jsonl"]);
-        Assert.Equal(objective, RunConfig.Load([Path.Combine(open, "config.yaml")], []).Objective == Objective.Cloze ? "cloze" : "next_item");
+        var trained = RunConfig.Load([Path.Combine(open, "config.yaml")], []);
+        Assert.Equal(objective == "cloze" ? Objective.Cloze : Objective.NextItem, trained.Objective);
         string page = File.ReadAllText(Path.Combine(open, "report.html"));
         Assert.Contains("How the objective was chosen", page);
         Assert.Contains($"{objective} is taken", page);
         Assert.Contains($"{objective} is taken", File.ReadAllText(Path.Combine(open, "manifest.json")));
 
         CommandLine.Outcome again = shop.Run("run", open, [], settings);
-        Assert.Equal(6, again.Lines.Count(shown => shown.Contains(" unchanged")));
+        Assert.Equal(7, again.Lines.Count(shown => shown.Contains(" unchanged")));
         Assert.Contains($"compare  unchanged: {line["compare  ".Length..]}", again.Lines);
     }
 
@@ -117,7 +122,7 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Equal(0, outcome.ExitCode);
         JsonElement json = JsonDocument.Parse(Assert.Single(outcome.Lines)).RootElement;
         Assert.Equal(
-            ["analyze", "clean", "convert", "tune", "train", "report"],
+            ["analyze", "clean", "convert", "tune", "train", "refit", "report"],
             json.GetProperty("steps").EnumerateArray().Select(step => step.GetProperty("name").GetString()));
         Assert.Contains("4 trials; the best is trial ", json.GetProperty("steps")[3].GetProperty("note").GetString());
         string[] files = [.. Campaign.Files(output).Keys];
@@ -130,14 +135,14 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.Contains("objective", page);
 
         CommandLine.Outcome again = shop.Run("run", output, options);
-        Assert.Equal(6, again.Lines.Count(line => line.Contains(" unchanged")));
+        Assert.Equal(7, again.Lines.Count(line => line.Contains(" unchanged")));
 
         // A damaged journal is made again, with the same choice.
         string journal = Path.Combine(output, "trials.jsonl");
         byte[] before = File.ReadAllBytes(journal);
         File.AppendAllText(journal, "\n");
         CommandLine.Outcome repaired = shop.Run("run", output, options);
-        Assert.Equal(5, repaired.Lines.Count(line => line.Contains(" unchanged")));
+        Assert.Equal(6, repaired.Lines.Count(line => line.Contains(" unchanged")));
         Assert.Equal(before, File.ReadAllBytes(journal));
 
         // Another budget: the tuning is done again, from its beginning.
@@ -194,7 +199,10 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         }
         CommandLine.Outcome outcome = CommandLine.Run([command, .. options]);
         Assert.Equal(
-            (1, "error: --set objective=auto: objective auto compares both objectives, which only run and tune do; name cloze or next_item\n"),
+            (
+                1,
+                "error: --set objective=auto: objective auto compares both objectives, which only run and tune do; "
+                    + "name cloze or next_item\n"),
             (outcome.ExitCode, outcome.Error));
     }
 
