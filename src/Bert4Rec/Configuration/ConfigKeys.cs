@@ -16,7 +16,7 @@ internal static class ConfigKeys
         new("output_head", "true", SasRec: "false"),
         new("average_decay", "0", "0.98", NextItem: "0.9"),
         new("refit", "false"),
-        new("blend", "false", "true"),
+        new("blend", "false", "true", NextItem: "true"),
         new("data_path", "dataset/"),
         new("dataset", "~"),
         new("event_log", "~"),

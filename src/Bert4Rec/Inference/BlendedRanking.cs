@@ -98,13 +98,16 @@ internal sealed class BlendedRanking
         {
             Span<int> list = topItems.Slice(row * k, k);
             Span<float> listScores = topScores.Slice(row * k, k);
+            if (!targets.IsEmpty)
+                Count(row, targets[row], scores, ranks.Slice(3 * row, 3));
             _ranking.Clear();
             for (int i = _offsets[row]; i < _offsets[row + 1]; i++)
-                _ranking.Add((scores[i] + _boosts[i], _items[i]));
-            if (!targets.IsEmpty)
-                Count(row, targets[row], ranks.Slice(3 * row, 3));
-            // A target that is left out has a rank, but no place in the list.
-            _ranking.RemoveAll(item => LeftOut(row).BinarySearch(item.Item) >= 0);
+            {
+                // Behind all of the list nobody has a place in it. A target that is left out has a rank, but no place.
+                float score = scores[i] + _boosts[i];
+                if (score >= listScores[k - 1] && LeftOut(row).BinarySearch(_items[i]) < 0)
+                    _ranking.Add((score, _items[i]));
+            }
             for (int i = 0; i < k && list[i] > 0; i++)
             {
                 if (Items(row).BinarySearch(list[i]) < 0)
@@ -182,16 +185,18 @@ internal sealed class BlendedRanking
     }
 
     /// <summary>Adds the blended items to what the predictor counted among the others.</summary>
-    private void Count(int row, int target, Span<int> ranks)
+    private void Count(int row, int target, float[] scores, Span<int> ranks)
     {
-        float score = _ranking[Place(row, target) - _offsets[row]].Score;
-        foreach (var (other, item) in _ranking)
+        int place = Place(row, target);
+        float score = scores[place] + _boosts[place];
+        for (int i = _offsets[row]; i < _offsets[row + 1]; i++)
         {
-            if (item == target)
+            if (i == place)
                 continue;
+            float other = scores[i] + _boosts[i];
             ranks[0] += other > score ? 1 : 0;
             ranks[1] += other == score ? 1 : 0;
-            ranks[2] += other == score && item < target ? 1 : 0;
+            ranks[2] += other == score && i < place ? 1 : 0;
         }
     }
 }

@@ -8,8 +8,9 @@ namespace Bert4Rec.Inference;
 /// </summary>
 internal sealed class ItemTransitions
 {
-    /// <summary>Events after an item that count as following it.</summary>
-    public const int Window = 5;
+    /// <summary>Events after an item that count as following it. A look at fewer, five, is as good where histories are short, and worse
+    /// where they are long.</summary>
+    public const int Window = 20;
 
     /// <summary>Followers of an item that are kept, most frequent first: bounds memory, and the work for a history.</summary>
     private const int MostFollowers = 64;

@@ -15,12 +15,14 @@ internal sealed class ModelRanker : IRanker, IDisposable
     private BlendedRanking?[] _blending;
     private readonly Workers _workers;
     private readonly int _maximumLength;
+    private readonly int _historyLength;
 
     public ModelRanker(
         IReadOnlyList<KernelSet> kernels, Workers workers, ParameterLayout layout, DeviceBuffer<float> parameters, bool recboleCompatible)
     {
         _workers = workers;
         _maximumLength = layout.Shape.MaximumLength;
+        _historyLength = layout.Shape.HistoryLength;
         int capacity = MicroBatchSize.Tokens(layout.Shape, kernels[0], BatchSize);
         _blending = new BlendedRanking?[kernels.Count];
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
@@ -76,7 +78,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 {
                     targets[i] = dataset.Target(chosen[first + i]);
                     ranking.Add(
-                        dataset.History(chosen[first + i], _maximumLength), seen is null ? [] : seen[first + i], targets[i]);
+                        dataset.History(chosen[first + i], _historyLength), seen is null ? [] : seen[first + i], targets[i]);
                 }
                 ranking.Collect(predictor, k, targets, collected.AsSpan(first, targets.Length));
                 if (worker == 0)
@@ -185,7 +187,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 for (int i = 0; i < count; i++)
                 {
                     ReadOnlySpan<int> itsLeftOut = seen is null ? [] : seen[start + first + i];
-                    blending.Add(dataset.History(samples[first + i], _maximumLength), itsLeftOut, targets[i]);
+                    blending.Add(dataset.History(samples[first + i], _historyLength), itsLeftOut, targets[i]);
                 }
                 blending.TopK(predictor, k, theirTargets, lists, scores, counts);
             }
@@ -220,7 +222,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
             predictor.Score(theirs, share);
             for (int i = 0; i < predictor.Count && blending is not null; i++)
             {
-                var history = dataset.History(samples[first + i], _maximumLength);
+                var history = dataset.History(samples[first + i], _historyLength);
                 blending.AddTo(history, theirs.Slice(i * width, width), share.Slice(i * width, width));
             }
             ThrowIfNotFinite(share);

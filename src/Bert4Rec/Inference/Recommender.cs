@@ -21,7 +21,7 @@ public sealed class Recommender : IDisposable
     private readonly DeviceBuffer<float> _parameters;
     private readonly Predictor _predictor;
     private readonly BlendedRanking? _blending;
-    private readonly int _maximumLength;
+    private readonly int _historyLength;
     private readonly Lazy<int[]> _byPopularity;
     private readonly Lazy<int[]> _counts;
 
@@ -40,7 +40,7 @@ public sealed class Recommender : IDisposable
             folder.Config.RecboleCompatible,
             quantizes: true);
         _blending = folder.Blend is null ? null : new BlendedRanking(folder.Blend, _dataset.ItemCount);
-        _maximumLength = folder.Layout.Shape.MaximumLength;
+        _historyLength = folder.Layout.Shape.HistoryLength;
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
     }
@@ -53,13 +53,14 @@ public sealed class Recommender : IDisposable
     /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
     public static Recommender Load(string directory, string device, int threads)
     {
-        string delivered = RefitFolder.Delivered(directory);
-        string? note = delivered != directory
-            ? $"recommending with {delivered}, trained on all events"
-            : RefitFolder.State(directory).IsBegun
-                ? $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done"
-                : null;
-        return new(ModelFolder.Load(delivered, null), new DeviceSet(device, threads), note);
+        var folder = RefitFolder.LoadDelivered(directory);
+        string? note = RefitFolder.State(directory) switch
+        {
+            { IsWhole: true } => $"recommending with {RefitFolder.Of(directory)}, trained on all events",
+            { IsBegun: true } => $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done",
+            _ => null,
+        };
+        return new(folder, new DeviceSet(device, threads), note);
     }
 
     /// <summary>All events of a user of the training data, oldest first.</summary>
@@ -164,7 +165,7 @@ public sealed class Recommender : IDisposable
             {
                 var history = known[waiting[w]].AsSpan();
                 ReadOnlySpan<int> leftOut = excludeSeen ? CollectionsMarshal.AsSpan(excluded)[offsets[w]..offsets[w + 1]] : [];
-                _blending.Add(history[^Math.Min(history.Length, _maximumLength)..], leftOut);
+                _blending.Add(history[^Math.Min(history.Length, _historyLength)..], leftOut);
             }
             _blending.TopK(_predictor, k, [], items, scores, []);
         }

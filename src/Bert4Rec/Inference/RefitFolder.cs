@@ -22,17 +22,18 @@ internal static class RefitFolder
         return (File.Exists(Path.Combine(refit, ModelFolder.ConfigFileName)), File.Exists(Path.Combine(refit, ModelFolder.ModelFileName)));
     }
 
-    /// <summary>The folder that recommendations come from: the refit where it has a model, else the model's own.</summary>
-    /// <exception cref="InputException">The refit is damaged, or was made for another held-out model.</exception>
-    public static string Delivered(string directory)
+    /// <summary>Loads the model that recommends: the refit where it has one, else the folder's own.</summary>
+    /// <exception cref="InputException">It is damaged, or was refitted for another held-out model.</exception>
+    public static ModelFolder LoadDelivered(string directory)
     {
-        string model = Path.Combine(Of(directory), ModelFolder.ModelFileName), heldOut = Path.Combine(directory, ModelFolder.ModelFileName);
+        string heldOut = Path.Combine(directory, ModelFolder.ModelFileName);
         if (!State(directory).IsWhole || !File.Exists(heldOut))
-            return directory;
-        using var file = SafeTensors.Read(model);
-        return file.Metadata.GetValueOrDefault(ModelFolder.RefitKey) == HeldOut(directory)
-            ? Of(directory)
+            return ModelFolder.Load(directory, null);
+        var folder = ModelFolder.Load(Of(directory), null);
+        return folder.RefitOf == HeldOut(directory)
+            ? folder
             : throw new InputException(
-                $"{model}: not refitted for the model in {heldOut} (its SHA-256 differs); train again, or restore both");
+                $"{Path.Combine(Of(directory), ModelFolder.ModelFileName)}: not refitted for the model in {heldOut} (its SHA-256 differs); "
+                + "train again, or restore both");
     }
 }

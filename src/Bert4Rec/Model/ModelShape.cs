@@ -36,6 +36,9 @@ public sealed record ModelShape(
     /// <summary>The id of <c>[mask]</c>, behind all items.</summary>
     public int MaskToken => ItemCount;
 
+    /// <summary>Events of a history that a prediction sees: <c>[mask]</c> takes a place.</summary>
+    public int HistoryLength => Causal ? MaximumLength : MaximumLength - 1;
+
     /// <summary>Rows of the item table: V, and one for <c>[mask]</c> where there is one.</summary>
     public int TokenCount => Causal ? ItemCount : ItemCount + 1;
 

@@ -381,6 +381,7 @@ public sealed class RunConfigTests : IDisposable
         Assert.Equal(
             (objective, outputHead, dropout, batch),
             (config.Objective, config.OutputHead, config.HiddenDropoutProbability, config.TrainBatchSize));
+        Assert.Equal(!config.RecboleCompatible, config.Blend);
         Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ToYaml());
     }
 
@@ -391,6 +392,7 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("recbole_compatible: true\nobjective: next_item", "2: objective next_item: RecBole's BERT4Rec has another")]
     [InlineData("recbole_compatible: true\nmodel: SASRec\noutput_head: true", "3: output_head: RecBole's SASRec has none")]
     [InlineData("recbole_compatible: true\nexclude_seen: true", "2: exclude_seen: RecBole ranks seen items too")]
+    [InlineData("recbole_compatible: true\nblend: true", "2: blend: RecBole's score is the model's alone")]
     public void A_model_that_is_not_to_be_had_is_refused(string text, string message) =>
         Assert.Contains(message, Assert.Throws<InputException>(() => Parse(text)).Message, StringComparison.Ordinal);
 

@@ -7,11 +7,13 @@ using Bert4Rec.Tests.Inference;
 
 namespace Bert4Rec.Tests.Evaluation;
 
-/// <summary>Rankings that leave seen items out, of the model and the baselines, against a sort of what is left for each sample.</summary>
+/// <summary>Rankings without seen items, of the model, its blend and the baselines, against a sort of what is left for each sample.</summary>
 public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedShop>
 {
     /// <summary>More than there are items to list, too: a target that is left out must not be found there either.</summary>
     private static readonly int[] s_topK = [1, 5, 1000];
+
+    private static readonly BlendWeights s_weights = new(1, 100, 0.5f, 2);
 
     public static TheoryData<string, int> Cases
     {
@@ -45,6 +47,8 @@ public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedSh
         using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
+        using var blended = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
+        blended.Use(Blend.Of(s_weights, dataset, folder.Config.EvalArgs), dataset.ItemCount);
         var settings = new EvaluationSettings
         {
             Mode = mode,
@@ -55,7 +59,7 @@ public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedSh
             ExcludeSeen = true,
         };
         var sampler = new CandidateSampler(mode, settings.Seed, training.ItemCounts);
-        foreach (IRanker ranker in (IRanker[])[model, .. Baselines.Of(dataset, split, training)])
+        foreach (IRanker ranker in (IRanker[])[model, blended, .. Baselines.Of(dataset, split, training)])
         {
             var expected = Expected(ranker, dataset, split.Test, sample => Candidates(sampler, mode, dataset, sample));
             var actual = Evaluator.Evaluate(ranker, dataset, training, split.Test, settings);
@@ -78,8 +82,10 @@ public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedSh
         using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
+        using var blended = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
+        blended.Use(Blend.Of(s_weights, dataset, folder.Config.EvalArgs), dataset.ItemCount);
         int items = dataset.ItemCount - 1;
-        foreach (IRanker ranker in (IRanker[])[model, .. Baselines.Of(dataset, split, training)])
+        foreach (IRanker ranker in (IRanker[])[model, blended, .. Baselines.Of(dataset, split, training)])
         {
             int[] all = new int[split.Test.Length * items], left = new int[all.Length];
             var ranks = new TargetRank[split.Test.Length];

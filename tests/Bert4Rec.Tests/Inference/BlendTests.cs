@@ -14,7 +14,7 @@ public sealed class BlendTests
     [InlineData(2)]
     public void Transitions_are_counted_in_the_training_events(int seed)
     {
-        var dataset = SmallDatasets.Random(seed, users: 40, itemCount: 12, longest: 15);
+        var dataset = SmallDatasets.Random(seed, users: 40, itemCount: 12, longest: 45);
         var split = SmallDatasets.LeaveOneOut(dataset);
         var transitions = ItemTransitions.Count(dataset, split.Train);
         int[][] histories = [.. TrainingHistories(dataset, split)];
@@ -29,7 +29,7 @@ public sealed class BlendTests
                     for (int i = 0; i < history.Length; i++)
                     {
                         if (history[i] == a)
-                            following += history.Skip(i + 1).Take(5).Count(item => item == b);
+                            following += history.Skip(i + 1).Take(20).Count(item => item == b);
                     }
                 }
                 int at = transitions.Followers(a).BinarySearch(b);
@@ -67,7 +67,7 @@ public sealed class BlendTests
             for (int item = 1; item < dataset.ItemCount; item++)
             {
                 double affinity = 0;
-                for (int lag = 1; lag <= Math.Min(5, history.Length); lag++)
+                for (int lag = 1; lag <= Math.Min(20, history.Length); lag++)
                 {
                     int at = transitions.Followers(history[^lag]).BinarySearch(item);
                     affinity += at < 0 ? 0 : transitions.Shares(history[^lag])[at] / lag;

@@ -36,6 +36,23 @@ public sealed class RefitTests(SmallShop shop) : IClassFixture<SmallShop>
             Assert.Equal(File.ReadAllBytes(Path.Combine(refitted, name)), File.ReadAllBytes(Path.Combine(Refit(refitted), name)));
     }
 
+    /// <summary>Its weights are what validation chose, its transitions those of all events.</summary>
+    [Fact]
+    public void It_has_the_blend_of_the_held_out_model()
+    {
+        string directory = shop.NewRun();
+        var result = SmallShop.Train(shop.Config("refit=true", "epochs=1", "hidden_size=4"), directory);
+        Assert.NotEqual(BlendWeights.None, result.Blend!.Weights);
+        ModelFolder heldOut = ModelFolder.Load(directory, null), refit = ModelFolder.Load(Refit(directory), null);
+        Assert.Equal(result.Blend.Weights, heldOut.Blend!.Weights);
+        Assert.Equal(result.Blend.Weights, refit.Blend!.Weights);
+        int last = refit.Dataset.UserOffsets[2] - 1, before = refit.Dataset.EventItems[last - 1];
+        Assert.Contains(refit.Dataset.EventItems[last], refit.Blend.Transitions.Followers(before).ToArray());
+        int[] items = [.. Enumerable.Range(1, refit.Dataset.ItemCount - 1)];
+        Assert.True(items.Sum(item => refit.Blend.Transitions.Followers(item).Length)
+            > items.Sum(item => heldOut.Blend.Transitions.Followers(item).Length));
+    }
+
     [Fact]
     public void Without_validation_it_has_all_epochs()
     {
