@@ -46,7 +46,7 @@ public readonly ref struct KernelCall
     /// <summary>Of the matrix products in it; nothing else is counted.</summary>
     public long MultiplyAdds { get; }
 
-    /// <summary>Tokens that it takes into a batch: those of a cloze mask.</summary>
+    /// <summary>Tokens that it takes into the model: those of the embedding's forward.</summary>
     public int Tokens { get; }
 
     /// <summary>Items that it draws, or none.</summary>

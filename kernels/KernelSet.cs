@@ -75,7 +75,7 @@ public abstract class KernelSet : IDisposable
     {
         RequireEmbedding(tokens, positions, items, positionTable, x);
         // Of each table as many rows are read as x has.
-        using var call = Begin(nameof(EmbeddingForward), read: [x, x], set: [x]);
+        using var call = Begin(nameof(EmbeddingForward), read: [x, x], set: [x], tokens: tokens.Length);
         EmbeddingForwardCore(tokens, positions, items, positionTable, x);
     }
 
@@ -345,7 +345,7 @@ public abstract class KernelSet : IDisposable
             maskedTokens.Length >= tokens.Length && maskedRows.Length >= tokens.Length && targets.Length >= tokens.Length
                 && maskedOffsets.Length == offsets.Length,
             "room for T entries");
-        using var call = Begin(nameof(ClozeMask), read: [], touched: 2L * tokens.Length, tokens: tokens.Length, drawn: targets);
+        using var call = Begin(nameof(ClozeMask), read: [], touched: 2L * tokens.Length, drawn: targets);
         return ClozeMaskCore(tokens, offsets, masking, maskedTokens, maskedRows, targets, maskedOffsets);
     }
 

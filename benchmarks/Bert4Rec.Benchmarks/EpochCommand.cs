@@ -61,7 +61,8 @@ internal static class EpochCommand
             dataset,
             TrainingSession.Sequences(config, dataset, split),
             device.Kernels,
-            device.Workers);
+            device.Workers,
+            statistics.EventCounts);
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, trainer.Parameters, config.RecboleCompatible);
         var settings = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
 using Bert4Rec.Model;
 using Bert4Rec.Training;
 
@@ -35,7 +36,13 @@ internal sealed record TrainingProfile(
         KernelProfile[] profiles = [.. device.Kernels.Select(_ => new KernelProfile())];
         for (int i = 0; i < profiles.Length; i++)
             device.Kernels[i].Observer = profiles[i];
-        using var trainer = new Trainer(TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers);
+        using var trainer = new Trainer(
+            TrainerSettings.Of(config, dataset.ItemCount),
+            dataset,
+            sequences,
+            device.Kernels,
+            device.Workers,
+            TrainingStatistics.Count(dataset, split.Train).EventCounts);
         trainer.BeginEpoch(1);
         int count = trainer.EpochSequences.Count;
         double fastest = double.PositiveInfinity;
