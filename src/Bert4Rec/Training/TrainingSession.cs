@@ -195,8 +195,6 @@ public static class TrainingSession
 
         BlendChoice? choice = null;
         IReadOnlyDictionary<string, double> bestValid = state.Stopping.BestMetrics;
-        if (options.Trial is not null)
-            return Result(Baselines.None);
         // No validation chose: the last parameters are the model.
         if (!state.HasBest)
             average.Values.CopyTo(best, 0);
@@ -210,6 +208,9 @@ public static class TrainingSession
             if (choice.Weights != BlendWeights.None)
                 bestValid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, validation, progress);
         }
+        // What a trial is judged by is what would be delivered, the blend included.
+        if (options.Trial is not null)
+            return Result(Baselines.None);
         ModelFolder.SaveModel(directory, config, trainer.Layout, best, refit?.Blend ?? choice?.Weights, refit?.HeldOut);
         var test = split.Test.Length == 0
             ? Baselines.None

@@ -12,8 +12,8 @@ public sealed record TrialPoint(int Epoch, double Value);
 /// <param name="Settings">"key=value", over the settings that were given.</param>
 /// <param name="Epochs">Epochs so far.</param>
 /// <param name="BestEpoch">The one that was best.</param>
-/// <param name="Value">The validation metric after that one; null where there is none.</param>
-/// <param name="Curve">Every validation so far.</param>
+/// <param name="Value">The validation metric after that one, the blend included; null where there is none.</param>
+/// <param name="Curve">Every validation so far, without the blend.</param>
 /// <param name="Failure">Why the training left the numbers; null where it did not.</param>
 /// <param name="Seconds">What this rung took; null in a journal whose budget is a number of trials, which holds no times.</param>
 public sealed record TrialReport(

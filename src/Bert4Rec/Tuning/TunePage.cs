@@ -28,7 +28,7 @@ internal static class TunePage
             ]));
         TrialReport[] drawn = [.. result.Trials.Where(trial => trial.Curve.Count > 0)];
         string picture = drawn.Length == 0 ? "" : Charts.Lines(
-            $"{metric} on the validation events by epoch, a line a trial",
+            $"{metric} on the validation events by epoch, a line a trial{(result.Config.Blend ? "; without the blend" : "")}",
             [
                 .. drawn.Select(trial => (
                     (IReadOnlyList<double>)[.. trial.Curve.Select(point => (double)point.Epoch)],
