@@ -255,7 +255,7 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
     {
         using var another = new SmallShop();
         string directory = another.NewRun();
-        var config = another.Config([.. settings, "epochs=3", "learning_rate=0.01"]);
+        var config = another.Config([.. settings, "blend=false", "epochs=3", "learning_rate=0.01"]);
         var result = SmallShop.Train(config, directory);
         Assert.True(result.Test["ndcg@10"] > 0);
         Assert.Equal(result.Test, EvaluationRun.Evaluate(directory, config, "test", "cpu", 2, null, default).Metrics);
