@@ -232,7 +232,7 @@ public sealed class TuneSession
         List<(int Number, IReadOnlyList<string> Settings)> field = [.. _bases.Index()];
         foreach (var (number, settings) in field)
             Try(number, settings, 0);
-        int firstBase = Ranked(field.Select(trial => trial.Number))[0].Trial;
+        int firstBase = Ranked(field.Select(trial => Report(trial.Number, 0)))[0].Trial;
         if (_budget is not null)
         {
             IReadOnlyList<string> given = _bases[firstBase];
@@ -244,7 +244,8 @@ public sealed class TuneSession
         {
             foreach (var (number, settings) in field)
                 Try(number, settings, rung);
-            TrialReport[] ranked = Ranked(field.Select(trial => trial.Number).Where(number => Report(number, rung) is not null));
+            // By what they reached in this rung: of a tuning that goes on, some are further already.
+            TrialReport[] ranked = Ranked(field.Select(trial => Report(trial.Number, rung)));
             if (ranked.Length == 0 || rung == plan.Epochs.Count - 1)
                 break;
             // The given settings first: whatever else there is no time for, the choice is never worse than they are.
@@ -345,18 +346,19 @@ public sealed class TuneSession
     private TrialReport? Report(int number, int rung) =>
         _journal!.Trials.FirstOrDefault(trial => trial.Trial == number && trial.Rung == rung);
 
-    /// <summary>Trials as far as they got, the best first; of equals the one that began before.</summary>
-    private TrialReport[] Ranked(IEnumerable<int> numbers)
+    /// <summary>Those there are, the best first; of equals the one that began before.</summary>
+    private TrialReport[] Ranked(IEnumerable<TrialReport?> reports)
     {
-        var reports = numbers.Select(number => _journal!.Trials.LastOrDefault(trial => trial.Trial == number)).OfType<TrialReport>();
         double sign = _config.ValidMetricBigger ? -1 : 1;
-        return [.. reports.OrderBy(trial => trial.Value is double value && double.IsFinite(value) ? sign * value : double.PositiveInfinity)
+        return [.. reports.OfType<TrialReport>()
+            .OrderBy(trial => trial.Value is double value && double.IsFinite(value) ? sign * value : double.PositiveInfinity)
             .ThenBy(trial => trial.Trial)];
     }
 
     private int Choose()
     {
-        TrialReport best = Ranked(_journal!.Trials.Select(trial => trial.Trial).Distinct())[0];
+        // As far as each got.
+        TrialReport best = Ranked(_journal!.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()))[0];
         return best is { Value: null, Failure: { } failure } ? throw new InputException(failure) : best.Trial;
     }
 
