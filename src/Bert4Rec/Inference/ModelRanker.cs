@@ -12,19 +12,19 @@ internal sealed class ModelRanker : IRanker, IDisposable
     private const int BatchSize = 4096;
 
     private readonly Predictor[] _predictors;
-    private BlendedRanking?[] _blending;
+    private readonly BlendedRanking?[] _blending;
+    private readonly BlendedRanking?[] _noBlending;
     private readonly Workers _workers;
-    private readonly int _maximumLength;
-    private readonly int _historyLength;
+    private readonly ModelShape _shape;
 
     public ModelRanker(
         IReadOnlyList<KernelSet> kernels, Workers workers, ParameterLayout layout, DeviceBuffer<float> parameters, bool recboleCompatible)
     {
         _workers = workers;
-        _maximumLength = layout.Shape.MaximumLength;
-        _historyLength = layout.Shape.HistoryLength;
+        _shape = layout.Shape;
         int capacity = MicroBatchSize.Tokens(layout.Shape, kernels[0], BatchSize);
         _blending = new BlendedRanking?[kernels.Count];
+        _noBlending = new BlendedRanking?[kernels.Count];
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
     }
 
@@ -32,11 +32,10 @@ internal sealed class ModelRanker : IRanker, IDisposable
 
     /// <summary>Ranks with a blend from now on; with null by the model alone, as at first.</summary>
     /// <param name="blend">Made for the same catalogue.</param>
-    /// <param name="itemCount">Items with the padding item.</param>
-    public void Use(Blend? blend, int itemCount)
+    public void Use(Blend? blend)
     {
         for (int worker = 0; worker < _blending.Length; worker++)
-            _blending[worker] = blend is null || blend.Weights == BlendWeights.None ? null : new BlendedRanking(blend, itemCount);
+            _blending[worker] = blend is null || blend.Weights == BlendWeights.None ? null : new BlendedRanking(blend, _shape.ItemCount);
     }
 
     /// <summary>The model without its blend; none where there is no blend.</summary>
@@ -78,7 +77,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 {
                     targets[i] = dataset.Target(chosen[first + i]);
                     ranking.Add(
-                        dataset.History(chosen[first + i], _historyLength), seen is null ? [] : seen[first + i], targets[i]);
+                        dataset.History(chosen[first + i], _shape.HistoryLength), seen is null ? [] : seen[first + i], targets[i]);
                 }
                 ranking.Collect(predictor, k, targets, collected.AsSpan(first, targets.Length));
                 if (worker == 0)
@@ -88,8 +87,26 @@ internal sealed class ModelRanker : IRanker, IDisposable
         return BlendSearch.Choose(collected, _workers, $"ndcg@{k}");
     }
 
-    public unsafe void Rank(
-        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen = null)
+    public void Rank(
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        int k,
+        Span<int> topItems,
+        Span<TargetRank> ranks,
+        SeenItems? seen = null) =>
+        Rank(_blending, dataset, samples, k, topItems, ranks, seen);
+
+    public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
+        Score(_blending, dataset, samples, candidates, scores);
+
+    private unsafe void Rank(
+        BlendedRanking?[] blending,
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        int k,
+        Span<int> topItems,
+        Span<TargetRank> ranks,
+        SeenItems? seen)
     {
         fixed (Sample* samplesAt = samples)
         fixed (int* topItemsAt = topItems)
@@ -102,7 +119,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 RankShare(
                     _predictors[worker],
-                    _blending[worker],
+                    blending[worker],
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     k,
@@ -114,7 +131,12 @@ internal sealed class ModelRanker : IRanker, IDisposable
         }
     }
 
-    public unsafe void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+    private unsafe void Score(
+        BlendedRanking?[] blending,
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        ReadOnlySpan<int> candidates,
+        Span<float> scores)
     {
         fixed (Sample* samplesAt = samples)
         fixed (int* candidatesAt = candidates)
@@ -127,7 +149,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 ScoreShare(
                     _predictors[worker],
-                    _blending[worker],
+                    blending[worker],
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     new ReadOnlySpan<int>((int*)c + ((long)first * width), (end - first) * width),
@@ -187,7 +209,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 for (int i = 0; i < count; i++)
                 {
                     ReadOnlySpan<int> itsLeftOut = seen is null ? [] : seen[start + first + i];
-                    blending.Add(dataset.History(samples[first + i], _historyLength), itsLeftOut, targets[i]);
+                    blending.Add(dataset.History(samples[first + i], _shape.HistoryLength), itsLeftOut, targets[i]);
                 }
                 blending.TopK(predictor, k, theirTargets, lists, scores, counts);
             }
@@ -222,7 +244,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
             predictor.Score(theirs, share);
             for (int i = 0; i < predictor.Count && blending is not null; i++)
             {
-                var history = dataset.History(samples[first + i], _historyLength);
+                var history = dataset.History(samples[first + i], _shape.HistoryLength);
                 blending.AddTo(history, theirs.Slice(i * width, width), share.Slice(i * width, width));
             }
             ThrowIfNotFinite(share);
@@ -251,7 +273,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
         predictor.Clear();
         foreach (var sample in samples)
         {
-            if (!predictor.TryAdd(dataset.History(sample, _maximumLength)))
+            if (!predictor.TryAdd(dataset.History(sample, _shape.MaximumLength)))
                 break;
         }
     }
@@ -266,25 +288,11 @@ internal sealed class ModelRanker : IRanker, IDisposable
             int k,
             Span<int> topItems,
             Span<TargetRank> ranks,
-            SeenItems? seen = null)
-        {
-            var kept = Begin();
-            model.Rank(dataset, samples, k, topItems, ranks, seen);
-            model._blending = kept;
-        }
+            SeenItems? seen = null) =>
+            model.Rank(model._noBlending, dataset, samples, k, topItems, ranks, seen);
 
-        public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
-        {
-            var kept = Begin();
-            model.Score(dataset, samples, candidates, scores);
-            model._blending = kept;
-        }
-
-        private BlendedRanking?[] Begin()
-        {
-            var kept = model._blending;
-            model._blending = new BlendedRanking?[kept.Length];
-            return kept;
-        }
+        public void Score(
+            InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
+            model.Score(model._noBlending, dataset, samples, candidates, scores);
     }
 }

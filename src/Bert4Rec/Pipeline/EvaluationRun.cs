@@ -55,7 +55,7 @@ public static class EvaluationRun
         using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
-        ranker.Use(folder.Blend, folder.Dataset.ItemCount);
+        ranker.Use(folder.Blend);
         cancellation.ThrowIfCancellationRequested();
         var statistics = TrainingStatistics.Count(folder.Dataset, split.Train);
         var compared = Baselines.Compare(

@@ -74,7 +74,7 @@ internal sealed record RunReport(
         using var parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);
-        model.Use(folder.Blend, dataset.ItemCount);
+        model.Use(folder.Blend);
         IRanker[] rankers = samples.Length == 0 ? [] : [model, .. Baselines.Of(dataset, split, statistics)];
         var lists = new List<ListStatistics>();
         foreach (var ranker in rankers)

@@ -204,7 +204,7 @@ public static class TrainingSession
             var transitions = ItemTransitions.Count(dataset, split.Train);
             int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
             choice = ranker.ChooseBlend(dataset, split.Valid, transitions, k, config.ExcludeSeen, progress);
-            ranker.Use(new Blend(choice.Weights, transitions), dataset.ItemCount);
+            ranker.Use(new Blend(choice.Weights, transitions));
             if (choice.Weights != BlendWeights.None)
                 bestValid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, validation, progress);
         }

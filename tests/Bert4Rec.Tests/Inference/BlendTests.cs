@@ -126,7 +126,7 @@ public sealed class BlendTests
         int[] all = [.. Enumerable.Range(0, samples.Length * dataset.ItemCount).Select(i => i % dataset.ItemCount)];
         float[] scores = new float[all.Length], blended = new float[all.Length];
         ranker.Score(dataset, samples, all, scores);
-        ranker.Use(new Blend(weights, transitions), dataset.ItemCount);
+        ranker.Use(new Blend(weights, transitions));
         ranker.Score(dataset, samples, all, blended);
         var lists = new int[samples.Length * k];
         var ranks = new TargetRank[samples.Length];
