@@ -15,6 +15,40 @@ public sealed class ItemTable
 
     public IReadOnlyList<string> Fields { get; }
 
+    /// <summary>Both tables' fields; where both have an item's value, the later one.</summary>
+    /// <param name="old">Of the first items; null for none.</param>
+    /// <param name="later">Of others, or of the same anew; null for none.</param>
+    /// <param name="laterIds">[later items] their ids in the joined table.</param>
+    /// <param name="itemCount">Items of the joined table, padding included.</param>
+    internal static ItemTable? Append(ItemTable? old, ItemTable? later, int[] laterIds, int itemCount)
+    {
+        if (old is null && later is null)
+            return null;
+        string[] fields = [.. (old?.Fields ?? []).Union(later?.Fields ?? [])];
+        var values = new string?[fields.Length][];
+        for (int field = 0; field < fields.Length; field++)
+        {
+            values[field] = new string?[itemCount];
+            int place = IndexOf(old, fields[field]);
+            for (int item = 1; place >= 0 && item < itemCount; item++)
+                values[field][item] = old![item, place];
+            place = IndexOf(later, fields[field]);
+            for (int item = 1; place >= 0 && item < laterIds.Length; item++)
+                values[field][laterIds[item]] = later![item, place] ?? values[field][laterIds[item]];
+        }
+        return new(fields, values);
+    }
+
+    private static int IndexOf(ItemTable? table, string field)
+    {
+        for (int i = 0; i < (table?.Fields.Count ?? 0); i++)
+        {
+            if (table!.Fields[i] == field)
+                return i;
+        }
+        return -1;
+    }
+
     /// <summary>The value of an item's field; null where there is none.</summary>
     public string? this[int item, int field] => item < _values[field].Length ? _values[field][item] : null;
 }
