@@ -123,7 +123,7 @@ internal static class GrownCatalogue
             }
         }
 
-        /// <summary>The smallest group of known items, of those that are no mere chance, that shares a field's value with an item.</summary>
+        /// <summary>The smallest group of known items, large enough to say something, with a field's value of an item.</summary>
         private IReadOnlyList<int> Group(int item)
         {
             IReadOnlyList<int> smallest = _all;

@@ -164,8 +164,11 @@ public sealed class UpdateRun
             Directory.Delete(Path.Combine(staged, "events"), recursive: true);
             _cancellation.ThrowIfCancellationRequested();
             // A run that was resumed from one would train on the old events.
-            foreach (string folder in new[] { staged, RefitFolder.Of(staged), target, RefitFolder.Of(target) })
-                File.Delete(Path.Combine(folder, Checkpoint.FileName));
+            string[] folders = [staged, RefitFolder.Of(staged), target, RefitFolder.Of(target)];
+            foreach (string checkpoint in folders.Select(folder => Path.Combine(folder, Checkpoint.FileName)).Where(File.Exists))
+                File.Delete(checkpoint);
+            if (!RefitFolder.State(staged).IsWhole)
+                TrainingSession.DiscardRefit(target);
             FolderReplacement.Replace(staged, target, ModelFolder.ModelFileName);
             return new(start, all, ofThose, result, clock.Elapsed.TotalSeconds);
         }

@@ -158,6 +158,13 @@ public static class TrainingSession
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, evaluated, config.RecboleCompatible);
         string directory = options.OutputDirectory;
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
+        int epochsBefore = 0;
+        if (start is not null)
+        {
+            start.Parameters.CopyTo(average.Values, 0);
+            // It counts as twice the epochs to come: with less the mean forgets it, with more it learns too little.
+            epochsBefore = 2 * config.Epochs;
+        }
         var best = new float[trainer.Layout.Length];
         var origin = Origin(config, dataset, split);
         if (refit is not null)
@@ -200,7 +207,7 @@ public static class TrainingSession
                 var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
                 state.Step = trainer.Step;
                 double seconds = epochClock.Elapsed.TotalSeconds;
-                average.Add(trainer.Parameters, state.Epoch);
+                average.Add(trainer.Parameters, epochsBefore + state.Epoch);
                 IReadOnlyDictionary<string, double>? valid = null;
                 bool isBest = split.Valid.Length == 0;
                 if (!isBest && state.Epoch % config.EvalStep == 0)
