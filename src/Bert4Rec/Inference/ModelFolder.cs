@@ -235,11 +235,12 @@ internal sealed class ModelFolder
     /// <summary>Of a header without types, as it was once written, the values tell what is a number.</summary>
     private static ItemTable ToTable(string[] header, string?[][] values)
     {
-        var columns = header.Select(AtomicTypes.Split).ToArray();
-        if (Array.TrueForAll(columns, column => column.Type is not null))
-            return new([.. columns[1..].Select(column => column.Name)], [.. columns[1..].Select(column => column.Type!.Value)], values);
-        var types = values.Select(column => column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence);
-        return new(header[1..], [.. types], values);
+        AtomicField[] fields = [.. header.Select(AtomicField.TryParse).OfType<AtomicField>()];
+        return fields.Length == header.Length
+            ? new(fields[1..], values)
+            : new([.. header[1..].Zip(values, (name, column) => new AtomicField(name, TypeOf(column)))], values);
+
+        static AtomicType TypeOf(string?[] column) => column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence;
 
         static bool IsNumber(string text) =>
             double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number);
@@ -288,8 +289,8 @@ internal sealed class ModelFolder
         {
             var fields = dataset.ItemFields;
             int[] columns = [.. Enumerable.Range(0, fields?.Fields.Count ?? 0)];
-            var header = columns.Select(column => $"{fields!.Fields[column]}:{fields.Types[column].Keyword()}");
-            file.WriteRecord([$"{config.ItemIdField}:{AtomicType.Token.Keyword()}", .. header]);
+            AtomicField id = new(config.ItemIdField, AtomicType.Token);
+            file.WriteRecord([.. (fields?.Fields ?? []).Prepend(id).Select(field => field.ToString())]);
             for (int item = 1; item < dataset.ItemCount; item++)
                 file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
         }
