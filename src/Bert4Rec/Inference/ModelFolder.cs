@@ -240,7 +240,8 @@ internal sealed class ModelFolder
             ? new(fields[1..], values)
             : new([.. header[1..].Zip(values, (name, column) => new AtomicField(name, TypeOf(column)))], values);
 
-        static AtomicType TypeOf(string?[] column) => column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence;
+        static AtomicType TypeOf(string?[] column) =>
+            column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence;
 
         static bool IsNumber(string text) =>
             double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number);
