@@ -281,7 +281,8 @@ internal sealed class ModelFolder
     }
 
     /// <summary>
-    /// A header as .item has it, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.
+    /// A header as .item has it, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is
+    /// escaped.
     /// </summary>
     private static string Items(RunConfig config, InteractionDataset dataset)
     {

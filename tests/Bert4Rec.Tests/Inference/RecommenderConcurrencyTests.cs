@@ -15,7 +15,7 @@ public sealed class RecommenderConcurrencyTests(TrainedShop shop) : IClassFixtur
     [InlineData(3, 2, true)]
     public async Task Many_threads_get_what_each_gets_alone(int threads, int maximumBatch, bool isBlended)
     {
-        string model = isBlended ? shop.Blended(new(1, 100, -1, 2)) : shop.Model;
+        string model = shop.Blended(isBlended ? new(1, 100, -1, 2) : BlendWeights.None);
         var requests = Requests(300);
         RecommendationResult[] alone;
         using (var recommender = TrainedShop.Open(model))
