@@ -24,26 +24,31 @@ public sealed class ItemTable
     {
         if (old is null && later is null)
             return null;
-        string[] fields = [.. (old?.Fields ?? []).Union(later?.Fields ?? [])];
+        // What is a number in one and none in the other is text.
+        AtomicField[] fields =
+        [
+            .. (old?.Fields ?? []).Concat(later?.Fields ?? []).GroupBy(field => field.Name)
+                .Select(same => same.Distinct().Count() == 1 ? same.First() : new(same.Key, AtomicType.Token)),
+        ];
         var values = new string?[fields.Length][];
         for (int field = 0; field < fields.Length; field++)
         {
             values[field] = new string?[itemCount];
-            int place = IndexOf(old, fields[field]);
+            int place = IndexOf(old, fields[field].Name);
             for (int item = 1; place >= 0 && item < itemCount; item++)
                 values[field][item] = old![item, place];
-            place = IndexOf(later, fields[field]);
+            place = IndexOf(later, fields[field].Name);
             for (int item = 1; place >= 0 && item < laterIds.Length; item++)
                 values[field][laterIds[item]] = later![item, place] ?? values[field][laterIds[item]];
         }
         return new(fields, values);
     }
 
-    private static int IndexOf(ItemTable? table, string field)
+    private static int IndexOf(ItemTable? table, string name)
     {
         for (int i = 0; i < (table?.Fields.Count ?? 0); i++)
         {
-            if (table!.Fields[i] == field)
+            if (table!.Fields[i].Name == name)
                 return i;
         }
         return -1;

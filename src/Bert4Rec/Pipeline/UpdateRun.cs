@@ -110,7 +110,7 @@ public sealed class UpdateRun
             target = link.FullName;
         string staged = $"{target}.update";
         ModelFolder model = Load(target);
-        ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target) : model;
+        ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target, out _) : model;
         int trained = model.Updates?.Epochs ?? ResultFile.Read(target).BestEpoch;
         int epochs = _epochs ?? Math.Max(2, (int)Math.Ceiling(trained * EpochShare));
 
