@@ -133,7 +133,7 @@ public static class EventLogAnalysis
             progress,
             cancellationToken);
         if (totals.Rows == 0)
-            throw new InputException($"{EventLogReader.ListFiles(inputs)[0]}: there is no row to analyse, only a header");
+            throw new InputException($"{EventLogFiles.List(inputs)[0]}: there is no row to analyse, only a header");
         LogAnalysis analysis = totals.Result(read, EventLogReader.Head(inputs[0], HeadRows), cancellationToken);
         return read.Bytes > options.ChecksumBytes
             ? analysis

@@ -48,7 +48,7 @@ public static class EventLogCleaner
         IProgress<ProgressUpdate>? progress = null,
         CancellationToken cancellationToken = default)
     {
-        if (EventLogReader.ListFiles(inputs).Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
+        if (EventLogFiles.List(inputs).Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
             throw new InputException($"{output}: the output is one of the inputs; choose another name");
         CleanSummary? summary = null;
         OutputFile.Write(output, stream => summary = Clean(inputs, stream, output, options, progress, cancellationToken));
