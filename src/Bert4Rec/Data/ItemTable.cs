@@ -5,15 +5,15 @@ public sealed class ItemTable
 {
     private readonly string[][] _values;
 
-    /// <param name="fields">Names of the columns, the id apart.</param>
+    /// <param name="fields">The columns, the id apart.</param>
     /// <param name="values">[field][item id]; null where .item has no row or no value for the item.</param>
-    public ItemTable(IReadOnlyList<string> fields, string?[][] values)
+    public ItemTable(IReadOnlyList<AtomicField> fields, string?[][] values)
     {
         Fields = fields;
         _values = values!;
     }
 
-    public IReadOnlyList<string> Fields { get; }
+    public IReadOnlyList<AtomicField> Fields { get; }
 
     /// <summary>The value of an item's field; null where there is none.</summary>
     public string? this[int item, int field] => item < _values[field].Length ? _values[field][item] : null;

@@ -212,7 +212,8 @@ internal sealed class ModelFolder
         using var file = CsvReader.Create(InputFile.Open(Path.Combine(directory, ItemsFileName)), s_itemsRead);
         if (!file.Read())
             throw new InputException($"{Path.Combine(directory, ItemsFileName)}: no header; train again, or restore the folder");
-        string[] fields = [.. Enumerable.Range(1, file.FieldCount - 1).Select(file.GetString)];
+        string[] header = [.. Enumerable.Range(0, file.FieldCount).Select(file.GetString)];
+        string[] fields = header[1..];
         // Padding is item 0.
         var values = fields.Select(_ => new List<string?> { null }).ToArray();
         while (file.Read())
@@ -227,8 +228,22 @@ internal sealed class ModelFolder
         CheckEvents(eventsPath, offsets, eventItems, users.Count, items.Count);
         return new InteractionDataset(users, items, offsets, eventItems)
         {
-            ItemFields = fields.Length == 0 ? null : new ItemTable(fields, [.. values.Select(column => column.ToArray())]),
+            ItemFields = fields.Length == 0 ? null : ToTable(header, [.. values.Select(column => column.ToArray())]),
         };
+    }
+
+    /// <summary>Of a header without types, as it was once written, the values tell what is a number.</summary>
+    private static ItemTable ToTable(string[] header, string?[][] values)
+    {
+        AtomicField[] fields = [.. header.Select(AtomicField.TryParse).OfType<AtomicField>()];
+        return fields.Length == header.Length
+            ? new(fields[1..], values)
+            : new([.. header[1..].Zip(values, (name, column) => new AtomicField(name, TypeOf(column)))], values);
+
+        static AtomicType TypeOf(string?[] column) => column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence;
+
+        static bool IsNumber(string text) =>
+            double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number);
     }
 
     /// <summary>
@@ -265,7 +280,7 @@ internal sealed class ModelFolder
     }
 
     /// <summary>
-    /// A header, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.
+    /// A header as .item has it, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.
     /// </summary>
     private static string Items(RunConfig config, InteractionDataset dataset)
     {
@@ -274,7 +289,8 @@ internal sealed class ModelFolder
         {
             var fields = dataset.ItemFields;
             int[] columns = [.. Enumerable.Range(0, fields?.Fields.Count ?? 0)];
-            file.WriteRecord([config.ItemIdField, .. fields?.Fields ?? []]);
+            AtomicField id = new(config.ItemIdField, AtomicType.Token);
+            file.WriteRecord([.. (fields?.Fields ?? []).Prepend(id).Select(field => field.ToString())]);
             for (int item = 1; item < dataset.ItemCount; item++)
                 file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
         }

@@ -38,6 +38,22 @@ public static class TrainingSession
         config.RequireObjective();
         var clock = Stopwatch.StartNew();
         var dataset = DatasetLoader.Load(config, progress);
+        var result = TrainOn(config, dataset, options, progress, onStart, onEpoch, cancellation);
+        return result with { Seconds = clock.Elapsed.TotalSeconds };
+    }
+
+    /// <summary>The same with data that is there already.</summary>
+    /// <inheritdoc cref="Train"/>
+    internal static TrainingResult TrainOn(
+        RunConfig config,
+        InteractionDataset dataset,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        Action<TrainingStart>? onStart,
+        Action<EpochReport>? onEpoch,
+        CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
         if (config.Refit && options.Trial is null)
             Refit(config, dataset, result, options, progress, cancellation);
