@@ -50,8 +50,8 @@ internal sealed class ParquetRows(ParquetBatch[] columns, ConcurrentBag<ParquetR
 }
 
 /// <summary>
-/// Reads the Parquet files of an event log. A column that a file lacks may be a folder's name above it, <c>event_type=view</c>; the parts of
-/// a log must agree on what a column's values are.
+/// Reads the Parquet files of an event log. A column that a file lacks may be a folder's name above it, <c>event_type=view</c>; the parts
+/// of a log must agree on what a column's values are.
 /// </summary>
 internal sealed class ParquetLog
 {

@@ -41,7 +41,8 @@ internal sealed class OnnxGraph
     /// <summary>A vector of whole numbers.</summary>
     public string Integers(string name, params long[] values)
     {
-        Tensor(name, ElementType.Int64, [values.Length], 8L * values.Length, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+        Tensor(
+            name, ElementType.Int64, [values.Length], 8L * values.Length, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
         return name;
     }
 
@@ -93,7 +94,10 @@ internal sealed class OnnxGraph
         foreach ((string key, string value) in metadata)
             model.Nested(14, new Message().Text(1, key).Text(2, value));
         if (model.Length > int.MaxValue)
-            throw new InputException($"the ONNX file would have {model.Length / 1e9:F1} GB, and may have 2: the catalogue is too large for it");
+        {
+            throw new InputException(
+                $"the ONNX file would have {model.Length / 1e9:F1} GB, and may have 2: the catalogue is too large for it");
+        }
         model.WriteTo(stream);
     }
 
