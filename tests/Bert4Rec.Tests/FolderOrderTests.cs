@@ -21,7 +21,7 @@ public sealed class FolderOrderTests
         ["src/Bert4Rec/Data/Synthesis", "src/Bert4Rec/Model"],
         ["src/Bert4Rec/Evaluation"],
         ["src/Bert4Rec/Inference"],
-        ["src/Bert4Rec/Training"],
+        ["src/Bert4Rec/Training", "src/Bert4Rec/Export"],
         ["src/Bert4Rec/Tuning"],
         ["src/Bert4Rec/Pipeline", "src/Bert4Rec/Checking"],
         ["src/Bert4Rec.Cli/Output"],
