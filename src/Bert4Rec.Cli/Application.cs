@@ -25,6 +25,7 @@ internal static class Application
             TuneCommand.Create(terminal),
             EvaluateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
+            ServeCommand.Create(terminal),
             AnalyzeCommand.Create(terminal),
             CleanCommand.Create(terminal),
             ConvertCommand.Create(terminal),

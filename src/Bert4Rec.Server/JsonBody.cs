@@ -1,0 +1,81 @@
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Net.Http.Headers;
+
+namespace Bert4Rec.Server;
+
+/// <summary>Reads a request's body, and says in the words of HTTP and JSON what is wrong with it.</summary>
+internal static class JsonBody
+{
+    /// <summary>What a member must be, by its name; "" is the body.</summary>
+    private static readonly Dictionary<string, string> s_expected = new()
+    {
+        [""] = "an object",
+        ["history"] = "a list of strings",
+        ["allow"] = "a list of strings",
+        ["deny"] = "a list of strings",
+        ["any_of"] = "a list of strings",
+        ["filters"] = "a list of objects",
+        ["requests"] = "a list of objects",
+        ["user"] = "a string",
+        ["field"] = "a string",
+        ["k"] = "a whole number",
+        ["min"] = "a number",
+        ["max"] = "a number",
+        ["exclude_seen"] = "true or false",
+    };
+
+    /// <summary>Whether a path begins with a member of a request.</summary>
+    public static bool IsField(string path) => s_expected.ContainsKey(path.Split('.', '[')[0]);
+
+    /// <exception cref="ProblemException">The body is not JSON, or not of this type, or did not come in time.</exception>
+    /// <exception cref="BadHttpRequestException">It is too large, or came too slowly.</exception>
+    public static async Task<T> Read<T>(HttpContext context, JsonTypeInfo<T> type)
+        where T : class
+    {
+        if (!MediaTypeHeaderValue.TryParse(context.Request.ContentType, out MediaTypeHeaderValue? media)
+            || media.MediaType != "application/json" || !(media.Charset.Length == 0 || media.Charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase)))
+            throw new ProblemException(StatusCodes.Status415UnsupportedMediaType, "the body must be JSON in UTF-8: Content-Type: application/json");
+        if (context.Request.Headers.ContentEncoding.Count > 0)
+        {
+            context.Response.Headers.AcceptEncoding = "identity";
+            throw new ProblemException(StatusCodes.Status415UnsupportedMediaType, "the body must be sent as it is, without Content-Encoding");
+        }
+        try
+        {
+            return await JsonSerializer.DeserializeAsync(context.Request.BodyReader, type, context.RequestAborted)
+                ?? throw new ProblemException(StatusCodes.Status400BadRequest, "the body must be an object, not null");
+        }
+        catch (JsonException e)
+        {
+            throw Explain(e);
+        }
+        catch (OperationCanceledException)
+        {
+            throw new ProblemException(StatusCodes.Status408RequestTimeout, "the body did not arrive in time");
+        }
+    }
+
+    private static ProblemException Explain(JsonException e)
+    {
+        string field = e.Path is null or "$" ? "" : e.Path.TrimStart('$').TrimStart('.');
+        string detail = e.Message switch
+        {
+            // These name types of ours, which say nothing to a client.
+            var text when text.StartsWith("The JSON property '", StringComparison.Ordinal) => $"unknown member {Quoted(text)}",
+            var text when text.StartsWith("Duplicate property '", StringComparison.Ordinal) => $"member {Quoted(text)} is given twice",
+            var text when text.StartsWith("The JSON value could not be converted", StringComparison.Ordinal) => $"must be {Expected(field)}",
+            var text => $"not JSON: {text.Split(" Path: ")[0].TrimEnd('.')} (line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1})",
+        };
+        return new(StatusCodes.Status400BadRequest, field.Length == 0 ? detail : $"{field}: {detail}", field.Length == 0 ? null : field);
+    }
+
+    private static string Quoted(string message) => $"'{message.Split('\'', 3)[1]}'";
+
+    private static string Expected(string field)
+    {
+        string list = s_expected.GetValueOrDefault(field.Split('.')[^1].Split('[')[0], "something else");
+        return !field.EndsWith(']') ? list : list == "a list of objects" ? "an object" : "a string";
+    }
+}
