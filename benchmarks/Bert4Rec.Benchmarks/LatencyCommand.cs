@@ -43,7 +43,7 @@ internal static class LatencyCommand
             string folder = Path.Combine(shops.Folder, "model");
             ModelFolder.SaveData(folder, config, dataset);
             ModelFolder.SaveModel(folder, config, layout, ParameterInitializer.Draw(layout, settings.InitializerRange, settings.Seed));
-            using var recommender = Recommender.Load(folder, "cpu", 1);
+            using var recommender = Recommender.Load(folder, new() { Device = "cpu", Threads = 1 });
             var random = new Random(1);
             string[][] histories =
             [
@@ -56,7 +56,7 @@ internal static class LatencyCommand
             {
                 long start = Stopwatch.GetTimestamp();
                 double processorStart = ThreadClock.Now();
-                recommender.Recommend(histories[i], 10, excludeSeen: false, out _);
+                recommender.Recommend(new RecommendationRequest { History = histories[i] });
                 if (i < WarmUp)
                     continue;
                 processor.Add((ThreadClock.Now() - processorStart) * 1e3);

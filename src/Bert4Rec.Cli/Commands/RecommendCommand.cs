@@ -59,13 +59,13 @@ internal static class RecommendCommand
         });
         command.SetAction(parsed =>
         {
-            string runDevice = parsed.GetRequiredValue(device);
-            using var recommender = Recommender.Load(parsed.GetRequiredValue(model), runDevice, parsed.GetValue(threads));
+            var options = new RecommenderOptions { Device = parsed.GetRequiredValue(device), Threads = parsed.GetValue(threads) };
+            using var recommender = Recommender.Load(parsed.GetRequiredValue(model), options);
             if (recommender.Note is string note)
                 terminal.Error.WriteLine(note);
             IEnumerable<History> wanted =
                 parsed.GetValue(histories) is string path ? ReadHistories(path, terminal)
-                : parsed.GetValue(user) is string token ? [new History(token, [.. recommender.HistoryOf(token)])]
+                : parsed.GetValue(user) is string token ? [HistoryOf(token, recommender)]
                 : [new History(null, Split(parsed.GetValue(history)!))];
 
             bool asJson = parsed.GetValue(json);
@@ -73,18 +73,23 @@ internal static class RecommendCommand
             bool isFirst = true;
             foreach (History[] batch in wanted.Chunk(BatchSize))
             {
-                IReadOnlyList<IReadOnlyList<Recommendation>> lists = recommender.Recommend(
-                    [.. batch.Select(each => each.Tokens)], parsed.GetValue(k), parsed.GetValue(excludeSeen), out var unknown);
+                var results = recommender.Recommend(
+                    [.. batch.Select(each => new RecommendationRequest
+                    {
+                        History = each.Tokens,
+                        K = parsed.GetValue(k),
+                        ExcludeSeen = parsed.GetValue(excludeSeen),
+                    })]);
                 for (int i = 0; i < batch.Length; i++)
                 {
-                    bool isEmpty = batch[i].Tokens.Length == unknown[i].Count;
-                    Warn(terminal, batch[i], unknown[i], isEmpty);
+                    var (list, unknown, isPopularity, _) = results[i];
+                    Warn(terminal, batch[i], unknown, isPopularity);
                     if (asJson)
-                        WriteJson(terminal.Out, batch[i], lists[i], unknown[i], isEmpty);
+                        WriteJson(terminal.Out, batch[i], list, unknown, isPopularity);
                     else if (asTable)
-                        WriteTable(terminal, lists[i], ScoreFormat(isEmpty));
+                        WriteTable(terminal, list, ScoreFormat(isPopularity));
                     else
-                        WriteTsv(terminal.Out, batch[i], lists[i], ScoreFormat(isEmpty), withHeader: isFirst);
+                        WriteTsv(terminal.Out, batch[i], list, ScoreFormat(isPopularity), withHeader: isFirst);
                     isFirst = false;
                 }
             }
@@ -109,6 +114,11 @@ internal static class RecommendCommand
             };
         }
     }
+
+    private static History HistoryOf(string user, Recommender recommender) => recommender.TryGetHistory(user, out var tokens)
+        ? new History(user, [.. tokens])
+        : throw new InputException(
+            $"user {user}: not among the {recommender.UserCount} users of the training data; give a --history instead");
 
     private static string[] Split(string tokens) => tokens.Split(' ', StringSplitOptions.RemoveEmptyEntries);
 

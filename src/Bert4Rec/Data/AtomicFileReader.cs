@@ -29,6 +29,13 @@ internal static class AtomicTypes
 
     public static string Keyword(this AtomicType type) => _keywords[(int)type];
 
+    /// <summary>Name and type of "name:type"; no type where the text does not end in one.</summary>
+    public static (string Name, AtomicType? Type) Split(string column)
+    {
+        int colon = column.LastIndexOf(':');
+        return colon > 0 && TryParse(column[(colon + 1)..], out var type) ? (column[..colon], type) : (column, null);
+    }
+
     public static bool TryParse(string keyword, out AtomicType type)
     {
         int index = Array.IndexOf(_keywords, keyword);

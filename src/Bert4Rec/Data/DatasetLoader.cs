@@ -108,8 +108,8 @@ public sealed class DatasetLoader
         int item = reader.Require(_config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
         int[] columns = [.. LoadedColumns(reader, "item").Where(column => column != item)];
         var filters = FiltersOf(reader);
-        string[] names = [.. columns.Select(column => reader.Fields[column].Name)];
-        var rows = new SideRows(reader.Path, names, filters.Exists(filter => filter.Column != item));
+        AtomicField[] fields = [.. columns.Select(column => reader.Fields[column])];
+        var rows = new SideRows(reader.Path, fields, filters.Exists(filter => filter.Column != item));
         while (Next(reader))
         {
             CheckGivenValues(reader, columns);
@@ -408,7 +408,7 @@ public sealed class DatasetLoader
     private sealed record ColumnFilter(int Column, Intervals? Intervals, HashSet<string>.AlternateLookup<ReadOnlySpan<char>>? Tokens);
 
     /// <summary>The rows of .item or .user that pass the filters, by id: the last one of an id wins.</summary>
-    private sealed class SideRows(string path, string[] fields, bool filtered)
+    private sealed class SideRows(string path, AtomicField[] fields, bool filtered)
     {
         private readonly HashSet<int> _has = [];
         private readonly Dictionary<string, string> _pool = [];
@@ -452,7 +452,7 @@ public sealed class DatasetLoader
                         table[i][newIds[id]] = _values[i][id];
                 }
             }
-            return new ItemTable(fields, table);
+            return new ItemTable([.. fields.Select(field => field.Name)], [.. fields.Select(field => field.Type)], table);
         }
 
         private string? Pooled(ReadOnlySpan<char> text)

@@ -212,7 +212,8 @@ internal sealed class ModelFolder
         using var file = CsvReader.Create(InputFile.Open(Path.Combine(directory, ItemsFileName)), s_itemsRead);
         if (!file.Read())
             throw new InputException($"{Path.Combine(directory, ItemsFileName)}: no header; train again, or restore the folder");
-        string[] fields = [.. Enumerable.Range(1, file.FieldCount - 1).Select(file.GetString)];
+        string[] header = [.. Enumerable.Range(0, file.FieldCount).Select(file.GetString)];
+        string[] fields = header[1..];
         // Padding is item 0.
         var values = fields.Select(_ => new List<string?> { null }).ToArray();
         while (file.Read())
@@ -227,8 +228,21 @@ internal sealed class ModelFolder
         CheckEvents(eventsPath, offsets, eventItems, users.Count, items.Count);
         return new InteractionDataset(users, items, offsets, eventItems)
         {
-            ItemFields = fields.Length == 0 ? null : new ItemTable(fields, [.. values.Select(column => column.ToArray())]),
+            ItemFields = fields.Length == 0 ? null : ToTable(header, [.. values.Select(column => column.ToArray())]),
         };
+    }
+
+    /// <summary>Of a header without types, as it was once written, the values tell what is a number.</summary>
+    private static ItemTable ToTable(string[] header, string?[][] values)
+    {
+        var columns = header.Select(AtomicTypes.Split).ToArray();
+        if (Array.TrueForAll(columns, column => column.Type is not null))
+            return new([.. columns[1..].Select(column => column.Name)], [.. columns[1..].Select(column => column.Type!.Value)], values);
+        var types = values.Select(column => column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence);
+        return new(header[1..], [.. types], values);
+
+        static bool IsNumber(string text) =>
+            double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number);
     }
 
     /// <summary>
@@ -265,7 +279,7 @@ internal sealed class ModelFolder
     }
 
     /// <summary>
-    /// A header, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.
+    /// A header as .item has it, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.
     /// </summary>
     private static string Items(RunConfig config, InteractionDataset dataset)
     {
@@ -274,7 +288,8 @@ internal sealed class ModelFolder
         {
             var fields = dataset.ItemFields;
             int[] columns = [.. Enumerable.Range(0, fields?.Fields.Count ?? 0)];
-            file.WriteRecord([config.ItemIdField, .. fields?.Fields ?? []]);
+            var header = columns.Select(column => $"{fields!.Fields[column]}:{fields.Types[column].Keyword()}");
+            file.WriteRecord([$"{config.ItemIdField}:{AtomicType.Token.Keyword()}", .. header]);
             for (int item = 1; item < dataset.ItemCount; item++)
                 file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
         }

@@ -133,6 +133,19 @@ internal sealed class Predictor : IDisposable
         result.Buffer.Download(scores[..candidates.Length], 0);
     }
 
+    /// <summary>Scores of given items after one of the histories.</summary>
+    /// <param name="row">Which of them.</param>
+    /// <param name="candidates">[C] item ids.</param>
+    /// <param name="scores">[C]</param>
+    public void ScoreRow(int row, ReadOnlySpan<int> candidates, Span<float> scores)
+    {
+        var h = Hidden().SliceRows(row, 1);
+        var ints = new Room(_kernels, ref _ints, candidates.Length);
+        Tensor result = new(Floats(candidates.Length), 0, 1, candidates.Length);
+        _model.ScoreItems(h, ints.Put(candidates), result);
+        result.Buffer.Download(scores, 0);
+    }
+
     public void Dispose()
     {
         _quantized?.Dispose();

@@ -1,197 +1,364 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Bert4Rec.Data;
-using Bert4Rec.Kernels;
-using Bert4Rec.Model;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Inference;
 
-/// <param name="Token">The item.</param>
-/// <param name="Score">The model's score; for an empty history, how often the item occurs.</param>
-/// <param name="Fields">What .item says of it.</param>
-public sealed record Recommendation(string Token, float Score, IReadOnlyList<KeyValuePair<string, string>> Fields);
-
-/// <summary>A trained model, ready to recommend.</summary>
+/// <summary>
+/// A trained model, ready to recommend. Any number of threads may use it at once: what they ask for at the same time goes through the model
+/// together.
+/// </summary>
 public sealed class Recommender : IDisposable
 {
-    /// <summary>Histories that a device is given at once, at most.</summary>
-    private const int BatchSize = 64;
+    /// <summary>Longer lists are sorted out of all scores: to keep that many items in order while they come in takes longer.</summary>
+    private const int LongestKeptList = 256;
 
     private readonly InteractionDataset _dataset;
-    private readonly DeviceSet _device;
-    private readonly DeviceBuffer<float> _parameters;
-    private readonly Predictor _predictor;
-    private readonly BlendedRanking? _blending;
-    private readonly int _historyLength;
-    private readonly Lazy<int[]> _byPopularity;
+    private readonly RankingQueue _queue;
     private readonly Lazy<int[]> _counts;
+    private readonly Lazy<int[]> _byPopularity;
+    private readonly Lazy<FieldIndex>[] _indexes;
+    private readonly Lazy<float[]> _directions;
+    private readonly int _attended;
 
-    private Recommender(ModelFolder folder, DeviceSet device, string? note)
+    private Recommender(ModelFolder folder, RecommenderOptions options, string version, string? note)
     {
         Note = note;
+        ModelVersion = version;
         _dataset = folder.Dataset;
-        _device = device;
-        _parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
-        _parameters.Upload(folder.Parameters);
-        _predictor = new Predictor(
-            device.Kernels[0],
-            folder.Layout,
-            _parameters,
-            MicroBatchSize.Tokens(folder.Layout.Shape, device.Kernels[0], BatchSize),
-            folder.Config.RecboleCompatible,
-            quantizes: true);
-        _blending = folder.Blend is null ? null : new BlendedRanking(folder.Blend, _dataset.ItemCount);
-        _historyLength = folder.Layout.Shape.HistoryLength;
+        MaximumHistory = folder.Layout.Shape.HistoryLength;
+        // [mask] attends to itself.
+        _attended = folder.Layout.Shape.Causal ? 0 : 1;
+        _queue = new RankingQueue(folder, options);
         _counts = new(CountItems);
-        _byPopularity = new(() => [.. Enumerable.Range(1, _dataset.ItemCount - 1).OrderByDescending(item => _counts.Value[item])]);
+        _byPopularity = new(() => [.. Enumerable.Range(1, ItemCount).OrderByDescending(item => _counts.Value[item])]);
+        var table = _dataset.ItemFields;
+        FieldNames = table?.Fields ?? [];
+        _indexes =
+        [
+            .. Enumerable.Range(0, FieldNames.Count).Select(field => new Lazy<FieldIndex>(
+                () => new(table!, field, _dataset.ItemCount, folder.Config.SequenceSeparator))),
+        ];
+        _directions = new(() =>
+        {
+            float[] directions = [];
+            _queue.Run(new(default) { Alone = worker => directions = worker.Directions() });
+            return directions;
+        });
     }
+
+    /// <summary>The first 16 hexadecimal digits of the SHA-256 of the model.safetensors that recommends.</summary>
+    public string ModelVersion { get; }
 
     /// <summary>Which of a folder's two models recommends, in a sentence; null where there is but one.</summary>
     public string? Note { get; }
 
+    /// <summary>Items of the catalogue.</summary>
+    public int ItemCount => _dataset.ItemCount - 1;
+
+    /// <summary>Users of the training data.</summary>
+    public int UserCount => _dataset.UserCount - 1;
+
+    /// <summary>Events of a history that the model sees: its newest ones.</summary>
+    public int MaximumHistory { get; }
+
+    /// <summary>The columns of .item.</summary>
+    public IReadOnlyList<string> FieldNames { get; }
+
     /// <summary>Loads the folder that training wrote; nothing else is needed. Of one that was refitted, the refitted model.</summary>
     /// <exception cref="InputException">The folder is not what it should be.</exception>
     /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
-    public static Recommender Load(string directory, string device, int threads)
+    /// <exception cref="ArgumentException">An option is out of its range.</exception>
+    public static Recommender Load(string directory, RecommenderOptions? options = null)
     {
-        var folder = RefitFolder.LoadDelivered(directory);
+        options ??= new();
+        if (options.MaximumBatch < 1)
+            throw new ArgumentException($"a batch has at least 1 request, not {options.MaximumBatch}", nameof(options));
         string? note = RefitFolder.State(directory) switch
         {
             { IsWhole: true } => $"recommending with {RefitFolder.Of(directory)}, trained on all events",
             { IsBegun: true } => $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done",
             _ => null,
         };
-        return new(folder, new DeviceSet(device, threads), note);
+        var folder = RefitFolder.LoadDelivered(directory, out string checksum);
+        return new(folder, options, checksum[..16], note);
+    }
+
+    /// <summary>The k items most likely to come next after a history; for an empty one the most popular items.</summary>
+    /// <exception cref="ArgumentException">The request makes no sense; the parameter's name says which part of it.</exception>
+    /// <exception cref="InputException">The model's scores are no finite numbers.</exception>
+    /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
+    /// <exception cref="ObjectDisposedException">The recommender is disposed.</exception>
+    public RecommendationResult Recommend(RecommendationRequest request, CancellationToken cancellation = default)
+    {
+        var prepared = Prepare(request, "", cancellation);
+        if (prepared.Task is not null)
+            _queue.Run(prepared.Task);
+        return Finish(prepared);
+    }
+
+    /// <summary>The same for many histories at once, in their order.</summary>
+    /// <inheritdoc cref="Recommend(RecommendationRequest, CancellationToken)"/>
+    public IReadOnlyList<RecommendationResult> Recommend(
+        IReadOnlyList<RecommendationRequest> requests, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(requests);
+        Prepared[] prepared = [.. requests.Select((request, i) => Prepare(request, $"requests[{i}].", cancellation))];
+        RankingTask[] tasks = [.. prepared.Select(each => each.Task).OfType<RankingTask>()];
+        _queue.Enqueue(tasks);
+        foreach (var task in tasks)
+            task.Done.GetAwaiter().GetResult();
+        return [.. prepared.Select(Finish)];
+    }
+
+    /// <summary>The same, without a thread that waits.</summary>
+    /// <inheritdoc cref="Recommend(RecommendationRequest, CancellationToken)"/>
+    public async Task<RecommendationResult> RecommendAsync(RecommendationRequest request, CancellationToken cancellation = default)
+    {
+        var prepared = Prepare(request, "", cancellation);
+        if (prepared.Task is not null)
+        {
+            _queue.Enqueue([prepared.Task]);
+            await prepared.Task.Done.ConfigureAwait(false);
+        }
+        return Finish(prepared);
     }
 
     /// <summary>All events of a user of the training data, oldest first.</summary>
-    /// <exception cref="InputException">There is no such user.</exception>
-    public IReadOnlyList<string> HistoryOf(string userToken)
+    /// <returns>False where there is no such user.</returns>
+    public bool TryGetHistory(string user, out IReadOnlyList<string> history)
     {
-        if (!_dataset.Users.TryGetId(userToken, out int user))
-            throw new InputException(
-                $"user {userToken}: not among the {_dataset.UserCount - 1} users of the training data; give a --history instead");
-        return [.. _dataset.EventItems[_dataset.UserOffsets[user].._dataset.UserOffsets[user + 1]].Select(item => _dataset.Items[item])];
+        bool isKnown = _dataset.Users.TryGetId(user, out int id);
+        history = isKnown
+            ? [.. _dataset.EventItems[_dataset.UserOffsets[id].._dataset.UserOffsets[id + 1]].Select(item => _dataset.Items[item])]
+            : [];
+        return isKnown;
     }
 
-    /// <inheritdoc cref="Recommend(IReadOnlyList{IReadOnlyList{string}}, int, bool, out IReadOnlyList{IReadOnlyList{string}})"/>
-    public IReadOnlyList<Recommendation> Recommend(
-        IReadOnlyList<string> historyTokens, int k, bool excludeSeen, out IReadOnlyList<string> unknownTokens)
+    /// <summary>What is known of an item; null where it is not in the catalogue.</summary>
+    public ItemDescription? Find(string token) => _dataset.Items.TryGetId(token, out int item) ? Describe(item) : null;
+
+    /// <summary>The items that the model takes for the most similar: by the cosine of their embeddings.</summary>
+    /// <param name="token">The item, which is not among them.</param>
+    /// <param name="k">How many, at most; 1 or more.</param>
+    /// <exception cref="ArgumentException">There is no such item, or k is below 1.</exception>
+    public IReadOnlyList<Recommendation> Similar(string token, int k)
     {
-        var lists = Recommend([historyTokens], k, excludeSeen, out var unknown);
-        unknownTokens = unknown[0];
-        return lists[0];
+        CheckCount(k, "k");
+        int item = KnownItem(token);
+        float[] directions = _directions.Value;
+        int size = directions.Length / _dataset.ItemCount;
+        int[] others = [.. Enumerable.Range(1, ItemCount).Where(other => other != item)];
+        float[] cosines = Array.ConvertAll(others, other => Dot(Direction(item), Direction(other)));
+        return [.. BestScores.Of(k, others, cosines).Select(best => Recommend(best.Item, best.Score))];
+
+        ReadOnlySpan<float> Direction(int of) => directions.AsSpan(of * size, size);
     }
 
-    /// <summary>The k items most likely to come next after each history; for an empty one the most popular items.</summary>
-    /// <param name="histories">Item tokens, oldest first.</param>
-    /// <param name="k">Length of each list, at most.</param>
-    /// <param name="excludeSeen">Leave out the history's own items.</param>
-    /// <param name="unknownTokens">The tokens of each history that the model does not know, which were left out.</param>
-    public IReadOnlyList<IReadOnlyList<Recommendation>> Recommend(
-        IReadOnlyList<IReadOnlyList<string>> histories, int k, bool excludeSeen, out IReadOnlyList<IReadOnlyList<string>> unknownTokens)
+    /// <summary>The items with all words of a text somewhere in their token or fields, whatever the case; most events first.</summary>
+    /// <param name="text">Words between blanks; without any, all items are found.</param>
+    /// <param name="limit">How many items, at most; 1 or more.</param>
+    /// <exception cref="ArgumentException">The limit is below 1.</exception>
+    public IReadOnlyList<ItemDescription> Search(string text, int limit)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(k, 1);
-        k = Math.Min(k, _dataset.ItemCount - 1);
-        var unknown = new List<string>[histories.Count];
-        var known = new int[histories.Count][];
-        var lists = new IReadOnlyList<Recommendation>[histories.Count];
-        for (int i = 0; i < histories.Count; i++)
-        {
-            var ids = new List<int>();
-            unknown[i] = [];
-            foreach (string token in histories[i])
-            {
-                if (_dataset.Items.TryGetId(token, out int id))
-                    ids.Add(id);
-                else
-                    unknown[i].Add(token);
-            }
-            known[i] = [.. ids];
-        }
-        unknownTokens = unknown;
-
-        var waiting = new List<int>();
-        for (int i = 0; i < histories.Count; i++)
-        {
-            if (known[i].Length == 0)
-            {
-                lists[i] = [.. _byPopularity.Value.Take(k).Select(item => Describe(item, _counts.Value[item]))];
-                continue;
-            }
-            if (waiting.Count == 0)
-                _predictor.Clear();
-            if (!_predictor.TryAdd(known[i]))
-            {
-                Flush(waiting, known, lists, k, excludeSeen);
-                _predictor.TryAdd(known[i]);
-            }
-            waiting.Add(i);
-        }
-        Flush(waiting, known, lists, k, excludeSeen);
-        return lists;
-    }
-
-    public void Dispose()
-    {
-        _predictor.Dispose();
-        _parameters.Dispose();
-        _device.Dispose();
-    }
-
-    private void Flush(List<int> waiting, int[][] known, IReadOnlyList<Recommendation>[] lists, int k, bool excludeSeen)
-    {
-        if (waiting.Count == 0)
-            return;
-        List<int> offsets = [], excluded = [];
-        if (excludeSeen)
-        {
-            offsets.Add(0);
-            foreach (int i in waiting)
-            {
-                excluded.AddRange(known[i].Distinct().Order());
-                offsets.Add(excluded.Count);
-            }
-        }
-        var items = new int[waiting.Count * k];
-        var scores = new float[waiting.Count * k];
-        if (_blending is null)
-        {
-            _predictor.TopK(k, [], [], offsets.ToArray(), excluded.ToArray(), items, scores, []);
-        }
-        else
-        {
-            _blending.Clear();
-            for (int w = 0; w < waiting.Count; w++)
-            {
-                var history = known[waiting[w]].AsSpan();
-                ReadOnlySpan<int> leftOut = excludeSeen ? CollectionsMarshal.AsSpan(excluded)[offsets[w]..offsets[w + 1]] : [];
-                _blending.Add(history[^Math.Min(history.Length, _historyLength)..], leftOut);
-            }
-            _blending.TopK(_predictor, k, [], items, scores, []);
-        }
-        for (int w = 0; w < waiting.Count; w++)
-        {
-            // Items without a number for a score are in no list: fewer than there must be, or some with the wrong ones, tell of them.
-            int wanted = Math.Min(k, _dataset.ItemCount - 1 - (excludeSeen ? known[waiting[w]].Distinct().Count() : 0));
-            for (int at = w * k; at < (w * k) + wanted; at++)
-            {
-                if (items[at] == 0 || !float.IsFinite(scores[at]))
-                    throw new InputException("the model gives scores that are no finite numbers, which cannot be ranked; train it again");
-            }
-            lists[waiting[w]] =
-                [.. Enumerable.Range(w * k, k).Where(at => items[at] > 0).Select(at => Describe(items[at], scores[at]))];
-        }
-        waiting.Clear();
-        _predictor.Clear();
-    }
-
-    private Recommendation Describe(int item, float score)
-    {
+        ArgumentNullException.ThrowIfNull(text);
+        CheckCount(limit, "limit");
+        string[] words = text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
         var table = _dataset.ItemFields;
-        return new(
-            _dataset.Items[item],
-            score,
-            table is null ? [] : [.. table.Fields.Select((name, field) => KeyValuePair.Create(name, table[item, field] ?? ""))]);
+        return [.. _byPopularity.Value.Where(item => Array.TrueForAll(words, word => Has(item, word))).Take(limit).Select(Describe)];
+
+        bool Has(int item, string word)
+        {
+            if (_dataset.Items[item].Contains(word, StringComparison.OrdinalIgnoreCase))
+                return true;
+            for (int field = 0; field < FieldNames.Count; field++)
+            {
+                if (table![item, field]?.Contains(word, StringComparison.OrdinalIgnoreCase) ?? false)
+                    return true;
+            }
+            return false;
+        }
+    }
+
+    /// <summary>What the model looks at when it recommends: its attention to the events of a history.</summary>
+    /// <param name="history">Item tokens, oldest first.</param>
+    /// <returns>The known items among the newest events, which the model sees, oldest first.</returns>
+    /// <exception cref="ArgumentException">A token is null.</exception>
+    public IReadOnlyList<AttendedEvent> Attention(IReadOnlyList<string> history)
+    {
+        int[] known = Known(history, "history", []);
+        if (known.Length == 0)
+            return [];
+        IReadOnlyList<float[]> layers = [];
+        _queue.Run(new(default) { Alone = worker => layers = worker.Attend(known) });
+        int count = layers[0].Length - _attended;
+        return
+        [
+            .. known[^count..].Select((item, place) => new AttendedEvent(_dataset.Items[item], [.. layers.Select(layer => layer[place])])),
+        ];
+    }
+
+    /// <summary>Waits for what is running; from then on nothing is recommended.</summary>
+    public void Dispose() => _queue.Dispose();
+
+    /// <param name="Task">What to ask of the model; null where the answer is known.</param>
+    /// <param name="Ranking">That answer.</param>
+    private sealed record Prepared(
+        RankingTask? Task, (int Item, float Score)[] Ranking, bool IsPopularity, IReadOnlyList<string> Unknown);
+
+    /// <summary>Checks a request, and looks up what it names.</summary>
+    private Prepared Prepare(RecommendationRequest request, string path, CancellationToken cancellation)
+    {
+        cancellation.ThrowIfCancellationRequested();
+        ArgumentNullException.ThrowIfNull(request);
+        CheckCount(request.K, $"{path}k");
+        var unknown = new List<string>();
+        int[] history = Known(request.History, $"{path}history", unknown);
+        int[]? allowed = request.Allow is null ? null : Sorted(Known(request.Allow, $"{path}allow", unknown));
+        for (int i = 0; i < (request.Filters ?? throw Missing($"{path}filters")).Count; i++)
+        {
+            int[] passing = Passing(request.Filters[i], $"{path}filters[{i}]");
+            allowed = allowed is null ? passing : [.. allowed.Where(item => Array.BinarySearch(passing, item) >= 0)];
+        }
+        IEnumerable<int> denied = request.Deny is null ? [] : Known(request.Deny, $"{path}deny", []);
+        int[] excluded = Sorted(request.ExcludeSeen ? denied.Concat(history) : denied);
+        int k = Math.Min(request.K, ItemCount);
+        // Few items are scored one by one, and so are all for a long list.
+        if (allowed is null && k > LongestKeptList)
+            allowed = [.. Enumerable.Range(1, ItemCount)];
+        int[]? candidates = allowed is null || excluded.Length == 0
+            ? allowed
+            : [.. allowed.Where(item => Array.BinarySearch(excluded, item) < 0)];
+        if (history.Length == 0)
+            return new(null, MostPopular(k, candidates, excluded), true, unknown);
+        if (candidates is not null && k <= LongestKeptList && candidates.Length > ItemCount / 2)
+        {
+            excluded = [.. Enumerable.Range(1, ItemCount).Except(candidates)];
+            candidates = null;
+        }
+        bool isEmpty = candidates is null ? excluded.Length == ItemCount : candidates.Length == 0;
+        return new(isEmpty ? null : new(history, k, candidates, excluded, cancellation), [], false, unknown);
+    }
+
+    private RecommendationResult Finish(Prepared prepared) => new(
+        [.. (prepared.Task?.Ranking ?? prepared.Ranking).Select(each => Recommend(each.Item, each.Score))],
+        prepared.Unknown,
+        prepared.IsPopularity,
+        ModelVersion);
+
+    private (int, float)[] MostPopular(int k, int[]? candidates, int[] excluded)
+    {
+        IEnumerable<int> items = candidates is null
+            ? _byPopularity.Value.Where(item => Array.BinarySearch(excluded, item) < 0)
+            : candidates.OrderByDescending(item => _counts.Value[item]);
+        return [.. items.Take(k).Select(item => (item, (float)_counts.Value[item]))];
+    }
+
+    /// <summary>The items that a filter lets pass, ascending.</summary>
+    private int[] Passing(FieldFilter filter, string path)
+    {
+        if (filter is null)
+            throw Missing(path);
+        int field = FieldNames.ToList().IndexOf(filter.Field);
+        if (field < 0)
+        {
+            string names = FieldNames.Count == 0 ? "the model has no item fields" : $"the fields are {string.Join(", ", FieldNames)}";
+            throw new ArgumentException($"there is no field {Printable.Quoted(filter.Field ?? "")}; {names}", $"{path}.field");
+        }
+        var index = _indexes[field].Value;
+        if (filter is { AnyOf: null, Minimum: null, Maximum: null })
+        {
+            string wanted = index.HasNumbers ? "min or max" : "any_of";
+            throw new ArgumentException($"a filter on {filter.Field} needs {wanted}", path);
+        }
+        if (filter.AnyOf is not null)
+        {
+            if (index.HasNumbers)
+                throw new ArgumentException($"{filter.Field} is a number; filter it by min and max", $"{path}.any_of");
+            CheckTokens(filter.AnyOf, $"{path}.any_of");
+        }
+        foreach (var (end, name) in new[] { (filter.Minimum, "min"), (filter.Maximum, "max") })
+        {
+            if (end is null)
+                continue;
+            if (!index.HasNumbers)
+                throw new ArgumentException($"{filter.Field} is text; filter it by any_of", $"{path}.{name}");
+            if (double.IsNaN(end.Value))
+                throw new ArgumentException("not a number", $"{path}.{name}");
+        }
+        if (filter.Minimum > filter.Maximum)
+            throw new ArgumentException($"min {filter.Minimum} is above max {filter.Maximum}", $"{path}.min");
+        return filter.AnyOf is not null
+            ? index.WithAnyOf(filter.AnyOf)
+            : index.Between(filter.Minimum ?? double.NegativeInfinity, filter.Maximum ?? double.PositiveInfinity);
+    }
+
+    /// <summary>The ids of the tokens that are known, in their order; the others are added to a list.</summary>
+    private int[] Known(IReadOnlyCollection<string> tokens, string path, List<string> unknown)
+    {
+        CheckTokens(tokens, path);
+        var ids = new List<int>(tokens.Count);
+        foreach (string token in tokens)
+        {
+            if (_dataset.Items.TryGetId(token, out int id))
+                ids.Add(id);
+            else
+                unknown.Add(token);
+        }
+        return [.. ids];
+    }
+
+    private int KnownItem(string token) => _dataset.Items.TryGetId(token, out int item)
+        ? item
+        : throw new ArgumentException($"{Printable.Quoted(token ?? "")} is not among the {ItemCount} items of the model", nameof(token));
+
+    private static void CheckTokens(IReadOnlyCollection<string> tokens, string path)
+    {
+        if (tokens is null)
+            throw Missing(path);
+        int place = 0;
+        foreach (string token in tokens)
+        {
+            if (token is null)
+                throw Missing($"{path}[{place}]");
+            place++;
+        }
+    }
+
+    private static void CheckCount(int count, string path)
+    {
+        if (count < 1)
+            throw new ArgumentException($"wanted 1 or more, not {count}", path);
+    }
+
+    private static ArgumentException Missing(string path) => new("must not be null", path);
+
+    private static int[] Sorted(IEnumerable<int> items) => [.. items.Distinct().Order()];
+
+    private static float Dot(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
+    {
+        var vectors = MemoryMarshal.Cast<float, Vector<float>>(x);
+        var others = MemoryMarshal.Cast<float, Vector<float>>(y);
+        var sums = Vector<float>.Zero;
+        for (int i = 0; i < vectors.Length; i++)
+            sums += vectors[i] * others[i];
+        float sum = Vector.Sum(sums);
+        for (int i = vectors.Length * Vector<float>.Count; i < x.Length; i++)
+            sum += x[i] * y[i];
+        return sum;
+    }
+
+    private Recommendation Recommend(int item, float score) => new(_dataset.Items[item], score, FieldsOf(item));
+
+    private ItemDescription Describe(int item) => new(_dataset.Items[item], _counts.Value[item], FieldsOf(item));
+
+    private KeyValuePair<string, string>[] FieldsOf(int item)
+    {
+        var fields = new KeyValuePair<string, string>[FieldNames.Count];
+        for (int field = 0; field < fields.Length; field++)
+            fields[field] = new(FieldNames[field], _dataset.ItemFields![item, field] ?? "");
+        return fields;
     }
 
     private int[] CountItems()

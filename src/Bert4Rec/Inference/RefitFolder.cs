@@ -23,17 +23,21 @@ internal static class RefitFolder
     }
 
     /// <summary>Loads the model that recommends: the refit where it has one, else the folder's own.</summary>
-    /// <exception cref="InputException">It is damaged, or was refitted for another held-out model.</exception>
-    public static ModelFolder LoadDelivered(string directory)
+    /// <param name="directory">The run's folder.</param>
+    /// <param name="checksum">SHA-256 of its model.safetensors.</param>
+    /// <exception cref="InputException">It is damaged, was refitted for another held-out model, or changed meanwhile.</exception>
+    public static ModelFolder LoadDelivered(string directory, out string checksum)
     {
         string heldOut = Path.Combine(directory, ModelFolder.ModelFileName);
-        if (!State(directory).IsWhole || !File.Exists(heldOut))
-            return ModelFolder.Load(directory, null);
-        var folder = ModelFolder.Load(Of(directory), null);
-        return folder.RefitOf == HeldOut(directory)
+        bool isRefit = State(directory).IsWhole && File.Exists(heldOut);
+        string delivered = isRefit ? Of(directory) : directory, model = Path.Combine(delivered, ModelFolder.ModelFileName);
+        checksum = File.Exists(model) ? Sha256.OfFile(model) : "";
+        var folder = ModelFolder.Load(delivered, null);
+        if (Sha256.OfFile(model) != checksum)
+            throw new InputException($"{model}: changed while it was loaded; load it again");
+        return !isRefit || folder.RefitOf == HeldOut(directory)
             ? folder
             : throw new InputException(
-                $"{Path.Combine(Of(directory), ModelFolder.ModelFileName)}: not refitted for the model in {heldOut} (its SHA-256 differs); "
-                + "train again, or restore both");
+                $"{model}: not refitted for the model in {heldOut} (its SHA-256 differs); train again, or restore both");
     }
 }

@@ -212,7 +212,8 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
             items.GetOrAdd(token);
         var dataset = new InteractionDataset(users, items, [0, .. new int[userTokens.Length], 2], [1, 2])
         {
-            ItemFields = new ItemTable(["na\tme", "none"], [[null, .. tokens], new string?[tokens.Length + 1]]),
+            ItemFields = new ItemTable(
+                ["na\tme", "none"], [AtomicType.Token, AtomicType.Number], [[null, .. tokens], new string?[tokens.Length + 1]]),
         };
         var settings = TrainerSettings.Of(shop.Config, dataset.ItemCount);
         var layout = new ParameterLayout(settings.Shape);
@@ -222,6 +223,7 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Equal(userTokens, Enumerable.Range(1, userTokens.Length).Select(user => loaded.Users[user]));
         Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.Items[item]));
         Assert.Equal(["na\tme", "none"], loaded.ItemFields!.Fields);
+        Assert.Equal([AtomicType.Token, AtomicType.Number], loaded.ItemFields.Types);
         Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.ItemFields[item, 0]!));
         Assert.All(Enumerable.Range(1, tokens.Length), item => Assert.Null(loaded.ItemFields[item, 1]));
     }
@@ -267,7 +269,7 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         folder.Write("model.safetensors", PlainSafeTensors(ours));
         using Recommender one = TrainedShop.Open(directory), other = TrainedShop.Open(folder.Path);
         Assert.Equal(Scores(one, "p4 p2"), Scores(other, "p4 p2"));
-        Assert.Equal(5, one.Recommend(Array.Empty<string>(), 5, excludeSeen: false, out _).Count);
+        Assert.Equal(5, one.Recommend(new RecommendationRequest { K = 5 }).Items.Count);
 
         var cloze = config.With("recbole_compatible=false", "objective=cloze");
         string message = Assert.Throws<InputException>(
@@ -331,5 +333,5 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
     }
 
     private static IEnumerable<(string, float)> Scores(Recommender recommender, string history) =>
-        recommender.Recommend(history.Split(' '), 10, false, out _).Select(item => (item.Token, item.Score));
+        recommender.Recommend(new RecommendationRequest { History = history.Split(' ') }).Items.Select(item => (item.Token, item.Score));
 }

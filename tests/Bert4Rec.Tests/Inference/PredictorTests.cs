@@ -32,7 +32,7 @@ public sealed class PredictorTests(SmallShop shop) : IClassFixture<SmallShop>
         var scores = new ReferenceModel(parameters, shape.Heads, shape.LayerNormEpsilon, shape.Causal).Scores(batch);
 
         using var recommender = TrainedShop.Open(directory);
-        var list = recommender.Recommend(history, Items, excludeSeen: false, out _);
+        var list = recommender.Recommend(new RecommendationRequest { History = history, K = Items }).Items;
         Assert.Equal(Items, list.Count);
         foreach (var item in list)
         {

@@ -10,8 +10,9 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
     public void Lists_are_best_first_and_without_repetition()
     {
         using var recommender = TrainedShop.Open(shop.Model);
-        var list = recommender.Recommend(["p1", "p2"], 10, excludeSeen: false, out var unknown);
+        var (list, unknown, isPopularity, _) = recommender.Recommend(Request(["p1", "p2"], 10));
         Assert.Empty(unknown);
+        Assert.False(isPopularity);
         Assert.Equal(10, list.Select(item => item.Token).Distinct().Count());
         Assert.Equal(list.OrderByDescending(item => item.Score).Select(item => item.Token), list.Select(item => item.Token));
         Assert.All(list, item => Assert.Equal(["category", "brand", "price"], item.Fields.Select(field => field.Key)));
@@ -23,8 +24,8 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
     {
         using var recommender = TrainedShop.Open(shop.Model);
         string[] history = ["p3", "p1", "p3", "p7"];
-        var all = recommender.Recommend(history, Items, excludeSeen: false, out _);
-        var unseen = recommender.Recommend(history, Items, excludeSeen: true, out _);
+        var all = recommender.Recommend(Request(history, Items)).Items;
+        var unseen = recommender.Recommend(Request(history, Items, excludeSeen: true)).Items;
         Assert.Equal(Items, all.Count);
         Assert.Equal(all.Select(Pair).Where(pair => !history.Contains(pair.Token)), unseen.Select(Pair));
         Assert.Equal(Items - 3, unseen.Count);
@@ -34,7 +35,7 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
     public void More_than_the_catalogue_gives_the_catalogue()
     {
         using var recommender = TrainedShop.Open(shop.Model);
-        var list = recommender.Recommend(["p1"], 1000, excludeSeen: false, out _);
+        var list = recommender.Recommend(Request(["p1"], 1000)).Items;
         Assert.Equal(Enumerable.Range(1, Items).Select(item => $"p{item}").Order(), list.Select(item => item.Token).Order());
     }
 
@@ -42,9 +43,9 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
     public void Unknown_tokens_are_named_and_left_out()
     {
         using var recommender = TrainedShop.Open(shop.Model);
-        var list = recommender.Recommend(["p1", "nonsense", "p2", "[PAD]", ""], 5, excludeSeen: false, out var unknown);
+        var (list, unknown, _, _) = recommender.Recommend(Request(["p1", "nonsense", "p2", "[PAD]", ""], 5));
         Assert.Equal(["nonsense", "[PAD]", ""], unknown);
-        Assert.Equal(recommender.Recommend(["p1", "p2"], 5, false, out _).Select(Pair), list.Select(Pair));
+        Assert.Equal(recommender.Recommend(Request(["p1", "p2"], 5)).Items.Select(Pair), list.Select(Pair));
     }
 
     [Fact]
@@ -54,7 +55,8 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
         var counts = Rows().CountBy(row => row[1]).ToDictionary();
         foreach (string[] history in (string[][])[[], ["nonsense"]])
         {
-            var list = recommender.Recommend(history, 7, excludeSeen: true, out _);
+            var (list, _, isPopularity, _) = recommender.Recommend(Request(history, 7, excludeSeen: true));
+            Assert.True(isPopularity);
             Assert.Equal(counts.Values.OrderDescending().Take(7), list.Select(item => (int)item.Score));
             Assert.All(list, item => Assert.Equal(counts[item.Token], (int)item.Score));
         }
@@ -73,20 +75,21 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
         // More tokens than a micro-batch holds, some longer than the model's sequences, some empty.
         string[][] histories = [.. Enumerable.Range(0, 400).Select(_ =>
             Enumerable.Range(0, random.Next(14)).Select(_ => $"p{random.Next(1, Items + 3)}").ToArray())];
-        var together = recommender.Recommend(histories, k, excludeSeen, out var unknown);
+        RecommendationRequest[] requests = [.. histories.Select(history => Request(history, k, excludeSeen))];
+        var together = recommender.Recommend(requests);
         Assert.Equal(histories.Length, together.Count);
         for (int i = 0; i < histories.Length; i++)
         {
-            var alone = recommender.Recommend(histories[i], k, excludeSeen, out var unknownAlone);
-            Assert.Equal(unknownAlone, unknown[i]);
-            Assert.Equal(alone.Select(item => item.Token), together[i].Select(item => item.Token));
-            Assert.All(alone.Zip(together[i]), pair => Assert.Equal(pair.First.Score, pair.Second.Score, 1e-4f));
+            var alone = recommender.Recommend(requests[i]);
+            Assert.Equal(alone.UnknownTokens, together[i].UnknownTokens);
+            Assert.Equal(alone.Items.Select(item => item.Token), together[i].Items.Select(item => item.Token));
+            Assert.All(alone.Items.Zip(together[i].Items), pair => Assert.Equal(pair.First.Score, pair.Second.Score, 1e-4f));
         }
         int first = 0;
-        foreach (string[][] few in histories.Chunk(3))
+        foreach (RecommendationRequest[] few in requests.Chunk(3))
         {
-            foreach (var list in recommender.Recommend(few, k, excludeSeen, out _))
-                Assert.Equal(together[first++].Select(item => item.Token), list.Select(item => item.Token));
+            foreach (var result in recommender.Recommend(few))
+                Assert.Equal(together[first++].Items.Select(item => item.Token), result.Items.Select(item => item.Token));
         }
     }
 
@@ -96,20 +99,23 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
         using var recommender = TrainedShop.Open(shop.Model);
         // Eight positions, the last of them the mask's.
         string[] newest = ["p9", "p8", "p7", "p6", "p5", "p4", "p3"];
-        var expected = recommender.Recommend(newest, 5, false, out _);
-        Assert.Equal(expected.Select(Pair), recommender.Recommend(["p20", "p21", .. newest], 5, false, out _).Select(Pair));
-        Assert.NotEqual(expected.Select(Pair), recommender.Recommend(["p20", .. newest[1..]], 5, false, out _).Select(Pair));
+        var expected = recommender.Recommend(Request(newest, 5)).Items;
+        Assert.Equal(expected.Select(Pair), recommender.Recommend(Request(["p20", "p21", .. newest], 5)).Items.Select(Pair));
+        Assert.NotEqual(expected.Select(Pair), recommender.Recommend(Request(["p20", .. newest[1..]], 5)).Items.Select(Pair));
     }
 
     [Fact]
     public void A_user_is_known_by_their_events()
     {
         using var recommender = TrainedShop.Open(shop.Model);
-        Assert.Equal(
-            Rows().Where(row => row[0] == "u5").OrderBy(row => long.Parse(row[2])).Select(row => row[1]),
-            recommender.HistoryOf("u5"));
-        Assert.Contains("nobody", Assert.Throws<InputException>(() => recommender.HistoryOf("nobody")).Message);
+        Assert.True(recommender.TryGetHistory("u5", out var history));
+        Assert.Equal(Rows().Where(row => row[0] == "u5").OrderBy(row => long.Parse(row[2])).Select(row => row[1]), history);
+        Assert.False(recommender.TryGetHistory("nobody", out history));
+        Assert.Empty(history);
     }
+
+    private static RecommendationRequest Request(string[] history, int k, bool excludeSeen = false) =>
+        new() { History = history, K = k, ExcludeSeen = excludeSeen };
 
     /// <summary>The interactions: user, item, time.</summary>
     private IEnumerable<string[]> Rows() =>

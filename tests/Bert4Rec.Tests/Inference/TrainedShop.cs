@@ -42,7 +42,7 @@ public sealed class TrainedShop : IDisposable
         return copy;
     }
 
-    public static Recommender Open(string directory) => Recommender.Load(directory, "cpu", 1);
+    public static Recommender Open(string directory) => Recommender.Load(directory, new() { Device = "cpu", Threads = 1 });
 
     public void Dispose() => _shop.Dispose();
 }

@@ -3,6 +3,7 @@ using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Cli;
 using Bert4Rec.Tests.Faults;
+using Bert4Rec.Tests.Inference;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Training;
@@ -159,12 +160,12 @@ public sealed class RefitTests(SmallShop shop) : IClassFixture<SmallShop>
             File.Copy(Path.Combine(other, name), Path.Combine(directory, name), overwrite: true);
         string model = Path.Combine(Refit(directory), Model);
         string message = $"{model}: not refitted for the model in {Path.Combine(directory, Model)} (its SHA-256 differs)";
-        Assert.StartsWith(message, Assert.Throws<InputException>(() => Recommender.Load(directory, "cpu", 1)).Message);
+        Assert.StartsWith(message, Assert.Throws<InputException>(() => TrainedShop.Open(directory)).Message);
 
         // Nor is a model that no refit made taken for one.
         Directory.Delete(Refit(directory), recursive: true);
         Campaign.Copy(directory, Refit(directory));
-        Assert.StartsWith(message, Assert.Throws<InputException>(() => Recommender.Load(directory, "cpu", 1)).Message);
+        Assert.StartsWith(message, Assert.Throws<InputException>(() => TrainedShop.Open(directory)).Message);
     }
 
     [Theory]
@@ -199,7 +200,7 @@ public sealed class RefitTests(SmallShop shop) : IClassFixture<SmallShop>
         string directory = shop.NewRun();
         SmallShop.Train(shop.Config("refit=true", "epochs=2"), directory);
         SmallShop.Train(shop.Config("refit=true", "epochs=2", "topk=[3]"), directory, resume: true);
-        using (Recommender.Load(directory, "cpu", 1))
+        using (TrainedShop.Open(directory))
             Assert.Equal([3], ModelFolder.Load(Refit(directory), null).Config.TopK);
         SmallShop.Train(shop.Config("refit=false", "epochs=2", "topk=[3]"), directory, resume: true);
         Assert.False(Directory.Exists(Refit(directory)));
