@@ -1,6 +1,7 @@
 using Bert4Rec.Inference;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Routing;
 
@@ -13,7 +14,7 @@ internal sealed class Open
 }
 
 /// <summary>The API: turns HTTP into calls of the <see cref="Recommender"/>, and its records into JSON.</summary>
-internal sealed class Endpoints(ModelHost models, ServerOptions options)
+internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisposable
 {
     /// <summary>Each is looked up in the whole catalogue.</summary>
     private const int MostFilters = 16;
@@ -35,7 +36,7 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options)
             .WithSummary("Recommends items after a history, or many lists at once.");
         Describe<RecommendAnswer>(app.MapGet("/v1/users/{user}/recommendations", (Delegate)RecommendToUser), "recommendToUser")
             .WithSummary("Recommends items to a user of the training data.");
-        Describe<ItemsAnswer>(app.MapGet("/v1/users/{user}/history", (Delegate)HistoryOf), "historyOf")
+        Describe<ItemsAnswer>(app.MapGet("/v1/users/{user}/history", (Func<HttpContext, string, Task>)HistoryOf), "historyOf")
             .WithSummary("The items of a user of the training data, oldest first.");
         Describe<SimilarAnswer>(app.MapGet("/v1/items/{item}/similar", (Delegate)Similar), "similar")
             .WithSummary("Items that the model puts near an item, by the cosine of their embeddings.");
@@ -50,6 +51,8 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options)
             .Produces<Problem>(StatusCodes.Status503ServiceUnavailable, Problem.ContentType)
             .WithName("ready").WithSummary("Whether requests should be sent here.");
     }
+
+    public void Dispose() => _scans.Dispose();
 
     private static RouteHandlerBuilder Describe<TAnswer>(RouteHandlerBuilder endpoint, string name, params int[] more)
     {
@@ -214,7 +217,7 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options)
     {
         if (!value.Contains("%2F", StringComparison.OrdinalIgnoreCase))
             return value;
-        string target = context.Features.GetRequiredFeature<Microsoft.AspNetCore.Http.Features.IHttpRequestFeature>().RawTarget;
+        string target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
         string[] parts = target.Split('?')[0].Split('/');
         return Uri.UnescapeDataString(parts[^2]);
     }

@@ -8,6 +8,10 @@ namespace Bert4Rec.Server;
 /// <summary>Reads a request's body, and says in the words of HTTP and JSON what is wrong with it.</summary>
 internal static class JsonBody
 {
+    public const string WrongType = "the body must be JSON in UTF-8: Content-Type: application/json";
+
+    private const string Text = "a string of valid Unicode";
+
     /// <summary>What a member must be, by its name; "" is the body.</summary>
     private static readonly Dictionary<string, string> s_expected = new()
     {
@@ -18,8 +22,8 @@ internal static class JsonBody
         ["any_of"] = "a list of strings",
         ["filters"] = "a list of objects",
         ["requests"] = "a list of objects",
-        ["user"] = "a string",
-        ["field"] = "a string",
+        ["user"] = Text,
+        ["field"] = Text,
         ["k"] = "a whole number",
         ["min"] = "a number",
         ["max"] = "a number",
@@ -35,8 +39,11 @@ internal static class JsonBody
         where T : class
     {
         if (!MediaTypeHeaderValue.TryParse(context.Request.ContentType, out MediaTypeHeaderValue? media)
-            || media.MediaType != "application/json" || !(media.Charset.Length == 0 || media.Charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase)))
-            throw new ProblemException(StatusCodes.Status415UnsupportedMediaType, "the body must be JSON in UTF-8: Content-Type: application/json");
+            || !media.MediaType.Equals("application/json", StringComparison.OrdinalIgnoreCase)
+            || !(media.Charset.Length == 0 || media.Charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase)))
+        {
+            throw new ProblemException(StatusCodes.Status415UnsupportedMediaType, WrongType);
+        }
         if (context.Request.Headers.ContentEncoding.Count > 0)
         {
             context.Response.Headers.AcceptEncoding = "identity";
@@ -63,19 +70,17 @@ internal static class JsonBody
         string detail = e.Message switch
         {
             // These name types of ours, which say nothing to a client.
-            var text when text.StartsWith("The JSON property '", StringComparison.Ordinal) => $"unknown member {Quoted(text)}",
-            var text when text.StartsWith("Duplicate property '", StringComparison.Ordinal) => $"member {Quoted(text)} is given twice",
+            var text when text.StartsWith("The JSON property '", StringComparison.Ordinal) => "unknown member",
+            var text when text.StartsWith("Duplicate property '", StringComparison.Ordinal) => "is given twice",
             var text when text.StartsWith("The JSON value could not be converted", StringComparison.Ordinal) => $"must be {Expected(field)}",
             var text => $"not JSON: {text.Split(" Path: ")[0].TrimEnd('.')} (line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1})",
         };
-        return new(StatusCodes.Status400BadRequest, field.Length == 0 ? detail : $"{field}: {detail}", field.Length == 0 ? null : field);
+        return new(StatusCodes.Status400BadRequest, field.Length == 0 ? $"the body: {detail}" : $"{field}: {detail}", field.Length == 0 ? null : field);
     }
-
-    private static string Quoted(string message) => $"'{message.Split('\'', 3)[1]}'";
 
     private static string Expected(string field)
     {
         string list = s_expected.GetValueOrDefault(field.Split('.')[^1].Split('[')[0], "something else");
-        return !field.EndsWith(']') ? list : list == "a list of objects" ? "an object" : "a string";
+        return !field.EndsWith(']') ? list : list == "a list of objects" ? "an object" : Text;
     }
 }

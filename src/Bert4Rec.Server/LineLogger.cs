@@ -12,6 +12,9 @@ internal sealed class LineLogger(Action<string> log) : ILoggerProvider, ILogger
     public void Log<TState>(
         LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
+        // Not everybody asks first.
+        if (!IsEnabled(logLevel))
+            return;
         string message = formatter(state, exception) + (exception is null ? "" : $": {exception.Message}");
         log($"{(logLevel == LogLevel.Warning ? "warning" : "error")}: {message.ReplaceLineEndings(" ")}");
     }

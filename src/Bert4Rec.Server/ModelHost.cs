@@ -142,8 +142,8 @@ internal sealed class ModelHost : IDisposable
         var recommender = Recommender.Load(folder, new() { Device = _options.Device, Threads = _options.Threads });
         try
         {
-            var popular = recommender.Recommend(new() { K = 1 });
-            recommender.Recommend(new() { History = [popular.Items[0].Token] });
+            RecommendationResult popular = recommender.Recommend(new RecommendationRequest { K = 1 });
+            recommender.Recommend(new RecommendationRequest { History = [popular.Items[0].Token] });
             return recommender;
         }
         catch

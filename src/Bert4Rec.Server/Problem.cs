@@ -8,7 +8,7 @@ namespace Bert4Rec.Server;
 /// <param name="Status">The HTTP status.</param>
 /// <param name="Detail">A sentence on what would be right.</param>
 /// <param name="Field">The member of the body, or the parameter, that is meant: "requests[2].filters[0].min".</param>
-internal sealed record Problem(string Title, int Status, string Detail, string? Field)
+internal sealed record Problem(string Title, int Status, string Detail, string? Field = null)
 {
     public const string ContentType = "application/problem+json";
 
@@ -20,8 +20,6 @@ internal sealed record Problem(string Title, int Status, string Detail, string? 
             context.Abort();
             return;
         }
-        if (context.Response.StatusCode != status)
-            context.Response.Clear();
         context.Response.StatusCode = status;
         if (status is StatusCodes.Status503ServiceUnavailable)
             context.Response.Headers.RetryAfter = "1";
@@ -36,13 +34,13 @@ internal sealed record Problem(string Title, int Status, string Detail, string? 
 }
 
 /// <summary>Ends a request with a <see cref="Problem"/> of the client's.</summary>
-internal sealed class ProblemException(int status, string detail, string? field = null) : Exception(detail)
+internal sealed class ProblemException(int status, string detail, string? member = null) : Exception(detail)
 {
     public int Status => status;
 
-    public string? Field => field;
+    public string? Field => member;
 
     /// <summary>422: what is asked for can be read, and is out of range.</summary>
-    public static ProblemException OutOfRange(string field, string detail) =>
-        new(StatusCodes.Status422UnprocessableEntity, $"{field}: {detail}", field);
+    public static ProblemException OutOfRange(string member, string detail) =>
+        new(StatusCodes.Status422UnprocessableEntity, $"{member}: {detail}", member);
 }

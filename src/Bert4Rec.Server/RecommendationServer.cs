@@ -4,10 +4,12 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using BadHttpRequestException = Microsoft.AspNetCore.Http.BadHttpRequestException;
 
 namespace Bert4Rec.Server;
 
@@ -75,6 +77,7 @@ internal sealed class RecommendationServer : IAsyncDisposable
     {
         await _app.DisposeAsync();
         _models.Dispose();
+        _endpoints.Dispose();
         _metrics.Dispose();
     }
 
@@ -106,7 +109,9 @@ internal sealed class RecommendationServer : IAsyncDisposable
             return Task.CompletedTask;
         }));
         builder.Services.AddOpenTelemetry().WithMetrics(ServerMetrics.Configure);
-        builder.Logging.AddProvider(new LineLogger(_log));
+        builder.Logging.SetMinimumLevel(LogLevel.Warning).AddProvider(new LineLogger(_log));
+        // What it says of a failed start is thrown too.
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
         // It warns of each connection over the limit.
         builder.Logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel.Connections", LogLevel.Error);
 
@@ -176,7 +181,7 @@ internal sealed class RecommendationServer : IAsyncDisposable
     {
         StatusCodes.Status404NotFound => "there is nothing at this address; /openapi/v1.json lists what there is",
         StatusCodes.Status405MethodNotAllowed => $"the method must be {context.Response.Headers.Allow}",
-        StatusCodes.Status415UnsupportedMediaType => "the body must be JSON in UTF-8: Content-Type: application/json",
+        StatusCodes.Status415UnsupportedMediaType => JsonBody.WrongType,
         _ => "the request is not understood",
     };
 
