@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Http;
@@ -49,18 +51,40 @@ internal static class JsonBody
             context.Response.Headers.AcceptEncoding = "identity";
             throw new ProblemException(StatusCodes.Status415UnsupportedMediaType, "the body must be sent as it is, without Content-Encoding");
         }
+        PipeReader reader = context.Request.BodyReader;
+        // A read that a token ends would leave the reader in a state that the server cannot go on with.
+        using var ending = context.RequestAborted.UnsafeRegister(static reader => ((PipeReader)reader!).CancelPendingRead(), reader);
+        while (true)
+        {
+            ReadResult read = await reader.ReadAsync();
+            if (read.IsCompleted)
+            {
+                try
+                {
+                    return Parse(read.Buffer.IsSingleSegment ? read.Buffer.FirstSpan : read.Buffer.ToArray(), type);
+                }
+                finally
+                {
+                    reader.AdvanceTo(read.Buffer.End);
+                }
+            }
+            reader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
+            if (read.IsCanceled)
+                throw new ProblemException(StatusCodes.Status408RequestTimeout, "the body did not arrive in time");
+        }
+    }
+
+    private static T Parse<T>(ReadOnlySpan<byte> body, JsonTypeInfo<T> type)
+        where T : class
+    {
         try
         {
-            return await JsonSerializer.DeserializeAsync(context.Request.BodyReader, type, context.RequestAborted)
+            return JsonSerializer.Deserialize(body, type)
                 ?? throw new ProblemException(StatusCodes.Status400BadRequest, "the body must be an object, not null");
         }
         catch (JsonException e)
         {
             throw Explain(e);
-        }
-        catch (OperationCanceledException)
-        {
-            throw new ProblemException(StatusCodes.Status408RequestTimeout, "the body did not arrive in time");
         }
     }
 

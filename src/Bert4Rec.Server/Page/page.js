@@ -61,7 +61,7 @@ async function refresh(change = "") {
     showSuggestions(answer);
     showAttention(attention.events);
     const unknown = answer.unknown.length === 0 ? "" : ` Not known to the model: ${answer.unknown.join(", ")}.`;
-    say(`${change} ${answer.items.length} ${answer.popular ? "most popular items" : "suggestions, best first; bars: odds beside the first"}.${unknown}`);
+    say(`${change} ${answer.items.length} ${answer.popular ? "most popular items" : "suggestions"}.${unknown}`);
     if (answer.model !== modelShown)
       await showModel();
   } catch (problem) {
@@ -70,6 +70,7 @@ async function refresh(change = "") {
 }
 
 function showSuggestions({ items, popular }) {
+  $("scale").textContent = popular ? "Bars: how often customers had each." : "Best first. Bars: odds, as a share of the first one’s.";
   const best = items.length > 0 ? items[0].score : 0;
   $("suggested").replaceChildren(...items.map(item => element("li", {},
     itemText(item),
