@@ -48,7 +48,7 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
         app.MapGet("/healthz/live", (Delegate)Health).WithMetadata(Open.Metadata).Produces<HealthAnswer>()
             .WithName("live").WithSummary("Whether the process answers.");
         app.MapGet("/healthz/ready", (Delegate)Ready).WithMetadata(Open.Metadata).Produces<HealthAnswer>()
-            .Produces<Problem>(StatusCodes.Status503ServiceUnavailable, Problem.ContentType)
+            .Produces<Problem>(503, Problem.ContentType)
             .WithName("ready").WithSummary("Whether requests should be sent here.");
     }
 
@@ -74,14 +74,15 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
             throw ProblemException.OutOfRange("requests", "nothing else may stand beside it");
         if (many.Count > options.MaxRequests)
             throw ProblemException.OutOfRange("requests", $"at most {options.MaxRequests}, not {many.Count}");
-        using var pass = _gate.Enter(many.Count);
-        using ServedModel model = models.Hold();
-        RecommendationResult[] results = await Task.WhenAll(many.Select(
-            (request, index) => RecommendAsync(model.Recommender, request, $"requests[{index}]", context.RequestAborted)));
-        await Write(
-            context,
-            new RecommendAnswer(
-                Results: [.. results.Select(result => Answer(result, version: null))], Model: model.Recommender.ModelVersion));
+        RecommendAnswer answer;
+        using (_gate.Enter(many.Count))
+        {
+            using ServedModel model = models.Hold();
+            RecommendationResult[] results = await Task.WhenAll(many.Select(
+                (request, index) => RecommendAsync(model.Recommender, request, $"requests[{index}]", context.RequestAborted)));
+            answer = new(Results: [.. results.Select(result => Answer(result, version: null))], Model: model.Recommender.ModelVersion);
+        }
+        await Write(context, answer);
     }
 
     private Task RecommendToUser(
@@ -90,9 +91,12 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
 
     private async Task RecommendOne(HttpContext context, RequestBody request)
     {
-        using var pass = _gate.Enter(1);
-        using ServedModel model = models.Hold();
-        RecommendationResult result = await RecommendAsync(model.Recommender, request, "", context.RequestAborted);
+        RecommendationResult result;
+        using (_gate.Enter(1))
+        {
+            using ServedModel model = models.Hold();
+            result = await RecommendAsync(model.Recommender, request, "", context.RequestAborted);
+        }
         await Write(context, Answer(result, result.ModelVersion));
     }
 
@@ -163,8 +167,7 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
 
     private Task Health(HttpContext context)
     {
-        using ServedModel model = models.Hold();
-        Recommender recommender = model.Recommender;
+        Recommender recommender = models.Now.Recommender;
         return Write(
             context,
             new HealthAnswer(IsDraining ? "draining" : "ready", recommender.ModelVersion, recommender.ItemCount, recommender.UserCount));
@@ -177,17 +180,19 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
     /// <summary>Does what is done on the calling thread, with few others at once.</summary>
     private async Task Scan<T>(HttpContext context, Func<Recommender, T> work)
     {
-        using var pass = _gate.Enter(1);
-        await _scans.WaitAsync(context.RequestAborted);
         T answer;
-        try
+        using (_gate.Enter(1))
         {
-            using ServedModel model = models.Hold();
-            answer = work(model.Recommender);
-        }
-        finally
-        {
-            _scans.Release();
+            await _scans.WaitAsync(context.RequestAborted);
+            try
+            {
+                using ServedModel model = models.Hold();
+                answer = work(model.Recommender);
+            }
+            finally
+            {
+                _scans.Release();
+            }
         }
         await Write(context, answer);
     }

@@ -16,7 +16,6 @@ internal sealed class ModelHost : IDisposable
 
     private readonly ServerOptions _options;
     private readonly Action<string> _log;
-    private readonly ServerMetrics _metrics;
     private readonly CancellationTokenSource _stop = new();
     private readonly Thread _watcher;
     private volatile ServedModel _model;
@@ -25,11 +24,10 @@ internal sealed class ModelHost : IDisposable
 
     /// <exception cref="InputException">The folder is not what it should be.</exception>
     /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
-    public ModelHost(ServerOptions options, Action<string> log, ServerMetrics metrics)
+    public ModelHost(ServerOptions options, Action<string> log)
     {
         _options = options;
         _log = log;
-        _metrics = metrics;
         string folder;
         do
         {
@@ -42,10 +40,18 @@ internal sealed class ModelHost : IDisposable
         _waitsFor = Unfinished(folder);
         if (_waitsFor is not null)
             log($"warning: {_waitsFor}");
-        metrics.Observe(() => (Version, _model.Recommender.ItemCount, _model.Loaded));
         _watcher = new Thread(Watch) { IsBackground = true, Name = "model host" };
         _watcher.Start();
     }
+
+    /// <summary>How many models took another's place.</summary>
+    public int Swaps { get; private set; }
+
+    /// <summary>How many changed models were refused.</summary>
+    public int RefusedSwaps { get; private set; }
+
+    /// <summary>The model of now, to read of what it is; only who <see cref="Hold"/>s it can ask it.</summary>
+    public ServedModel Now => _model;
 
     /// <summary>The model of now, for one request, which disposes of it.</summary>
     public ServedModel Hold()
@@ -117,7 +123,7 @@ internal sealed class ModelHost : IDisposable
         }
         else if (refusal is not null)
         {
-            _metrics.RefusedSwaps.Add(1);
+            RefusedSwaps++;
             _log($"warning: a changed model is refused, and {Version} goes on: {refusal.ReplaceLineEndings(" ")}");
         }
         else if (next!.ModelVersion == Version)
@@ -129,7 +135,7 @@ internal sealed class ModelHost : IDisposable
             ServedModel old = _model;
             _model = new(next);
             _log($"model {Version} ({next.ItemCount:N0} items) takes the place of {old.Recommender.ModelVersion}");
-            _metrics.Swaps.Add(1);
+            Swaps++;
             old.Dispose();
         }
     }

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Reflection;
+using Bert4Rec.Inference;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -9,6 +10,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.OpenApi;
 using BadHttpRequestException = Microsoft.AspNetCore.Http.BadHttpRequestException;
 
 namespace Bert4Rec.Server;
@@ -22,8 +24,8 @@ internal sealed class RecommendationServer : IAsyncDisposable
     private readonly ServerOptions _options;
     private readonly Action<string> _log;
     private readonly ApiKeys? _keys;
-    private readonly ServerMetrics _metrics = new();
     private readonly ModelHost _models;
+    private readonly ServerMetrics _metrics;
     private readonly Endpoints _endpoints;
     private readonly WebApplication _app;
 
@@ -32,7 +34,8 @@ internal sealed class RecommendationServer : IAsyncDisposable
         _options = options;
         _log = log;
         _keys = options.ApiKeyFile is null ? null : new(options.ApiKeyFile);
-        _models = new(options, log, _metrics);
+        _models = new(options, log);
+        _metrics = new(_models);
         _endpoints = new(_models, options);
         _app = Build();
     }
@@ -57,10 +60,9 @@ internal sealed class RecommendationServer : IAsyncDisposable
             await server.DisposeAsync();
             throw new InputException($"{string.Join(' ', options.Urls)}: {e.Message}", e);
         }
-        using ServedModel model = server._models.Hold();
-        log($"serving {string.Join(' ', server.Urls)} with model {model.Recommender.ModelVersion} "
-            + $"({model.Recommender.ItemCount:N0} items) of {options.Model}");
-        if (model.Recommender.Note is string note)
+        Recommender model = server._models.Now.Recommender;
+        log($"serving {string.Join(' ', server.Urls)} with model {model.ModelVersion} ({model.ItemCount:N0} items) of {options.Model}");
+        if (model.Note is string note)
             log(note);
         return server;
     }
@@ -76,9 +78,9 @@ internal sealed class RecommendationServer : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _app.DisposeAsync();
+        _metrics.Dispose();
         _models.Dispose();
         _endpoints.Dispose();
-        _metrics.Dispose();
     }
 
     private WebApplication Build()
@@ -106,6 +108,11 @@ internal sealed class RecommendationServer : IAsyncDisposable
         builder.Services.AddOpenApi(openApi => openApi.AddDocumentTransformer((document, _, _) =>
         {
             document.Info = new() { Title = "Bert4Rec", Version = "v1" };
+            if (_keys is null)
+                return Task.CompletedTask;
+            const string Scheme = "key";
+            document.AddComponent(Scheme, new OpenApiSecurityScheme { Type = SecuritySchemeType.Http, Scheme = "bearer" });
+            document.Security = [new() { [new OpenApiSecuritySchemeReference(Scheme, document)] = [] }];
             return Task.CompletedTask;
         }));
         builder.Services.AddOpenTelemetry().WithMetrics(ServerMetrics.Configure);

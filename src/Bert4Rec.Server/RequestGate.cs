@@ -2,7 +2,10 @@ using Microsoft.AspNetCore.Http;
 
 namespace Bert4Rec.Server;
 
-/// <summary>Lets only so many requests in at once; who comes after is told so at once, instead of waiting behind all of them.</summary>
+/// <summary>
+/// Lets only so many requests in at once; who comes after is told so at once, instead of waiting behind all of them. Bodies are read before
+/// it and answers written behind it, so that no slow client keeps others out.
+/// </summary>
 internal sealed class RequestGate(int capacity)
 {
     private int _inside;

@@ -14,28 +14,19 @@ internal sealed class ServerMetrics : IDisposable
 
     private readonly Meter _meter = new(Name);
 
-    public ServerMetrics()
+    /// <param name="models">Asked at each scrape.</param>
+    public ServerMetrics(ModelHost models)
     {
-        Swaps = _meter.CreateCounter<long>("bert4rec.model.swaps", description: "Models that took another's place.");
-        RefusedSwaps = _meter.CreateCounter<long>("bert4rec.model.swaps.refused", description: "Changed models that could not be loaded.");
-        // So that they are there, as 0, from the start.
-        Swaps.Add(0);
-        RefusedSwaps.Add(0);
-    }
-
-    public Counter<long> Swaps { get; }
-
-    public Counter<long> RefusedSwaps { get; }
-
-    /// <summary>Has the version of the model, the number of its items, and when it was loaded, read at each scrape.</summary>
-    public void Observe(Func<(string Version, int Items, DateTimeOffset Loaded)> model)
-    {
+        _meter.CreateObservableCounter("bert4rec.model.swaps", () => models.Swaps, description: "Models that took another's place.");
+        _meter.CreateObservableCounter(
+            "bert4rec.model.swaps.refused", () => models.RefusedSwaps, description: "Changed models that could not be loaded.");
         _meter.CreateObservableGauge(
-            "bert4rec.model.info", () => new Measurement<int>(1, new KeyValuePair<string, object?>("version", model().Version)),
+            "bert4rec.model.info",
+            () => new Measurement<int>(1, new KeyValuePair<string, object?>("version", models.Now.Recommender.ModelVersion)),
             description: "1, for the version of the model that answers.");
-        _meter.CreateObservableGauge("bert4rec.model.items", () => model().Items, description: "Items of the model.");
+        _meter.CreateObservableGauge("bert4rec.model.items", () => models.Now.Recommender.ItemCount, description: "Items of the model.");
         _meter.CreateObservableGauge(
-            "bert4rec.model.loaded", () => model().Loaded.ToUnixTimeMilliseconds() / 1e3, "s", "When the model was loaded, since 1970.");
+            "bert4rec.model.loaded", () => models.Now.Loaded.ToUnixTimeMilliseconds() / 1e3, "s", "When the model was loaded, since 1970.");
     }
 
     public static void Configure(MeterProviderBuilder metrics) => metrics

@@ -118,9 +118,8 @@ public sealed class ModelSwapTests(ServedShop shop)
     {
         string folder = shop.Write(shop.NewFolder(), seed: 1), other = shop.Write(shop.NewFolder(), 2);
         var swapped = new TaskCompletionSource<string>();
-        using var metrics = new ServerMetrics();
         using var host = new ModelHost(
-            new() { Model = folder, Device = "cpu", Threads = 1, Poll = TimeSpan.FromMilliseconds(20) }, swapped.SetResult, metrics);
+            new() { Model = folder, Device = "cpu", Threads = 1, Poll = TimeSpan.FromMilliseconds(20) }, swapped.SetResult);
         ServedModel first = host.Hold(), second = host.Hold();
         Copy(other, folder);
         Assert.Contains("takes the place of", await swapped.Task.WaitAsync(TimeSpan.FromSeconds(30)));
