@@ -1,6 +1,6 @@
 namespace Bert4Rec.Kernels;
 
-/// <summary>A catalogue whose best items for one row are found without reading all of it.</summary>
+/// <summary>A catalogue whose best items for one row are found without reading all of it; many threads may ask at once.</summary>
 public interface IQuantizedTopK : IDisposable
 {
     /// <summary>What <see cref="KernelSet.TopK"/> gives for one row, where the quantized copy is of use for it.</summary>

@@ -26,13 +26,13 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
     private readonly Matrix _items;
     private readonly float* _bias;
     private readonly CpuBuffer<float> _coarse;
-    private readonly CpuBuffer<float> _work;
     private readonly int _paddedSize;
     private readonly float _distance;
     private readonly float _norm;
     private readonly float _largestBias;
-    private readonly List<(int Item, float Score)> _candidates = [];
-    private float[] _best = [];
+
+    [ThreadStatic]
+    private static Workspace? t_work;
 
     /// <param name="catalogue">weight [V, H], bias [V]; must stay as they are.</param>
     public QuantizedTopK(WeightAndBias catalogue)
@@ -42,7 +42,6 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
         _bias = catalogue.Bias.Pointer();
         _paddedSize = (_size + (2 * V.Width) - 1) / (2 * V.Width) * 2 * V.Width;
         _coarse = new CpuBuffer<float>((long)_count * (_paddedSize / 2));
-        _work = new CpuBuffer<float>(_paddedSize + ItemTile + V.Width);
         double distance = 0, norm = 0;
         for (int item = 0; item < _count; item++)
         {
@@ -62,14 +61,15 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
         float error = ErrorOf(row);
         if (wanted > _count / 8 || !float.IsFinite(error))
             return false;
-        Shortlist(row, wanted, 2 * error);
+        var work = t_work ??= new();
+        Shortlist(work, row, wanted, 2 * error);
         topItems.Clear();
         topScores.Fill(float.NegativeInfinity);
-        float least = _best[wanted - 1] - (2 * error);
+        float least = work.Best[wanted - 1] - (2 * error);
         fixed (int* items = topItems)
         fixed (float* scores = topScores)
         {
-            foreach (var (item, coarse) in _candidates)
+            foreach (var (item, coarse) in work.Candidates)
             {
                 if (coarse < least || excluded.BinarySearch(item) >= 0)
                     continue;
@@ -81,11 +81,7 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
         return true;
     }
 
-    public void Dispose()
-    {
-        _coarse.Dispose();
-        _work.Dispose();
-    }
+    public void Dispose() => _coarse.Dispose();
 
     private float* CoarseRow(int item) => _coarse.Pointer + ((long)item * (_paddedSize / 2));
 
@@ -100,16 +96,16 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
     }
 
     /// <summary>Collects, in ascending order, the items whose coarse score was within the margin of the best ones so far.</summary>
-    private void Shortlist(float* row, int wanted, float margin)
+    private void Shortlist(Workspace work, float* row, int wanted, float margin)
     {
-        float* padded = _work.Pointer, scores = padded + _paddedSize;
+        float* padded = work.Floats.Request(_paddedSize + ItemTile + V.Width), scores = padded + _paddedSize;
         new Span<float>(padded, _paddedSize).Clear();
         new ReadOnlySpan<float>(row, _size).CopyTo(new Span<float>(padded, _paddedSize));
-        if (_best.Length < wanted)
-            _best = new float[wanted];
-        var best = _best.AsSpan(0, wanted);
+        if (work.Best.Length < wanted)
+            work.Best = new float[wanted];
+        var best = work.Best.AsSpan(0, wanted);
         best.Fill(float.NegativeInfinity);
-        _candidates.Clear();
+        work.Candidates.Clear();
         for (int first = 0; first < _count; first += ItemTile)
         {
             int tile = Math.Min(ItemTile, _count - first);
@@ -123,7 +119,7 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
                     // Padding is never recommended.
                     if (at >= tile || first + at == 0)
                         continue;
-                    _candidates.Add((first + at, scores[at]));
+                    work.Candidates.Add((first + at, scores[at]));
                     Insert(best, scores[at]);
                 }
             }
@@ -189,5 +185,15 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
     {
         uint bits = BitConverter.SingleToUInt32Bits(x);
         return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    }
+
+    /// <summary>What one thread works in.</summary>
+    private sealed class Workspace
+    {
+        public Scratch Floats { get; } = new();
+
+        public List<(int Item, float Score)> Candidates { get; } = [];
+
+        public float[] Best { get; set; } = [];
     }
 }

@@ -63,6 +63,19 @@ public sealed class ReferenceModel(
     /// <summary>What the items are compared with at the batch's rows, h [M, H]: the output of RecBole's <c>forward</c>.</summary>
     public Matrix<double> Predict(ReferenceBatch batch, ReferenceDropout dropout = default) => Forward(batch, dropout).H;
 
+    /// <summary>Of each layer the last query's probabilities, softmax(q kᵀ / √d), [heads, T], of a batch that is one sequence.</summary>
+    public IReadOnlyList<Matrix<double>> LastProbabilities(ReferenceBatch batch)
+    {
+        return [.. Forward(batch, default).Kept.Layers.Select(Of)];
+
+        Matrix<double> Of(KeptLayer kept)
+        {
+            int last = kept.Q.RowCount - 1, d = kept.Q.ColumnCount / heads;
+            return Matrix<double>.Build.Dense(heads, kept.Kv.RowCount, (head, key) => Math.Exp(
+                (kept.Q.Row(last, head * d, d) * kept.Kv.Row(key, head * d, d) / Math.Sqrt(d)) - kept.LogSumExp[last, head]));
+        }
+    }
+
     /// <summary>The gradients of scale · Σ <see cref="Losses"/>, by the parameters' names and of their shapes.</summary>
     /// <param name="batch">As in the forward.</param>
     /// <param name="targets">[M]</param>

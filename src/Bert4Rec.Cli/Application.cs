@@ -24,6 +24,7 @@ internal static class Application
             TrainCommand.Create(terminal),
             TuneCommand.Create(terminal),
             EvaluateCommand.Create(terminal),
+            UpdateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
             ServeCommand.Create(terminal),
             AnalyzeCommand.Create(terminal),

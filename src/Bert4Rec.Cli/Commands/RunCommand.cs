@@ -56,7 +56,7 @@ internal static class RunCommand
         });
         command.SetAction(parsed =>
         {
-            string[] settings = [.. parsed.GetValue(set) ?? [], .. InputSettings(parsed.GetValue(input) ?? [])];
+            string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(parsed.GetValue(input) ?? [])];
             RunConfig runConfig = CommonOptions.LoadConfig(
                 parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
             // What is put to use is to know all that there is; RecBole's way has no such step.
@@ -137,29 +137,4 @@ internal static class RunCommand
                 TrainingLog.WriteTrial(log, trial, config);
             });
     }
-
-    /// <summary>--input as settings: event logs, or the atomic files of one dataset.</summary>
-    private static IEnumerable<string> InputSettings(string[] inputs)
-    {
-        if (inputs.Length == 0)
-            return [];
-        string?[] atomic = [.. inputs.Select(AtomicFile)];
-        if (atomic.All(file => file is null))
-            return [$"event_log.input=[{string.Join(", ", inputs.Select(RunConfig.Quoted))}]"];
-        if (atomic is not [string interactions])
-            throw new InputException(
-                $"--input {string.Join(' ', inputs)}: atomic files are given alone, by their .inter file or its folder");
-        string name = Path.GetFileName(interactions);
-        name = name[..name.LastIndexOf(".inter", StringComparison.Ordinal)];
-        string folder = Path.GetDirectoryName(Path.GetFullPath(interactions))!;
-        return [$"data_path={RunConfig.Quoted(folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~"];
-    }
-
-    /// <summary>The .inter file that an input is, or that a folder holds; null for an event log.</summary>
-    private static string? AtomicFile(string input) => Directory.Exists(input)
-        ? Directory.EnumerateFiles(input).Where(IsAtomic).Order(StringComparer.Ordinal).FirstOrDefault()
-        : IsAtomic(input) ? input : null;
-
-    private static bool IsAtomic(string path) =>
-        path.EndsWith(".inter", StringComparison.Ordinal) || path.EndsWith(".inter.gz", StringComparison.Ordinal);
 }

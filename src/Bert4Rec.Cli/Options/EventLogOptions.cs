@@ -85,4 +85,29 @@ internal static class EventLogOptions
         string state = step.Ran ? rows : rows.Length > 0 ? $"unchanged: {rows}" : "unchanged";
         return $"{step.Name,-9}{(state.Length > 0 ? state : "done")}";
     }
+
+    /// <summary>--input as settings: event logs, or the atomic files of one dataset.</summary>
+    public static IEnumerable<string> InputSettings(string[] inputs)
+    {
+        if (inputs.Length == 0)
+            return [];
+        string?[] atomic = [.. inputs.Select(AtomicFile)];
+        if (atomic.All(file => file is null))
+            return [$"event_log.input=[{string.Join(", ", inputs.Select(RunConfig.Quoted))}]"];
+        if (atomic is not [string interactions])
+            throw new InputException(
+                $"--input {string.Join(' ', inputs)}: atomic files are given alone, by their .inter file or its folder");
+        string name = Path.GetFileName(interactions);
+        name = name[..name.LastIndexOf(".inter", StringComparison.Ordinal)];
+        string folder = Path.GetDirectoryName(Path.GetFullPath(interactions))!;
+        return [$"data_path={RunConfig.Quoted(folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~"];
+    }
+
+    /// <summary>The .inter file that an input is, or that a folder holds; null for an event log.</summary>
+    private static string? AtomicFile(string input) => Directory.Exists(input)
+        ? Directory.EnumerateFiles(input).Where(IsAtomic).Order(StringComparer.Ordinal).FirstOrDefault()
+        : IsAtomic(input) ? input : null;
+
+    private static bool IsAtomic(string path) =>
+        path.EndsWith(".inter", StringComparison.Ordinal) || path.EndsWith(".inter.gz", StringComparison.Ordinal);
 }

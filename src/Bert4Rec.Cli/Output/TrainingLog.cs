@@ -19,8 +19,12 @@ internal static class TrainingLog
             log.WriteLine($"         {start.DeviceNote}");
         log.WriteLine($"output   {directory}");
         log.WriteLine();
-        log.WriteLine($"epoch      loss   seconds    tokens/s  {"valid " + config.ValidMetric,14}");
+        WriteEpochHeader(log, config);
     }
+
+    /// <summary>The names of the columns of <see cref="WriteEpoch"/>.</summary>
+    public static void WriteEpochHeader(TextWriter log, RunConfig config) =>
+        log.WriteLine($"epoch      loss   seconds    tokens/s  {"valid " + config.ValidMetric,14}");
 
     public static void WriteEpoch(TextWriter log, EpochReport epoch, RunConfig config)
     {

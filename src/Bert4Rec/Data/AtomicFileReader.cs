@@ -29,13 +29,6 @@ internal static class AtomicTypes
 
     public static string Keyword(this AtomicType type) => _keywords[(int)type];
 
-    /// <summary>Name and type of "name:type"; no type where the text does not end in one.</summary>
-    public static (string Name, AtomicType? Type) Split(string column)
-    {
-        int colon = column.LastIndexOf(':');
-        return colon > 0 && TryParse(column[(colon + 1)..], out var type) ? (column[..colon], type) : (column, null);
-    }
-
     public static bool TryParse(string keyword, out AtomicType type)
     {
         int index = Array.IndexOf(_keywords, keyword);
@@ -45,7 +38,17 @@ internal static class AtomicTypes
 }
 
 /// <summary>A column of an atomic file, "name:type" in its first line.</summary>
-public readonly record struct AtomicField(string Name, AtomicType Type);
+public readonly record struct AtomicField(string Name, AtomicType Type)
+{
+    /// <summary>"name:type", or null where the text does not end in a type.</summary>
+    internal static AtomicField? TryParse(string column)
+    {
+        int colon = column.LastIndexOf(':');
+        return colon > 0 && AtomicTypes.TryParse(column[(colon + 1)..], out var type) ? new(column[..colon], type) : null;
+    }
+
+    public override string ToString() => $"{Name}:{Type.Keyword()}";
+}
 
 /// <summary>
 /// Reads an atomic file row by row: a line of values with one separator, no quoting. Values are slices of CsvHelper's byte buffer, so that
@@ -64,10 +67,17 @@ public sealed class AtomicFileReader : IDisposable
     /// <summary>Opens a file and reads its header.</summary>
     /// <exception cref="InputException">There is no such file, it cannot be read, or its header is not one.</exception>
     public AtomicFileReader(string path, char fieldSeparator = '\t', char sequenceSeparator = ' ')
+        : this(new InputFile(path), fieldSeparator, sequenceSeparator)
+    {
+    }
+
+    /// <summary>Reads the header of what has been opened, and owns it from here on.</summary>
+    /// <exception cref="InputException">The header is none.</exception>
+    internal AtomicFileReader(InputFile file, char fieldSeparator, char sequenceSeparator)
     {
         _separator = fieldSeparator;
         _sequenceSeparator = (byte)sequenceSeparator;
-        _file = new InputFile(path);
+        _file = file;
         _csv = CsvReader.Create(
             _file.Content,
             new CsvReaderOptions

@@ -12,6 +12,7 @@ public sealed class DatasetLoader
     private readonly RunConfig _config;
     private readonly IProgress<ProgressUpdate>? _progress;
     private readonly string _interactionFile;
+    private readonly Func<string, AtomicFileReader?> _open;
     private readonly HashSet<ValueFilter> _unusedFilters;
     private readonly List<string> _warnings = [];
 
@@ -22,11 +23,15 @@ public sealed class DatasetLoader
     private readonly List<int> _eventItems = [];
     private readonly List<double> _eventTimes = [];
 
-    private DatasetLoader(RunConfig config, IProgress<ProgressUpdate>? progress)
+    /// <param name="config">The settings.</param>
+    /// <param name="progress">Told of bytes read.</param>
+    /// <param name="open">Opens inter, item or user, if it is there; null for the files that the config names.</param>
+    private DatasetLoader(RunConfig config, IProgress<ProgressUpdate>? progress, Func<string, AtomicFileReader?>? open = null)
     {
         _config = config;
         _progress = progress;
-        _interactionFile = FindInteractions();
+        _interactionFile = open is null ? FindInteractions() : "events";
+        _open = open ?? OpenFile;
         _unusedFilters = [.. config.ValueFilters];
     }
 
@@ -37,15 +42,24 @@ public sealed class DatasetLoader
     /// <param name="config">Where the files are, what their columns are called, what is filtered out.</param>
     /// <param name="progress">Told of bytes read.</param>
     /// <exception cref="InputException">A file is missing or malformed, or the filters leave nothing.</exception>
-    public static InteractionDataset Load(RunConfig config, IProgress<ProgressUpdate>? progress = null)
+    public static InteractionDataset Load(RunConfig config, IProgress<ProgressUpdate>? progress = null) =>
+        new DatasetLoader(config, progress).LoadAll();
+
+    /// <summary>The same from readers of what need not be files.</summary>
+    /// <param name="open">Opens inter, item or user; null for what there is not.</param>
+    /// <param name="config">What the columns are called, what is filtered out.</param>
+    /// <exception cref="InputException">A row is malformed, or the filters leave nothing.</exception>
+    internal static InteractionDataset LoadFrom(Func<string, AtomicFileReader?> open, RunConfig config) =>
+        new DatasetLoader(config, null, open).LoadAll();
+
+    private InteractionDataset LoadAll()
     {
-        var loader = new DatasetLoader(config, progress);
-        loader.ReadInteractions();
-        int interactionItems = loader._items.Count;
-        var items = loader.ReadItems();
-        var users = loader.ReadUsers();
-        loader.Filter(users, items, interactionItems);
-        return loader.Build(items);
+        ReadInteractions();
+        int interactionItems = _items.Count;
+        var items = ReadItems();
+        var users = ReadUsers();
+        Filter(users, items, interactionItems);
+        return Build(items);
     }
 
     /// <summary>The files that <see cref="Load"/> would read: .inter, and .item and .user if they are there and wanted.</summary>
@@ -68,10 +82,9 @@ public sealed class DatasetLoader
 
     private static string? Existing(string path) => File.Exists(path) ? path : File.Exists(path + ".gz") ? path + ".gz" : null;
 
-    private AtomicFileReader Open(string path) => new(path, _config.FieldSeparator, _config.SequenceSeparator);
-
-    /// <summary>Opens the file beside .inter with another suffix, if it is there and wanted.</summary>
-    private AtomicFileReader? OpenBeside(string suffix) => FindBeside(suffix) is { } path ? Open(path) : null;
+    private AtomicFileReader? OpenFile(string suffix) => (suffix == "inter" ? _interactionFile : FindBeside(suffix)) is { } path
+        ? new(path, _config.FieldSeparator, _config.SequenceSeparator)
+        : null;
 
     private string? FindBeside(string suffix) => _config.LoadsFile(suffix)
         ? Existing(Path.Combine(Path.GetDirectoryName(_interactionFile)!, $"{_config.Dataset}.{suffix}"))
@@ -79,7 +92,7 @@ public sealed class DatasetLoader
 
     private void ReadInteractions()
     {
-        using var reader = Open(_interactionFile);
+        using var reader = _open("inter")!;
         int user = reader.Require(_config.UserIdField, "USER_ID_FIELD", AtomicType.Token);
         int item = reader.Require(_config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
         int time = reader.Require(_config.TimeField, "TIME_FIELD", AtomicType.Number);
@@ -102,7 +115,7 @@ public sealed class DatasetLoader
 
     private SideRows? ReadItems()
     {
-        using var reader = OpenBeside("item");
+        using var reader = _open("item");
         if (reader is null)
             return null;
         int item = reader.Require(_config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
@@ -122,7 +135,7 @@ public sealed class DatasetLoader
 
     private SideRows? ReadUsers()
     {
-        using var reader = OpenBeside("user");
+        using var reader = _open("user");
         if (reader is null)
             return null;
         int user = reader.Require(_config.UserIdField, "USER_ID_FIELD", AtomicType.Token);
@@ -452,7 +465,7 @@ public sealed class DatasetLoader
                         table[i][newIds[id]] = _values[i][id];
                 }
             }
-            return new ItemTable([.. fields.Select(field => field.Name)], [.. fields.Select(field => field.Type)], table);
+            return new ItemTable(fields, table);
         }
 
         private string? Pooled(ReadOnlySpan<char> text)

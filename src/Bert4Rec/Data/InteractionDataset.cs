@@ -49,6 +49,49 @@ public sealed class InteractionDataset
     public int Target(Sample sample) => EventItems[sample.Event];
 
     /// <summary>
+    /// This dataset and what happened since: ids stay, new users and items come behind, each user's new events after the old ones. Of an
+    /// item's fields the newer values count.
+    /// </summary>
+    public InteractionDataset Append(InteractionDataset later)
+    {
+        var users = Join(Users, later.Users, out int[] userIds);
+        var items = Join(Items, later.Items, out int[] itemIds);
+        int[] offsets = new int[users.Count + 1];
+        for (int user = 1; user < UserCount; user++)
+            offsets[user + 1] += UserOffsets[user + 1] - UserOffsets[user];
+        for (int user = 1; user < later.UserCount; user++)
+            offsets[userIds[user] + 1] += later.UserOffsets[user + 1] - later.UserOffsets[user];
+        for (int user = 1; user <= users.Count; user++)
+            offsets[user] += offsets[user - 1];
+        int[] events = new int[EventItems.Length + later.EventItems.Length];
+        for (int user = 1; user < UserCount; user++)
+            EventItems.AsSpan(UserOffsets[user]..UserOffsets[user + 1]).CopyTo(events.AsSpan(offsets[user]));
+        for (int user = 1; user < later.UserCount; user++)
+        {
+            var added = later.EventItems.AsSpan(later.UserOffsets[user]..later.UserOffsets[user + 1]);
+            var place = events.AsSpan(offsets[userIds[user] + 1] - added.Length, added.Length);
+            for (int i = 0; i < added.Length; i++)
+                place[i] = itemIds[added[i]];
+        }
+        return new(users, items, offsets, events)
+        {
+            ItemFields = ItemTable.Append(ItemFields, later.ItemFields, itemIds, items.Count),
+            Warnings = later.Warnings,
+        };
+    }
+
+    private static Vocabulary Join(Vocabulary old, Vocabulary later, out int[] laterIds)
+    {
+        var joined = new Vocabulary();
+        for (int id = 1; id < old.Count; id++)
+            joined.GetOrAdd(old[id]);
+        laterIds = new int[later.Count];
+        for (int id = 1; id < later.Count; id++)
+            laterIds[id] = joined.GetOrAdd(later[id]);
+        return joined;
+    }
+
+    /// <summary>
     /// SHA-256 of all tokens and events in their order, in lower case: equal only where every internal id means the same.
     /// </summary>
     public string Checksum()

@@ -5,20 +5,54 @@ public sealed class ItemTable
 {
     private readonly string[][] _values;
 
-    /// <param name="fields">Names of the columns, the id apart.</param>
-    /// <param name="types">Theirs.</param>
+    /// <param name="fields">The columns, the id apart.</param>
     /// <param name="values">[field][item id]; null where .item has no row or no value for the item.</param>
-    public ItemTable(IReadOnlyList<string> fields, IReadOnlyList<AtomicType> types, string?[][] values)
+    public ItemTable(IReadOnlyList<AtomicField> fields, string?[][] values)
     {
         Fields = fields;
-        Types = types;
         _values = values!;
     }
 
-    public IReadOnlyList<string> Fields { get; }
+    public IReadOnlyList<AtomicField> Fields { get; }
 
-    /// <summary>What the values of each field are.</summary>
-    public IReadOnlyList<AtomicType> Types { get; }
+    /// <summary>Both tables' fields; where both have an item's value, the later one.</summary>
+    /// <param name="old">Of the first items; null for none.</param>
+    /// <param name="later">Of others, or of the same anew; null for none.</param>
+    /// <param name="laterIds">[later items] their ids in the joined table.</param>
+    /// <param name="itemCount">Items of the joined table, padding included.</param>
+    internal static ItemTable? Append(ItemTable? old, ItemTable? later, int[] laterIds, int itemCount)
+    {
+        if (old is null && later is null)
+            return null;
+        // What is a number in one and none in the other is text.
+        AtomicField[] fields =
+        [
+            .. (old?.Fields ?? []).Concat(later?.Fields ?? []).GroupBy(field => field.Name)
+                .Select(same => same.Distinct().Count() == 1 ? same.First() : new(same.Key, AtomicType.Token)),
+        ];
+        var values = new string?[fields.Length][];
+        for (int field = 0; field < fields.Length; field++)
+        {
+            values[field] = new string?[itemCount];
+            int place = IndexOf(old, fields[field].Name);
+            for (int item = 1; place >= 0 && item < itemCount; item++)
+                values[field][item] = old![item, place];
+            place = IndexOf(later, fields[field].Name);
+            for (int item = 1; place >= 0 && item < laterIds.Length; item++)
+                values[field][laterIds[item]] = later![item, place] ?? values[field][laterIds[item]];
+        }
+        return new(fields, values);
+    }
+
+    private static int IndexOf(ItemTable? table, string name)
+    {
+        for (int i = 0; i < (table?.Fields.Count ?? 0); i++)
+        {
+            if (table!.Fields[i].Name == name)
+                return i;
+        }
+        return -1;
+    }
 
     /// <summary>The value of an item's field; null where there is none.</summary>
     public string? this[int item, int field] => item < _values[field].Length ? _values[field][item] : null;

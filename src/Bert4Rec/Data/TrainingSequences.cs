@@ -5,21 +5,37 @@ namespace Bert4Rec.Data;
 /// <summary>Consecutive events of one user: <see cref="InteractionDataset.EventItems"/> from Start on.</summary>
 public readonly record struct SequenceSpan(int Start, int Length);
 
+/// <summary>Whose sequences an epoch takes: of some users all, of the others as many as a share, drawn anew for each epoch.</summary>
+/// <param name="Always">[users] whether a user's are in every epoch.</param>
+/// <param name="Share">Of the others, the probability to be in one.</param>
+/// <param name="Seed">Of the draws.</param>
+public sealed record Replay(bool[] Always, double Share, ulong Seed)
+{
+    // Keeps these draws apart from those of the windows.
+    private const uint Stream = 0x5245504C;
+
+    internal bool Takes(int user, int epoch) =>
+        Always[user] || Philox.ToUnit(Philox.Block((uint)user, (uint)epoch, Stream, 0, Seed).X) < Share;
+}
+
 /// <summary>What an epoch trains on. After the first epoch, filling a list allocates nothing.</summary>
 public abstract class TrainingSequences
 {
+    /// <summary>Whose sequences an epoch takes; null for everybody's.</summary>
+    public Replay? Replay { get; set; }
+
     /// <summary>No epoch has more sequences than this.</summary>
     public abstract int MaximumCount { get; }
 
     /// <summary>RecBole's way: the history of every training sample, its target left out. The same in every epoch.</summary>
     public static TrainingSequences Prefixes(InteractionDataset dataset, DatasetSplit split, int maximumLength)
     {
-        var spans = new SequenceSpan[split.Train.Length];
+        var spans = new (int User, SequenceSpan Span)[split.Train.Length];
         for (int i = 0; i < spans.Length; i++)
         {
             var sample = split.Train[i];
             int length = dataset.History(sample, maximumLength).Length;
-            spans[i] = new SequenceSpan(sample.Event - length, length);
+            spans[i] = (sample.User, new SequenceSpan(sample.Event - length, length));
         }
         return new PrefixSequences(spans);
     }
@@ -50,11 +66,20 @@ public abstract class TrainingSequences
 
     private protected abstract void Append(int epoch, List<SequenceSpan> sequences);
 
-    private sealed class PrefixSequences(SequenceSpan[] spans) : TrainingSequences
+    private bool Takes(int user, int epoch) => Replay is null || Replay.Takes(user, epoch);
+
+    private sealed class PrefixSequences((int User, SequenceSpan Span)[] spans) : TrainingSequences
     {
         public override int MaximumCount => spans.Length;
 
-        private protected override void Append(int epoch, List<SequenceSpan> sequences) => sequences.AddRange(spans);
+        private protected override void Append(int epoch, List<SequenceSpan> sequences)
+        {
+            foreach (var (user, span) in spans)
+            {
+                if (Takes(user, epoch))
+                    sequences.Add(span);
+            }
+        }
     }
 
     private abstract class WindowSequences : TrainingSequences
@@ -98,6 +123,8 @@ public abstract class TrainingSequences
         {
             foreach (var (user, events) in _users)
             {
+                if (!Takes(user, epoch))
+                    continue;
                 var (coin, place) = Draw(epoch, user);
                 int end = events.Start + events.Length;
                 if (events.Length <= _maximumLength)

@@ -18,7 +18,7 @@ internal sealed class FieldIndex
     /// <param name="separator">Between the parts of a sequence.</param>
     public FieldIndex(ItemTable table, int field, int itemCount, char separator)
     {
-        var type = table.Types[field];
+        var type = table.Fields[field].Type;
         bool isSequence = type is AtomicType.TokenSequence or AtomicType.NumberSequence;
         var values =
             from item in Enumerable.Range(1, itemCount - 1)

@@ -23,6 +23,9 @@ internal sealed class ModelFolder
     /// <summary>The metadata of <see cref="Blend"/>'s weights.</summary>
     private const string BlendKey = "blend";
 
+    /// <summary>The metadata of <see cref="Updates"/>.</summary>
+    private const string UpdatesKey = "updates";
+
     private const string UsersFileName = "users.txt";
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
@@ -34,15 +37,21 @@ internal sealed class ModelFolder
     public static IReadOnlyList<string> FileNames { get; } = [ModelFileName, .. s_companions];
 
     private ModelFolder(
-        RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, Blend? blend, string? refitOf)
+        RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, SafeTensorsFile file, string path,
+        bool isOurs, Blend? blend)
     {
+        IsOurs = isOurs;
         Config = config;
         Dataset = dataset;
         Layout = layout;
         Parameters = parameters;
         Blend = blend;
-        RefitOf = refitOf;
+        RefitOf = file.Metadata.GetValueOrDefault(RefitKey);
+        Updates = ModelUpdates.Parse(file.Metadata.GetValueOrDefault(UpdatesKey), path);
     }
+
+    /// <summary>Whether it was trained here, and has its events with it.</summary>
+    public bool IsOurs { get; }
 
     public RunConfig Config { get; }
 
@@ -58,6 +67,9 @@ internal sealed class ModelFolder
 
     /// <summary>SHA-256 of the held-out model that this one is a refit of, see <see cref="RefitFolder"/>; null for any other.</summary>
     public string? RefitOf { get; }
+
+    /// <summary>What was added since it was trained; null for nothing.</summary>
+    public ModelUpdates? Updates { get; }
 
     /// <summary>Writes everything but the model, before training.</summary>
     public static void SaveData(string directory, RunConfig config, InteractionDataset dataset)
@@ -86,6 +98,7 @@ internal sealed class ModelFolder
     /// <param name="parameters">[Layout.Length]</param>
     /// <param name="blend">The weights of the blend.</param>
     /// <param name="refitOf">As <see cref="RefitOf"/>.</param>
+    /// <param name="updates">As <see cref="Updates"/>.</param>
     /// <exception cref="InputException">A parameter is not a finite number.</exception>
     public static void SaveModel(
         string directory,
@@ -93,7 +106,8 @@ internal sealed class ModelFolder
         ParameterLayout layout,
         float[] parameters,
         BlendWeights? blend = null,
-        string? refitOf = null)
+        string? refitOf = null,
+        ModelUpdates? updates = null)
     {
         string path = Path.Combine(directory, ModelFileName);
         CheckFinite(path, layout, parameters, "try a tenth of learning_rate, or clip_grad_norm: 5");
@@ -109,6 +123,8 @@ internal sealed class ModelFolder
             metadata[BlendKey] = blend.ToString();
         if (refitOf is not null)
             metadata[RefitKey] = refitOf;
+        if (updates is not null)
+            metadata[UpdatesKey] = updates.ToString();
         SafeTensors.Write(
             path,
             layout.Entries.Select(
@@ -157,7 +173,18 @@ internal sealed class ModelFolder
         CheckFinite(path, layout, parameters, "train again, or restore the file");
         BlendWeights? weights = file.Metadata.TryGetValue(BlendKey, out string? text) ? BlendWeights.Parse(text, path) : null;
         var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained.EvalArgs);
-        return new(config, dataset, layout, parameters, blend, file.Metadata.GetValueOrDefault(RefitKey));
+        return new(config, dataset, layout, parameters, file, path, isOurs, blend);
+    }
+
+    /// <summary>What was added to a folder's model since it was trained; null for nothing, and where there is no model.</summary>
+    /// <exception cref="InputException">The model's file is damaged.</exception>
+    public static ModelUpdates? ReadUpdates(string directory)
+    {
+        string path = Path.Combine(directory, ModelFileName);
+        if (!File.Exists(path))
+            return null;
+        using var file = SafeTensors.Read(path);
+        return ModelUpdates.Parse(file.Metadata.GetValueOrDefault(UpdatesKey), path);
     }
 
     private static void CheckCompanions(string directory, string path, SafeTensorsFile file)
@@ -235,11 +262,13 @@ internal sealed class ModelFolder
     /// <summary>Of a header without types, as it was once written, the values tell what is a number.</summary>
     private static ItemTable ToTable(string[] header, string?[][] values)
     {
-        var columns = header.Select(AtomicTypes.Split).ToArray();
-        if (Array.TrueForAll(columns, column => column.Type is not null))
-            return new([.. columns[1..].Select(column => column.Name)], [.. columns[1..].Select(column => column.Type!.Value)], values);
-        var types = values.Select(column => column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence);
-        return new(header[1..], [.. types], values);
+        AtomicField[] fields = [.. header.Select(AtomicField.TryParse).OfType<AtomicField>()];
+        return fields.Length == header.Length
+            ? new(fields[1..], values)
+            : new([.. header[1..].Zip(values, (name, column) => new AtomicField(name, TypeOf(column)))], values);
+
+        static AtomicType TypeOf(string?[] column) =>
+            column.OfType<string>().All(IsNumber) ? AtomicType.Number : AtomicType.TokenSequence;
 
         static bool IsNumber(string text) =>
             double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number);
@@ -279,7 +308,8 @@ internal sealed class ModelFolder
     }
 
     /// <summary>
-    /// A header as .item has it, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is escaped.
+    /// A header as .item has it, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is
+    /// escaped.
     /// </summary>
     private static string Items(RunConfig config, InteractionDataset dataset)
     {
@@ -288,8 +318,8 @@ internal sealed class ModelFolder
         {
             var fields = dataset.ItemFields;
             int[] columns = [.. Enumerable.Range(0, fields?.Fields.Count ?? 0)];
-            var header = columns.Select(column => $"{fields!.Fields[column]}:{fields.Types[column].Keyword()}");
-            file.WriteRecord([$"{config.ItemIdField}:{AtomicType.Token.Keyword()}", .. header]);
+            AtomicField id = new(config.ItemIdField, AtomicType.Token);
+            file.WriteRecord([.. (fields?.Fields ?? []).Prepend(id).Select(field => field.ToString())]);
             for (int item = 1; item < dataset.ItemCount; item++)
                 file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
         }

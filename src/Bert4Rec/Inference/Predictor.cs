@@ -21,6 +21,7 @@ internal sealed class Predictor : IDisposable
     private readonly KernelSet _kernels;
     private readonly int[] _hostRows;
     private readonly IQuantizedTopK? _quantized;
+    private readonly bool _ownsQuantized;
     private DeviceBuffer<int>? _ints;
     private DeviceBuffer<float>? _floats;
     private Tensor? _hidden;
@@ -31,13 +32,15 @@ internal sealed class Predictor : IDisposable
     /// <param name="tokenCapacity">Tokens of a micro-batch.</param>
     /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
     /// <param name="quantizes">Prepare for histories that come a few at a time; the parameters must not change from here on.</param>
+    /// <param name="prepared">One with the same parameters that has done so, and will live longer; or null.</param>
     public Predictor(
         KernelSet kernels,
         ParameterLayout layout,
         DeviceBuffer<float> parameters,
         int tokenCapacity,
         bool alwaysDropsOldest,
-        bool quantizes = false)
+        bool quantizes = false,
+        Predictor? prepared = null)
     {
         _kernels = kernels;
         _shape = layout.Shape;
@@ -48,7 +51,8 @@ internal sealed class Predictor : IDisposable
         _eachOne = kernels.AllocateInts(tokenCapacity + 1);
         _eachOne.Upload([.. Enumerable.Range(0, tokenCapacity + 1)]);
         _hostRows = new int[tokenCapacity];
-        _quantized = quantizes ? _model.QuantizeCatalogue() : null;
+        _ownsQuantized = prepared is null;
+        _quantized = prepared is not null ? prepared._quantized : quantizes ? _model.QuantizeCatalogue() : null;
     }
 
     /// <summary>Histories in the micro-batch.</summary>
@@ -148,7 +152,8 @@ internal sealed class Predictor : IDisposable
 
     public void Dispose()
     {
-        _quantized?.Dispose();
+        if (_ownsQuantized)
+            _quantized?.Dispose();
         _model.Dispose();
         _batch.Dispose();
         _lastRows.Dispose();

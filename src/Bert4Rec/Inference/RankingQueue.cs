@@ -127,7 +127,7 @@ internal sealed class RankingQueue : IDisposable
             parameters = device.Kernels[0].AllocateFloats(folder.Layout.Length);
             parameters.Upload(folder.Parameters);
             foreach (var kernels in device.Kernels)
-                workers.Add(new RankingWorker(folder, kernels, parameters, options.MaximumBatch));
+                workers.Add(new RankingWorker(folder, kernels, parameters, options.MaximumBatch, workers.FirstOrDefault()));
             workers.ForEach(_free.Push);
             opened.SetResult(device.Kernels[0].MemoryBytes is null);
             Loop();
@@ -144,7 +144,7 @@ internal sealed class RankingQueue : IDisposable
         }
         finally
         {
-            workers.ForEach(worker => worker.Dispose());
+            Enumerable.Reverse(workers).ToList().ForEach(worker => worker.Dispose());
             parameters?.Dispose();
             device?.Dispose();
         }

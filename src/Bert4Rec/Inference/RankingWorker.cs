@@ -33,7 +33,13 @@ internal sealed class RankingWorker : IDisposable
     private readonly ModelShape _shape;
     private readonly Tensor _itemTable;
 
-    public RankingWorker(ModelFolder folder, KernelSet kernels, DeviceBuffer<float> parameters, int maximumBatch)
+    /// <param name="folder">The model.</param>
+    /// <param name="kernels">The kernel set.</param>
+    /// <param name="parameters">Those of the folder, on the device.</param>
+    /// <param name="maximumBatch">Histories in the predictor at once, at most.</param>
+    /// <param name="first">The first worker with the same parameters, which will live longer; null for the first.</param>
+    public RankingWorker(
+        ModelFolder folder, KernelSet kernels, DeviceBuffer<float> parameters, int maximumBatch, RankingWorker? first)
     {
         _kernels = kernels;
         _shape = folder.Layout.Shape;
@@ -44,7 +50,8 @@ internal sealed class RankingWorker : IDisposable
             parameters,
             (int)Math.Min(MicroBatchSize.Tokens(_shape, kernels, maximumBatch), (long)maximumBatch * _shape.MaximumLength),
             folder.Config.RecboleCompatible,
-            quantizes: true);
+            quantizes: true,
+            first?._predictor);
         _blending = folder.Blend is null ? null : new BlendedRanking(folder.Blend, _shape.ItemCount);
     }
 

@@ -34,7 +34,7 @@ public sealed class Recommender : IDisposable
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, ItemCount).OrderByDescending(item => _counts.Value[item])]);
         var table = _dataset.ItemFields;
-        FieldNames = table?.Fields ?? [];
+        FieldNames = [.. (table?.Fields ?? []).Select(field => field.Name)];
         _indexes =
         [
             .. Enumerable.Range(0, FieldNames.Count).Select(field => new Lazy<FieldIndex>(

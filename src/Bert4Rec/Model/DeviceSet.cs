@@ -10,6 +10,8 @@ namespace Bert4Rec.Model;
 /// </summary>
 internal sealed class DeviceSet : IDisposable
 {
+    private readonly Lazy<Workers> _workers;
+
     /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
     /// <param name="threads">Threads of the cpu to use; 0 for one a core.</param>
     /// <param name="precision">What products multiply in.</param>
@@ -32,19 +34,21 @@ internal sealed class DeviceSet : IDisposable
         {
             Kernels = [GpuKernels.Create(device, precision)];
         }
-        Workers = new Workers(Kernels.Count);
+        _workers = new(() => new Workers(Kernels.Count));
     }
 
     public IReadOnlyList<KernelSet> Kernels { get; }
 
-    public Workers Workers { get; }
+    /// <summary>Started when they are first asked for.</summary>
+    public Workers Workers => _workers.Value;
 
     /// <summary>Why auto did not take a GPU that is there; null where there is none, or it was taken.</summary>
     public string? Note { get; }
 
     public void Dispose()
     {
-        Workers.Dispose();
+        if (_workers.IsValueCreated)
+            _workers.Value.Dispose();
         foreach (var kernels in Kernels)
             kernels.Dispose();
     }

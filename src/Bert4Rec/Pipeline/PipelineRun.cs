@@ -102,6 +102,12 @@ public sealed class PipelineRun
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public TrainingResult Run()
     {
+        if (ModelFolder.ReadUpdates(Folder) is { } updates)
+        {
+            throw new InputException(
+                $"{Folder}: its model has been updated with {updates.Inputs.Count} files of events since, which a run would not train on; "
+                + $"run in another --output, or remove {ModelFolder.ModelFileName} to begin again without them");
+        }
         if (_config.EventLog is not null)
             Analyze();
         RunConfig config = Prepare();

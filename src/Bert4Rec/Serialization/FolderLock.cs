@@ -50,9 +50,11 @@ public sealed class FolderLock : IDisposable
     /// <summary>Leaves nothing behind: not even the folder, where this lock made it and nothing was written.</summary>
     public void Dispose()
     {
-        File.Delete(_file.Name);
+        // The folder may have been moved, or removed, by whoever locked it.
+        if (Directory.Exists(_directory))
+            File.Delete(_file.Name);
         _file.Dispose();
-        if (_isNew && !Directory.EnumerateFileSystemEntries(_directory).Any())
+        if (_isNew && Directory.Exists(_directory) && !Directory.EnumerateFileSystemEntries(_directory).Any())
             Directory.Delete(_directory);
     }
 }

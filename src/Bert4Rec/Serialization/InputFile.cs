@@ -13,7 +13,7 @@ public sealed class InputFile : IDisposable
 
     private static readonly TimeSpan s_longestOpening = TimeSpan.FromSeconds(2);
 
-    private readonly FileStream _file;
+    private readonly FileStream? _file;
 
     /// <exception cref="InputException">There is no such file, it cannot be read, or it is no regular one.</exception>
     public InputFile(string path)
@@ -31,15 +31,25 @@ public sealed class InputFile : IDisposable
         }
     }
 
+    /// <summary>What is written as it is read, and has no length.</summary>
+    /// <param name="name">For errors.</param>
+    /// <param name="content">Disposed with this.</param>
+    internal InputFile(string name, Stream content)
+    {
+        Path = name;
+        Content = content;
+    }
+
     public string Path { get; }
 
     /// <summary>The unpacked bytes.</summary>
     public Stream Content { get; }
 
     /// <summary>Bytes read of <see cref="Length"/>, as they lie on the disk.</summary>
-    public long Position => _file.Position;
+    public long Position => _file?.Position ?? 0;
 
-    public long Length => _file.Length;
+    /// <summary>0 where it is not known.</summary>
+    public long Length => _file?.Length ?? 0;
 
     /// <summary>Opens a regular file: one that has a length, and can be read twice.</summary>
     /// <exception cref="InputException">There is no such file, it cannot be read, or it is no regular one.</exception>
@@ -143,7 +153,7 @@ public sealed class InputFile : IDisposable
     public void Dispose()
     {
         Content.Dispose();
-        _file.Dispose();
+        _file?.Dispose();
     }
 
     /// <summary>Opens anything, if that takes no longer than a moment.</summary>

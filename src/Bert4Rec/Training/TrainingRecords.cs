@@ -1,3 +1,4 @@
+using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
@@ -21,6 +22,11 @@ public sealed record RunOptions(
 /// <param name="Epochs">The last epoch.</param>
 /// <param name="IsOver">Asked after each epoch whether that was the last.</param>
 public sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
+
+/// <summary>A trained model to go on with.</summary>
+/// <param name="Parameters">[layout of the dataset's catalogue] Its parameters; Adam's means begin anew.</param>
+/// <param name="Replay">Whose sequences an epoch takes.</param>
+internal sealed record WarmStart(float[] Parameters, Replay Replay);
 
 /// <summary>What is about to be trained. Users and items without padding.</summary>
 public sealed record TrainingStart(

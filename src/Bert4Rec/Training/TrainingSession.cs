@@ -38,6 +38,22 @@ public static class TrainingSession
         config.RequireObjective();
         var clock = Stopwatch.StartNew();
         var dataset = DatasetLoader.Load(config, progress);
+        var result = TrainOn(config, dataset, options, progress, onStart, onEpoch, cancellation);
+        return result with { Seconds = clock.Elapsed.TotalSeconds };
+    }
+
+    /// <summary>The same with data that is there already.</summary>
+    /// <inheritdoc cref="Train"/>
+    internal static TrainingResult TrainOn(
+        RunConfig config,
+        InteractionDataset dataset,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        Action<TrainingStart>? onStart,
+        Action<EpochReport>? onEpoch,
+        CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
         if (config.Refit && options.Trial is null)
             Refit(config, dataset, result, options, progress, cancellation);
@@ -70,13 +86,42 @@ public static class TrainingSession
         progress,
         cancellation);
 
+    /// <summary>Goes on with a trained model on a dataset that has grown, in a folder of its own; see <see cref="WarmStart"/>.</summary>
+    /// <param name="config">The settings; its epochs are those of the continuation.</param>
+    /// <param name="dataset">All events, in place of those that the config names.</param>
+    /// <param name="start">The model to go on with.</param>
+    /// <inheritdoc cref="Train"/>
+    internal static TrainingResult Continue(
+        RunConfig config,
+        InteractionDataset dataset,
+        WarmStart start,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        Action<TrainingStart>? onStart,
+        Action<EpochReport>? onEpoch,
+        CancellationToken cancellation) =>
+        TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation, start);
+
+    /// <summary>The refit of <see cref="Continue"/>, going on with a model of its own.</summary>
+    /// <inheritdoc cref="Continue"/>
+    internal static void ContinueRefit(
+        RunConfig config,
+        InteractionDataset dataset,
+        WarmStart start,
+        TrainingResult heldOut,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        CancellationToken cancellation) =>
+        Refit(config, dataset, heldOut, options, progress, cancellation, start);
+
     private static (int Epochs, int Events) Refit(
         RunConfig config,
         InteractionDataset dataset,
         TrainingResult heldOut,
         RunOptions options,
         IProgress<ProgressUpdate>? progress,
-        CancellationToken cancellation)
+        CancellationToken cancellation,
+        WarmStart? start = null)
     {
         string directory = options.OutputDirectory, refit = RefitFolder.Of(directory);
         var split = Splitter.Split(dataset, config.EvalArgs);
@@ -96,7 +141,8 @@ public static class TrainingSession
             progress is null ? null : new RefitProgress(progress),
             null,
             null,
-            cancellation);
+            cancellation,
+            start);
         return (heldOut.BestEpoch, dataset.EventItems.Length);
     }
 
@@ -108,22 +154,33 @@ public static class TrainingSession
         IProgress<ProgressUpdate>? progress,
         Action<TrainingStart>? onStart,
         Action<EpochReport>? onEpoch,
-        CancellationToken cancellation)
+        CancellationToken cancellation,
+        WarmStart? start = null)
     {
         var clock = Stopwatch.StartNew();
         var split = Splitter.Split(dataset, config.EvalArgs);
         if (split.Train.Length == 0)
             throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
         var sequences = Sequences(config, dataset, split);
+        sequences.Replay = start?.Replay;
 
         using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
         var statistics = TrainingStatistics.Count(dataset, split.Train);
         using var trainer = new Trainer(
             TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers, statistics.EventCounts);
+        if (start is not null)
+            trainer.Parameters.Upload(start.Parameters);
         using var evaluated = device.Kernels[0].AllocateFloats(trainer.Layout.Length);
         using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, evaluated, config.RecboleCompatible);
         string directory = options.OutputDirectory;
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
+        int epochsBefore = 0;
+        if (start is not null)
+        {
+            start.Parameters.CopyTo(average.Values, 0);
+            // It counts as twice the epochs to come: with less the mean forgets it, with more it learns too little.
+            epochsBefore = 2 * config.Epochs;
+        }
         var best = new float[trainer.Layout.Length];
         var origin = Origin(config, dataset, split);
         if (refit is not null)
@@ -166,7 +223,7 @@ public static class TrainingSession
                 var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
                 state.Step = trainer.Step;
                 double seconds = epochClock.Elapsed.TotalSeconds;
-                average.Add(trainer.Parameters, state.Epoch);
+                average.Add(trainer.Parameters, epochsBefore + state.Epoch);
                 IReadOnlyDictionary<string, double>? valid = null;
                 bool isBest = split.Valid.Length == 0;
                 if (!isBest && state.Epoch % config.EvalStep == 0)

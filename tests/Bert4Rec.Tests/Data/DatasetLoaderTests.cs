@@ -88,7 +88,7 @@ public sealed class DatasetLoaderTests : IDisposable
         Assert.Equal(["[PAD]", "b", "a", "z"], Tokens(dataset.Items));
         Assert.Equal(4, dataset.ItemCount);
         var table = dataset.ItemFields!;
-        Assert.Equal(["name", "price"], table.Fields);
+        Assert.Equal(["name", "price"], table.Fields.Select(field => field.Name));
         Assert.Equal([null, "Bee", "Ay two", "Zed"], Enumerable.Range(0, 4).Select(item => table[item, 0]));
         Assert.Equal([null, "2", "1.75", null], Enumerable.Range(0, 4).Select(item => table[item, 1]));
         Assert.Empty(dataset.Warnings);
@@ -96,7 +96,7 @@ public sealed class DatasetLoaderTests : IDisposable
         var without = LoadFolder("load_col={inter: [user_id, item_id, timestamp]}");
         Assert.Equal(3, without.ItemCount);
         Assert.Null(without.ItemFields);
-        Assert.Equal(["price"], LoadFolder("load_col={inter: '*', item: [price]}").ItemFields!.Fields);
+        Assert.Equal([new("price", AtomicType.Number)], LoadFolder("load_col={inter: '*', item: [price]}").ItemFields!.Fields);
     }
 
     [Fact]

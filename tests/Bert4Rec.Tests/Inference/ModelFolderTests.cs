@@ -213,7 +213,7 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         var dataset = new InteractionDataset(users, items, [0, .. new int[userTokens.Length], 2], [1, 2])
         {
             ItemFields = new ItemTable(
-                ["na\tme", "none"], [AtomicType.Token, AtomicType.Number], [[null, .. tokens], new string?[tokens.Length + 1]]),
+                [new("na\tme", AtomicType.Token), new("none", AtomicType.Number)], [[null, .. tokens], new string?[tokens.Length + 1]]),
         };
         var settings = TrainerSettings.Of(shop.Config, dataset.ItemCount);
         var layout = new ParameterLayout(settings.Shape);
@@ -222,8 +222,7 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         var loaded = ModelFolder.Load(folder.Path, null).Dataset;
         Assert.Equal(userTokens, Enumerable.Range(1, userTokens.Length).Select(user => loaded.Users[user]));
         Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.Items[item]));
-        Assert.Equal(["na\tme", "none"], loaded.ItemFields!.Fields);
-        Assert.Equal([AtomicType.Token, AtomicType.Number], loaded.ItemFields.Types);
+        Assert.Equal(dataset.ItemFields.Fields, loaded.ItemFields!.Fields);
         Assert.Equal(tokens, Enumerable.Range(1, tokens.Length).Select(item => loaded.ItemFields[item, 0]!));
         Assert.All(Enumerable.Range(1, tokens.Length), item => Assert.Null(loaded.ItemFields[item, 1]));
     }

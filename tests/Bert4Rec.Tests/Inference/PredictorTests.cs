@@ -13,7 +13,7 @@ public sealed class PredictorTests(SmallShop shop) : IClassFixture<SmallShop>
     [InlineData("norm_first=true", "position_order=newest")]
     [InlineData("objective=next_item", "position_order=newest", "output_head=false")]
     [InlineData("objective=next_item", "norm_first=true")]
-    public void Scores_are_the_reference_models(params string[] settings)
+    public void Scores_and_attention_are_the_reference_models(params string[] settings)
     {
         const int Items = 40;
         string directory = shop.NewRun();
@@ -29,7 +29,8 @@ public sealed class PredictorTests(SmallShop shop) : IClassFixture<SmallShop>
         var parameters = folder.Layout.Entries.ToDictionary(
             entry => entry.Name,
             entry => folder.Parameters[(int)entry.Offset..(int)(entry.Offset + entry.Length)].ToMatrix(entry.Shape[^1]));
-        var scores = new ReferenceModel(parameters, shape.Heads, shape.LayerNormEpsilon, shape.Causal).Scores(batch);
+        var reference = new ReferenceModel(parameters, shape.Heads, shape.LayerNormEpsilon, shape.Causal);
+        var scores = reference.Scores(batch);
 
         using var recommender = TrainedShop.Open(directory);
         var list = recommender.Recommend(new RecommendationRequest { History = history, K = Items }).Items;
@@ -38,6 +39,17 @@ public sealed class PredictorTests(SmallShop shop) : IClassFixture<SmallShop>
         {
             Assert.True(folder.Dataset.Items.TryGetId(item.Token, out int id));
             Assert.Equal(scores[0, id], item.Score, 1e-4);
+        }
+
+        var attended = recommender.Attention(["nobody knows", .. history]);
+        Assert.Equal(history, attended.Select(each => each.Token));
+        var probabilities = reference.LastProbabilities(batch);
+        for (int layer = 0; layer < shape.Layers; layer++)
+        {
+            double[] expected = [.. probabilities[layer].ColumnSums() / shape.Heads];
+            Assert.Equal(1, expected.Sum(), 1e-9);
+            Assert.Equal(1, attended.Sum(each => each.WeightOfLayer[layer]) + (shape.Causal ? 0 : expected[^1]), 1e-4);
+            Assert.All(attended, (each, place) => Assert.Equal(expected[place], each.WeightOfLayer[layer], 1e-4));
         }
     }
 }

@@ -42,6 +42,16 @@ public sealed class TrainedShop : IDisposable
         return copy;
     }
 
+    /// <summary>The model with a blend, as if validation had chosen these weights.</summary>
+    /// <returns>Its folder.</returns>
+    public string Blended(BlendWeights weights)
+    {
+        string directory = Copy();
+        var folder = ModelFolder.Load(directory, null);
+        ModelFolder.SaveModel(directory, folder.Config, folder.Layout, folder.Parameters, weights);
+        return directory;
+    }
+
     public static Recommender Open(string directory) => Recommender.Load(directory, new() { Device = "cpu", Threads = 1 });
 
     public void Dispose() => _shop.Dispose();

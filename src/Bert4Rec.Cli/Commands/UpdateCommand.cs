@@ -1,0 +1,132 @@
+using System.CommandLine;
+using Bert4Rec.Cli.Options;
+using Bert4Rec.Cli.Output;
+using Bert4Rec.Configuration;
+using Bert4Rec.Inference;
+using Bert4Rec.Kernels;
+using Bert4Rec.Pipeline;
+using Bert4Rec.Serialization;
+using Bert4Rec.Training;
+using Spectre.Console;
+
+namespace Bert4Rec.Cli.Commands;
+
+/// <summary><c>update</c>: new events, users and items into a trained folder, which is replaced by the updated one.</summary>
+internal static class UpdateCommand
+{
+    public static Command Create(Terminal terminal)
+    {
+        Option<string> model = CommonOptions.Model();
+        Option<string[]> set = CommonOptions.Set();
+        Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision(device);
+        Option<int> threads = CommonOptions.Threads();
+        Option<bool> json = CommonOptions.Json();
+        var input = new Option<string[]>("--input", "-i")
+        {
+            Description = "The events since then: event logs, folders of them, or one .inter file.",
+            HelpName = "INPUT",
+            AllowMultipleArgumentsPerToken = true,
+            Required = true,
+        };
+        Option<int?> epochs = CommonOptions.Whole(minimum: 1, new Option<int?>("--epochs")
+        {
+            Description = "Epochs to train; the default is an eighth of those that the training took.",
+            HelpName = "N",
+        });
+        var command = new Command("update", "Adds new events, users and items to a trained model.")
+        {
+            model, input, set, epochs, device, precision, threads, json,
+        };
+        command.SetAction(parsed =>
+        {
+            string directory = parsed.GetRequiredValue(model);
+            CommonOptions.ConfigOfRun(directory);
+            string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(parsed.GetRequiredValue(input))];
+            RunConfig inputs = UpdateRun.Inputs(directory, settings);
+            foreach (string warning in inputs.Warnings)
+                terminal.Warn(warning);
+            var options = new RunOptions(
+                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), false, parsed.GetValue(precision));
+            return Update(inputs, options, parsed.GetValue(epochs), parsed.GetValue(json), terminal);
+        });
+        return command;
+    }
+
+    private static int Update(RunConfig inputs, RunOptions options, int? epochs, bool json, Terminal terminal)
+    {
+        TextWriter log = json ? terminal.Error : terminal.Out;
+        return Interruption.Run(
+            terminal,
+            (progress, cancellation) =>
+            {
+                using var folder = FolderLock.Take(options.OutputDirectory);
+                var run = new UpdateRun(inputs, options, epochs, progress, cancellation);
+                return run.Run(
+                    start =>
+                    {
+                        progress.Clear();
+                        log.WriteLine(
+                            $"events   {start.Events:N0} new, of {start.Users:N0} users ({start.NewUsers:N0} new); "
+                            + $"{start.NewItems:N0} new items");
+                        log.WriteLine($"training {start.Epochs} epochs");
+                        log.WriteLine();
+                        TrainingLog.WriteEpochHeader(log, inputs);
+                    },
+                    epoch =>
+                    {
+                        progress.Clear();
+                        TrainingLog.WriteEpoch(log, epoch, inputs);
+                    });
+            },
+            result =>
+            {
+                if (json)
+                {
+                    Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, result });
+                    return;
+                }
+                Write(terminal, result, inputs);
+                terminal.Out.WriteLine();
+                terminal.Out.WriteLine(
+                    $"{Terminal.OneLine(options.OutputDirectory)} was replaced by the updated model; "
+                    + $"{ProgressReporter.Duration(result.Seconds)} in all");
+            },
+            () => "stopped; the model is as it was");
+    }
+
+    private static void Write(Terminal terminal, UpdateResult result, RunConfig config)
+    {
+        terminal.Out.WriteLine();
+        if (result.All.Samples == 0)
+        {
+            terminal.Out.WriteLine("the split holds no event back, so nothing was measured");
+            return;
+        }
+        terminal.Out.WriteLine("held-out events, before the update and after it:");
+        var table = new Table { Border = TableBorder.Simple };
+        table.AddColumn("");
+        foreach (string column in new[] { "before", "after", "Markov chain", "before, new events", "after, new events" })
+            table.AddColumn(new TableColumn(new Text(column)).RightAligned());
+        string format = $"F{config.MetricDecimalPlace}";
+        foreach (var (name, after) in result.All.After)
+        {
+            table.AddRow(
+                new[]
+                {
+                    name,
+                    result.All.Before[name].ToString(format),
+                    after.ToString(format),
+                    result.Training.Baselines["Markov chain"][name].ToString(format),
+                    Of(result.OfThose.Before, name),
+                    Of(result.OfThose.After, name),
+                }.Select(cell => new Text(cell)));
+        }
+        table.AddRow(
+            new[] { "samples", $"{result.All.Samples:N0}", "", "", $"{result.OfThose.Samples:N0}", "" }.Select(cell => new Text(cell)));
+        Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+
+        string Of(IReadOnlyDictionary<string, double> metrics, string name) =>
+            metrics.TryGetValue(name, out double value) ? value.ToString(format) : "-";
+    }
+}

@@ -1,0 +1,155 @@
+using Bert4Rec.Data;
+using Bert4Rec.Model;
+
+namespace Bert4Rec.Inference;
+
+/// <summary>
+/// A trained model's parameters for a catalogue that has grown. A new item begins as the mean of the known items that stood beside it in
+/// histories, and of those that are most like it by their fields; where there are neither, as the mean of all.
+/// </summary>
+internal static class GrownCatalogue
+{
+    /// <summary>Places before and behind an event that count as beside it.</summary>
+    private const int Window = 3;
+
+    /// <summary>Events that what the fields say counts as much as.</summary>
+    private const int FieldWeight = 3;
+
+    /// <summary>Known items that must share a value for it to say something.</summary>
+    private const int SmallestGroup = 5;
+
+    /// <param name="old">The layout of the parameters.</param>
+    /// <param name="parameters">[old.Length]</param>
+    /// <param name="grown">The same for more items.</param>
+    /// <param name="dataset">All events, and the fields of all items; the first ids are those of the old catalogue.</param>
+    /// <returns>[grown.Length]</returns>
+    public static float[] Grow(ParameterLayout old, ReadOnlySpan<float> parameters, ParameterLayout grown, InteractionDataset dataset)
+    {
+        var result = new float[grown.Length];
+        int known = old.Shape.ItemCount;
+        foreach (var entry in old.Entries)
+        {
+            var values = parameters.Slice((int)entry.Offset, (int)entry.Length);
+            bool isOfItems = entry.Name is "item_embedding.weight" or "output_bias";
+            int width = entry.Shape.Length == 1 ? 1 : entry.Shape[^1];
+            long place = grown[entry.Name].Offset;
+            (isOfItems ? values[..(known * width)] : values).CopyTo(result.AsSpan((int)place));
+            // [mask] stays behind all items.
+            if (isOfItems && values.Length > known * width)
+                values[(known * width)..].CopyTo(result.AsSpan((int)place + (grown.Shape.ItemCount * width)));
+        }
+        if (grown.Shape.ItemCount == known)
+            return result;
+        var likeness = new ItemLikeness(dataset, known);
+        Fill("item_embedding.weight");
+        if (grown.Contains("output_bias"))
+            Fill("output_bias");
+        return result;
+
+        void Fill(string name)
+        {
+            var entry = grown[name];
+            int width = entry.Shape.Length == 1 ? 1 : entry.Shape[^1];
+            var rows = result.AsSpan((int)entry.Offset, grown.Shape.ItemCount * width);
+            for (int item = known; item < grown.Shape.ItemCount; item++)
+                likeness.Mean(item, rows, width, rows.Slice(item * width, width));
+        }
+    }
+
+    /// <summary>Which known items a new one is likely to resemble.</summary>
+    private sealed class ItemLikeness
+    {
+        private readonly int _known;
+        private readonly InteractionDataset _dataset;
+
+        /// <summary>[new items] the known items beside each of its events.</summary>
+        private readonly List<int>[] _beside;
+
+        /// <summary>[field] value → the known items that have it.</summary>
+        private readonly Dictionary<string, List<int>>[] _groups;
+        private readonly Dictionary<(IReadOnlyList<int>, int), float[]> _groupMeans = [];
+        private readonly int[] _all;
+
+        public ItemLikeness(InteractionDataset dataset, int known)
+        {
+            _known = known;
+            _dataset = dataset;
+            _all = [.. Enumerable.Range(1, known - 1)];
+            _beside = [.. Enumerable.Range(known, dataset.ItemCount - known).Select(_ => new List<int>())];
+            for (int user = 1; user < dataset.UserCount; user++)
+            {
+                var events = dataset.EventItems.AsSpan(dataset.UserOffsets[user]..dataset.UserOffsets[user + 1]);
+                for (int i = 0; i < events.Length; i++)
+                {
+                    if (events[i] < known)
+                        continue;
+                    for (int j = Math.Max(0, i - Window); j < Math.Min(events.Length, i + Window + 1); j++)
+                    {
+                        if (events[j] < known)
+                            _beside[events[i] - known].Add(events[j]);
+                    }
+                }
+            }
+            int fields = dataset.ItemFields?.Fields.Count ?? 0;
+            _groups = new Dictionary<string, List<int>>[fields];
+            for (int field = 0; field < fields; field++)
+            {
+                _groups[field] = new(StringComparer.Ordinal);
+                for (int item = 1; item < known; item++)
+                {
+                    if (dataset.ItemFields![item, field] is not string value)
+                        continue;
+                    if (!_groups[field].TryGetValue(value, out var group))
+                        _groups[field].Add(value, group = []);
+                    group.Add(item);
+                }
+            }
+        }
+
+        /// <param name="item">A new one.</param>
+        /// <param name="rows">[items · width]</param>
+        /// <param name="width">Values of a row.</param>
+        /// <param name="mean">[width] The row for the item.</param>
+        public void Mean(int item, ReadOnlySpan<float> rows, int width, Span<float> mean)
+        {
+            var beside = _beside[item - _known];
+            var alike = GroupMean(Group(item), rows, width);
+            for (int i = 0; i < width; i++)
+            {
+                double sum = FieldWeight * alike[i];
+                foreach (int other in beside)
+                    sum += rows[(other * width) + i];
+                mean[i] = (float)(sum / (beside.Count + FieldWeight));
+            }
+        }
+
+        /// <summary>The smallest group of known items, large enough to say something, with a field's value of an item.</summary>
+        private IReadOnlyList<int> Group(int item)
+        {
+            IReadOnlyList<int> smallest = _all;
+            for (int field = 0; field < _groups.Length; field++)
+            {
+                if (_dataset.ItemFields![item, field] is string value
+                    && _groups[field].TryGetValue(value, out var group)
+                    && group.Count >= SmallestGroup
+                    && group.Count < smallest.Count)
+                    smallest = group;
+            }
+            return smallest;
+        }
+
+        private float[] GroupMean(IReadOnlyList<int> group, ReadOnlySpan<float> rows, int width)
+        {
+            if (_groupMeans.TryGetValue((group, width), out float[]? mean))
+                return mean;
+            mean = new float[width];
+            foreach (int item in group)
+            {
+                for (int i = 0; i < width; i++)
+                    mean[i] += rows[(item * width) + i] / group.Count;
+            }
+            _groupMeans.Add((group, width), mean);
+            return mean;
+        }
+    }
+}

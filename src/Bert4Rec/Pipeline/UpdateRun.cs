@@ -1,0 +1,266 @@
+using System.Diagnostics;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+using Bert4Rec.EventLog;
+using Bert4Rec.Inference;
+using Bert4Rec.Model;
+using Bert4Rec.Serialization;
+using Bert4Rec.Training;
+
+namespace Bert4Rec.Pipeline;
+
+/// <summary>What an update added.</summary>
+/// <param name="Events">Events.</param>
+/// <param name="Users">Users that they are of.</param>
+/// <param name="NewUsers">Those of them that the model did not know.</param>
+/// <param name="NewItems">Items that it did not know.</param>
+/// <param name="Epochs">Epochs that it is going to train.</param>
+public sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs);
+
+/// <summary>The held-out metrics of some samples, before an update and after it.</summary>
+/// <param name="Samples">How many.</param>
+/// <param name="Before">Of the model as it was, new items having their first rows; empty for no samples.</param>
+/// <param name="After">Of the updated one.</param>
+public sealed record UpdateMetrics(int Samples, IReadOnlyDictionary<string, double> Before, IReadOnlyDictionary<string, double> After);
+
+/// <summary>How an update ended.</summary>
+/// <param name="Start">What was added.</param>
+/// <param name="All">On the test part of all events, old and new.</param>
+/// <param name="OfThose">On the samples in it of users with new events.</param>
+/// <param name="Training">The training; its test metrics are those of <paramref name="All"/>, beside the baselines.</param>
+/// <param name="Seconds">Time taken, in all.</param>
+public sealed record UpdateResult(
+    UpdateStart Start, UpdateMetrics All, UpdateMetrics OfThose, TrainingResult Training, double Seconds);
+
+/// <summary>
+/// Adds new events, users and items to a trained folder: training goes on from its parameters, over the users with new events and as many
+/// others, for a fraction of the epochs; both models of the folder, the held-out one and its refit, do so; then the new folder takes the
+/// old one's place.
+/// </summary>
+/// <remarks>
+/// The split is that of the config on all events, so the newest ones, old or new, are held back as in training: no model has seen them when
+/// it is measured on them.
+/// </remarks>
+public sealed class UpdateRun
+{
+    /// <summary>Of the epochs that the training took, the part that an update takes.</summary>
+    private const double EpochShare = 1.0 / 8;
+
+    private readonly RunConfig _config;
+    private readonly RunConfig _inputs;
+    private readonly RunOptions _options;
+    private readonly int? _epochs;
+    private readonly IProgress<ProgressUpdate>? _progress;
+    private readonly CancellationToken _cancellation;
+
+    /// <param name="inputs">The model's settings, with what names the new events in place of the old ones; see
+    /// <see cref="Inputs"/>.</param>
+    /// <param name="options">The model's folder, and on what to train.</param>
+    /// <param name="epochs">Epochs to train; null for an eighth of those that the training took.</param>
+    /// <param name="progress">Told of everything that takes time.</param>
+    /// <param name="cancellation">Stops the update, which leaves the folder as it was.</param>
+    /// <exception cref="InputException">The folder has no model to update.</exception>
+    public UpdateRun(
+        RunConfig inputs, RunOptions options, int? epochs, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+    {
+        _config = RunConfig.Load([Path.Combine(options.OutputDirectory, ModelFolder.ConfigFileName)], []);
+        _inputs = inputs;
+        _options = options;
+        _epochs = epochs;
+        _progress = progress;
+        _cancellation = cancellation;
+    }
+
+    /// <summary>
+    /// A folder's settings with other events: how a log was cleaned and grouped into histories for the folder's training holds for the new
+    /// one too.
+    /// </summary>
+    /// <param name="directory">The model's folder.</param>
+    /// <param name="settings">"key=value": where the new events are, and how they are read, if not as before.</param>
+    /// <exception cref="InputException">The folder has no config, or a setting is wrong.</exception>
+    public static RunConfig Inputs(string directory, IReadOnlyList<string> settings)
+    {
+        var before = new List<string> { "user_inter_num_interval=~", "item_inter_num_interval=~" };
+        if (settings.Any(setting => setting.StartsWith("event_log.input=", StringComparison.Ordinal)))
+        {
+            RunManifest manifest = RunManifest.Load(directory, null);
+            foreach (var (step, option) in new[]
+            {
+                ("clean", "events"), ("clean", "keep_nulls"), ("clean", "max_bad_rows"), ("convert", "group_by"), ("convert", "max_length"),
+            })
+            {
+                if (manifest[step]?.Options.GetValueOrDefault(option) is { Length: > 0 } value)
+                    before.Add($"event_log.{option}={(option is "events" or "keep_nulls" ? $"[{value}]" : value).ToLowerInvariant()}");
+            }
+        }
+        return RunConfig.Load([Path.Combine(directory, ModelFolder.ConfigFileName)], [.. before, .. settings]);
+    }
+
+    /// <summary>The whole update.</summary>
+    /// <param name="onStart">Told once the new events are read.</param>
+    /// <param name="onEpoch">Told after each epoch.</param>
+    /// <exception cref="InputException">The events or the folder are wrong, or were added before.</exception>
+    /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
+    public UpdateResult Run(Action<UpdateStart>? onStart, Action<EpochReport>? onEpoch)
+    {
+        var clock = Stopwatch.StartNew();
+        string target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(_options.OutputDirectory));
+        if (new DirectoryInfo(target).ResolveLinkTarget(returnFinalTarget: true) is { } link)
+            target = link.FullName;
+        string staged = $"{target}.update";
+        ModelFolder model = Load(target);
+        ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target, out _) : model;
+        int trained = model.Updates?.Epochs ?? ResultFile.Read(target).BestEpoch;
+        int epochs = _epochs ?? Math.Max(2, (int)Math.Ceiling(trained * EpochShare));
+
+        // What a killed update left is of no use.
+        if (Directory.Exists(staged))
+            Directory.Delete(staged, recursive: true);
+        using var stagedLock = FolderLock.Take(staged);
+        try
+        {
+            string[] checksums = Checksums(target, model);
+            InteractionDataset added = Read(Path.Combine(staged, "events"));
+            InteractionDataset dataset = model.Dataset.Append(added);
+            var hasNew = new bool[dataset.UserCount];
+            for (int user = 1; user < added.UserCount; user++)
+            {
+                dataset.Users.TryGetId(added.Users[user], out int id);
+                hasNew[id] = true;
+            }
+            int users = hasNew.Count(isSo => isSo);
+            var start = new UpdateStart(
+                added.EventItems.Length,
+                users,
+                dataset.UserCount - model.Dataset.UserCount,
+                dataset.ItemCount - model.Dataset.ItemCount,
+                epochs);
+            onStart?.Invoke(start);
+
+            var layout = new ParameterLayout(ModelShape.Of(_config, dataset.ItemCount));
+            int others = dataset.UserCount - 1 - users;
+            int update = (model.Updates?.Inputs.Count ?? 0) + 1;
+            var replay = new Replay(hasNew, others == 0 ? 0 : Math.Min(1, Math.Max(users, 100) / (double)others), (ulong)_config.Seed);
+            // Other masks and windows than those that the model has seen before.
+            RunConfig settings = _config.With(
+                $"epochs={epochs}", $"stopping_step={epochs}", "refit=false", $"seed={unchecked(_config.Seed + update) & int.MaxValue}");
+            RunOptions options = _options with { OutputDirectory = staged, Resume = false };
+            float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset);
+            TrainingResult result = TrainingSession.Continue(
+                settings, dataset, new(first, replay), options, _progress, null, onEpoch, _cancellation);
+            var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
+            ModelFolder after = Seal(staged, updates, null);
+            if (_config.Refit)
+            {
+                float[] last = delivered == model
+                    ? after.Parameters
+                    : GrownCatalogue.Grow(delivered.Layout, delivered.Parameters, layout, dataset);
+                TrainingSession.ContinueRefit(settings, dataset, new(last, replay), result, options, _progress, _cancellation);
+                if (RefitFolder.State(staged).IsWhole)
+                    Seal(RefitFolder.Of(staged), updates, RefitFolder.HeldOut(staged));
+            }
+            var (all, ofThose) = Compare(model, first, after, hasNew);
+            Directory.Delete(Path.Combine(staged, "events"), recursive: true);
+            _cancellation.ThrowIfCancellationRequested();
+            // A run that was resumed from one would train on the old events.
+            string[] folders = [staged, RefitFolder.Of(staged), target, RefitFolder.Of(target)];
+            foreach (string checkpoint in folders.Select(folder => Path.Combine(folder, Checkpoint.FileName)).Where(File.Exists))
+                File.Delete(checkpoint);
+            if (!RefitFolder.State(staged).IsWhole)
+                TrainingSession.DiscardRefit(target);
+            FolderReplacement.Replace(staged, target, ModelFolder.ModelFileName);
+            return new(start, all, ofThose, result, clock.Elapsed.TotalSeconds);
+        }
+        finally
+        {
+            if (Directory.Exists(staged))
+                Directory.Delete(staged, recursive: true);
+        }
+    }
+
+    private static ModelFolder Load(string directory)
+    {
+        ModelFolder model = ModelFolder.Load(directory, null);
+        if (model.RefitOf is not null)
+            throw new InputException($"{directory}: a refit is updated with its run; give {TrainingSession.RunOfRefit(directory)}");
+        return model.IsOurs
+            ? model
+            : throw new InputException($"{directory}: not a folder that bert4rec trained, so it has no events to go on from");
+    }
+
+    /// <summary>SHA-256 of the files of the new events, none of which the model knows yet.</summary>
+    private string[] Checksums(string directory, ModelFolder model)
+    {
+        IReadOnlyList<string> files = _inputs.EventLog is { } log
+            ? EventLogReader.ListFiles(log.Inputs)
+            : [DatasetLoader.FilesOf(_inputs)[0]];
+        RunManifest manifest = RunManifest.Load(directory, null);
+        var known = new HashSet<string>(model.Updates?.Inputs ?? []);
+        foreach (string step in new[] { "clean", "train" })
+            known.UnionWith((manifest[step]?.Inputs ?? []).Select(file => file.Sha256));
+        var checksums = new List<string>();
+        foreach (string file in files)
+        {
+            string checksum = Sha256.OfFile(file, _progress, _cancellation);
+            if (!known.Add(checksum))
+                throw new InputException($"{file}: the model was trained or updated with it before; give the events that came since");
+            checksums.Add(checksum);
+        }
+        return [.. checksums];
+    }
+
+    private InteractionDataset Read(string directory)
+    {
+        RunConfig prepared = new PipelineRun(
+            _inputs, _options with { OutputDirectory = directory }, new RunObserver(), _progress, _cancellation).Prepare();
+        Directory.CreateDirectory(directory);
+        return DatasetLoader.Load(prepared, _progress);
+    }
+
+    /// <summary>Saves a trained folder's model anew: with the settings it is to keep, not with those of the update.</summary>
+    private ModelFolder Seal(string directory, ModelUpdates updates, string? refitOf)
+    {
+        ModelFolder model = ModelFolder.Load(directory, null);
+        ModelFolder.SaveConfig(directory, _config);
+        ModelFolder.SaveModel(directory, _config, model.Layout, model.Parameters, model.Blend?.Weights, refitOf, updates);
+        return model;
+    }
+
+    private (UpdateMetrics All, UpdateMetrics OfThose) Compare(ModelFolder before, float[] first, ModelFolder after, bool[] hasNew)
+    {
+        InteractionDataset dataset = after.Dataset;
+        DatasetSplit split = Splitter.Split(dataset, _config.EvalArgs);
+        var none = new Dictionary<string, double>();
+        if (split.Test.Length == 0)
+            return (new(0, none, none), new(0, none, none));
+        Sample[] ofThose = [.. split.Test.Where(sample => hasNew[sample.User])];
+        using var devices = new DeviceSet(_options.Device, _options.Threads, _options.Precision);
+        using var parameters = devices.Kernels[0].AllocateFloats(after.Layout.Length);
+        using var ranker = new ModelRanker(devices.Kernels, devices.Workers, after.Layout, parameters, _config.RecboleCompatible);
+        var statistics = TrainingStatistics.Count(dataset, split.Train);
+        EvaluationSettings settings = EvaluationSettings.OfTraining(_config, _config.EvalArgs.TestMode);
+
+        parameters.Upload(first);
+        ranker.Use(BlendBefore(before, dataset));
+        var (allBefore, thoseBefore) = (Measure(split.Test), Measure(ofThose));
+        parameters.Upload(after.Parameters);
+        ranker.Use(after.Blend);
+        return (new(split.Test.Length, allBefore, Measure(split.Test)), new(ofThose.Length, thoseBefore, Measure(ofThose)));
+
+        IReadOnlyDictionary<string, double> Measure(Sample[] samples) =>
+            samples.Length == 0 ? none : Evaluator.Evaluate(ranker, dataset, statistics, samples, settings, _progress);
+    }
+
+    /// <summary>The old folder's blend, with what it knew of transitions, for the grown catalogue.</summary>
+    private Blend? BlendBefore(ModelFolder before, InteractionDataset dataset)
+    {
+        if (before.Blend is null)
+            return null;
+        int[] offsets = new int[dataset.UserCount + 1];
+        offsets.AsSpan().Fill(before.Dataset.EventItems.Length);
+        before.Dataset.UserOffsets.CopyTo(offsets, 0);
+        return Blend.Of(
+            before.Blend.Weights, new(dataset.Users, dataset.Items, offsets, before.Dataset.EventItems), _config.EvalArgs);
+    }
+}

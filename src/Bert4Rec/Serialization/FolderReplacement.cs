@@ -1,0 +1,84 @@
+using System.Runtime.InteropServices;
+
+namespace Bert4Rec.Serialization;
+
+/// <summary>
+/// Puts a finished folder in another's place. On Linux and macOS the two change names in one step, so that whoever opens the folder has the
+/// old one or the new one, whole.
+/// </summary>
+internal static partial class FolderReplacement
+{
+    private const int CurrentFolder = -100, ExchangeOnLinux = 2, SwapOnMac = 2;
+
+    /// <summary>
+    /// Puts a folder in another's place. What the other has besides is kept: files of the same names are replaced, all else moves along.
+    /// </summary>
+    /// <param name="staged">The new folder, on the same disk; gone afterwards.</param>
+    /// <param name="target">The one to replace, no link.</param>
+    /// <param name="last">Where the system cannot exchange folders, files are replaced one by one, those of this name last.</param>
+    /// <exception cref="IOException">A file cannot be moved.</exception>
+    public static void Replace(string staged, string target, string last)
+    {
+        if (TryExchange(staged, target))
+        {
+            UnixFile.SyncFolder(Path.GetDirectoryName(Path.GetFullPath(target))!);
+            MoveWhatIsMissing(staged, target);
+        }
+        else
+        {
+            MoveOver(staged, target, file => file != last);
+            MoveOver(staged, target, _ => true);
+        }
+        Directory.Delete(staged, recursive: true);
+    }
+
+    private static bool TryExchange(string staged, string target)
+    {
+        try
+        {
+            return (OperatingSystem.IsLinux() && RenameAt2(CurrentFolder, staged, CurrentFolder, target, ExchangeOnLinux) == 0)
+                || (OperatingSystem.IsMacOS() && RenameX(staged, target, SwapOnMac) == 0);
+        }
+        catch (EntryPointNotFoundException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Moves what only the old folder has into the new one; lock files stay.</summary>
+    private static void MoveWhatIsMissing(string from, string to)
+    {
+        foreach (string folder in Directory.GetDirectories(from))
+        {
+            string target = Path.Combine(to, Path.GetFileName(folder));
+            if (Directory.Exists(target))
+                MoveWhatIsMissing(folder, target);
+            else
+                Directory.Move(folder, target);
+        }
+        foreach (string file in Directory.GetFiles(from).Where(file => Path.GetFileName(file) != FolderLock.FileName))
+        {
+            string target = Path.Combine(to, Path.GetFileName(file));
+            if (!File.Exists(target))
+                File.Move(file, target);
+        }
+    }
+
+    private static void MoveOver(string from, string to, Func<string, bool> isWanted)
+    {
+        Directory.CreateDirectory(to);
+        foreach (string folder in Directory.GetDirectories(from))
+            MoveOver(folder, Path.Combine(to, Path.GetFileName(folder)), isWanted);
+        foreach (string file in Directory.GetFiles(from).Select(Path.GetFileName).OfType<string>())
+        {
+            if (file != FolderLock.FileName && isWanted(file))
+                File.Move(Path.Combine(from, file), Path.Combine(to, file), overwrite: true);
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "renameat2", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int RenameAt2(int oldFolder, string oldPath, int newFolder, string newPath, uint flags);
+
+    [LibraryImport("libc", EntryPoint = "renamex_np", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int RenameX(string from, string to, uint flags);
+}

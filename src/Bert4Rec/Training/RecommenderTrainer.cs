@@ -1,0 +1,126 @@
+using System.Globalization;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Training;
+
+/// <summary>That a user had to do with an item: bought it, watched it.</summary>
+/// <param name="User">The user's token.</param>
+/// <param name="Item">The item's token.</param>
+/// <param name="Timestamp">Orders a user's events; of equal ones the first that is given is the older. Any unit.</param>
+public sealed record UserEvent(string User, string Item, double Timestamp);
+
+/// <summary>What is known of an item beside its token.</summary>
+/// <param name="Item">The item's token.</param>
+/// <param name="Fields">Values by column, which is written as in .item, "category:token_seq" or "price:float"; without a type it is a
+/// token. A column that an item lacks has no value there.</param>
+public sealed record ItemFields(string Item, IReadOnlyDictionary<string, string> Fields);
+
+/// <summary>How a <see cref="RecommenderTrainer"/> trains.</summary>
+public sealed record TrainerOptions
+{
+    /// <summary>Keys of the config and their values as text, as <c>--set</c> takes them: ["epochs"] = "20".</summary>
+    public IReadOnlyDictionary<string, string> Settings { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>What is known of the items, which may also be some without events.</summary>
+    public IEnumerable<ItemFields>? Items { get; init; }
+
+    /// <summary>auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</summary>
+    public string Device { get; init; } = "auto";
+
+    /// <summary>Threads of the cpu; 0 for one a core.</summary>
+    public int Threads { get; init; }
+
+    /// <summary>Of every random number; null for the setting's.</summary>
+    public int? Seed { get; init; }
+
+    /// <summary>Train the model that recommends anew on all events, those that the metrics were measured on included.</summary>
+    public bool Refit { get; init; }
+
+    /// <summary>Go on from the last whole epoch that is in the folder, from the same events; from the beginning if there is none.</summary>
+    public bool Resume { get; init; }
+
+    /// <summary>Told of settings without effect, and of what is odd in the data.</summary>
+    public Action<string>? OnWarning { get; init; }
+}
+
+/// <summary>Trains on events in memory: what <c>bert4rec train</c> makes of the same events in an .inter file, bit for bit.</summary>
+public static class RecommenderTrainer
+{
+    /// <param name="events">Read once, in any order.</param>
+    /// <param name="outputDirectory">Gets the model, which <see cref="Inference.Recommender.Load"/> loads, and the logs. What an earlier
+    /// training left there is replaced.</param>
+    /// <param name="options">How.</param>
+    /// <param name="progress">Told after each epoch.</param>
+    /// <param name="cancellation">Stops after the current step; the last whole epoch can be resumed.</param>
+    /// <returns>How the training ended, with the metrics of the test part.</returns>
+    /// <exception cref="InputException">A setting, an event or an item is wrong, or the folder cannot be written.</exception>
+    /// <exception cref="Kernels.DeviceException">There is no such device.</exception>
+    /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
+    public static TrainingResult Train(
+        IEnumerable<UserEvent> events,
+        string outputDirectory,
+        TrainerOptions? options = null,
+        IProgress<EpochReport>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(events);
+        ArgumentException.ThrowIfNullOrEmpty(outputDirectory);
+        options ??= new();
+        List<string> settings = [.. options.Settings.Select(setting => $"{setting.Key}={setting.Value}")];
+        if (options.Seed is int seed)
+            settings.Add($"seed={seed}");
+        if (options.Refit)
+            settings.Add("refit=true");
+        var config = RunConfig.Load([], settings);
+        if (config.EventLog is not null)
+            throw new InputException("event_log names a log in files, and the events are in memory; leave it out");
+        config.RequireObjective();
+        using var folder = FolderLock.Take(outputDirectory);
+        var dataset = DatasetLoader.LoadFrom(Open, config);
+        foreach (string warning in config.Warnings.Concat(dataset.Warnings))
+            options.OnWarning?.Invoke(warning);
+        return TrainingSession.TrainOn(
+            config,
+            dataset,
+            new RunOptions(outputDirectory, options.Device, options.Threads, options.Resume),
+            null,
+            null,
+            progress is null ? null : progress.Report,
+            cancellation);
+
+        AtomicFileReader? Open(string suffix) => suffix switch
+        {
+            "inter" => Reader("events", EventRows(events, config, cancellation)),
+            "item" when options.Items is not null && config.LoadsFile(suffix) => Reader("items", ItemRows(options.Items, config)),
+            _ => null,
+        };
+
+        AtomicFileReader Reader(string name, IEnumerable<string?[]> rows) => new(
+            new InputFile(name, new RowStream(name, rows, config.FieldSeparator)), config.FieldSeparator, config.SequenceSeparator);
+    }
+
+    private static IEnumerable<string?[]> EventRows(IEnumerable<UserEvent> events, RunConfig config, CancellationToken cancellation)
+    {
+        yield return [$"{config.UserIdField}:token", $"{config.ItemIdField}:token", $"{config.TimeField}:float"];
+        foreach (var (user, item, timestamp) in events)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            yield return [user, item, timestamp.ToString(CultureInfo.InvariantCulture)];
+        }
+    }
+
+    private static IEnumerable<string?[]> ItemRows(IEnumerable<ItemFields> items, RunConfig config)
+    {
+        ItemFields[] all = [.. items];
+        string[] columns = [.. all.SelectMany(item => item.Fields.Keys).Distinct()];
+        yield return
+        [
+            $"{config.ItemIdField}:token",
+            .. columns.Select(column => AtomicField.TryParse(column) is null ? $"{column}:token" : column),
+        ];
+        foreach (var item in all)
+            yield return [item.Item, .. columns.Select(column => item.Fields.GetValueOrDefault(column, ""))];
+    }
+}

@@ -1,0 +1,232 @@
+using System.Text;
+using System.Text.Json;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Inference;
+using Bert4Rec.Model;
+using Bert4Rec.Pipeline;
+using Bert4Rec.Serialization;
+using Bert4Rec.Tests.Cli;
+
+namespace Bert4Rec.Tests.Pipeline;
+
+/// <summary>New events into a trained folder, as the command adds them.</summary>
+public sealed class UpdateRunTests : IDisposable
+{
+    private const string Header = "user_id:token\titem_id:token\ttimestamp:float\n";
+    private readonly TemporaryFolder _folder = new();
+
+    private string Model => Path.Combine(_folder.Path, "model");
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void TheFolderHasTheNewEventsUsersAndItemsAndEvaluatesToTheReportedMetrics()
+    {
+        Train(refit: true);
+        string later = Write("later", "u1\ti3\t100\nu1\tnew\t101\nu99\ti4\t100\nu99\tnew\t101\nu99\ti5\t102\n", "new\tbooks\n");
+        var (code, json, error) = CommandLine.Run(
+            "update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "2", "--json");
+        Assert.Equal((0, ""), (code, Warnings(error)));
+
+        var folder = ModelFolder.Load(Model, null);
+        var dataset = folder.Dataset;
+        Assert.True(dataset.Items.TryGetId("new", out int item));
+        Assert.Equal(dataset.ItemCount - 1, item);
+        Assert.Equal("books", dataset.ItemFields![item, 0]);
+        Assert.Equal(["i1", "i2", "i3", "i4", "i3", "new"], History(dataset, "u1"));
+        Assert.Equal(["i4", "new", "i5"], History(dataset, "u99"));
+        Assert.Equal(dataset.Checksum(), ModelFolder.Load(RefitFolder.Of(Model), null).Dataset.Checksum());
+        Assert.Equal(folder.Config.ToYaml(), RunConfig.Load([Path.Combine(Model, "config.yaml")], []).ToYaml());
+        Assert.Equal(4, folder.Config.Epochs);
+
+        var (_, evaluated, _) = CommandLine.Run("evaluate", Model, "--threads", "1", "--json");
+        Assert.Equal(Value(json, "after", "ndcg@10"), Value(evaluated, "metrics", "ndcg@10"), 12);
+        var (_, recommended, note) = CommandLine.Run("recommend", "--model", Model, "--user", "u99", "--threads", "1");
+        Assert.Contains("refit", note);
+        Assert.NotEmpty(recommended);
+        Assert.False(Directory.Exists(Model + ".update"));
+    }
+
+    [Fact]
+    public void WhatWasThereBesidesStaysAndNoCheckpointOfTheOldEventsDoes()
+    {
+        Train(refit: false);
+        File.WriteAllText(Path.Combine(Model, "report.html"), "a report");
+        string later = Write("later", "u1\ti3\t100\n");
+        Succeed("update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1");
+        Assert.Equal("a report", File.ReadAllText(Path.Combine(Model, "report.html")));
+        var (code, _, error) = CommandLine.Run("train", "--resume", Model, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("no checkpoint.safetensors", error);
+    }
+
+    [Fact]
+    public void TheSameEventsTwiceAreRefused()
+    {
+        Train(refit: false);
+        string later = Write("later", "u1\ti3\t100\n");
+        string[] command = ["update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1"];
+        Succeed(command);
+        var before = ModelFolder.Load(Model, null);
+        var (code, _, error) = CommandLine.Run(command);
+        Assert.Equal(1, code);
+        Assert.Contains("trained or updated with it before", error);
+        Assert.Equal(before.Parameters, ModelFolder.Load(Model, null).Parameters);
+    }
+
+    [Fact]
+    public void ARunDoesNotTrainOverAnUpdate()
+    {
+        Train(refit: false);
+        string later = Write("later", "u1\ti3\t100\n");
+        Succeed("update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1");
+        var (code, _, error) = CommandLine.Run("run", "--input", Path.Combine(_folder.Path, "log"), "--output", Model, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("updated", error);
+    }
+
+    [Theory]
+    [InlineData("user_id:token\titem_id:token\ttimestamp:float\n", "no rows")]
+    [InlineData("user_id:token\titem_id:token\ttimestamp:float\nu1\ti1\n", "later.inter:2")]
+    [InlineData("", "later.inter")]
+    public void EventsThatCannotBeReadLeaveTheFolderAsItWas(string content, string message)
+    {
+        Train(refit: false);
+        string path = Path.Combine(_folder.Path, "later", "later.inter");
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllText(path, content);
+        string before = Sha256.OfFile(Path.Combine(Model, "model.safetensors"));
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", path, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains(message, error);
+        Assert.Equal(before, Sha256.OfFile(Path.Combine(Model, "model.safetensors")));
+        Assert.False(Directory.Exists(Model + ".update"));
+    }
+
+    [Fact]
+    public void ADamagedOrForeignFolderIsRefused()
+    {
+        Train(refit: true);
+        string later = Write("later", "u1\ti3\t100\n");
+        var (code, _, error) = CommandLine.Run("update", "--model", RefitFolder.Of(Model), "--input", later, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("updated with its run", error);
+        File.AppendAllText(Path.Combine(Model, "users.txt"), "x\n");
+        (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("users.txt", error);
+    }
+
+    [Fact]
+    public void AReplacedFolderIsTheOldOneOrTheNewOne()
+    {
+        string old = Path.Combine(_folder.Path, "a"), staged = Path.Combine(_folder.Path, "b");
+        Directory.CreateDirectory(Path.Combine(old, "sub"));
+        Directory.CreateDirectory(staged);
+        File.WriteAllText(Path.Combine(old, "both"), "old");
+        File.WriteAllText(Path.Combine(old, "sub", "kept"), "old");
+        File.WriteAllText(Path.Combine(staged, "both"), "new");
+        FolderReplacement.Replace(staged, old, "both");
+        Assert.Equal("new", File.ReadAllText(Path.Combine(old, "both")));
+        Assert.Equal("old", File.ReadAllText(Path.Combine(old, "sub", "kept")));
+        Assert.False(Directory.Exists(staged));
+    }
+
+    [Fact]
+    public void ANewItemBeginsAsTheMeanOfWhatItResembles()
+    {
+        var users = new Vocabulary();
+        var items = new Vocabulary();
+        users.GetOrAdd("u");
+        foreach (string token in new[] { "a", "b", "new", "alone" })
+            items.GetOrAdd(token);
+        // a, new: beside each other once; nobody had "alone".
+        var dataset = new InteractionDataset(users, items, [0, 0, 2], [1, 3]);
+        var shape = new ModelShape(3, 4, 2, 4, 1, 1, 1e-12f, 0, 0);
+        var old = new ParameterLayout(shape);
+        var grown = new ParameterLayout(shape with { ItemCount = 5 });
+        var parameters = new float[old.Length];
+        // Rows of padding, a, b and [mask].
+        float[] rows = [0, 0, 4, 8, 2, 2, 7, 7];
+        rows.CopyTo(parameters, 0);
+        parameters[^1] = 3;
+        float[] result = GrownCatalogue.Grow(old, parameters, grown, dataset);
+        // The mean of all is (3, 5), and counts as three events.
+        Assert.Equal([0, 0, 4, 8, 2, 2, (4 + (3 * 3)) / 4f, (8 + (3 * 5)) / 4f, 3, 5, 7, 7], result[..12]);
+        Assert.Equal([0, 0, 3, (0 + (3 * 1.5f)) / 4, 1.5f], result[^5..]);
+    }
+
+    [Fact]
+    public void ReplayTakesThoseWithNewEventsAlwaysAndAsManyOthersAsItsShare()
+    {
+        bool[] always = new bool[10_001];
+        always.AsSpan(0, 1000).Fill(true);
+        var replay = new Replay(always, 0.25, 7);
+        int[] counts = [.. Enumerable.Range(1, 2).Select(epoch => Enumerable.Range(1000, 9000).Count(user => replay.Takes(user, epoch)))];
+        Assert.All(counts, count => Assert.InRange(count, 2100, 2400));
+        Assert.All(Enumerable.Range(1, 999), user => Assert.True(replay.Takes(user, 3)));
+        Assert.Contains(Enumerable.Range(1000, 9000), user => replay.Takes(user, 1) != replay.Takes(user, 2));
+    }
+
+    private static void Succeed(params string[] command)
+    {
+        var (code, _, error) = CommandLine.Run(command);
+        Assert.True(code == 0, error);
+    }
+
+    private void Train(bool refit)
+    {
+        var rows = new StringBuilder();
+        for (int user = 1; user <= 30; user++)
+        {
+            for (int i = 0; i < 4; i++)
+                rows.Append($"u{user}\ti{((user + i - 1) % 8) + 1}\t{i}\n");
+        }
+        string items = string.Concat(Enumerable.Range(1, 8).Select(i => $"i{i}\t{(i % 2 == 0 ? "books" : "toys")}\n"));
+        string log = Write("log", rows.ToString(), items);
+        string[] settings =
+        [
+            "data_path=" + log, "dataset=log", "objective=cloze", "epochs=4", "hidden_size=8", "inner_size=16", "n_layers=1", "n_heads=1",
+            "MAX_ITEM_LIST_LENGTH=6", "metrics=[NDCG]", "topk=[10]", "valid_metric=NDCG@10", $"refit={(refit ? "true" : "false")}",
+        ];
+        var (code, _, error) = CommandLine.Run(
+            ["train", "--output", Model, "--threads", "1", .. settings.SelectMany(setting => new[] { "--set", setting })]);
+        Assert.True(code == 0, error);
+    }
+
+    private string Write(string name, string rows, string? items = null)
+    {
+        string folder = Path.Combine(_folder.Path, name);
+        Directory.CreateDirectory(folder);
+        File.WriteAllText(Path.Combine(folder, name + ".inter"), Header + rows);
+        if (items is not null)
+            File.WriteAllText(Path.Combine(folder, name + ".item"), "item_id:token\tcategory:token\n" + items);
+        return folder;
+    }
+
+    private static string[] History(InteractionDataset dataset, string user)
+    {
+        Assert.True(dataset.Users.TryGetId(user, out int id));
+        return [.. dataset.EventItems[dataset.UserOffsets[id]..dataset.UserOffsets[id + 1]].Select(item => dataset.Items[item])];
+    }
+
+    /// <summary>The value of a metric in the first object of a name.</summary>
+    private static double Value(string json, string name, string metric)
+    {
+        using var document = JsonDocument.Parse(json);
+        return Find(document.RootElement, name)!.Value.GetProperty(metric).GetDouble();
+    }
+
+    private static JsonElement? Find(JsonElement element, string name)
+    {
+        if (element.ValueKind != JsonValueKind.Object)
+            return null;
+        return element.TryGetProperty(name, out var found)
+            ? found
+            : element.EnumerateObject().Select(property => Find(property.Value, name)).FirstOrDefault(value => value is not null);
+    }
+
+    private static string Warnings(string error) =>
+        string.Join('\n', error.Split('\n').Where(line => line.StartsWith("warning", StringComparison.Ordinal)));
+}
