@@ -49,7 +49,7 @@ public sealed class MalformedRequestTests(ServedShop shop, ITestOutputHelper rep
         ("a wrong head", random => new(Ascii(Pick(
             random,
             "GET / HTTP/9.9\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "\0\0\0\r\n\r\n", "x\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", 
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n",
             "GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n",
             $"GET / HTTP/1.1\r\nHost: a\r\nX: {new string('x', random.Next(33_000, 200_000))}\r\n\r\n",
             $"GET /{new string('x', random.Next(9_000, 100_000))} HTTP/1.1\r\nHost: a\r\n\r\n",
