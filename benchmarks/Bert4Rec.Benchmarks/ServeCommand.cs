@@ -103,12 +103,13 @@ internal static class ServeCommand
             swapping.Cancel();
             switches.Wait();
             terminal.Out.WriteLine();
-            terminal.Out.WriteLine($"| {connections} connections, to second | answers/s | p50 | p99 | p99.9 | longest | 503 | failed | MiB |");
+            terminal.Out.WriteLine(
+                $"| {connections} connections, to second | answers/s | p50 | p99 | p99.9 | longest | 503 | failed | MiB |");
             terminal.Out.WriteLine("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
             for (int row = 0; row < Rows; row++)
             {
-                double from = row * (double)seconds / Rows, to = from + ((double)seconds / Rows);
-                Write($"{to:F0}", [.. all.Where(sample => sample.At >= from && sample.At < to)], to - from, memory[Math.Min(row, memory.Count - 1)]);
+                double length = (double)seconds / Rows, from = row * length;
+                Write($"{from + length:F0}", [.. all.Where(sample => sample.At >= from && sample.At < from + length)], length, memory[row]);
             }
             Write("all", all, Math.Max(elapsed, seconds), memory.Max());
             terminal.Out.WriteLine();

@@ -28,7 +28,9 @@ internal sealed class ApiKeys
             if (key.Length < ShortestKey || key.Any(each => each is <= ' ' or > '~'))
             {
                 throw InputException.At(
-                    path, number, $"a key has at least {ShortestKey} letters, digits and signs, and no space; openssl rand -hex 32 makes one");
+                    path,
+                    number,
+                    $"a key has at least {ShortestKey} letters, digits and signs, and no space; openssl rand -hex 32 makes one");
             }
             _hashes.Add(Hash(key));
         }

@@ -49,7 +49,8 @@ internal static class JsonBody
         if (context.Request.Headers.ContentEncoding.Count > 0)
         {
             context.Response.Headers.AcceptEncoding = "identity";
-            throw new ProblemException(StatusCodes.Status415UnsupportedMediaType, "the body must be sent as it is, without Content-Encoding");
+            throw new ProblemException(
+                StatusCodes.Status415UnsupportedMediaType, "the body must be sent as it is, without Content-Encoding");
         }
         PipeReader reader = context.Request.BodyReader;
         // A read that a token ends would leave the reader in a state that the server cannot go on with.
@@ -91,15 +92,17 @@ internal static class JsonBody
     private static ProblemException Explain(JsonException e)
     {
         string field = e.Path is null or "$" ? "" : e.Path.TrimStart('$').TrimStart('.');
-        string detail = e.Message switch
-        {
-            // These name types of ours, which say nothing to a client.
-            var text when text.StartsWith("The JSON property '", StringComparison.Ordinal) => "unknown member",
-            var text when text.StartsWith("Duplicate property '", StringComparison.Ordinal) => "is given twice",
-            var text when text.StartsWith("The JSON value could not be converted", StringComparison.Ordinal) => $"must be {Expected(field)}",
-            var text => $"not JSON: {text.Split(" Path: ")[0].TrimEnd('.')} (line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1})",
-        };
-        return new(StatusCodes.Status400BadRequest, field.Length == 0 ? $"the body: {detail}" : $"{field}: {detail}", field.Length == 0 ? null : field);
+        // Those that begin so name types of ours, which say nothing to a client.
+        string detail =
+            Is("The JSON property '") ? "unknown member"
+            : Is("Duplicate property '") ? "is given twice"
+            : Is("The JSON value could not be converted") ? $"must be {Expected(field)}"
+            : $"not JSON: {e.Message.Split(" Path: ")[0].TrimEnd('.')} (line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1})";
+        return field.Length == 0
+            ? new(StatusCodes.Status400BadRequest, $"the body: {detail}")
+            : new(StatusCodes.Status400BadRequest, $"{field}: {detail}", field);
+
+        bool Is(string beginning) => e.Message.StartsWith(beginning, StringComparison.Ordinal);
     }
 
     private static string Expected(string field)

@@ -142,7 +142,7 @@ internal sealed class ModelHost : IDisposable
 
     private string Version => _model.Recommender.ModelVersion;
 
-    /// <summary>Loads a model, and asks it something: what it prepares at the first request is then done, and its scores are numbers.</summary>
+    /// <summary>Loads a model, and asks it something, which shows that scores are numbers, and prepares it for those who ask.</summary>
     private Recommender Load(string folder)
     {
         var recommender = Recommender.Load(folder, new() { Device = _options.Device, Threads = _options.Threads });

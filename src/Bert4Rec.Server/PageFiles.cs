@@ -5,7 +5,7 @@ using Microsoft.AspNetCore.Routing;
 
 namespace Bert4Rec.Server;
 
-/// <summary>The page's files, which are in the assembly. A browser keeps them, and asks each time whether they are still the same.</summary>
+/// <summary>The page's files, which are in the assembly. A browser keeps them, and asks each time whether they have changed.</summary>
 internal static class PageFiles
 {
     private const string Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

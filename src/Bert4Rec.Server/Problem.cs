@@ -12,7 +12,7 @@ internal sealed record Problem(string Title, int Status, string Detail, string? 
 {
     public const string ContentType = "application/problem+json";
 
-    /// <summary>Answers with a problem; where the answer has begun, the connection is cut, so that nobody takes a part for the whole.</summary>
+    /// <summary>Answers with a problem; where the answer has begun, the connection is cut, lest a part be taken for the whole.</summary>
     public static async Task Write(HttpContext context, int status, string detail, string? field = null)
     {
         if (context.Response.HasStarted)

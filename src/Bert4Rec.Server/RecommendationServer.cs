@@ -192,7 +192,7 @@ internal sealed class RecommendationServer : IAsyncDisposable
         _ => "the request is not understood",
     };
 
-    /// <summary>Names the parameter that is unknown, or not of its type, which would otherwise be ignored, or refused without a name.</summary>
+    /// <summary>Names the parameter that is unknown, or not of its type; it would be ignored, or refused without a name.</summary>
     private static void CheckQuery(IQueryCollection query, MethodInfo handler)
     {
         foreach ((string name, var values) in query)

@@ -79,7 +79,7 @@ public sealed class ModelSwapTests(ServedShop shop)
         Assert.Equal(List(other).Version, await Version(server));
     }
 
-    /// <summary>File by file, and each in two halves: what is not yet whole is not even tried, or refused; the last byte makes it a model.</summary>
+    /// <summary>File by file, and each in two halves: what is not whole is not tried, or refused; the last byte makes it a model.</summary>
     [Fact]
     public async Task A_model_that_is_copied_slowly_is_taken_when_it_is_whole()
     {

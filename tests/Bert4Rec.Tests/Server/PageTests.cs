@@ -1,4 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
 using Deque.AxeCore.Commons;
 using Deque.AxeCore.Playwright;
 using Microsoft.Playwright;
@@ -6,29 +5,25 @@ using static Microsoft.Playwright.Assertions;
 
 namespace Bert4Rec.Tests.Server;
 
-/// <summary>The page in a browser: what people do on it, with the keyboard, and that axe and the console find nothing wrong.</summary>
-[Collection(ServerTests.Name)]
-public sealed class PageTests(ServedShop shop) : IAsyncLifetime
+/// <summary>A headless Chromium, where there is one.</summary>
+public sealed class Chromium : IAsyncLifetime
 {
-    private static readonly string? s_chromium = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
+    private static readonly string? s_path = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
         .Append("/usr/bin").SelectMany(folder => new[] { "chromium", "chromium-browser", "google-chrome" }.Select(
             name => Path.Combine(folder, name))).FirstOrDefault(File.Exists);
 
-    /// <summary>Where to leave a picture of each look of the page; null for none.</summary>
-    private static readonly string? s_pictures = Environment.GetEnvironmentVariable("BERT4REC_PAGE_PICTURES");
-
-    private readonly List<string> _complaints = [];
     private IPlaywright? _playwright;
-    private IBrowser? _browser;
+
+    public IBrowser? Browser { get; private set; }
 
     public async Task InitializeAsync()
     {
-        if (s_chromium is null)
+        if (s_path is null)
             return;
         _playwright = await Playwright.CreateAsync();
-        _browser = await _playwright.Chromium.LaunchAsync(new()
+        Browser = await _playwright.Chromium.LaunchAsync(new()
         {
-            ExecutablePath = s_chromium,
+            ExecutablePath = s_path,
             Args =
             [
                 "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -39,10 +34,20 @@ public sealed class PageTests(ServedShop shop) : IAsyncLifetime
 
     public async Task DisposeAsync()
     {
-        if (_browser is not null)
-            await _browser.DisposeAsync();
+        if (Browser is not null)
+            await Browser.DisposeAsync();
         _playwright?.Dispose();
     }
+}
+
+/// <summary>The page in a browser: what people do on it, with the keyboard, and that axe and the console find nothing wrong.</summary>
+[Collection(ServerTests.Name)]
+public sealed class PageTests(ServedShop shop, Chromium chromium) : IClassFixture<Chromium>
+{
+    /// <summary>Where to leave a picture of each look of the page; null for none.</summary>
+    private static readonly string? s_pictures = Environment.GetEnvironmentVariable("BERT4REC_PAGE_PICTURES");
+
+    private readonly List<string> _complaints = [];
 
     [SkippableTheory]
     [InlineData(ColorScheme.Light, 1400)]
@@ -79,7 +84,8 @@ public sealed class PageTests(ServedShop shop) : IAsyncLifetime
     public async Task A_history_is_put_together_with_the_keyboard()
     {
         IPage page = await Open(shop.Running.Url);
-        ILocator events = page.Locator("#events li b"), suggestions = page.Locator("#suggested li"), status = page.GetByRole(AriaRole.Status);
+        ILocator events = page.Locator("#events li b"), suggestions = page.Locator("#suggested li");
+        ILocator status = page.GetByRole(AriaRole.Status);
         await Expect(status).ToContainTextAsync("10 most popular items");
         await Expect(page.Locator("#model")).ToContainTextAsync("40 items · 150 customers");
 
@@ -162,23 +168,15 @@ public sealed class PageTests(ServedShop shop) : IAsyncLifetime
 
     private async Task<IPage> Open(string url, ColorScheme scheme = ColorScheme.Light, int width = 1400)
     {
-        SkipWithoutChromium();
+        Skip.If(chromium.Browser is null, "there is no chromium on the PATH or in /usr/bin");
         IBrowserContext context =
-            await _browser.NewContextAsync(new() { ColorScheme = scheme, ViewportSize = new() { Width = width, Height = 900 } });
+            await chromium.Browser!.NewContextAsync(new() { ColorScheme = scheme, ViewportSize = new() { Width = width, Height = 900 } });
         context.SetDefaultTimeout(20_000);
         IPage page = await context.NewPageAsync();
         page.Console += (_, message) => _complaints.Add($"{message.Type}: {message.Text}");
         page.PageError += (_, error) => _complaints.Add(error);
         await page.GotoAsync(url);
         return page;
-    }
-
-    [MemberNotNull(nameof(_browser))]
-    private void SkipWithoutChromium()
-    {
-        Skip.If(_browser is null, "there is no chromium on the PATH or in /usr/bin");
-        if (_browser is null)
-            throw new InvalidOperationException();
     }
 
     private static async Task Check(IPage page, string? picture = null)

@@ -37,14 +37,16 @@ internal sealed record RawAnswer(int Status, string Head, string Body)
         string text = "";
         try
         {
-            while (!text.EndsWith("\r\n0\r\n\r\n", StringComparison.Ordinal)
-                && !(text.Contains("Content-Length: 0\r\n", StringComparison.Ordinal) && text.EndsWith("\r\n\r\n", StringComparison.Ordinal)))
+            for (string end = "\r\n0\r\n\r\n"; !text.EndsWith(end, StringComparison.Ordinal);)
             {
                 int read = await stream.ReadAsync(buffer, cancellation);
                 if (read == 0)
                     break;
                 answer.Write(buffer, 0, read);
                 text = Encoding.UTF8.GetString(answer.ToArray());
+                // Without a body the head is all there is; of others, the last chunk ends it.
+                if (text.Contains("Content-Length: 0\r\n", StringComparison.Ordinal))
+                    end = "\r\n\r\n";
             }
         }
         catch (IOException)

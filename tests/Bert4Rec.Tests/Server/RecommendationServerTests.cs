@@ -45,7 +45,8 @@ public sealed class RecommendationServerTests(ServedShop shop)
             }
         }
         Assert.Equal(recommender.ModelVersion, (string?)together["model"]);
-        Assert.Equal(["category", "brand", "price"], together["results"]![0]!["items"]![0]!["fields"]!.AsObject().Select(field => field.Key));
+        Assert.Equal(
+            ["category", "brand", "price"], together["results"]![0]!["items"]![0]!["fields"]!.AsObject().Select(field => field.Key));
     }
 
     [Fact]
@@ -150,7 +151,8 @@ public sealed class RecommendationServerTests(ServedShop shop)
         await Check(422, "requests", """{"requests": [{}, {}, {}]}""");
         // A body that does not come.
         RawAnswer late = await RawAnswer.To(
-            server.Url, "POST /v1/recommend HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"k\""u8.ToArray());
+            server.Url,
+            "POST /v1/recommend HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"k\""u8.ToArray());
         Assert.Equal(408, late.Status);
         Assert.Contains("did not arrive in time", late.Body);
         Assert.True(server.Log.Count == 1, string.Join("\n", server.Log));

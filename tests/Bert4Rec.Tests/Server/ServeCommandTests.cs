@@ -33,7 +33,8 @@ public sealed class ServeCommandTests(ServedShop shop)
             }
             await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
             Assert.Equal(expected, process.ExitCode);
-            Assert.Equal("stopping when all requests are answered; once more stops at once\n", await process.StandardError.ReadToEndAsync());
+            Assert.Equal(
+                "stopping when all requests are answered; once more stops at once\n", await process.StandardError.ReadToEndAsync());
             Assert.Empty(await process.StandardOutput.ReadToEndAsync());
         }
         finally
