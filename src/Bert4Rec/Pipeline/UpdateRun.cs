@@ -193,7 +193,7 @@ public sealed class UpdateRun
     private string[] Checksums(string directory, ModelFolder model)
     {
         IReadOnlyList<string> files = _inputs.EventLog is { } log
-            ? EventLogReader.ListFiles(log.Inputs)
+            ? EventLogFiles.List(log.Inputs)
             : [DatasetLoader.FilesOf(_inputs)[0]];
         RunManifest manifest = RunManifest.Load(directory, null);
         var known = new HashSet<string>(model.Updates?.Inputs ?? []);
