@@ -3,7 +3,7 @@ using Bert4Rec.Serialization;
 namespace Bert4Rec.EventLog;
 
 /// <summary>The files that an event log consists of.</summary>
-public static class EventLogFiles
+internal static class EventLogFiles
 {
     /// <summary>Folders in folders, at most: more of them are a link that leads back.</summary>
     private const int DeepestFolder = 32;

@@ -42,6 +42,7 @@ internal sealed class ParquetColumn
     private readonly short[] _definitions = new short[BatchSize];
     private readonly short[] _repetitions = new short[BatchSize];
     private readonly short _maximumDefinition;
+    private readonly bool _isOptional;
     private ColumnReader? _reader;
     private int _group;
 
@@ -52,6 +53,8 @@ internal sealed class ParquetColumn
         Name = name;
         IsList = leaf.MaxRepetitionLevel > 0;
         _maximumDefinition = leaf.MaxDefinitionLevel;
+        using (ParquetSharp.Schema.Node node = leaf.SchemaNode)
+            _isOptional = node.Repetition == Repetition.Optional;
         using LogicalType logical = leaf.LogicalType;
         TypeName = $"{leaf.PhysicalType}{(logical.Type == LogicalTypeEnum.None ? "" : $" ({logical.Type})")}";
         (Kind, _source) = Choose(leaf, logical);
@@ -66,8 +69,11 @@ internal sealed class ParquetColumn
     /// <summary>The type as the file has it, for errors: "Int64 (Timestamp)".</summary>
     public string TypeName { get; }
 
-    /// <summary>Levels of the last <see cref="Read"/>: whether each begins a row, and whether it has a value.</summary>
-    public (bool IsFirst, bool HasValue) this[int level] => (_repetitions[level] == 0, _definitions[level] == _maximumDefinition);
+    /// <summary>Of the last <see cref="Read"/>: whether a level begins a row, and has a value, or a null as a value of a list.</summary>
+    public (bool IsFirst, bool HasValue, bool IsNull) this[int level] => (
+        _repetitions[level] == 0,
+        _definitions[level] == _maximumDefinition,
+        _isOptional && _definitions[level] == _maximumDefinition - 1);
 
     /// <summary>Goes to the start of the column in a row group.</summary>
     public void Open(RowGroupReader group, int number)
