@@ -195,6 +195,29 @@ public sealed class RecommendationServerTests(ServedShop shop)
     }
 
     [Fact]
+    public async Task What_takes_too_long_is_given_up_with_504()
+    {
+        await using RunningServer server = await RunningServer.Start(new() { Model = shop.Model, Timeout = TimeSpan.FromMilliseconds(1) });
+        bool isGivenUp = false;
+        for (int round = 0; !isGivenUp && round < 100; round++)
+        {
+            HttpResponseMessage[] responses = await Task.WhenAll(
+                Enumerable.Range(0, 50).Select(_ => server.Client.GetAsync("/v1/users/u1/recommendations?k=40")));
+            foreach (HttpResponseMessage response in responses)
+            {
+                if (response.StatusCode != HttpStatusCode.OK)
+                {
+                    isGivenUp = true;
+                    await CheckProblem(response, 504, null);
+                }
+                response.Dispose();
+            }
+        }
+        Assert.True(isGivenUp);
+        Assert.True(server.Log.Count == 1, string.Join("\n", server.Log));
+    }
+
+    [Fact]
     public async Task Who_has_no_key_gets_401()
     {
         using var folder = new TemporaryFolder();
