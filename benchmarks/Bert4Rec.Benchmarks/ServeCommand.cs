@@ -1,3 +1,4 @@
+using System.Buffers.Text;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Net.Sockets;
@@ -192,7 +193,7 @@ internal static class ServeCommand
             }
             socket.Send(request);
             int length = 0;
-            while (!buffer.AsSpan(0, length).EndsWith("\r\n0\r\n\r\n"u8))
+            while (!IsWhole(buffer.AsSpan(0, length)))
             {
                 int read = socket.Receive(buffer, length, buffer.Length - length, SocketFlags.None);
                 if (read == 0)
@@ -207,6 +208,13 @@ internal static class ServeCommand
             socket = null;
             return 0;
         }
+    }
+
+    private static bool IsWhole(ReadOnlySpan<byte> answer)
+    {
+        ReadOnlySpan<byte> name = "Content-Length: "u8;
+        int end = answer.IndexOf("\r\n\r\n"u8), at = answer.IndexOf(name);
+        return end >= 0 && Utf8Parser.TryParse(answer[(at + name.Length)..], out int length, out _) && answer.Length >= end + 4 + length;
     }
 
     private static byte[][] Recommendations(InteractionDataset dataset)

@@ -197,8 +197,11 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
         await Write(context, answer);
     }
 
-    private static Task Write<T>(HttpContext context, T answer) =>
-        context.Response.WriteAsJsonAsync(answer, typeof(T), ServerJson.Default, cancellationToken: context.RequestAborted);
+    private static Task Write<T>(HttpContext context, T answer)
+    {
+        context.RequestAborted.ThrowIfCancellationRequested();
+        return ServerJson.Write(context, answer);
+    }
 
     private void CheckHistory(List<string>? history, string prefix)
     {

@@ -28,8 +28,7 @@ internal sealed record Problem(string Title, int Status, string Detail, string? 
         // The rest of a body that came too slowly is not waited for.
         if (status is StatusCodes.Status408RequestTimeout)
             context.Response.Headers.Connection = "close";
-        await context.Response.WriteAsJsonAsync(
-            new Problem(ReasonPhrases.GetReasonPhrase(status), status, detail, field), ServerJson.Default.Problem, ContentType);
+        await ServerJson.Write(context, new Problem(ReasonPhrases.GetReasonPhrase(status), status, detail, field), ContentType);
     }
 }
 

@@ -1,10 +1,11 @@
 using System.Net.Sockets;
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace Bert4Rec.Tests.Server;
 
 /// <summary>An answer to bytes that a client of HTTP would not send.</summary>
-internal sealed record RawAnswer(int Status, string Head, string Body)
+internal sealed partial record RawAnswer(int Status, string Head, string Body)
 {
     /// <summary>Sends bytes, after some of them with a pause, and reads the answer.</summary>
     public static async Task<RawAnswer> To(string url, ReadOnlyMemory<byte> request, int pauseAt = 0, TimeSpan pause = default)
@@ -37,16 +38,13 @@ internal sealed record RawAnswer(int Status, string Head, string Body)
         string text = "";
         try
         {
-            for (string end = "\r\n0\r\n\r\n"; !text.EndsWith(end, StringComparison.Ordinal);)
+            while (!IsWhole(text))
             {
                 int read = await stream.ReadAsync(buffer, cancellation);
                 if (read == 0)
                     break;
                 answer.Write(buffer, 0, read);
-                text = Encoding.UTF8.GetString(answer.ToArray());
-                // Without a body the head is all there is; of others, the last chunk ends it.
-                if (text.Contains("Content-Length: 0\r\n", StringComparison.Ordinal))
-                    end = "\r\n\r\n";
+                text = Encoding.Latin1.GetString(answer.ToArray());
             }
         }
         catch (IOException)
@@ -55,4 +53,14 @@ internal sealed record RawAnswer(int Status, string Head, string Body)
         }
         return text;
     }
+
+    private static bool IsWhole(string text)
+    {
+        int end = text.IndexOf("\r\n\r\n", StringComparison.Ordinal);
+        Match length = Length().Match(text);
+        return end >= 0 && length.Success && text.Length >= end + 4 + int.Parse(length.Groups[1].Value);
+    }
+
+    [GeneratedRegex("\r\nContent-Length: ([0-9]+)\r\n")]
+    private static partial Regex Length();
 }
