@@ -103,6 +103,8 @@ internal static class UpdateCommand
             terminal.Out.WriteLine("the split holds no event back, so nothing was measured");
             return;
         }
+        if (result.Training.BestEpoch == 0)
+            terminal.Out.WriteLine("validation found no epoch better than the model as it was, which stays; new items have their first rows");
         terminal.Out.WriteLine("held-out events, before the update and after it:");
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("");

@@ -7,6 +7,7 @@ using Bert4Rec.Model;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Cli;
+using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Pipeline;
 
@@ -73,6 +74,28 @@ public sealed class UpdateRunTests : IDisposable
         Assert.Equal(1, code);
         Assert.Contains("trained or updated with it before", error);
         Assert.Equal(before.Parameters, ModelFolder.Load(Model, null).Parameters);
+    }
+
+    [Fact]
+    public void AModelThatNoEpochImprovesStays()
+    {
+        Train(refit: false);
+        float[] held = ModelFolder.Load(Model, null).Parameters;
+        string config = Path.Combine(Model, "config.yaml");
+        var dataset = ModelFolder.Load(Model, null).Dataset.Append(
+            new InteractionDataset(VocabularyOf("u1"), VocabularyOf("i3"), [0, 0, 1], [1]));
+        // With this learning rate every epoch is worse.
+        var result = TrainingSession.Continue(
+            RunConfig.Load([config], []).With("learning_rate=0.9", "epochs=2", "refit=false"),
+            dataset,
+            new(held, new([.. Enumerable.Repeat(true, dataset.UserCount)], 1, 1)),
+            new RunOptions(Path.Combine(_folder.Path, "next"), "cpu", 1, false),
+            null,
+            null,
+            null,
+            default);
+        Assert.Equal((0, 2), (result.BestEpoch, result.Epochs));
+        Assert.Equal(held, ModelFolder.Load(Path.Combine(_folder.Path, "next"), null).Parameters);
     }
 
     [Fact]
@@ -219,6 +242,13 @@ public sealed class UpdateRunTests : IDisposable
         if (items is not null)
             File.WriteAllText(Path.Combine(folder, name + ".item"), "item_id:token\tcategory:token\n" + items);
         return folder;
+    }
+
+    private static Vocabulary VocabularyOf(string token)
+    {
+        var vocabulary = new Vocabulary();
+        vocabulary.GetOrAdd(token);
+        return vocabulary;
     }
 
     private static string[] History(InteractionDataset dataset, string user)
