@@ -6,7 +6,7 @@ using CsvHelper;
 namespace Bert4Rec.EventLog;
 
 /// <summary>One row of an event log: nine values as UTF-8, quotes taken off; valid until the next row is read.</summary>
-public readonly ref struct EventRow
+internal readonly ref struct EventRow
 {
     private readonly CsvReader _csv;
     private readonly int[] _columns;
