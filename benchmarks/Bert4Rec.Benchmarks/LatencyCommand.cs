@@ -35,7 +35,7 @@ internal static class LatencyCommand
         terminal.Out.WriteLine(
             $"{Queries:N0} customers one by one, histories of 1 to 50 events, 10 of {items:N0} items each, one thread; milliseconds.");
         terminal.Out.WriteLine();
-        terminal.Out.WriteLine("| hidden size | blend | p50 | p99 | p50 of the processor | p99 of the processor | all together, a second |");
+        terminal.Out.WriteLine("| hidden size | blend | p50 | p99 | p50 of the processor | p99 of the processor | together, a second |");
         terminal.Out.WriteLine("|---:|---|---:|---:|---:|---:|---:|");
         foreach (var (hidden, blend) in new[] { (64, s_none), (64, s_blend), (128, s_none), (128, s_blend) })
         {

@@ -12,7 +12,7 @@ namespace Bert4Rec.Training;
 /// <summary>
 /// A whole run: data, epochs with validation and checkpoints, the test of the best model, the refit, and the files that it leaves.
 /// </summary>
-public static class TrainingSession
+internal static class TrainingSession
 {
     public const string ConfigFileName = ModelFolder.ConfigFileName;
 
