@@ -14,6 +14,9 @@ internal static class LatencyCommand
 {
     private const int WarmUp = 300, Queries = 3_000;
 
+    /// <summary>Such as validation chooses on a shop's log; what they are makes no difference to the time.</summary>
+    private static readonly BlendWeights s_blend = new(1, 1000, -0.5f, 1), s_none = BlendWeights.None;
+
     public static Command Create(Terminal terminal)
     {
         Option<int> items = CommonOptions.Whole(100, new Option<int>("--items")
@@ -32,9 +35,9 @@ internal static class LatencyCommand
         terminal.Out.WriteLine(
             $"{Queries:N0} customers one by one, histories of 1 to 50 events, 10 of {items:N0} items each, one thread; milliseconds.");
         terminal.Out.WriteLine();
-        terminal.Out.WriteLine("| hidden size | p50 | p99 | p50 of the processor | p99 of the processor |");
-        terminal.Out.WriteLine("|---:|---:|---:|---:|---:|");
-        foreach (int hidden in new[] { 64, 128 })
+        terminal.Out.WriteLine("| hidden size | blend | p50 | p99 | p50 of the processor | p99 of the processor | all together, a second |");
+        terminal.Out.WriteLine("|---:|---|---:|---:|---:|---:|---:|");
+        foreach (var (hidden, blend) in new[] { (64, s_none), (64, s_blend), (128, s_none), (128, s_blend) })
         {
             using var shops = new Shops();
             var (config, dataset) = shops.Make(100_000, items, $"hidden_size={hidden}");
@@ -42,29 +45,57 @@ internal static class LatencyCommand
             var layout = new ParameterLayout(settings.Shape);
             string folder = Path.Combine(shops.Folder, "model");
             ModelFolder.SaveData(folder, config, dataset);
-            ModelFolder.SaveModel(folder, config, layout, ParameterInitializer.Draw(layout, settings.InitializerRange, settings.Seed));
+            float[] parameters = ParameterInitializer.Draw(layout, settings.InitializerRange, settings.Seed);
+            ModelFolder.SaveModel(folder, config, layout, parameters, blend);
             using var recommender = Recommender.Load(folder, new() { Device = "cpu", Threads = 1 });
             var random = new Random(1);
-            string[][] histories =
+            RecommendationRequest[] requests =
             [
-                .. Enumerable.Range(0, WarmUp + Queries).Select(_ => Enumerable.Range(0, random.Next(1, 51))
-                    .Select(_ => dataset.Items[random.Next(1, dataset.ItemCount)]).ToArray()),
+                .. Enumerable.Range(0, WarmUp + Queries).Select(_ => new RecommendationRequest
+                {
+                    History = [.. Enumerable.Range(0, random.Next(1, 51)).Select(_ => dataset.Items[random.Next(1, dataset.ItemCount)])],
+                }),
             ];
             var clock = new List<double>();
             var processor = new List<double>();
-            for (int i = 0; i < histories.Length; i++)
+            for (int i = 0; i < requests.Length; i++)
             {
                 long start = Stopwatch.GetTimestamp();
                 double processorStart = ThreadClock.Now();
-                recommender.Recommend(new RecommendationRequest { History = histories[i] });
+                recommender.Recommend(requests[i]);
                 if (i < WarmUp)
                     continue;
                 processor.Add((ThreadClock.Now() - processorStart) * 1e3);
                 clock.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             }
+            if (Environment.GetEnvironmentVariable("FILTERS") is not null)
+            {
+                double[] prices = [.. Enumerable.Range(1, dataset.ItemCount - 1).Select(i => double.Parse(dataset.ItemFields![i, 2]!)).Order()];
+                foreach (double share in new[] { 0.01, 0.1, 0.3, 0.45, 0.55, 0.8, 0.95, 1 })
+                {
+                    var filtered = requests[..600].Select(r => r with { Filters = [new FieldFilter("price") { Maximum = prices[(int)(share * (prices.Length - 1))] }] }).ToArray();
+                    foreach (var r in filtered[..100]) recommender.Recommend(r);
+                    double s0 = ThreadClock.Now();
+                    foreach (var r in filtered[100..]) recommender.Recommend(r);
+                    double per = (ThreadClock.Now() - s0) * 1e3 / 500;
+                    long t0 = Stopwatch.GetTimestamp();
+                    recommender.Recommend(filtered);
+                    terminal.Out.WriteLine($"{share}: {per:F3} ms alone, {Stopwatch.GetElapsedTime(t0).TotalMilliseconds / 600:F3} together");
+                }
+                foreach (int k in new[] { 10, 100, 256, 257, 1000, 45000 })
+                {
+                    double s0 = ThreadClock.Now();
+                    foreach (var r in requests[..100]) recommender.Recommend(r with { K = k });
+                    terminal.Out.WriteLine($"k {k}: {(ThreadClock.Now() - s0) * 1e3 / 100:F3} ms");
+                }
+            }
+            recommender.Recommend(requests[..WarmUp]);
+            long together = Stopwatch.GetTimestamp();
+            recommender.Recommend(requests);
+            double rate = requests.Length / Stopwatch.GetElapsedTime(together).TotalSeconds;
             terminal.Out.WriteLine(
-                $"| {hidden} | {Percentile(clock, 50):F2} | {Percentile(clock, 99):F2} | "
-                + $"{Percentile(processor, 50):F2} | {Percentile(processor, 99):F2} |");
+                $"| {hidden} | {(blend == s_none ? "no" : "yes")} | {Percentile(clock, 50):F2} | {Percentile(clock, 99):F2} | "
+                + $"{Percentile(processor, 50):F2} | {Percentile(processor, 99):F2} | {rate:N0} |");
         }
     }
 

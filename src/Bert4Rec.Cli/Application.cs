@@ -27,6 +27,7 @@ internal static class Application
             UpdateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
             ExportCommand.Create(terminal),
+            ServeCommand.Create(terminal),
             AnalyzeCommand.Create(terminal),
             CleanCommand.Create(terminal),
             ConvertCommand.Create(terminal),

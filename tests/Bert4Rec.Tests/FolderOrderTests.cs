@@ -24,6 +24,7 @@ public sealed class FolderOrderTests
         ["src/Bert4Rec/Training", "src/Bert4Rec/Export"],
         ["src/Bert4Rec/Tuning"],
         ["src/Bert4Rec/Pipeline", "src/Bert4Rec/Checking"],
+        ["src/Bert4Rec.Server"],
         ["src/Bert4Rec.Cli/Output"],
         ["src/Bert4Rec.Cli/Options"],
         ["src/Bert4Rec.Cli/Commands"],

@@ -109,6 +109,7 @@ public sealed class UpdateRun
         if (new DirectoryInfo(target).ResolveLinkTarget(returnFinalTarget: true) is { } link)
             target = link.FullName;
         string staged = $"{target}.update";
+        FolderReplacement.Finish(staged, target);
         ModelFolder model = Load(target);
         ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target, out _) : model;
         int trained = model.Updates?.Epochs ?? ResultFile.Read(target).BestEpoch;

@@ -43,8 +43,8 @@ internal static class Checkpoint
             ],
             new Dictionary<string, string>
             {
-                [ProgressKey] = JsonSerializer.Serialize(progress),
-                [OriginKey] = JsonSerializer.Serialize(origin),
+                [ProgressKey] = JsonSerializer.Serialize(progress, TrainingJson.Plain),
+                [OriginKey] = JsonSerializer.Serialize(origin, TrainingJson.Plain),
                 [ConfigKey] = config.ToYaml(),
             });
     }
@@ -117,7 +117,7 @@ internal static class Checkpoint
         string text = Text(path, file, key);
         try
         {
-            if (JsonSerializer.Deserialize<T>(text) is { } value)
+            if (JsonSerializer.Deserialize<T>(text, TrainingJson.Plain) is { } value)
                 return value;
         }
         catch (JsonException)

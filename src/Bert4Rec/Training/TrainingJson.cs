@@ -1,12 +1,16 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 
 namespace Bert4Rec.Training;
 
 /// <summary>The JSON of result.json and metrics.jsonl: names in snake_case, NaN and infinity as words.</summary>
 internal static class TrainingJson
 {
-    private static readonly JsonSerializerOptions _lines = new()
+    /// <summary>Names as they are. Says how records are read, which a program that is to be compiled ahead of time leaves open.</summary>
+    public static readonly JsonSerializerOptions Plain = new() { TypeInfoResolver = new DefaultJsonTypeInfoResolver() };
+
+    private static readonly JsonSerializerOptions _lines = new(Plain)
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
