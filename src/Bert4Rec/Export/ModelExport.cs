@@ -52,7 +52,7 @@ public static class ModelExport
     public static ExportSummary Export(string directory, string output)
     {
         string[] models = [directory, RefitFolder.Of(directory)];
-        if (models.Any(model => Path.GetFullPath(model) == Path.GetFullPath(output))
+        if (models.Any(model => FullPath(model) == FullPath(output))
             || ModelFolder.FileNames.Any(name => File.Exists(Path.Combine(output, name))))
         {
             throw new InputException($"{output}: there is a model in it; choose another --output");
@@ -95,6 +95,8 @@ public static class ModelExport
             files);
         OutputFile.WriteText(Path.Combine(output, SummaryFileName), JsonSerializer.Serialize(summary, s_format) + "\n");
         return summary;
+
+        static string FullPath(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
 
         void Write(string name, Action<Stream> write)
         {

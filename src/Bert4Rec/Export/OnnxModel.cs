@@ -14,6 +14,7 @@ internal sealed class OnnxModel
     private const float Unseen = -1e9f;
 
     private readonly OnnxGraph _graph = new("bert4rec");
+    private readonly HashSet<string> _constants = [];
     private readonly ParameterLayout _layout;
     private readonly float[] _parameters;
     private readonly ModelShape _shape;
@@ -198,8 +199,6 @@ internal sealed class OnnxModel
         ParameterEntry entry = _layout[name];
         return _parameters.AsMemory((int)entry.Offset, (int)entry.Length);
     }
-
-    private readonly HashSet<string> _constants = [];
 
     private string Once(string name, float value) => _constants.Add(name) ? _graph.Constant(name, value) : name;
 
