@@ -17,7 +17,7 @@ namespace Bert4Rec.Export;
 /// <param name="MaximumHistory">Newest events that the model looks at.</param>
 /// <param name="LeavesOutBlend">Whether <c>recommend</c> adds a blend to the model's scores, which is in none of the files.</param>
 /// <param name="Files">SHA-256 of each file.</param>
-public sealed record ExportSummary(
+internal sealed record ExportSummary(
     string ModelVersion,
     string Source,
     string Objective,
@@ -31,7 +31,7 @@ public sealed record ExportSummary(
 /// Writes a trained model for other programs: the network as ONNX, the items' embeddings as .npy and Parquet, and what the ids mean. Of the
 /// scores of <c>recommend</c> the blend is left out: it is a rule of its own, and no network.
 /// </summary>
-public static class ModelExport
+internal static class ModelExport
 {
     public const string ModelFileName = "model.onnx", SummaryFileName = "export.json";
 
