@@ -11,6 +11,7 @@ var root = new RootCommand("Measures how fast this is, and where the time goes."
     EpochCommand.Create(terminal),
     ScalingCommand.Create(terminal),
     LatencyCommand.Create(terminal),
+    ServeCommand.Create(terminal),
     KernelsCommand.Create(terminal),
 };
 try

@@ -20,6 +20,22 @@ internal static partial class ThreadClock
         return time.Seconds + (time.Nanoseconds * 1e-9);
     }
 
+    /// <summary>
+    /// Sleeps to some ten microseconds, where <see cref="Thread.Sleep(int)"/> knows only milliseconds; a signal may end it early.
+    /// </summary>
+    public static void Sleep(double seconds)
+    {
+        double whole = Math.Floor(seconds);
+        TimeSpecification time = new() { Seconds = (long)whole, Nanoseconds = (long)((seconds - whole) * 1e9) };
+        if (_isLinux)
+            _ = Sleep(time, 0);
+        else
+            Thread.Sleep(TimeSpan.FromSeconds(seconds));
+    }
+
+    [LibraryImport("libc", EntryPoint = "nanosleep")]
+    private static partial int Sleep(in TimeSpecification time, nint left);
+
     [LibraryImport("libc", EntryPoint = "clock_gettime")]
     private static partial int GetTime(int clock, out TimeSpecification time);
 

@@ -26,6 +26,8 @@ internal static class Application
             EvaluateCommand.Create(terminal),
             UpdateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
+            ExportCommand.Create(terminal),
+            ServeCommand.Create(terminal),
             AnalyzeCommand.Create(terminal),
             CleanCommand.Create(terminal),
             ConvertCommand.Create(terminal),

@@ -15,9 +15,8 @@ internal static class RecommendCommand
     /// <summary>Histories that go through the model at once.</summary>
     private const int BatchSize = 1024;
 
-    /// <param name="Id">What the line, or the user, is called; null for the only one.</param>
-    /// <param name="Tokens">Oldest first.</param>
-    private sealed record History(string? Id, string[] Tokens);
+    /// <summary>Histories whose unknown items are warned of, where the answers go to a file.</summary>
+    private const int WarnedHistories = 10;
 
     public static Command Create(Terminal terminal)
     {
@@ -38,7 +37,13 @@ internal static class RecommendCommand
         };
         var histories = new Option<string>("--histories")
         {
-            Description = "A file with a history a line, or '-' for standard input; an id and a TAB may stand before the tokens.",
+            Description = "A file with a history a line, or '-' for standard input; an id and a TAB may stand before the tokens. "
+                + ".jsonl: {\"id\": \"u1\", \"history\": [\"a\", \"b\"]}. .parquet: columns id and history.",
+            HelpName = "FILE",
+        };
+        var output = new Option<string>("--output", "-o")
+        {
+            Description = $"Write to a file instead, whole or not at all: {RecommendationWriter.Endings}.",
             HelpName = "FILE",
         };
         Option<int> k = CommonOptions.Whole(minimum: 1, new Option<int>("-k", "--top")
@@ -50,12 +55,23 @@ internal static class RecommendCommand
         var excludeSeen = new Option<bool>("--exclude-seen") { Description = "Leave out the items of the history." };
         var command = new Command("recommend", "Recommends items for a history.")
         {
-            model, history, user, histories, k, excludeSeen, device, threads, json,
+            model, history, user, histories, output, k, excludeSeen, device, threads, json,
         };
         command.Validators.Add(result =>
         {
             if (new Option[] { history, user, histories }.Count(option => result.GetResult(option) is not null) != 1)
                 result.AddError("Give one of --history, --user and --histories.");
+            if (!CommonOptions.TryGet(result, output, out string? file) || file is null)
+                return;
+            if (!RecommendationWriter.CanWrite(file))
+                result.AddError($"--output must end in {RecommendationWriter.Endings}, not '{file}'.");
+            if (result.GetResult(json) is not null)
+                result.AddError("--json is for standard output; for a file of it, end --output's name in .jsonl.");
+            if (CommonOptions.TryGet(result, histories, out string? input) && input is not null
+                && Path.GetFullPath(input) == Path.GetFullPath(file))
+            {
+                result.AddError("--output is the file of --histories; choose another name.");
+            }
         });
         command.SetAction(parsed =>
         {
@@ -63,113 +79,102 @@ internal static class RecommendCommand
             using var recommender = Recommender.Load(parsed.GetRequiredValue(model), options);
             if (recommender.Note is string note)
                 terminal.Error.WriteLine(note);
-            IEnumerable<History> wanted =
-                parsed.GetValue(histories) is string path ? ReadHistories(path, terminal)
+            IEnumerable<NamedHistory> wanted =
+                parsed.GetValue(histories) is string path
+                    ? path == "-" ? HistoryFile.ReadLines(terminal.In, path) : HistoryFile.Read(path)
                 : parsed.GetValue(user) is string token ? [HistoryOf(token, recommender)]
-                : [new History(null, Split(parsed.GetValue(history)!))];
+                : [new NamedHistory(null, HistoryFile.Split(parsed.GetValue(history)!))];
+            int length = parsed.GetValue(k);
+            bool isExcluded = parsed.GetValue(excludeSeen);
+            if (parsed.GetValue(output) is string file)
+                return ToFile(terminal, recommender, wanted, length, isExcluded, file);
 
-            bool asJson = parsed.GetValue(json);
-            bool asTable = !asJson && terminal.OutIsTerminal && parsed.GetResult(histories) is null;
-            bool isFirst = true;
-            foreach (History[] batch in wanted.Chunk(BatchSize))
+            var writer = parsed.GetValue(json) ? RecommendationWriter.Json(terminal.Out)
+                : terminal.OutIsTerminal && parsed.GetResult(histories) is null ? null
+                : RecommendationWriter.Tsv(terminal.Out, recommender.FieldNames);
+            foreach ((NamedHistory each, RecommendationResult result) in Recommend(recommender, wanted, length, isExcluded, default))
             {
-                var results = recommender.Recommend(
-                    [.. batch.Select(each => new RecommendationRequest
-                    {
-                        History = each.Tokens,
-                        K = parsed.GetValue(k),
-                        ExcludeSeen = parsed.GetValue(excludeSeen),
-                    })]);
-                for (int i = 0; i < batch.Length; i++)
-                {
-                    var (list, unknown, isPopularity, _) = results[i];
-                    Warn(terminal, batch[i], unknown, isPopularity);
-                    if (asJson)
-                        WriteJson(terminal.Out, batch[i], list, unknown, isPopularity);
-                    else if (asTable)
-                        WriteTable(terminal, list, ScoreFormat(isPopularity));
-                    else
-                        WriteTsv(terminal.Out, batch[i], list, ScoreFormat(isPopularity), withHeader: isFirst);
-                    isFirst = false;
-                }
+                Warn(terminal, each, result);
+                if (writer is null)
+                    WriteTable(terminal, result);
+                else
+                    writer.Add(each, result);
             }
             return ExitCodes.Success;
         });
         return command;
     }
 
-    private static IEnumerable<History> ReadHistories(string path, Terminal terminal)
-    {
-        using TextReader? file = path == "-" ? null : InputFile.OpenText(path);
-        int number = 0;
-        foreach (string line in InputFile.ReadLines(file ?? terminal.In, path))
-        {
-            number++;
-            string[] parts = line.Split('\t');
-            yield return parts.Length switch
+    private static int ToFile(
+        Terminal terminal, Recommender recommender, IEnumerable<NamedHistory> histories, int k, bool excludeSeen, string file) =>
+        Interruption.Run(
+            terminal,
+            (progress, cancellation) =>
             {
-                1 => new History(number.ToString(), Split(line)),
-                2 => new History(parts[0], Split(parts[1])),
-                _ => throw InputException.At(path, number, "more than one TAB; a line is 'id TAB token token ...' or 'token token ...'"),
-            };
+                long done = 0, odd = 0;
+                RecommendationWriter.WriteFile(file, recommender.FieldNames, writer =>
+                {
+                    foreach ((NamedHistory history, RecommendationResult result) in Recommend(
+                        recommender, histories, k, excludeSeen, cancellation))
+                    {
+                        writer.Add(history, result);
+                        done++;
+                        bool isOdd = result.IsPopularity || result.UnknownTokens.Count > 0;
+                        if (isOdd && odd++ < WarnedHistories)
+                        {
+                            progress.Clear();
+                            Warn(terminal, history, result);
+                        }
+                        progress.Report(new("recommending", done, 0, "histories"));
+                    }
+                });
+                return (Done: done, Odd: odd);
+            },
+            count =>
+            {
+                if (count.Odd > WarnedHistories)
+                    terminal.Warn($"and {count.Odd - WarnedHistories:N0} more histories with unknown items, or without any");
+                terminal.Out.WriteLine($"{count.Done:N0} histories; recommendations in {file}");
+            });
+
+    private static IEnumerable<(NamedHistory History, RecommendationResult Result)> Recommend(
+        Recommender recommender, IEnumerable<NamedHistory> histories, int k, bool excludeSeen, CancellationToken cancellation)
+    {
+        foreach (NamedHistory[] batch in histories.Chunk(BatchSize))
+        {
+            var results = recommender.Recommend(
+                [.. batch.Select(each => new RecommendationRequest { History = each.Tokens, K = k, ExcludeSeen = excludeSeen })],
+                cancellation);
+            for (int i = 0; i < batch.Length; i++)
+                yield return (batch[i], results[i]);
         }
     }
 
-    private static History HistoryOf(string user, Recommender recommender) => recommender.TryGetHistory(user, out var tokens)
-        ? new History(user, [.. tokens])
+    private static NamedHistory HistoryOf(string user, Recommender recommender) => recommender.TryGetHistory(user, out var tokens)
+        ? new NamedHistory(user, [.. tokens])
         : throw new InputException(
             $"user {user}: not among the {recommender.UserCount} users of the training data; give a --history instead");
 
-    private static string[] Split(string tokens) => tokens.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-
-    private static void Warn(Terminal terminal, History history, IReadOnlyList<string> unknown, bool isEmpty)
+    private static void Warn(Terminal terminal, NamedHistory history, RecommendationResult result)
     {
         string whose = history.Id is null ? "the history" : $"the history of {history.Id}";
-        if (unknown.Count > 0)
-            terminal.Warn($"left out of {whose}, unknown to the model: {string.Join(' ', unknown)}");
-        if (isEmpty)
+        if (result.UnknownTokens.Count > 0)
+            terminal.Warn($"left out of {whose}, unknown to the model: {string.Join(' ', result.UnknownTokens)}");
+        if (result.IsPopularity)
             terminal.Warn($"{whose} is empty: these are the most popular items");
     }
 
-    private static void WriteJson(
-        TextWriter writer, History history, IReadOnlyList<Recommendation> list, IReadOnlyList<string> unknown, bool isEmpty) =>
-        Report.WriteJson(writer, new
-        {
-            id = history.Id,
-            unknown,
-            popular = isEmpty,
-            items = list.Select(item => new { item.Token, item.Score, fields = item.Fields.ToDictionary() }),
-        });
-
-    private static void WriteTable(Terminal terminal, IReadOnlyList<Recommendation> list, string scoreFormat)
+    private static void WriteTable(Terminal terminal, RecommendationResult result)
     {
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("item");
         table.AddColumn(new TableColumn("score").RightAligned());
-        foreach (var field in list.Count > 0 ? list[0].Fields : [])
+        foreach (var field in result.Items.Count > 0 ? result.Items[0].Fields : [])
             table.AddColumn(new TableColumn(new Text(field.Key)));
-        foreach (Recommendation item in list)
+        string format = RecommendationWriter.ScoreFormat(result);
+        foreach (Recommendation item in result.Items)
             table.AddRow(
-                [new Text(item.Token), new Text(item.Score.ToString(scoreFormat)), .. item.Fields.Select(field => new Text(field.Value))]);
+                [new Text(item.Token), new Text(item.Score.ToString(format)), .. item.Fields.Select(field => new Text(field.Value))]);
         Report.WriteTable(terminal.Out, isTerminal: true, table);
-    }
-
-    /// <summary>The score of a popular item is a count.</summary>
-    private static string ScoreFormat(bool isPopularity) => isPopularity ? "F0" : "F4";
-
-    /// <summary>One line an item; with the history's id in front where there can be several.</summary>
-    private static void WriteTsv(
-        TextWriter writer, History history, IReadOnlyList<Recommendation> list, string scoreFormat, bool withHeader)
-    {
-        string[] id = history.Id is null ? [] : [history.Id];
-        if (withHeader)
-        {
-            string[] idHeader = history.Id is null ? [] : ["history"];
-            WriteRow([.. idHeader, "item", "score", .. list.Count > 0 ? list[0].Fields.Select(field => field.Key) : []]);
-        }
-        foreach (Recommendation item in list)
-            WriteRow([.. id, item.Token, item.Score.ToString(scoreFormat), .. item.Fields.Select(field => field.Value)]);
-
-        void WriteRow(IEnumerable<string> cells) => writer.WriteLine(string.Join('\t', cells));
     }
 }

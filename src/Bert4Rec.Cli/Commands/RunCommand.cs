@@ -25,7 +25,7 @@ internal static class RunCommand
         Option<bool> json = CommonOptions.Json();
         var input = new Option<string[]>("--input", "-i")
         {
-            Description = "Event logs (.csv, .csv.gz, folders of them), or one .inter file; the config's event_log otherwise.",
+            Description = "Event logs (.csv, .csv.gz, .parquet, folders of them), or one .inter file; the config's event_log otherwise.",
             HelpName = "INPUT",
             AllowMultipleArgumentsPerToken = true,
         };

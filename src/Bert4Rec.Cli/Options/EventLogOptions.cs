@@ -13,7 +13,7 @@ internal static class EventLogOptions
 {
     public static Argument<string[]> Inputs() => new("INPUT")
     {
-        Description = "Event logs: .csv or .csv.gz files, or folders of them.",
+        Description = "Event logs: .csv, .csv.gz or .parquet files, or folders of them.",
         Arity = ArgumentArity.OneOrMore,
     };
 

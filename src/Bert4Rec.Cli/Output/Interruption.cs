@@ -12,12 +12,16 @@ internal sealed class Interruption : IDisposable
 
     private readonly CancellationTokenSource _source = new();
     private readonly Terminal _terminal;
+    private readonly string _announcement;
     private readonly PosixSignalRegistration[] _registrations;
     private int _signals;
 
-    public Interruption(Terminal terminal)
+    /// <param name="terminal">Where it is said that the signal came.</param>
+    /// <param name="announcement">What is done now.</param>
+    public Interruption(Terminal terminal, string announcement = "stopping after this step")
     {
         _terminal = terminal;
+        _announcement = announcement;
         _registrations =
         [
             PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Stop(context, number: 2)),
@@ -75,7 +79,7 @@ internal sealed class Interruption : IDisposable
             return;
         context.Cancel = true;
         ExitCode = SignalExitBase + number;
-        _terminal.Error.WriteLine("\nstopping after this step; once more stops at once");
+        _terminal.Error.WriteLine($"\n{_announcement}; once more stops at once");
         _source.Cancel();
     }
 }

@@ -66,6 +66,7 @@ internal static class ConfigKeys
         new("clip_grad_norm", "~"),
         new("eval_step", "1"),
         new("stopping_step", "10", "100", NextItem: "10"),
+        new("stopping_margin", "0", NextItem: "0.002"),
         new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
         new("exclude_seen", "false"),
         new("eval_batch_size", "4096"),

@@ -71,6 +71,7 @@ internal sealed class RunConfig
         ClipGradNorm = ReadClipGradNorm(read);
         EvalStep = read.Whole("eval_step", 1);
         StoppingStep = read.Whole("stopping_step", 0);
+        StoppingMargin = read.Real("stopping_margin", "a share of at least 0 and below 1", value => value is >= 0 and < 1);
         AverageDecay = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
 
         Refit = read.Flag("refit");
@@ -232,6 +233,9 @@ internal sealed class RunConfig
 
     /// <summary>Validations without a new best after which training stops.</summary>
     public int StoppingStep { get; }
+
+    /// <summary>By which share of it a validation must be better for the count of <see cref="StoppingStep"/> to begin anew.</summary>
+    public double StoppingMargin { get; }
 
     /// <summary>
     /// average_decay (ours): the model is a running mean of the parameters after each epoch, with this weight for the past; 0 for none.

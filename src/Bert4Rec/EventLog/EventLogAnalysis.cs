@@ -18,7 +18,10 @@ internal sealed record AnalyzeOptions : ReadOptions
     /// <summary>Distinct values of a column to tell apart exactly; beyond it their number is estimated.</summary>
     public int MaxDistinctValues { get; init; } = 12_500_000;
 
-    /// <summary>Logs up to this many bytes are also cleaned, for the checksums of what <see cref="EventLogCleaner"/> would write.</summary>
+    /// <summary>
+    /// Logs up to this many bytes are also cleaned, for the checksums of what <see cref="EventLogCleaner"/> would write. A packed one
+    /// counts for what its rows would be.
+    /// </summary>
     public long ChecksumBytes { get; init; } = 256L << 20;
 }
 
@@ -101,6 +104,10 @@ internal sealed record LogAnalysis(
 internal static class EventLogAnalysis
 {
     private const int HeadRows = 5;
+
+    /// <summary>Bytes of a row of CSV at least, nearly always.</summary>
+    private const int LeastRowBytes = 100;
+
     private const int HoursPerDay = 24, SecondsPerHour = 3600;
 
     private static readonly int[] _cores = [2, 3, 5, 10, 20];
@@ -133,9 +140,9 @@ internal static class EventLogAnalysis
             progress,
             cancellationToken);
         if (totals.Rows == 0)
-            throw new InputException($"{EventLogReader.ListFiles(inputs)[0]}: there is no row to analyse, only a header");
+            throw new InputException($"{EventLogFiles.List(inputs)[0]}: there is no row to analyse, only a header");
         LogAnalysis analysis = totals.Result(read, EventLogReader.Head(inputs[0], HeadRows), cancellationToken);
-        return read.Bytes > options.ChecksumBytes
+        return Math.Max(read.Bytes, read.Rows * LeastRowBytes) > options.ChecksumBytes
             ? analysis
             : analysis with { Sha256Purchase = Checksum(EventTypes.Purchase), Sha256All = Checksum(EventTypes.All) };
 

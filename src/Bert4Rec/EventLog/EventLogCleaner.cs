@@ -35,7 +35,7 @@ internal static class EventLogCleaner
 {
     /// <summary>Cleans logs into one file.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
-    /// <param name="output">The cleaned file, written or replaced whole.</param>
+    /// <param name="output">The cleaned file, written or replaced whole; Parquet where its name ends in .parquet.</param>
     /// <param name="options">What to keep.</param>
     /// <param name="progress">Told of the bytes read and the rows written.</param>
     /// <param name="cancellationToken">Stops the cleaning; the output is left as it was.</param>
@@ -48,11 +48,21 @@ internal static class EventLogCleaner
         IProgress<ProgressUpdate>? progress = null,
         CancellationToken cancellationToken = default)
     {
-        if (EventLogReader.ListFiles(inputs).Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
+        if (EventLogFiles.List(inputs).Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
             throw new InputException($"{output}: the output is one of the inputs; choose another name");
         CleanSummary? summary = null;
-        OutputFile.Write(output, stream => summary = Clean(inputs, stream, output, options, progress, cancellationToken));
-        return summary!;
+        if (!ParquetInput.HasExtension(output))
+        {
+            OutputFile.Write(output, stream => summary = Clean(inputs, stream, output, options, progress, cancellationToken));
+            return summary!;
+        }
+        OutputFile.Write(output, stream => ParquetOutput.Write(stream, CleanedParquet.Columns, file =>
+        {
+            using var lines = new CleanedParquet(file);
+            summary = Clean(inputs, lines, output, options, progress, cancellationToken);
+            lines.Finish();
+        }));
+        return summary! with { Sha256 = Sha256.OfFile(output, progress, cancellationToken) };
     }
 
     /// <summary>Cleans logs into a stream; sorting uses files named after <paramref name="output"/> where memory is not enough,

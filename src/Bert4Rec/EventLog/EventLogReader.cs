@@ -10,8 +10,8 @@ namespace Bert4Rec.EventLog;
 internal delegate string? RowAction<in TBlock>(EventRow row, TBlock block);
 
 /// <summary>
-/// Streams the rows of event logs (CSV, plain or gzip). One thread reads blocks of whole lines, several parse them, the results come back
-/// in the order of the file; a bounded queue keeps memory the same for a log of any size. A line is a row: a quoted value cannot
+/// Streams the rows of event logs (CSV, plain or gzip; Parquet). One thread reads blocks of whole lines, several parse them, the results
+/// come back in the order of the file; a bounded queue keeps memory the same for a log of any size. A line is a row: a quoted value cannot
 /// hold a line break, so that one quote too many spoils its own row and no other.
 /// </summary>
 internal static class EventLogReader
@@ -23,7 +23,7 @@ internal static class EventLogReader
 
     /// <summary>Reads logs block by block.</summary>
     /// <typeparam name="TBlock">What a block's rows are gathered in.</typeparam>
-    /// <param name="inputs">Files (.csv, .csv.gz) or folders of them, read in this order, a folder's files by name.</param>
+    /// <param name="inputs">As <see cref="EventLogFiles.List"/> takes them.</param>
     /// <param name="options">How many threads parse, and how much may be unreadable.</param>
     /// <param name="newBlock">Makes an empty block; called by several threads.</param>
     /// <param name="readRow">Takes a row into its block; called by several threads, one a block.</param>
@@ -42,7 +42,7 @@ internal static class EventLogReader
         IProgress<ProgressUpdate>? progress = null,
         CancellationToken cancellationToken = default)
     {
-        IReadOnlyList<string> files = ListFiles(inputs);
+        IReadOnlyList<string> files = EventLogFiles.List(inputs);
         long totalBytes = files.Sum(file => new FileInfo(file).Length);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var parsed = new BlockingCollection<Task<ParsedBlock<TBlock>>>(2 * options.Threads);
@@ -116,42 +116,14 @@ internal static class EventLogReader
         return summary;
     }
 
-    /// <summary>The files that inputs stand for: a file is itself, a folder its .csv and .csv.gz files by name.</summary>
-    /// <exception cref="InputException">There is no such file or folder, or no log in the folder.</exception>
-    public static IReadOnlyList<string> ListFiles(IReadOnlyList<string> inputs)
-    {
-        var files = new List<string>();
-        foreach (string input in inputs)
-        {
-            if (Directory.Exists(input))
-            {
-                string[] logs = [.. Directory.GetFiles(input).Where(IsLog).Order(StringComparer.Ordinal)];
-                if (logs.Length == 0)
-                    throw new InputException($"{input}: no .csv or .csv.gz file in this folder");
-                files.AddRange(logs);
-            }
-            else if (File.Exists(input))
-            {
-                files.Add(input);
-            }
-            else
-            {
-                throw new InputException($"{input}: there is no such file or folder");
-            }
-        }
-        if (files.GroupBy(Path.GetFullPath).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            throw new InputException($"{twice.First()}: given twice; name every file once");
-        return files;
-
-        static bool IsLog(string path) =>
-            path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
-    }
-
-    /// <summary>The first line of a file, as it is, and its first rows: for a look at it.</summary>
+    /// <summary>The first line of a file, as it is, and its first rows, of Parquet as CSV would have them: for a look at it.</summary>
     /// <exception cref="InputException">It is no event log.</exception>
     public static IReadOnlyList<string> Head(string input, int rows)
     {
-        using var file = new InputFile(ListFiles([input])[0]);
+        string first = EventLogFiles.List([input])[0];
+        if (ParquetInput.IsParquet(first))
+            return new ParquetLog().Head(first, rows);
+        using var file = new InputFile(first);
         // Of a line that never ends, a block is enough.
         byte[] start = new byte[BlockSize];
         int length = file.Read(start, start.Length, line: 1);
@@ -178,8 +150,17 @@ internal static class EventLogReader
     private static IEnumerable<Block> ReadBlocks(IReadOnlyList<string> files, ConcurrentBag<byte[]> buffers)
     {
         long bytesBefore = 0;
+        var parquet = new ParquetLog();
         foreach (string path in files)
         {
+            if (ParquetInput.IsParquet(path))
+            {
+                long length = new FileInfo(path).Length;
+                foreach ((ParquetRows rows, double share) in parquet.Read(path))
+                    yield return new Block(path, bytesBefore + (long)(share * length), rows.FirstRow) { Rows = rows };
+                bytesBefore += length;
+                continue;
+            }
             using var file = new InputFile(path);
             byte[] buffer = Rent(buffers);
             int filled = file.Read(buffer, buffer.Length, line: 1);
@@ -201,8 +182,8 @@ internal static class EventLogReader
                 bool skipped = end == 0 && !last;
                 if (end > 0 || skipped)
                 {
-                    var block = new Block(
-                        header, buffer, end, line, bytesBefore + file.Position, last && end > 0 && buffer[end - 1] != '\n', skipped);
+                    var lines = new CsvLines(header, buffer, end, last && end > 0 && buffer[end - 1] != '\n', skipped);
+                    var block = new Block(path, bytesBefore + file.Position, line) { Lines = lines };
                     line += skipped ? 1 : buffer.AsSpan(0, end).Count((byte)'\n');
                     yield return block;
                 }
@@ -258,7 +239,7 @@ internal static class EventLogReader
         }
         if (EventColumns.Names.FirstOrDefault(name => names.Count(other => other == name) > 1) is string twice)
             throw InputException.At(path, 1, $"the header names the column {twice} twice; rename one");
-        return new Header(path, [.. EventColumns.Names.Select(name => Array.IndexOf(names, name))], names.Length);
+        return new Header([.. EventColumns.Names.Select(name => Array.IndexOf(names, name))], names.Length);
     }
 
     private static CsvReaderOptions CsvOptions { get; } = new()
@@ -270,14 +251,32 @@ internal static class EventLogReader
 
     private static ParsedBlock<TBlock> Parse<TBlock>(Block block, TBlock result, RowAction<TBlock> readRow, ConcurrentBag<byte[]> buffers)
     {
+        var parsed = new ParsedBlock<TBlock>(result, block);
+        if (block.Lines is { } lines)
+        {
+            Parse(lines, parsed, readRow);
+            buffers.Add(lines.Buffer);
+            return parsed;
+        }
+        ParquetRows rows = block.Rows!;
+        for (int row = 0; row < rows.Count; row++)
+        {
+            if ((rows.Oddity(row) ?? readRow(new EventRow(rows, row), result)) is string reason)
+                parsed.AddBad(block.FirstLine + row, reason);
+        }
+        parsed.Rows = rows.Count;
+        rows.Return();
+        return parsed;
+    }
+
+    private static void Parse<TBlock>(CsvLines block, ParsedBlock<TBlock> parsed, RowAction<TBlock> readRow)
+    {
         Header header = block.Header;
-        var parsed = new ParsedBlock<TBlock>(result, header.Path, block.BytesRead);
         if (block.IsSkippedLine)
         {
-            parsed.Rows = parsed.BadRows = 1;
-            parsed.Examples.Add(new BadRow(header.Path, block.FirstLine, $"the line is longer than {BlockSize >> 20} MB"));
-            buffers.Add(block.Buffer);
-            return parsed;
+            parsed.Rows = 1;
+            parsed.AddBad(parsed.FirstLine, $"the line is longer than {BlockSize >> 20} MB");
+            return;
         }
         CsvMalformedReason? malformed = null;
         CsvReaderOptions options = CsvOptions with { OnMalformedRecord = record => malformed ??= record.Reason };
@@ -293,18 +292,14 @@ internal static class EventLogReader
                 int values = csv.FieldCount;
                 if (reason is null && values != header.FieldCount)
                     reason = $"{values} {(values == 1 ? "value" : "values")} where the header has {header.FieldCount} columns";
-                reason ??= readRow(new EventRow(csv, header.Columns), result);
+                reason ??= readRow(new EventRow(csv, header.Columns), parsed.Result);
                 lastIsBad = reason is not null;
                 if (reason is null)
                     continue;
-                parsed.BadRows++;
-                if (parsed.Examples.Count < KeptExamples)
-                {
-                    // A byte order mark in the middle of a file can put the offset out by a little, never out of the block.
-                    int offset = (int)Math.Clamp(csv.ByteOffset, 0, block.Length);
-                    long line = block.FirstLine + content.Span[..offset].Count((byte)'\n');
-                    parsed.Examples.Add(new BadRow(header.Path, line, reason));
-                }
+                // A byte order mark in the middle of a file can put the offset out by a little, never out of the block.
+                int offset = (int)Math.Clamp(csv.ByteOffset, 0, block.Length);
+                bool isExample = parsed.Examples.Count < KeptExamples;
+                parsed.AddBad(isExample ? parsed.FirstLine + content.Span[..offset].Count((byte)'\n') : 0, reason);
             }
         }
         if (block.IsOpen && lastIsBad)
@@ -314,8 +309,6 @@ internal static class EventLogReader
             if (parsed.BadRows == parsed.Examples.Count)
                 parsed.Examples[^1] = row with { Reason = $"{row.Reason}: the file ends in the middle of this line" };
         }
-        buffers.Add(block.Buffer);
-        return parsed;
     }
 
     private static string? Explain(CsvMalformedReason? reason) => reason switch
@@ -327,26 +320,42 @@ internal static class EventLogReader
     };
 
     /// <summary>What the first line of a file says.</summary>
-    private sealed record Header(string Path, int[] Columns, int FieldCount);
+    private sealed record Header(int[] Columns, int FieldCount);
+
+    /// <summary>Rows of a file: <paramref name="FirstLine"/> is the number of the first of them.</summary>
+    private sealed record Block(string File, long BytesRead, long FirstLine)
+    {
+        public CsvLines? Lines { get; init; }
+
+        public ParquetRows? Rows { get; init; }
+    }
 
     /// <summary>Whole lines of a file, or (<paramref name="IsSkippedLine"/>) the place of one that is too long.</summary>
-    private sealed record Block(
-        Header Header, byte[] Buffer, int Length, long FirstLine, long BytesRead, bool IsOpen, bool IsSkippedLine);
+    private sealed record CsvLines(Header Header, byte[] Buffer, int Length, bool IsOpen, bool IsSkippedLine);
 
-    private sealed class ParsedBlock<TBlock>(TBlock result, string file, long bytesRead)
+    private sealed class ParsedBlock<TBlock>(TBlock result, Block block)
     {
         public TBlock Result { get; } = result;
 
-        public string File { get; } = file;
+        public string File => block.File;
 
-        public long BytesRead { get; } = bytesRead;
+        public long FirstLine => block.FirstLine;
+
+        public long BytesRead => block.BytesRead;
 
         public long Rows { get; set; }
 
-        public long BadRows { get; set; }
+        public long BadRows { get; private set; }
 
         public long CutRows { get; set; }
 
         public List<BadRow> Examples { get; } = [];
+
+        public void AddBad(long line, string reason)
+        {
+            BadRows++;
+            if (Examples.Count < KeptExamples)
+                Examples.Add(new BadRow(File, line, reason));
+        }
     }
 }

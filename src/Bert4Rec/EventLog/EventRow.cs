@@ -1,15 +1,20 @@
 using System.Globalization;
 using System.Text;
 using Bert4Rec.Configuration;
+using Bert4Rec.Serialization;
 using CsvHelper;
 
 namespace Bert4Rec.EventLog;
 
-/// <summary>One row of an event log: nine values as UTF-8, quotes taken off; valid until the next row is read.</summary>
+/// <summary>
+/// One row of an event log: nine values as UTF-8, as CSV has them, quotes taken off; valid until the next row is read.
+/// </summary>
 internal readonly ref struct EventRow
 {
-    private readonly CsvReader _csv;
-    private readonly int[] _columns;
+    private readonly CsvReader? _csv;
+    private readonly int[] _columns = [];
+    private readonly ParquetRows? _rows;
+    private readonly int _row;
 
     internal EventRow(CsvReader csv, int[] columns)
     {
@@ -17,7 +22,14 @@ internal readonly ref struct EventRow
         _columns = columns;
     }
 
-    public ReadOnlySpan<byte> this[EventColumn column] => _csv.GetSpan(_columns[(int)column]);
+    internal EventRow(ParquetRows rows, int row)
+    {
+        _rows = rows;
+        _row = row;
+    }
+
+    public ReadOnlySpan<byte> this[EventColumn column] =>
+        _rows is null ? _csv!.GetSpan(_columns[(int)column]) : _rows[column][_row];
 }
 
 /// <summary>What the values of a row mean.</summary>
@@ -91,19 +103,7 @@ internal static class EventValues
         }
         if (!double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) || !double.IsFinite(value))
             return -1;
-        string shortest = value.ToString("R", CultureInfo.InvariantCulture).Replace("E", "e", StringComparison.Ordinal);
-        if (Math.Abs(value) is >= 1e15 and < 1e16)
-            shortest = decimal.Parse(shortest, NumberStyles.Float, CultureInfo.InvariantCulture).ToString(CultureInfo.InvariantCulture);
-        if (Math.Abs(value) >= 1e16 && !shortest.Contains('e'))
-        {
-            int sign = shortest[0] == '-' ? 1 : 0;
-            string digits = shortest[sign..].TrimEnd('0');
-            string rest = digits.Length > 1 ? $".{digits[1..]}" : "";
-            shortest = $"{shortest[..sign]}{digits[0]}{rest}e+{shortest.Length - sign - 1}";
-        }
-        if (!shortest.Contains('.') && !shortest.Contains('e'))
-            shortest += ".0";
-        return Encoding.ASCII.GetBytes(shortest, to);
+        return NumberText.WriteShortest(value, to);
     }
 
     /// <summary>Whether it is digits with at most one point among them, 15 digits at most, no zero before another digit.</summary>

@@ -2,7 +2,7 @@ namespace Bert4Rec.EventLog;
 
 /// <summary>A row that could not be read.</summary>
 /// <param name="File">The file.</param>
-/// <param name="Line">Its line, the header being line 1.</param>
+/// <param name="Line">Its line, the header being line 1; of a Parquet file its row, the first being 1.</param>
 /// <param name="Reason">What is wrong with it.</param>
 internal sealed record BadRow(string File, long Line, string Reason);
 

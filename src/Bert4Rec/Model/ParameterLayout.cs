@@ -170,14 +170,19 @@ internal sealed class LayerViews
         Dense = layout.Layer(buffer, $"{attention}.dense");
         Inner = layout.Layer(buffer, $"{feedForward}.dense_1");
         Outer = layout.Layer(buffer, $"{feedForward}.dense_2");
-        // A norm has its name from the sublayer that it stands behind, or before: then the next sublayer's is the one behind this.
-        string attentionNorm = AttentionNormName(layer), feedForwardNorm = $"{feedForward}.LayerNorm";
-        bool isLast = layer == layout.Shape.Layers - 1;
-        (string first, string second) = layout.Shape.NormFirst
-            ? (feedForwardNorm, isLast ? ParameterLayout.FinalNorm : AttentionNormName(layer + 1))
-            : (attentionNorm, feedForwardNorm);
+        (string first, string second) = NormNames(layout.Shape, layer);
         NormAfterAttention = layout.Layer(buffer, first);
         NormAfterFeedForward = layout.Layer(buffer, second);
+    }
+
+    /// <summary>The norms of the sums of a layer's attention and of its feed-forward.</summary>
+    public static (string AfterAttention, string AfterFeedForward) NormNames(ModelShape shape, int layer)
+    {
+        // A norm has its name from the sublayer that it stands behind, or before: then the next sublayer's is the one behind this.
+        string attentionNorm = AttentionNormName(layer), feedForwardNorm = $"trm_encoder.layer.{layer}.feed_forward.LayerNorm";
+        return shape.NormFirst
+            ? (feedForwardNorm, layer == shape.Layers - 1 ? ParameterLayout.FinalNorm : AttentionNormName(layer + 1))
+            : (attentionNorm, feedForwardNorm);
     }
 
     public static string AttentionNormName(int layer) => $"trm_encoder.layer.{layer}.multi_head_attention.LayerNorm";

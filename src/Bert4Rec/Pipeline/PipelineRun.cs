@@ -357,7 +357,7 @@ internal sealed class PipelineRun
         && made.IsMadeFrom(wanted.Inputs, wanted.Options)
         && _manifest.HasOutputs(made, _cancellation);
 
-    private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogReader.ListFiles(log.Inputs);
+    private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogFiles.List(log.Inputs);
 
     private static Dictionary<string, long> Rows(long read, long kept, IReadOnlyDictionary<string, long> dropped)
     {

@@ -109,6 +109,7 @@ internal sealed class UpdateRun
         if (new DirectoryInfo(target).ResolveLinkTarget(returnFinalTarget: true) is { } link)
             target = link.FullName;
         string staged = $"{target}.update";
+        FolderReplacement.Finish(staged, target);
         ModelFolder model = Load(target);
         ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target, out _) : model;
         int trained = model.Updates?.Epochs ?? ResultFile.Read(target).BestEpoch;
@@ -193,7 +194,7 @@ internal sealed class UpdateRun
     private string[] Checksums(string directory, ModelFolder model)
     {
         IReadOnlyList<string> files = _inputs.EventLog is { } log
-            ? EventLogReader.ListFiles(log.Inputs)
+            ? EventLogFiles.List(log.Inputs)
             : [DatasetLoader.FilesOf(_inputs)[0]];
         RunManifest manifest = RunManifest.Load(directory, null);
         var known = new HashSet<string>(model.Updates?.Inputs ?? []);

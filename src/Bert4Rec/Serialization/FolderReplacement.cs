@@ -8,6 +8,9 @@ namespace Bert4Rec.Serialization;
 /// </summary>
 internal static partial class FolderReplacement
 {
+    /// <summary>In a folder that has taken another's place, until it has what it is to keep of the other.</summary>
+    private const string Unfinished = ".unfinished";
+
     private const int CurrentFolder = -100, ExchangeOnLinux = 2, SwapOnMac = 2;
 
     /// <summary>
@@ -19,17 +22,32 @@ internal static partial class FolderReplacement
     /// <exception cref="IOException">A file cannot be moved.</exception>
     public static void Replace(string staged, string target, string last)
     {
+        string mark = Path.Combine(staged, Unfinished);
+        OutputFile.WriteText(mark, "");
         if (TryExchange(staged, target))
         {
             UnixFile.SyncFolder(Path.GetDirectoryName(Path.GetFullPath(target))!);
-            MoveWhatIsMissing(staged, target);
+            Finish(staged, target);
+            return;
         }
-        else
-        {
-            MoveOver(staged, target, file => file != last);
-            MoveOver(staged, target, _ => true);
-        }
+        File.Delete(mark);
+        MoveOver(staged, target, file => file != last);
+        MoveOver(staged, target, _ => true);
         Directory.Delete(staged, recursive: true);
+    }
+
+    /// <summary>Ends an exchange that was killed behind the one step; nothing where there was none.</summary>
+    public static void Finish(string staged, string target)
+    {
+        string mark = Path.Combine(target, Unfinished);
+        if (!File.Exists(mark))
+            return;
+        if (Directory.Exists(staged))
+        {
+            MoveWhatIsMissing(staged, target);
+            Directory.Delete(staged, recursive: true);
+        }
+        File.Delete(mark);
     }
 
     private static bool TryExchange(string staged, string target)

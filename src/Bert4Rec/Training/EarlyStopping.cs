@@ -3,8 +3,8 @@ using System.Text.Json.Serialization;
 namespace Bert4Rec.Training;
 
 /// <summary>
-/// Remembers the best validation, and says when it has not been reached again for more than <c>stopping_step</c> validations. Equalling the
-/// best counts as reaching it, as in RecBole.
+/// Remembers the best validation, and says when none has paid for more than <c>stopping_step</c> validations: when none was better, by
+/// <c>stopping_margin</c>, than the last that paid. Without a margin equalling the best counts, as in RecBole.
 /// </summary>
 internal sealed class EarlyStopping
 {
@@ -13,20 +13,25 @@ internal sealed class EarlyStopping
 
     public double BestValue { get; set; }
 
-    /// <summary>Validations since the best one.</summary>
+    /// <summary>The last validation that paid.</summary>
+    public double PaidValue { get; set; }
+
+    /// <summary>Validations since then.</summary>
     public int Misses { get; set; }
 
     public Dictionary<string, double> BestMetrics { get; set; } = [];
 
     /// <summary>Takes a validation in; true if it is the best so far.</summary>
-    public bool Observe(int epoch, double value, IReadOnlyDictionary<string, double> metrics, bool bigger)
+    public bool Observe(int epoch, double value, IReadOnlyDictionary<string, double> metrics, bool bigger, double margin = 0)
     {
-        if (BestEpoch > 0 && (bigger ? value < BestValue : value > BestValue))
-        {
+        double toPay = PaidValue + (Math.Abs(PaidValue) * (bigger ? margin : -margin));
+        if (BestEpoch == 0 || (bigger ? value >= toPay : value <= toPay))
+            (PaidValue, Misses) = (value, 0);
+        else
             Misses++;
+        if (BestEpoch > 0 && (bigger ? value < BestValue : value > BestValue))
             return false;
-        }
-        (BestEpoch, BestValue, Misses) = (epoch, value, 0);
+        (BestEpoch, BestValue) = (epoch, value);
         BestMetrics = metrics.ToDictionary();
         return true;
     }

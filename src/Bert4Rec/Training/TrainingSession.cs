@@ -232,7 +232,7 @@ internal static class TrainingSession
                     valid = Evaluator.Evaluate(
                         ranker, dataset, statistics, split.Valid, validation, progress);
                     double value = Math.Round(valid[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
-                    isBest = state.Stopping.Observe(state.Epoch, value, valid, config.ValidMetricBigger);
+                    isBest = state.Stopping.Observe(state.Epoch, value, valid, config.ValidMetricBigger, config.StoppingMargin);
                 }
                 if (isBest)
                 {

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using Bert4Rec.Inference;
+using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Training;
 using Xunit.Abstractions;
 
@@ -96,6 +98,61 @@ public sealed class KilledTrainingTests(ITestOutputHelper report) : KillTests(re
 
     [SkippableFact]
     public Task Tune() => Kill(Math.Max(1, s_kills / 2), [], Campaign.Tune(Shop, Output));
+}
+
+public sealed class KilledUpdateTests(ITestOutputHelper report) : IDisposable
+{
+    private static readonly int s_kills = Math.Max(2, Campaign.Cases / 40);
+    private readonly SmallShop _shop = new();
+
+    public void Dispose() => _shop.Dispose();
+
+    /// <summary>A killed update leaves the old model or the new one; done again, it ends with an unbroken one's bytes.</summary>
+    [SkippableFact]
+    public async Task Update()
+    {
+        Skip.If(OperatingSystem.IsWindows(), "the library is promised to survive SIGKILL");
+        string trained = Path.Combine(_shop.Folder, "trained"), output = Path.Combine(_shop.Folder, "out");
+        string later = Path.Combine(_shop.Folder, "later.inter");
+        File.WriteAllText(
+            later,
+            "user_id:token\titem_id:token\ttimestamp:float\nu1\tadded\t99999\nnobody\tadded\t99998\nnobody\tother\t99999\n");
+        Assert.Equal((0, ""), await Campaign.Run(Campaign.Train(_shop, trained, "refit=true")));
+        File.WriteAllText(Path.Combine(trained, "report.html"), "a report");
+        string[] update = ["update", "--model", output, "--input", later, "--threads", "1"];
+        Begin();
+        var clock = Stopwatch.StartNew();
+        Assert.Equal((0, ""), await Campaign.Run(update));
+        double seconds = clock.Elapsed.TotalSeconds;
+        var whole = Campaign.Files(output);
+        string old = Sha256.OfFile(Path.Combine(trained, "model.safetensors"));
+        var random = new Random(Campaign.Seed);
+        for (int kill = 0; kill < s_kills; kill++)
+        {
+            Begin();
+            using (var process = Process.Start(Campaign.Command(update))!)
+            {
+                await Task.Delay(TimeSpan.FromSeconds(seconds * random.NextDouble()));
+                process.Kill();
+                await Campaign.End(process);
+            }
+            Assert.NotNull(RefitFolder.LoadDelivered(output, out _));
+            if (Sha256.OfFile(Path.Combine(output, "model.safetensors")) == old)
+                Assert.Equal((0, ""), await Campaign.Run(update));
+            string? difference = Campaign.Difference(whole, output);
+            Assert.True(difference is null, $"seed {Campaign.Seed}, kill {kill}: {difference}");
+        }
+        report.WriteLine($"update: {s_kills} kills, the old model or the new one after each (seed {Campaign.Seed})");
+
+        void Begin()
+        {
+            foreach (string folder in new[] { output, output + ".update" }.Where(Directory.Exists))
+                Directory.Delete(folder, recursive: true);
+            Directory.CreateDirectory(Path.Combine(output, RefitFolder.Name));
+            foreach (string file in Directory.EnumerateFiles(trained, "*", SearchOption.AllDirectories))
+                File.Copy(file, Path.Combine(output, Path.GetRelativePath(trained, file)));
+        }
+    }
 }
 
 public sealed class KilledPreparationTests(ITestOutputHelper report) : KillTests(report)

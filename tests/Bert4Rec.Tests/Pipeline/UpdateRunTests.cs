@@ -134,6 +134,22 @@ public sealed class UpdateRunTests : IDisposable
     }
 
     [Fact]
+    public void AnExchangeThatWasKilledHalfwayIsEnded()
+    {
+        string target = Path.Combine(_folder.Path, "a"), staged = Path.Combine(_folder.Path, "b");
+        Directory.CreateDirectory(target);
+        Directory.CreateDirectory(staged);
+        File.WriteAllText(Path.Combine(target, ".unfinished"), "");
+        File.WriteAllText(Path.Combine(target, "both"), "new");
+        File.WriteAllText(Path.Combine(staged, "both"), "old");
+        File.WriteAllText(Path.Combine(staged, "kept"), "old");
+        FolderReplacement.Finish(staged, target);
+        Assert.Equal(["both", "kept"], Directory.GetFiles(target).Select(Path.GetFileName).Order());
+        Assert.Equal("new", File.ReadAllText(Path.Combine(target, "both")));
+        Assert.False(Directory.Exists(staged));
+    }
+
+    [Fact]
     public void ANewItemBeginsAsTheMeanOfWhatItResembles()
     {
         var users = new Vocabulary();

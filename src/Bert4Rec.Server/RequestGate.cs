@@ -1,0 +1,30 @@
+using Microsoft.AspNetCore.Http;
+
+namespace Bert4Rec.Server;
+
+/// <summary>
+/// Lets only so many requests in at once; who comes after is told so at once, instead of waiting behind all of them. Bodies are read before
+/// it and answers written behind it, so that no slow client keeps others out.
+/// </summary>
+internal sealed class RequestGate(int capacity)
+{
+    private int _inside;
+
+    /// <summary>Lets some in, until what is returned is disposed of.</summary>
+    /// <exception cref="ProblemException">There is no room: 503.</exception>
+    public Pass Enter(int count)
+    {
+        if (Interlocked.Add(ref _inside, count) > capacity)
+        {
+            Interlocked.Add(ref _inside, -count);
+            throw new ProblemException(
+                StatusCodes.Status503ServiceUnavailable, $"more than {capacity} requests at once; try again later");
+        }
+        return new(this, count);
+    }
+
+    internal readonly struct Pass(RequestGate gate, int count) : IDisposable
+    {
+        public void Dispose() => Interlocked.Add(ref gate._inside, -count);
+    }
+}

@@ -1,0 +1,68 @@
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.EventLog;
+
+/// <summary>The files that an event log consists of.</summary>
+internal static class EventLogFiles
+{
+    /// <summary>Folders in folders, at most: more of them are a link that leads back.</summary>
+    private const int DeepestFolder = 32;
+
+    /// <summary>
+    /// The files that inputs stand for: a file is itself, a folder its .csv and .csv.gz files by name; or its .parquet files, those of
+    /// the folders in it too, by their paths. What Spark hides (names that begin with a point or an underscore) is no part of the log.
+    /// </summary>
+    /// <exception cref="InputException">There is no such file or folder, or no log in the folder, or one of both kinds.</exception>
+    public static IReadOnlyList<string> List(IReadOnlyList<string> inputs)
+    {
+        var files = new List<string>();
+        foreach (string input in inputs)
+        {
+            if (Directory.Exists(input))
+                files.AddRange(ListFolder(input));
+            else if (File.Exists(input))
+                files.Add(input);
+            else
+                throw new InputException($"{input}: there is no such file or folder");
+        }
+        if (files.GroupBy(Path.GetFullPath).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw new InputException($"{twice.First()}: given twice; name every file once");
+        return files;
+    }
+
+    private static string[] ListFolder(string folder)
+    {
+        string[] csv = [.. Directory.GetFiles(folder).Where(IsCsv).Order(StringComparer.Ordinal)];
+        string[] parquet = [.. Parquet(folder, 0)];
+        if (csv.Length > 0 && parquet.Length > 0)
+            throw new InputException($"{folder}: has both .csv and .parquet files; name those that are the log");
+        if (csv.Length + parquet.Length == 0)
+            throw new InputException($"{folder}: no .csv, .csv.gz or .parquet file in this folder");
+        return csv.Length > 0 ? csv : parquet;
+
+        static bool IsCsv(string path) =>
+            path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
+    }
+
+    private static IEnumerable<string> Parquet(string folder, int depth)
+    {
+        if (depth > DeepestFolder)
+            throw new InputException($"{folder}: more than {DeepestFolder} folders deep; is there a link that leads back?");
+        foreach (string path in Directory.GetFileSystemEntries(folder).Order(StringComparer.Ordinal))
+        {
+            string name = Path.GetFileName(path);
+            // A column's name may begin with an underscore, and its folder then does.
+            if (name[0] == '.' || (name[0] == '_' && !name.Contains('=')))
+                continue;
+            if (Directory.Exists(path))
+            {
+                foreach (string file in Parquet(path, depth + 1))
+                    yield return file;
+            }
+            else if (ParquetInput.HasExtension(name))
+            {
+                yield return path;
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Bert4Rec.Export;
+
+/// <summary>
+/// A graph of ONNX operators that grows node by node, and is written as a ModelProto of protobuf (onnx.proto of the ONNX specification, IR
+/// version 8, opset 17). Of that schema it knows the messages that a network needs; the numbers of their fields stand beside the names.
+/// </summary>
+internal sealed class OnnxGraph
+{
+    private const int IrVersion = 8, Opset = 17;
+
+    private readonly Message _graph = new();
+    private int _nodes;
+
+    public enum ElementType
+    {
+        Float = 1,
+        Int64 = 7,
+        Bool = 9,
+    }
+
+    public OnnxGraph(string name) => _graph.Text(2, name);
+
+    /// <summary>An input of the graph; a size of -1 goes by its name alone.</summary>
+    public string Input(string name, ElementType type, params (string Name, long Size)[] shape) => Value(11, name, type, shape);
+
+    /// <inheritdoc cref="Input"/>
+    public string Output(string name, ElementType type, params (string Name, long Size)[] shape) => Value(12, name, type, shape);
+
+    /// <summary>Parameters, whose memory is read when the graph is written.</summary>
+    public string Constant(string name, ReadOnlyMemory<float> values, params long[] shape)
+    {
+        Tensor(name, ElementType.Float, shape, 4L * values.Length, stream => stream.Write(MemoryMarshal.AsBytes(values.Span)));
+        return name;
+    }
+
+    public string Constant(string name, float value) => Constant(name, new[] { value });
+
+    /// <summary>A vector of whole numbers.</summary>
+    public string Integers(string name, params long[] values)
+    {
+        Tensor(
+            name, ElementType.Int64, [values.Length], 8L * values.Length, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
+        return name;
+    }
+
+    /// <summary>A single whole number, without a dimension.</summary>
+    public string Integer(string name, long value)
+    {
+        Tensor(name, ElementType.Int64, [], 8, stream => stream.Write(BitConverter.GetBytes(value)));
+        return name;
+    }
+
+    /// <summary>Adds an operator.</summary>
+    /// <param name="operation">Its name.</param>
+    /// <param name="inputs">What it reads.</param>
+    /// <param name="attributes">Its attributes: long, float or long[].</param>
+    /// <returns>The name of its only output.</returns>
+    public string Node(string operation, string[] inputs, params (string Name, object Value)[] attributes) =>
+        Named($"{operation}_{++_nodes}", operation, inputs, attributes);
+
+    /// <inheritdoc cref="Node"/>
+    public string Named(string output, string operation, string[] inputs, params (string Name, object Value)[] attributes)
+    {
+        var node = new Message();
+        foreach (string input in inputs)
+            node.Text(1, input);
+        node.Text(2, output).Text(3, output).Text(4, operation);
+        foreach ((string name, object value) in attributes)
+        {
+            Message attribute = new Message().Text(1, name);
+            node.Nested(5, value switch
+            {
+                float number => attribute.Single(2, number).Varint(20, 1),
+                long number => attribute.Varint(3, number).Varint(20, 2),
+                long[] numbers => numbers.Aggregate(attribute, (all, number) => all.Varint(8, number)).Varint(20, 7),
+                _ => throw new ArgumentException($"an attribute of type {value.GetType()}", nameof(attributes)),
+            });
+        }
+        _graph.Nested(1, node);
+        return output;
+    }
+
+    /// <summary>Writes the model.</summary>
+    /// <param name="stream">Where to.</param>
+    /// <param name="metadata">What else it says of itself.</param>
+    /// <exception cref="InputException">It is larger than a message of protobuf may be.</exception>
+    public void Write(Stream stream, IEnumerable<KeyValuePair<string, string>> metadata)
+    {
+        Message model = new Message().Varint(1, IrVersion).Text(2, "bert4rec").Nested(7, _graph)
+            .Nested(8, new Message().Text(1, "").Varint(2, Opset));
+        foreach ((string key, string value) in metadata)
+            model.Nested(14, new Message().Text(1, key).Text(2, value));
+        if (model.Length > int.MaxValue)
+        {
+            throw new InputException(
+                $"the ONNX file would have {model.Length / 1e9:F1} GB, and may have 2: the catalogue is too large for it");
+        }
+        model.WriteTo(stream);
+    }
+
+    private string Value(int field, string name, ElementType type, (string Name, long Size)[] shape)
+    {
+        var dimensions = new Message();
+        foreach ((string symbol, long size) in shape)
+            dimensions.Nested(1, size < 0 ? new Message().Text(2, symbol) : new Message().Varint(1, size));
+        var tensor = new Message().Varint(1, (long)type).Nested(2, dimensions);
+        _graph.Nested(field, new Message().Text(1, name).Nested(2, new Message().Nested(1, tensor)));
+        return name;
+    }
+
+    private void Tensor(string name, ElementType type, long[] shape, long bytes, Action<Stream> write) =>
+        _graph.Nested(
+            5,
+            shape.Aggregate(new Message(), (tensor, side) => tensor.Varint(1, side)).Varint(2, (long)type).Text(8, name)
+                .Raw(9, bytes, write));
+
+    /// <summary>A message of protobuf: fields with their numbers, and its length, which its parent writes before it.</summary>
+    private sealed class Message
+    {
+        private const int VarintType = 0, LengthType = 2, Fixed32Type = 5;
+
+        private readonly List<Action<Stream>> _parts = [];
+
+        public long Length { get; private set; }
+
+        public Message Varint(int field, long value) => Add([.. Encode((ulong)(field << 3) | VarintType), .. Encode((ulong)value)]);
+
+        public Message Single(int field, float value) =>
+            Add([.. Encode((ulong)(field << 3) | Fixed32Type), .. BitConverter.GetBytes(value)]);
+
+        public Message Text(int field, string value)
+        {
+            byte[] bytes = Encoding.UTF8.GetBytes(value);
+            return Raw(field, bytes.Length, stream => stream.Write(bytes));
+        }
+
+        /// <summary>A message in this one, which must not grow any more.</summary>
+        public Message Nested(int field, Message message) => Raw(field, message.Length, message.WriteTo);
+
+        public Message Raw(int field, long length, Action<Stream> write)
+        {
+            Add([.. Encode((ulong)(field << 3) | LengthType), .. Encode((ulong)length)]);
+            _parts.Add(write);
+            Length += length;
+            return this;
+        }
+
+        public void WriteTo(Stream stream)
+        {
+            foreach (Action<Stream> part in _parts)
+                part(stream);
+        }
+
+        private Message Add(byte[] bytes)
+        {
+            _parts.Add(stream => stream.Write(bytes));
+            Length += bytes.Length;
+            return this;
+        }
+
+        private static IEnumerable<byte> Encode(ulong value)
+        {
+            for (; value >= 0x80; value >>= 7)
+                yield return (byte)(value | 0x80);
+            yield return (byte)value;
+        }
+    }
+}

@@ -1,0 +1,51 @@
+using System.Globalization;
+using System.Text;
+
+namespace Bert4Rec.Serialization;
+
+/// <summary>Numbers as the shortest text that gives the same double, with at least one decimal, as Python writes them.</summary>
+internal static class NumberText
+{
+    /// <summary>Bytes that <see cref="WriteShortest"/> writes at most.</summary>
+    public const int Longest = 32;
+
+    /// <summary>33.20 is 33.2, 100 is 100.0, 1e20 is 1e+20; NaN and the infinities are written by these names.</summary>
+    /// <returns>The bytes written.</returns>
+    public static int WriteShortest(double value, Span<byte> to)
+    {
+        value.TryFormat(to, out int written, "R", CultureInfo.InvariantCulture);
+        if (!to[..written].Contains((byte)'E') && Math.Abs(value) < 1e15)
+            return WithDecimals(to, written);
+        if (!double.IsFinite(value))
+            return written;
+        string shortest = value.ToString("R", CultureInfo.InvariantCulture).Replace("E", "e", StringComparison.Ordinal);
+        if (Math.Abs(value) is >= 1e15 and < 1e16)
+            shortest = decimal.Parse(shortest, NumberStyles.Float, CultureInfo.InvariantCulture).ToString(CultureInfo.InvariantCulture);
+        if (Math.Abs(value) >= 1e16 && !shortest.Contains('e'))
+        {
+            int sign = shortest[0] == '-' ? 1 : 0;
+            string digits = shortest[sign..].TrimEnd('0');
+            string rest = digits.Length > 1 ? $".{digits[1..]}" : "";
+            shortest = $"{shortest[..sign]}{digits[0]}{rest}e+{shortest.Length - sign - 1}";
+        }
+        if (!shortest.Contains('.') && !shortest.Contains('e'))
+            shortest += ".0";
+        return Encoding.ASCII.GetBytes(shortest, to);
+    }
+
+    /// <summary>The double nearest to a float's shortest text, which is what people mean by 33.2f.</summary>
+    public static double Widen(float value)
+    {
+        Span<byte> text = stackalloc byte[Longest];
+        value.TryFormat(text, out int written, "R", CultureInfo.InvariantCulture);
+        return float.IsFinite(value) ? double.Parse(text[..written], NumberStyles.Float, CultureInfo.InvariantCulture) : value;
+    }
+
+    private static int WithDecimals(Span<byte> to, int written)
+    {
+        if (to[..written].Contains((byte)'.'))
+            return written;
+        ".0"u8.CopyTo(to[written..]);
+        return written + 2;
+    }
+}
