@@ -104,7 +104,7 @@ internal static class UpdateCommand
             return;
         }
         if (result.Training.BestEpoch == 0)
-            terminal.Out.WriteLine("validation found no epoch better than the model as it was, which stays; new items have their first rows");
+            terminal.Out.WriteLine("no epoch was better on the validation part than the model as it was, which stays");
         terminal.Out.WriteLine("held-out events, before the update and after it:");
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("");
