@@ -19,6 +19,7 @@ internal sealed class ModelHost : IDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Thread _watcher;
     private volatile ServedModel _model;
+    private ServedModel? _old;
     private string _tried, _seen;
     private string? _waitsFor;
 
@@ -28,6 +29,8 @@ internal sealed class ModelHost : IDisposable
     {
         _options = options;
         _log = log;
+        if (options.OwnsProcess)
+            NativeHeap.GiveBackLargeBlocks();
         string folder;
         do
         {
@@ -40,6 +43,7 @@ internal sealed class ModelHost : IDisposable
         _waitsFor = Unfinished(folder);
         if (_waitsFor is not null)
             log($"warning: {_waitsFor}");
+        GiveBackMemory();
         _watcher = new Thread(Watch) { IsBackground = true, Name = "model host" };
         _watcher.Start();
     }
@@ -89,6 +93,11 @@ internal sealed class ModelHost : IDisposable
 
     private void Look()
     {
+        if (_old is { IsClosed: true })
+        {
+            _old = null;
+            GiveBackMemory();
+        }
         string folder = Resolve(), stamp = Stamp(folder);
         bool isStill = stamp == _seen;
         _seen = stamp;
@@ -132,12 +141,19 @@ internal sealed class ModelHost : IDisposable
         }
         else
         {
-            ServedModel old = _model;
+            _old = _model;
             _model = new(next);
-            _log($"model {Version} ({next.ItemCount:N0} items) takes the place of {old.Recommender.ModelVersion}");
+            _log($"model {Version} ({next.ItemCount:N0} items) takes the place of {_old.Recommender.ModelVersion}");
             Swaps++;
-            old.Dispose();
+            _old.Dispose();
         }
+    }
+
+    /// <summary>Left to itself the collector lets the garbage of several loads pile up, and keeps the room.</summary>
+    private void GiveBackMemory()
+    {
+        if (_options.OwnsProcess)
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
 
     private string Version => _model.Recommender.ModelVersion;

@@ -12,6 +12,8 @@ internal sealed class ServedModel(Recommender recommender) : IDisposable
 
     public Recommender Recommender => recommender;
 
+    public bool IsClosed => Volatile.Read(ref _holders) == 0;
+
     public DateTimeOffset Loaded { get; } = DateTimeOffset.UtcNow;
 
     /// <summary>Takes hold of it, until a <see cref="Dispose"/>; false where it is closed.</summary>

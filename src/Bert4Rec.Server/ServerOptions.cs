@@ -45,6 +45,9 @@ internal sealed record ServerOptions
     /// <summary>How often the model's folder is looked at.</summary>
     public TimeSpan Poll { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>Whether the process is the server's alone, so that its heaps may be kept small.</summary>
+    public bool OwnsProcess { get; init; }
+
     /// <summary>What is wrong with an address; null for nothing.</summary>
     public static string? CheckUrl(string url)
     {

@@ -61,6 +61,7 @@ internal static class ServeCommand
                 Drain = TimeSpan.FromSeconds(parsed.GetValue(drain)),
                 Device = parsed.GetRequiredValue(device),
                 Threads = parsed.GetValue(threads),
+                OwnsProcess = true,
             },
             terminal));
         return command;
