@@ -4,7 +4,7 @@ namespace Bert4Rec.Kernels;
 public abstract class DeviceBuffer<T> : IDisposable
     where T : unmanaged
 {
-    protected DeviceBuffer(long length)
+    private protected DeviceBuffer(long length)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         Length = length;
@@ -21,15 +21,16 @@ public abstract class DeviceBuffer<T> : IDisposable
     /// <exception cref="ArgumentOutOfRangeException">The range does not lie in the buffer.</exception>
     public abstract void Download(Span<T> destination, long offset = 0);
 
+    /// <summary>Gives the memory back.</summary>
     public void Dispose()
     {
         Dispose(true);
         GC.SuppressFinalize(this);
     }
 
-    protected abstract void Dispose(bool disposing);
+    private protected abstract void Dispose(bool disposing);
 
-    protected void CheckRange(long offset, long count)
+    private protected void CheckRange(long offset, long count)
     {
         if (offset < 0 || count < 0 || offset > Length - count)
             throw new ArgumentOutOfRangeException(nameof(offset), $"elements {offset}..{offset + count} of a buffer of {Length}");

@@ -17,10 +17,13 @@ public readonly record struct DropoutMask
         Key = key;
     }
 
+    /// <summary>Share of cells dropped.</summary>
     public float Probability { get; }
 
+    /// <summary>The random numbers to draw.</summary>
     public RandomKey Key { get; }
 
+    /// <summary>Whether nothing is dropped.</summary>
     public bool IsNone => Probability == 0;
 
     /// <summary>Words below this drop their cell: ⌊probability · 2³²⌋.</summary>

@@ -3,8 +3,10 @@ namespace Bert4Rec.Kernels;
 /// <summary>Watches, times or spoils the operations of a <see cref="KernelSet"/>.</summary>
 public interface IKernelObserver
 {
+    /// <summary>Called when the operands are checked, and nothing is done yet.</summary>
     void Before(in KernelCall call);
 
+    /// <summary>Called when the operation is launched; reading its results waits for it.</summary>
     void After(in KernelCall call);
 }
 

@@ -15,6 +15,10 @@ namespace Bert4Rec.Kernels;
 /// </remarks>
 public abstract class KernelSet : IDisposable
 {
+    private protected KernelSet()
+    {
+    }
+
     /// <summary>The device, for people: "cpu (512-bit vectors)", "cuda:0 NVIDIA H100".</summary>
     public abstract string Name { get; }
 
@@ -30,6 +34,7 @@ public abstract class KernelSet : IDisposable
     /// <inheritdoc cref="AllocateFloats"/>
     public abstract DeviceBuffer<int> AllocateInts(long length);
 
+    /// <summary>Gives back what the kernels work in; buffers are disposed one by one, before.</summary>
     public abstract void Dispose();
 
     // ---- Element by element ----
@@ -57,11 +62,11 @@ public abstract class KernelSet : IDisposable
         AddSumCore(x, accumulator);
     }
 
-    protected abstract void FillCore(Tensor x, float value);
+    private protected abstract void FillCore(Tensor x, float value);
 
-    protected abstract void AddCore(Tensor target, Tensor addend);
+    private protected abstract void AddCore(Tensor target, Tensor addend);
 
-    protected abstract void AddSumCore(Tensor x, Tensor accumulator);
+    private protected abstract void AddSumCore(Tensor x, Tensor accumulator);
 
     // ---- Embedding ----
 
@@ -106,13 +111,13 @@ public abstract class KernelSet : IDisposable
         GatherRowsBackwardCore(dy, rows, dx);
     }
 
-    protected abstract void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x);
+    private protected abstract void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x);
 
-    protected abstract void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions);
+    private protected abstract void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions);
 
-    protected abstract void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y);
+    private protected abstract void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y);
 
-    protected abstract void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx);
+    private protected abstract void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx);
 
     // ---- Linear layers ----
 
@@ -180,15 +185,15 @@ public abstract class KernelSet : IDisposable
         GeluBackwardCore(dy, slope);
     }
 
-    protected abstract void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y);
+    private protected abstract void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y);
 
-    protected abstract void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope);
+    private protected abstract void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope);
 
-    protected abstract void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate);
+    private protected abstract void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate);
 
-    protected abstract void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient);
+    private protected abstract void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient);
 
-    protected abstract void GeluBackwardCore(Tensor dy, Tensor slope);
+    private protected abstract void GeluBackwardCore(Tensor dy, Tensor slope);
 
     // ---- Dropout, residual, layer norm ----
 
@@ -242,12 +247,12 @@ public abstract class KernelSet : IDisposable
         LayerNormBackwardCore(dy, x, weight, statistics, dropout, dSum, dInput, gradient);
     }
 
-    protected abstract void DropoutCore(Tensor x, in DropoutMask dropout);
+    private protected abstract void DropoutCore(Tensor x, in DropoutMask dropout);
 
-    protected abstract void LayerNormForwardCore(
+    private protected abstract void LayerNormForwardCore(
         Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics);
 
-    protected abstract void LayerNormBackwardCore(
+    private protected abstract void LayerNormBackwardCore(
         Tensor dy, Tensor x, Tensor weight, Tensor statistics, in DropoutMask dropout, Tensor dSum, Tensor dInput, WeightAndBias gradient);
 
     // ---- Attention ----
@@ -306,10 +311,10 @@ public abstract class KernelSet : IDisposable
         AttentionBackwardCore(dOutput, q, kv, output, logSumExp, layout, dropout, dq, dkv);
     }
 
-    protected abstract void AttentionForwardCore(
+    private protected abstract void AttentionForwardCore(
         Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp);
 
-    protected abstract void AttentionBackwardCore(
+    private protected abstract void AttentionBackwardCore(
         Tensor dOutput,
         Tensor q,
         Tensor kv,
@@ -349,7 +354,7 @@ public abstract class KernelSet : IDisposable
         return ClozeMaskCore(tokens, offsets, masking, maskedTokens, maskedRows, targets, maskedOffsets);
     }
 
-    protected abstract int ClozeMaskCore(
+    private protected abstract int ClozeMaskCore(
         Indices tokens,
         Indices offsets,
         in ClozeMasking masking,
@@ -409,10 +414,10 @@ public abstract class KernelSet : IDisposable
         SoftmaxCrossEntropyBackwardCore(h, catalogue, targets, logSumExp, scale, dh, gradient);
     }
 
-    protected abstract void SoftmaxCrossEntropyForwardCore(
+    private protected abstract void SoftmaxCrossEntropyForwardCore(
         Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp);
 
-    protected abstract void SoftmaxCrossEntropyBackwardCore(
+    private protected abstract void SoftmaxCrossEntropyBackwardCore(
         Tensor h, WeightAndBias catalogue, Indices targets, Tensor logSumExp, float scale, Tensor dh, WeightAndBias gradient);
 
     // ---- Adam ----
@@ -470,12 +475,12 @@ public abstract class KernelSet : IDisposable
         AdamRowsCore(parameters, rows, gradients, firstMoments, secondMoments, norms, step);
     }
 
-    protected abstract void GradientNormCore(Tensor x, Tensor result);
+    private protected abstract void GradientNormCore(Tensor x, Tensor result);
 
-    protected abstract void AdamCore(
+    private protected abstract void AdamCore(
         Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step);
 
-    protected abstract void AdamRowsCore(
+    private protected abstract void AdamRowsCore(
         Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step);
 
     // ---- Ranking ----
@@ -539,7 +544,7 @@ public abstract class KernelSet : IDisposable
         return QuantizeCatalogueCore(catalogue);
     }
 
-    protected abstract void TopKCore(
+    private protected abstract void TopKCore(
         Tensor h,
         WeightAndBias catalogue,
         Indices targets,
@@ -549,9 +554,9 @@ public abstract class KernelSet : IDisposable
         Tensor topScores,
         Indices targetRanks);
 
-    protected abstract void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores);
+    private protected abstract void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores);
 
-    protected virtual IQuantizedTopK? QuantizeCatalogueCore(WeightAndBias catalogue) => null;
+    private protected virtual IQuantizedTopK? QuantizeCatalogueCore(WeightAndBias catalogue) => null;
 
     // ---- Shapes that several operations share ----
 

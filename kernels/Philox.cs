@@ -13,11 +13,11 @@ namespace Bert4Rec.Kernels;
 /// </remarks>
 public static class Philox
 {
-    public const uint Multiplier0 = 0xD2511F53;
-    public const uint Multiplier1 = 0xCD9E8D57;
-    public const uint Weyl0 = 0x9E3779B9;
-    public const uint Weyl1 = 0xBB67AE85;
-    public const int Rounds = 10;
+    internal const uint Multiplier0 = 0xD2511F53;
+    internal const uint Multiplier1 = 0xCD9E8D57;
+    internal const uint Weyl0 = 0x9E3779B9;
+    internal const uint Weyl1 = 0xBB67AE85;
+    internal const int Rounds = 10;
 
     /// <summary>The four words of one block.</summary>
     public static (uint X, uint Y, uint Z, uint W) Block(uint c0, uint c1, uint c2, uint c3, ulong seed)

@@ -4,7 +4,7 @@ namespace Bert4Rec.Kernels;
 /// A row of random numbers to be taken one after the other: number n is a function of (seed, stream, row, n), so it does not matter in
 /// which order, batch or thread the rows are drawn. Only integer arithmetic and exact scalings: the same numbers on every machine.
 /// </summary>
-public struct PhiloxSequence(ulong seed, uint stream, uint row)
+internal struct PhiloxSequence(ulong seed, uint stream, uint row)
 {
     private uint _next;
 

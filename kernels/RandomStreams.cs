@@ -4,7 +4,7 @@ namespace Bert4Rec.Kernels;
 /// The streams of random numbers that one training step draws from (<see cref="RandomKey.Stream"/>). They stay below 2¹⁶, above which
 /// attention counts its heads.
 /// </summary>
-public static class RandomStreams
+internal static class RandomStreams
 {
     /// <summary>Rows are tokens of the batch.</summary>
     public const uint Embedding = 0;

@@ -51,6 +51,7 @@ public readonly record struct Indices(DeviceBuffer<int> Buffer, long Offset, int
     /// <summary>True for <c>default</c>: an optional operand that is not there.</summary>
     public bool IsNone => Buffer is null;
 
+    /// <summary>The whole of a buffer.</summary>
     public static Indices Of(DeviceBuffer<int> buffer) => new(buffer, 0, checked((int)buffer.Length));
 
     /// <summary>The first <paramref name="length"/> elements.</summary>
@@ -72,6 +73,7 @@ public readonly record struct Indices(DeviceBuffer<int> Buffer, long Offset, int
         Buffer.Upload(source, Offset);
     }
 
+    /// <summary>Copies the vector to a new host array.</summary>
     public int[] ToArray()
     {
         var values = new int[Length];

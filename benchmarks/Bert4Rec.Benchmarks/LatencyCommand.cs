@@ -35,7 +35,7 @@ internal static class LatencyCommand
         terminal.Out.WriteLine(
             $"{Queries:N0} customers one by one, histories of 1 to 50 events, 10 of {items:N0} items each, one thread; milliseconds.");
         terminal.Out.WriteLine();
-        terminal.Out.WriteLine("| hidden size | blend | p50 | p99 | p50 of the processor | p99 of the processor | all together, a second |");
+        terminal.Out.WriteLine("| hidden size | blend | p50 | p99 | p50 of the processor | p99 of the processor | together, a second |");
         terminal.Out.WriteLine("|---:|---|---:|---:|---:|---:|---:|");
         foreach (var (hidden, blend) in new[] { (64, s_none), (64, s_blend), (128, s_none), (128, s_blend) })
         {
@@ -67,27 +67,6 @@ internal static class LatencyCommand
                     continue;
                 processor.Add((ThreadClock.Now() - processorStart) * 1e3);
                 clock.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
-            }
-            if (Environment.GetEnvironmentVariable("FILTERS") is not null)
-            {
-                double[] prices = [.. Enumerable.Range(1, dataset.ItemCount - 1).Select(i => double.Parse(dataset.ItemFields![i, 2]!)).Order()];
-                foreach (double share in new[] { 0.01, 0.1, 0.3, 0.45, 0.55, 0.8, 0.95, 1 })
-                {
-                    var filtered = requests[..600].Select(r => r with { Filters = [new FieldFilter("price") { Maximum = prices[(int)(share * (prices.Length - 1))] }] }).ToArray();
-                    foreach (var r in filtered[..100]) recommender.Recommend(r);
-                    double s0 = ThreadClock.Now();
-                    foreach (var r in filtered[100..]) recommender.Recommend(r);
-                    double per = (ThreadClock.Now() - s0) * 1e3 / 500;
-                    long t0 = Stopwatch.GetTimestamp();
-                    recommender.Recommend(filtered);
-                    terminal.Out.WriteLine($"{share}: {per:F3} ms alone, {Stopwatch.GetElapsedTime(t0).TotalMilliseconds / 600:F3} together");
-                }
-                foreach (int k in new[] { 10, 100, 256, 257, 1000, 45000 })
-                {
-                    double s0 = ThreadClock.Now();
-                    foreach (var r in requests[..100]) recommender.Recommend(r with { K = k });
-                    terminal.Out.WriteLine($"k {k}: {(ThreadClock.Now() - s0) * 1e3 / 100:F3} ms");
-                }
             }
             recommender.Recommend(requests[..WarmUp]);
             long together = Stopwatch.GetTimestamp();

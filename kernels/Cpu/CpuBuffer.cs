@@ -40,7 +40,7 @@ internal sealed unsafe class CpuBuffer<T> : DeviceBuffer<T>
         new ReadOnlySpan<T>(Pointer + offset, destination.Length).CopyTo(destination);
     }
 
-    protected override void Dispose(bool disposing)
+    private protected override void Dispose(bool disposing)
     {
         if (Pointer == null)
             return;

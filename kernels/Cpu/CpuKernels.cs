@@ -34,42 +34,42 @@ internal sealed class CpuKernels<V>(string name) : KernelSet
 
     public override void Dispose() => _scratch.Dispose();
 
-    protected override void FillCore(Tensor x, float value) => Elementwise<V>.Fill(x, value);
+    private protected override void FillCore(Tensor x, float value) => Elementwise<V>.Fill(x, value);
 
-    protected override void AddCore(Tensor target, Tensor addend) => Elementwise<V>.Add(target, addend);
+    private protected override void AddCore(Tensor target, Tensor addend) => Elementwise<V>.Add(target, addend);
 
-    protected override void AddSumCore(Tensor x, Tensor accumulator) => Elementwise<V>.AddSum(x, accumulator);
+    private protected override void AddSumCore(Tensor x, Tensor accumulator) => Elementwise<V>.AddSum(x, accumulator);
 
-    protected override void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x) =>
+    private protected override void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x) =>
         Embedding<V>.Forward(tokens, positions, items, positionTable, x);
 
-    protected override void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions) =>
+    private protected override void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions) =>
         Embedding<V>.Backward(tokens, positions, dx, dItems, dPositions);
 
-    protected override void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y) => Embedding<V>.Gather(x, rows, y);
+    private protected override void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y) => Embedding<V>.Gather(x, rows, y);
 
-    protected override void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx) => Embedding<V>.GatherBackward(dy, rows, dx);
+    private protected override void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx) => Embedding<V>.GatherBackward(dy, rows, dx);
 
-    protected override void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y) => Linear<V>.Forward(_scratch, x, layer, y);
+    private protected override void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y) => Linear<V>.Forward(_scratch, x, layer, y);
 
-    protected override void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) =>
+    private protected override void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) =>
         Linear<V>.GeluForward(_scratch, x, layer, y, slope);
 
-    protected override void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) =>
+    private protected override void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) =>
         Linear<V>.BackwardInput(_scratch, dy, weight, slope, dx, accumulate);
 
-    protected override void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient) =>
+    private protected override void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient) =>
         Linear<V>.BackwardWeight(dy, x, gradient);
 
-    protected override void GeluBackwardCore(Tensor dy, Tensor slope) => Gelu<V>.Backward(dy, slope);
+    private protected override void GeluBackwardCore(Tensor dy, Tensor slope) => Gelu<V>.Backward(dy, slope);
 
-    protected override void DropoutCore(Tensor x, in DropoutMask dropout) => Dropout<V>.Apply(_scratch, x, dropout);
+    private protected override void DropoutCore(Tensor x, in DropoutMask dropout) => Dropout<V>.Apply(_scratch, x, dropout);
 
-    protected override void LayerNormForwardCore(
+    private protected override void LayerNormForwardCore(
         Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics) =>
         LayerNorm<V>.Forward(_scratch, x, residual, dropout, norm, epsilon, y, statistics);
 
-    protected override void LayerNormBackwardCore(
+    private protected override void LayerNormBackwardCore(
         Tensor dy,
         Tensor x,
         Tensor weight,
@@ -80,11 +80,11 @@ internal sealed class CpuKernels<V>(string name) : KernelSet
         WeightAndBias gradient) =>
         LayerNorm<V>.Backward(_scratch, dy, x, weight, statistics, dropout, dSum, dInput, gradient);
 
-    protected override void AttentionForwardCore(
+    private protected override void AttentionForwardCore(
         Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp) =>
         Attention<V>.Forward(_scratch, q, kv, layout, dropout, output, logSumExp);
 
-    protected override void AttentionBackwardCore(
+    private protected override void AttentionBackwardCore(
         Tensor dOutput,
         Tensor q,
         Tensor kv,
@@ -96,7 +96,7 @@ internal sealed class CpuKernels<V>(string name) : KernelSet
         Tensor dkv) =>
         Attention<V>.Backward(_scratch, dOutput, q, kv, output, logSumExp, layout, dropout, dq, dkv);
 
-    protected override int ClozeMaskCore(
+    private protected override int ClozeMaskCore(
         Indices tokens,
         Indices offsets,
         in ClozeMasking masking,
@@ -106,25 +106,25 @@ internal sealed class CpuKernels<V>(string name) : KernelSet
         Indices maskedOffsets) =>
         ClozeMask<V>.Draw(_scratch, tokens, offsets, masking, maskedTokens, maskedRows, targets, maskedOffsets);
 
-    protected override void SoftmaxCrossEntropyForwardCore(
+    private protected override void SoftmaxCrossEntropyForwardCore(
         Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp) =>
         SoftmaxCrossEntropy<V>.Forward(_scratch, h, catalogue, targets, losses, logSumExp);
 
-    protected override void SoftmaxCrossEntropyBackwardCore(
+    private protected override void SoftmaxCrossEntropyBackwardCore(
         Tensor h, WeightAndBias catalogue, Indices targets, Tensor logSumExp, float scale, Tensor dh, WeightAndBias gradient) =>
         SoftmaxCrossEntropy<V>.Backward(_scratch, h, catalogue, targets, logSumExp, scale, dh, gradient);
 
-    protected override void GradientNormCore(Tensor x, Tensor result) => Adam<V>.GradientNorm(x, result);
+    private protected override void GradientNormCore(Tensor x, Tensor result) => Adam<V>.GradientNorm(x, result);
 
-    protected override void AdamCore(
+    private protected override void AdamCore(
         Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
         Adam<V>.Update(parameters, gradients, firstMoments, secondMoments, norms, step);
 
-    protected override void AdamRowsCore(
+    private protected override void AdamRowsCore(
         Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
         Adam<V>.UpdateRows(parameters, rows, gradients, firstMoments, secondMoments, norms, step);
 
-    protected override void TopKCore(
+    private protected override void TopKCore(
         Tensor h,
         WeightAndBias catalogue,
         Indices targets,
@@ -135,8 +135,8 @@ internal sealed class CpuKernels<V>(string name) : KernelSet
         Indices targetRanks) =>
         TopK<V>.Rank(_scratch, h, catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
 
-    protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
+    private protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
         TopK<V>.Score(h, catalogue, candidates, scores);
 
-    protected override IQuantizedTopK QuantizeCatalogueCore(WeightAndBias catalogue) => new QuantizedTopK<V>(catalogue);
+    private protected override IQuantizedTopK QuantizeCatalogueCore(WeightAndBias catalogue) => new QuantizedTopK<V>(catalogue);
 }

@@ -55,14 +55,13 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
 
     public bool TryTopK(Tensor h, ReadOnlySpan<int> excluded, Span<int> topItems, Span<float> topScores)
     {
-        // What is excluded may stand before all others.
-        int wanted = topItems.Length + excluded.Length;
+        int wanted = topItems.Length;
         float* row = h.Pointer();
         float error = ErrorOf(row);
         if (wanted > _count / 8 || !float.IsFinite(error))
             return false;
         var work = t_work ??= new();
-        Shortlist(work, row, wanted, 2 * error);
+        Shortlist(work, row, excluded, wanted, 2 * error);
         topItems.Clear();
         topScores.Fill(float.NegativeInfinity);
         float least = work.Best[wanted - 1] - (2 * error);
@@ -71,7 +70,7 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
         {
             foreach (var (item, coarse) in work.Candidates)
             {
-                if (coarse < least || excluded.BinarySearch(item) >= 0)
+                if (coarse < least)
                     continue;
                 float exact = TopK<V>.Score(row, _items.Row(item), _bias[item], _size);
                 if (exact > scores[topItems.Length - 1])
@@ -96,7 +95,7 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
     }
 
     /// <summary>Collects, in ascending order, the items whose coarse score was within the margin of the best ones so far.</summary>
-    private void Shortlist(Workspace work, float* row, int wanted, float margin)
+    private void Shortlist(Workspace work, float* row, ReadOnlySpan<int> excluded, int wanted, float margin)
     {
         float* padded = work.Floats.Request(_paddedSize + ItemTile + V.Width), scores = padded + _paddedSize;
         new Span<float>(padded, _paddedSize).Clear();
@@ -117,7 +116,7 @@ internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
                 {
                     int at = i + BitOperations.TrailingZeroCount(better);
                     // Padding is never recommended.
-                    if (at >= tile || first + at == 0)
+                    if (at >= tile || first + at == 0 || excluded.BinarySearch(first + at) >= 0)
                         continue;
                     work.Candidates.Add((first + at, scores[at]));
                     Insert(best, scores[at]);

@@ -42,10 +42,13 @@ public sealed class GpuKernels : KernelSet
     public static KernelSet Create(string device, Precision precision = Precision.Full) =>
         new GpuKernels(GpuDevices.Open(device, precision));
 
+    /// <inheritdoc/>
     public override string Name => _device.Name;
 
+    /// <inheritdoc/>
     public override long? MemoryBytes => _device.Accelerator.MemorySize;
 
+    /// <inheritdoc/>
     public override DeviceBuffer<float> AllocateFloats(long length)
     {
         // ILGPU 1.5.3 clears the wrong part of a block on OpenCL: it multiplies the start of a view by the element size twice.
@@ -54,46 +57,48 @@ public sealed class GpuKernels : KernelSet
         return floats;
     }
 
+    /// <inheritdoc/>
     public override DeviceBuffer<int> AllocateInts(long length) => new GpuIntegers(_device, length);
 
+    /// <inheritdoc/>
     public override void Dispose() => _device.Dispose();
 
-    protected override void FillCore(Tensor x, float value) => _elementwise.Fill(x.View(), value);
+    private protected override void FillCore(Tensor x, float value) => _elementwise.Fill(x.View(), value);
 
-    protected override void AddCore(Tensor target, Tensor addend) => _elementwise.Add(target, addend);
+    private protected override void AddCore(Tensor target, Tensor addend) => _elementwise.Add(target, addend);
 
-    protected override void AddSumCore(Tensor x, Tensor accumulator) => _elementwise.AddSum(x, accumulator);
+    private protected override void AddSumCore(Tensor x, Tensor accumulator) => _elementwise.AddSum(x, accumulator);
 
-    protected override void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x) =>
+    private protected override void EmbeddingForwardCore(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x) =>
         _embedding.Forward(tokens, positions, items, positionTable, x);
 
-    protected override void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions) =>
+    private protected override void EmbeddingBackwardCore(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions) =>
         _embedding.Backward(tokens, positions, dx, dItems, dPositions);
 
-    protected override void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y) => _embedding.Gather(x, rows, y);
+    private protected override void GatherRowsForwardCore(Tensor x, Indices rows, Tensor y) => _embedding.Gather(x, rows, y);
 
-    protected override void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx) => _embedding.GatherBackward(dy, rows, dx);
+    private protected override void GatherRowsBackwardCore(Tensor dy, Indices rows, Tensor dx) => _embedding.GatherBackward(dy, rows, dx);
 
-    protected override void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y) => _linear.Forward(x, layer, y.View());
+    private protected override void LinearForwardCore(Tensor x, WeightAndBias layer, Tensor y) => _linear.Forward(x, layer, y.View());
 
-    protected override void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) =>
+    private protected override void LinearGeluForwardCore(Tensor x, WeightAndBias layer, Tensor y, Tensor slope) =>
         _linear.GeluForward(x, layer, y, slope);
 
-    protected override void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) =>
+    private protected override void LinearBackwardInputCore(Tensor dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) =>
         _linear.BackwardInput(new(dy), weight, slope, dx, accumulate);
 
-    protected override void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient) =>
+    private protected override void LinearBackwardWeightCore(Tensor dy, Tensor x, WeightAndBias gradient) =>
         _linear.BackwardWeight(new(dy), x, gradient);
 
-    protected override void GeluBackwardCore(Tensor dy, Tensor slope) => _gelu.Backward(dy, slope);
+    private protected override void GeluBackwardCore(Tensor dy, Tensor slope) => _gelu.Backward(dy, slope);
 
-    protected override void DropoutCore(Tensor x, in DropoutMask dropout) => _dropout.Apply(x, dropout);
+    private protected override void DropoutCore(Tensor x, in DropoutMask dropout) => _dropout.Apply(x, dropout);
 
-    protected override void LayerNormForwardCore(
+    private protected override void LayerNormForwardCore(
         Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics) =>
         _layerNorm.Forward(x, residual, dropout, norm, epsilon, y, statistics);
 
-    protected override void LayerNormBackwardCore(
+    private protected override void LayerNormBackwardCore(
         Tensor dy,
         Tensor x,
         Tensor weight,
@@ -104,11 +109,11 @@ public sealed class GpuKernels : KernelSet
         WeightAndBias gradient) =>
         _layerNorm.Backward(dy, x, weight, statistics, dropout, dSum, dInput, gradient);
 
-    protected override void AttentionForwardCore(
+    private protected override void AttentionForwardCore(
         Tensor q, Tensor kv, in AttentionLayout layout, in DropoutMask dropout, Tensor output, Tensor logSumExp) =>
         _attention.Forward(q, kv, layout, dropout, output, logSumExp);
 
-    protected override void AttentionBackwardCore(
+    private protected override void AttentionBackwardCore(
         Tensor dOutput,
         Tensor q,
         Tensor kv,
@@ -120,7 +125,7 @@ public sealed class GpuKernels : KernelSet
         Tensor dkv) =>
         _attention.Backward(dOutput, q, kv, output, logSumExp, layout, dropout, dq, dkv);
 
-    protected override int ClozeMaskCore(
+    private protected override int ClozeMaskCore(
         Indices tokens,
         Indices offsets,
         in ClozeMasking masking,
@@ -130,25 +135,25 @@ public sealed class GpuKernels : KernelSet
         Indices maskedOffsets) =>
         _clozeMask.Draw(tokens, offsets, masking, maskedTokens, maskedRows, targets, maskedOffsets);
 
-    protected override void SoftmaxCrossEntropyForwardCore(
+    private protected override void SoftmaxCrossEntropyForwardCore(
         Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp) =>
         _crossEntropy.Forward(h, catalogue, targets, losses, logSumExp);
 
-    protected override void SoftmaxCrossEntropyBackwardCore(
+    private protected override void SoftmaxCrossEntropyBackwardCore(
         Tensor h, WeightAndBias catalogue, Indices targets, Tensor logSumExp, float scale, Tensor dh, WeightAndBias gradient) =>
         _crossEntropy.Backward(h, catalogue, targets, logSumExp, scale, dh, gradient);
 
-    protected override void GradientNormCore(Tensor x, Tensor result) => _adam.GradientNorm(x, result);
+    private protected override void GradientNormCore(Tensor x, Tensor result) => _adam.GradientNorm(x, result);
 
-    protected override void AdamCore(
+    private protected override void AdamCore(
         Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
         _adam.Step(parameters, gradients, firstMoments, secondMoments, norms, step);
 
-    protected override void AdamRowsCore(
+    private protected override void AdamRowsCore(
         Tensor parameters, Indices rows, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step) =>
         _adam.StepRows(parameters, rows, gradients, firstMoments, secondMoments, norms, step);
 
-    protected override void TopKCore(
+    private protected override void TopKCore(
         Tensor h,
         WeightAndBias catalogue,
         Indices targets,
@@ -159,6 +164,6 @@ public sealed class GpuKernels : KernelSet
         Indices targetRanks) =>
         _topK.Rank(h, catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
 
-    protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
+    private protected override void ScoreItemsCore(Tensor h, WeightAndBias catalogue, Indices candidates, Tensor scores) =>
         _topK.Score(h, catalogue, candidates, scores);
 }

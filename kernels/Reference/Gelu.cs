@@ -26,6 +26,7 @@ public static class Gelu
     /// <summary>du = dy ∘ slope.</summary>
     public static Matrix<double> Backward(Matrix<double> dy, Matrix<double> slope) => dy.PointwiseMultiply(slope);
 
+    /// <summary>u Φ(u).</summary>
     public static double Value(double u) => u * Distribution(u);
 
     /// <summary>gelu'(u) = Φ(u) + u φ(u), φ the density of the normal distribution.</summary>

@@ -6,11 +6,14 @@ namespace Bert4Rec;
 /// </summary>
 public sealed class InputException : Exception
 {
+    /// <param name="message">One line.</param>
     public InputException(string message)
         : base(message)
     {
     }
 
+    /// <param name="message">One line.</param>
+    /// <param name="inner">What the system said.</param>
     public InputException(string message, Exception inner)
         : base(message, inner)
     {

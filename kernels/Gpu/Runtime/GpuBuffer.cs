@@ -50,7 +50,7 @@ internal sealed class GpuFloats : GpuBuffer<float>
         Device.FinishCompute();
     }
 
-    protected override void Dispose(bool disposing)
+    private protected override void Dispose(bool disposing)
     {
         if (disposing)
             _slice.Dispose();
@@ -97,7 +97,7 @@ internal sealed class GpuIntegers : GpuBuffer<int>
         Device.Transfer.Synchronize();
     }
 
-    protected override void Dispose(bool disposing)
+    private protected override void Dispose(bool disposing)
     {
         if (disposing)
             Device.Free(_memory);

@@ -21,6 +21,7 @@ public sealed record GpuDeviceInfo(
 /// <summary>What ILGPU finds on this machine.</summary>
 public static class GpuDevices
 {
+    /// <summary>What --device calls ILGPU's own simulator.</summary>
     public const string Simulator = "ilgpu-cpu";
 
     /// <summary>Threads of a warp, and warps, of the simulator: as few as still make groups of several warps.</summary>

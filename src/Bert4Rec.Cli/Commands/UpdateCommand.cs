@@ -103,6 +103,8 @@ internal static class UpdateCommand
             terminal.Out.WriteLine("the split holds no event back, so nothing was measured");
             return;
         }
+        if (result.Training.BestEpoch == 0)
+            terminal.Out.WriteLine("no epoch was better on the validation part than the model as it was, which stays");
         terminal.Out.WriteLine("held-out events, before the update and after it:");
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("");

@@ -1,14 +1,14 @@
 namespace Bert4Rec.Configuration;
 
 /// <summary>Which event of a sequence has position 0.</summary>
-public enum PositionOrder
+internal enum PositionOrder
 {
     Oldest,
     Newest,
 }
 
 /// <summary>How the first values of matrices and tables are drawn.</summary>
-public enum Initializer
+internal enum Initializer
 {
     /// <summary>With the standard deviation initializer_range.</summary>
     Normal,
@@ -21,7 +21,7 @@ public enum Initializer
 }
 
 /// <summary>What becomes of the learning rate after the warm-up.</summary>
-public enum LearningRateSchedule
+internal enum LearningRateSchedule
 {
     /// <summary>It stays.</summary>
     Constant,

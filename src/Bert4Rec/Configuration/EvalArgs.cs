@@ -2,7 +2,7 @@
 namespace Bert4Rec.Configuration;
 
 /// <summary>How samples are split and ranked: RecBole's eval_args. Grouping by user and order by time are the only ones here.</summary>
-public sealed record EvalArgs(SplitRule Split, EvaluationMode ValidMode, EvaluationMode TestMode)
+internal sealed record EvalArgs(SplitRule Split, EvaluationMode ValidMode, EvaluationMode TestMode)
 {
     public string GroupBy { get; } = "user";
 
@@ -10,12 +10,12 @@ public sealed record EvalArgs(SplitRule Split, EvaluationMode ValidMode, Evaluat
 }
 
 /// <summary>Which of a user's samples train, validate and test; see <see cref="LeaveOneOut"/> and <see cref="RatioSplit"/>.</summary>
-public abstract record SplitRule;
+internal abstract record SplitRule;
 
 /// <summary>The last sample of a user tests and the one before it validates: RecBole's "LS".</summary>
 /// <param name="Valid">There is a validation part ("valid_and_test", "valid_only").</param>
 /// <param name="Test">There is a test part ("valid_and_test", "test_only").</param>
-public sealed record LeaveOneOut(bool Valid, bool Test) : SplitRule;
+internal sealed record LeaveOneOut(bool Valid, bool Test) : SplitRule;
 
 /// <summary>Shares of each user's samples, normalised to a sum of 1: RecBole's "RS".</summary>
-public sealed record RatioSplit(double Train, double Valid, double Test) : SplitRule;
+internal sealed record RatioSplit(double Train, double Valid, double Test) : SplitRule;

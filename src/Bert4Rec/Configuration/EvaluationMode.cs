@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Bert4Rec.Configuration;
 
 /// <summary>Which items compete with a sample's target.</summary>
-public enum CandidateSource
+internal enum CandidateSource
 {
     /// <summary>Every item but padding; items of the history too.</summary>
     Full,
@@ -18,7 +18,7 @@ public enum CandidateSource
 /// <summary>Against what the target is ranked: RecBole's <c>mode</c>.</summary>
 /// <param name="Source">Where the competitors come from.</param>
 /// <param name="Draws">How many are drawn; 0 for <see cref="CandidateSource.Full"/>.</param>
-public readonly record struct EvaluationMode(CandidateSource Source, int Draws)
+internal readonly record struct EvaluationMode(CandidateSource Source, int Draws)
 {
     /// <summary>Far more than any evaluation draws, and few enough for the memory.</summary>
     public const int MaximumDraws = 100_000;

@@ -1,7 +1,7 @@
 namespace Bert4Rec.Configuration;
 
 /// <summary>The columns of a shop's event log, in the order of the raw file.</summary>
-public enum EventColumn
+internal enum EventColumn
 {
     /// <summary>"2019-10-01 00:00:00 UTC".</summary>
     EventTime,
@@ -20,7 +20,7 @@ public enum EventColumn
 }
 
 /// <summary>The columns' names in the files.</summary>
-public static class EventColumns
+internal static class EventColumns
 {
     private static readonly string[] _names =
         ["event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id", "user_session"];
@@ -50,7 +50,7 @@ public static class EventColumns
 
 /// <summary>What a customer did. A cleaned file has the numbers of <see cref="EventTypeNames.Code"/>.</summary>
 [Flags]
-public enum EventTypes
+internal enum EventTypes
 {
     None = 0,
     View = 1,
@@ -61,7 +61,7 @@ public enum EventTypes
 }
 
 /// <summary>The event types' names and numbers in the files.</summary>
-public static class EventTypeNames
+internal static class EventTypeNames
 {
     /// <summary>In the order of their bits in <see cref="EventTypes"/>.</summary>
     public static IReadOnlyList<string> Names { get; } = ["view", "remove_from_cart", "cart", "purchase"];

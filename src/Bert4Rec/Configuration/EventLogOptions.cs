@@ -1,7 +1,7 @@
 namespace Bert4Rec.Configuration;
 
 /// <summary>How a log is read.</summary>
-public record ReadOptions
+internal record ReadOptions
 {
     /// <summary>The largest share of rows that may be unreadable; a last line that was cut off does not count.</summary>
     public double MaxBadRows { get; init; } = 0.001;
@@ -11,7 +11,7 @@ public record ReadOptions
 }
 
 /// <summary>What cleaning keeps.</summary>
-public sealed record CleanOptions : ReadOptions
+internal sealed record CleanOptions : ReadOptions
 {
     /// <summary>The events to keep.</summary>
     public EventTypes Events { get; init; } = EventTypes.Purchase;
@@ -24,14 +24,14 @@ public sealed record CleanOptions : ReadOptions
 }
 
 /// <summary>Whose events make one history.</summary>
-public enum HistoryOwner
+internal enum HistoryOwner
 {
     User,
     Session,
 }
 
 /// <summary>How a cleaned log becomes atomic files.</summary>
-public sealed record ConvertOptions : ReadOptions
+internal sealed record ConvertOptions : ReadOptions
 {
     /// <summary>With <see cref="HistoryOwner.Session"/> sessions take the users' place: user_id is the session.</summary>
     public HistoryOwner GroupBy { get; init; } = HistoryOwner.User;

@@ -6,7 +6,7 @@ namespace Bert4Rec.Configuration;
 /// <param name="Inputs">Files or folders, relative to the current directory.</param>
 /// <param name="Clean">What stays of it.</param>
 /// <param name="Convert">Whose events make a history, and how long one may be.</param>
-public sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptions Clean, ConvertOptions Convert)
+internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptions Clean, ConvertOptions Convert)
 {
     /// <summary>"events" for a log events.csv.gz: the dataset's name where it has no other.</summary>
     public string Name

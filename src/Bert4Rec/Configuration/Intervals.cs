@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Bert4Rec.Configuration;
 
 /// <summary>A union of intervals as RecBole writes it: "[3,inf)", "(0,1];[3,4)". Square brackets include the end.</summary>
-public sealed class Intervals
+internal sealed class Intervals
 {
     private readonly Interval[] _parts;
 

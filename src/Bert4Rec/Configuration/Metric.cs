@@ -3,7 +3,7 @@ using Bert4Rec.Evaluation;
 namespace Bert4Rec.Configuration;
 
 /// <summary>The measures of a ranking, by RecBole's names; <see cref="MetricAccumulator"/> defines them.</summary>
-public enum Metric
+internal enum Metric
 {
     Recall,
     MRR,

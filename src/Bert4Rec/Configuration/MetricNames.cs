@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Bert4Rec.Configuration;
 
 /// <summary>Metrics as a config writes them: "MRR", "MRR@10", "GAUC", without regard to case.</summary>
-public static class MetricNames
+internal static class MetricNames
 {
     /// <summary>True for a metric of the top k, false for one of the whole ranking.</summary>
     public static bool HasCutoff(this Metric metric) => metric != Metric.GAUC;

@@ -1,7 +1,7 @@
 namespace Bert4Rec.Configuration;
 
 /// <summary>What a model learns to predict.</summary>
-public enum Objective
+internal enum Objective
 {
     /// <summary>Hidden events, from those on both sides (BERT4Rec).</summary>
     Cloze,

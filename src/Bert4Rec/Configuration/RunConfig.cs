@@ -5,7 +5,7 @@ namespace Bert4Rec.Configuration;
 /// <summary>
 /// The settings of a run: RecBole's YAML keys under C# names, checked, then immutable. <see cref="ConfigKeys"/> has the defaults.
 /// </summary>
-public sealed class RunConfig
+internal sealed class RunConfig
 {
     private readonly ConfigTree _tree;
     private readonly YamlMappingNode _settings;
@@ -608,4 +608,4 @@ public sealed class RunConfig
 /// <param name="Field">A column of .inter, .item or .user.</param>
 /// <param name="Intervals">Null if the value was not written as one.</param>
 /// <param name="Tokens">Null if the value was not written as a list.</param>
-public sealed record ValueFilter(string Field, Intervals? Intervals, IReadOnlyList<string>? Tokens);
+internal sealed record ValueFilter(string Field, Intervals? Intervals, IReadOnlyList<string>? Tokens);

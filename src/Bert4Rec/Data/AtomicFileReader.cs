@@ -6,7 +6,7 @@ using CsvHelper;
 namespace Bert4Rec.Data;
 
 /// <summary>The types of RecBole's atomic files.</summary>
-public enum AtomicType
+internal enum AtomicType
 {
     /// <summary>One word: an id, a category.</summary>
     Token,
@@ -38,7 +38,7 @@ internal static class AtomicTypes
 }
 
 /// <summary>A column of an atomic file, "name:type" in its first line.</summary>
-public readonly record struct AtomicField(string Name, AtomicType Type)
+internal readonly record struct AtomicField(string Name, AtomicType Type)
 {
     /// <summary>"name:type", or null where the text does not end in a type.</summary>
     internal static AtomicField? TryParse(string column)
@@ -55,7 +55,7 @@ public readonly record struct AtomicField(string Name, AtomicType Type)
 /// reading allocates nothing per row. Plain or gzip (told by its first bytes), UTF-8 with or without a byte order mark, lines that end with
 /// LF, CRLF or CR.
 /// </summary>
-public sealed class AtomicFileReader : IDisposable
+internal sealed class AtomicFileReader : IDisposable
 {
     private readonly InputFile _file;
     private readonly CsvReader _csv;

@@ -20,7 +20,7 @@ namespace Bert4Rec.Data;
 /// <param name="UserRows">Rows of .user: pairs of a user and a session.</param>
 /// <param name="Items">Rows of .item: products.</param>
 /// <param name="Read">What the reader saw.</param>
-public sealed record ConvertSummary(
+internal sealed record ConvertSummary(
     IReadOnlyList<string> Files,
     long RowsRead,
     long RowsKept,
@@ -35,7 +35,7 @@ public sealed record ConvertSummary(
 /// their first event, so the same input gives the same bytes. Users, pairs and items are told apart by 128-bit hashes, which are as good as
 /// the names themselves and take a fraction of the memory.
 /// </summary>
-public static class AtomicFileWriter
+internal static class AtomicFileWriter
 {
     private static readonly EventColumn[] _itemColumns =
         [EventColumn.ProductId, EventColumn.CategoryId, EventColumn.CategoryCode, EventColumn.Brand, EventColumn.Price];

@@ -7,7 +7,7 @@ namespace Bert4Rec.Data;
 /// Reads a dataset's atomic files, filters them and sorts each user's events by time. Rows that val_interval refuses are dropped while
 /// reading; what stays is three columns (user, item, time), which the other filters compact in place.
 /// </summary>
-public sealed class DatasetLoader
+internal sealed class DatasetLoader
 {
     private readonly RunConfig _config;
     private readonly IProgress<ProgressUpdate>? _progress;

@@ -7,7 +7,7 @@ namespace Bert4Rec.Data;
 /// <summary>
 /// Everybody's events in time order, by internal ids: user u's events are <c>Items[UserOffsets[u]..UserOffsets[u + 1]]</c>, oldest first.
 /// </summary>
-public sealed class InteractionDataset
+internal sealed class InteractionDataset
 {
     public InteractionDataset(Vocabulary users, Vocabulary items, int[] userOffsets, int[] eventItems)
     {
@@ -114,7 +114,7 @@ public sealed class InteractionDataset
 }
 
 /// <summary>"What does this user take next?": the event to predict, by its index in <see cref="InteractionDataset.EventItems"/>.</summary>
-public readonly record struct Sample(int User, int Event);
+internal readonly record struct Sample(int User, int Event);
 
 /// <summary>The samples of each part, user by user in time order.</summary>
-public sealed record DatasetSplit(Sample[] Train, Sample[] Valid, Sample[] Test);
+internal sealed record DatasetSplit(Sample[] Train, Sample[] Valid, Sample[] Test);

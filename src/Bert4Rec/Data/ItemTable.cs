@@ -1,7 +1,7 @@
 namespace Bert4Rec.Data;
 
 /// <summary>What .item says of each item, for people to read. Values are kept as the text they were; equal ones share a string.</summary>
-public sealed class ItemTable
+internal sealed class ItemTable
 {
     private readonly string[][] _values;
 

@@ -6,7 +6,7 @@ namespace Bert4Rec.Data;
 /// Splits each user's samples, in time order, into training, validation and test. The k-th event of a user (k ≥ 1, from 0) is the target of
 /// one sample, whose history is what came before: a user with n events has n − 1 samples.
 /// </summary>
-public static class Splitter
+internal static class Splitter
 {
     public static DatasetSplit Split(InteractionDataset dataset, EvalArgs args)
     {

@@ -3,13 +3,13 @@ using Bert4Rec.Kernels;
 namespace Bert4Rec.Data;
 
 /// <summary>Consecutive events of one user: <see cref="InteractionDataset.EventItems"/> from Start on.</summary>
-public readonly record struct SequenceSpan(int Start, int Length);
+internal readonly record struct SequenceSpan(int Start, int Length);
 
 /// <summary>Whose sequences an epoch takes: of some users all, of the others as many as a share, drawn anew for each epoch.</summary>
 /// <param name="Always">[users] whether a user's are in every epoch.</param>
 /// <param name="Share">Of the others, the probability to be in one.</param>
 /// <param name="Seed">Of the draws.</param>
-public sealed record Replay(bool[] Always, double Share, ulong Seed)
+internal sealed record Replay(bool[] Always, double Share, ulong Seed)
 {
     // Keeps these draws apart from those of the windows.
     private const uint Stream = 0x5245504C;
@@ -19,7 +19,7 @@ public sealed record Replay(bool[] Always, double Share, ulong Seed)
 }
 
 /// <summary>What an epoch trains on. After the first epoch, filling a list allocates nothing.</summary>
-public abstract class TrainingSequences
+internal abstract class TrainingSequences
 {
     /// <summary>Whose sequences an epoch takes; null for everybody's.</summary>
     public Replay? Replay { get; set; }

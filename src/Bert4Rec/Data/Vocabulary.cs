@@ -1,7 +1,7 @@
 namespace Bert4Rec.Data;
 
 /// <summary>Tokens and their internal ids. Id 0 is padding, "[PAD]"; the others follow in order of first appearance.</summary>
-public sealed class Vocabulary
+internal sealed class Vocabulary
 {
     public const string Padding = "[PAD]";
 

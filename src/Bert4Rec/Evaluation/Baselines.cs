@@ -67,7 +67,7 @@ internal static class Baselines
 }
 
 /// <summary>Items ranked by (weight, training popularity), both descending; equal in both is a tie, which goes to the lower id.</summary>
-public abstract class BaselineRanker : IRanker
+internal abstract class BaselineRanker : IRanker
 {
     private readonly int[] _popularity;
 
@@ -225,7 +225,7 @@ public abstract class BaselineRanker : IRanker
 }
 
 /// <summary>The most popular items of the training part, for everybody.</summary>
-public sealed class PopularityRanker(TrainingStatistics training) : BaselineRanker(training)
+internal sealed class PopularityRanker(TrainingStatistics training) : BaselineRanker(training)
 {
     public override string Name => "popularity";
 
@@ -233,7 +233,7 @@ public sealed class PopularityRanker(TrainingStatistics training) : BaselineRank
 }
 
 /// <summary>The last item of the history again, then the most popular ones.</summary>
-public sealed class LastItemRanker : BaselineRanker
+internal sealed class LastItemRanker : BaselineRanker
 {
     /// <summary>[items] Each item on its own.</summary>
     private readonly WeightedItem[] _items;
@@ -253,7 +253,7 @@ public sealed class LastItemRanker : BaselineRanker
 /// First-order Markov chain: the items that followed the history's last item in the training part, most often first (ties by popularity),
 /// then the most popular ones.
 /// </summary>
-public sealed class MarkovRanker : BaselineRanker
+internal sealed class MarkovRanker : BaselineRanker
 {
     /// <summary>[items + 1] The items after item i are <c>_following[_offsets[i].._offsets[i + 1]]</c>.</summary>
     private readonly int[] _offsets;

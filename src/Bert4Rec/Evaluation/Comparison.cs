@@ -16,8 +16,10 @@ public sealed record Comparison(string Metric, double Difference, double Standar
     /// <summary>A difference less probable than this is called one.</summary>
     public const double Significant = 0.05;
 
+    /// <summary>Whether the model is better, and not by chance.</summary>
     public bool IsBetter => Difference > 0 && P < Significant;
 
+    /// <summary>Whether the model is worse, and not by chance.</summary>
     public bool IsWorse => Difference < 0 && P < Significant;
 
     /// <param name="metric">The metric's name.</param>

@@ -3,7 +3,7 @@ using Bert4Rec.Configuration;
 namespace Bert4Rec.Evaluation;
 
 /// <summary>How to evaluate.</summary>
-public sealed record EvaluationSettings
+internal sealed record EvaluationSettings
 {
     /// <summary>How a result of <see cref="ExcludeSeen"/> is named.</summary>
     public const string SeenLeftOut = "seen items left out";

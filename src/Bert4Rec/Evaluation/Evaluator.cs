@@ -17,7 +17,7 @@ internal sealed record Measurement(
 /// In the sampled modes each sample is ranked against its own candidates, an item drawn twice counting once. (RecBole puts the samples of
 /// one user in one list there; with leave-one-out, one sample a user, that is the same.)
 /// </remarks>
-public static class Evaluator
+internal static class Evaluator
 {
     /// <summary>List places, or candidates, of a batch: bounds its memory where the lists are long.</summary>
     private const int LargestBatch = 1 << 26;

@@ -4,7 +4,7 @@ namespace Bert4Rec.Evaluation;
 
 /// <summary>Where the target stands among all items: how many score higher, how many score the same, and how many of those have a lower id.
 /// The target itself is in none of them.</summary>
-public readonly record struct TargetRank(int Greater, int Equal, int EqualWithLowerId)
+internal readonly record struct TargetRank(int Greater, int Equal, int EqualWithLowerId)
 {
     /// <summary>Behind everything: the target is an item that was left out.</summary>
     public static TargetRank Last { get; } = new(int.MaxValue, 0, 0);
@@ -17,7 +17,7 @@ public readonly record struct TargetRank(int Greater, int Equal, int EqualWithLo
 /// Anything that ranks the catalogue for a history: the model, or a baseline. It sees the history of a sample, never its target's user's
 /// future.
 /// </summary>
-public interface IRanker
+internal interface IRanker
 {
     string Name { get; }
 

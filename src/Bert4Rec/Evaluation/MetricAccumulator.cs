@@ -17,7 +17,7 @@ namespace Bert4Rec.Evaluation;
 /// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending, j
 /// from 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
 /// </remarks>
-public sealed class MetricAccumulator
+internal sealed class MetricAccumulator
 {
     private const double TailShare = 0.1;
 

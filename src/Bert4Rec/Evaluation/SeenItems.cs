@@ -5,7 +5,7 @@ namespace Bert4Rec.Evaluation;
 /// <summary>
 /// What each sample's user had before its target: the distinct items of the whole history, of which the model sees only the newest.
 /// </summary>
-public sealed class SeenItems
+internal sealed class SeenItems
 {
     private SeenItems(int[] offsets, int[] items)
     {

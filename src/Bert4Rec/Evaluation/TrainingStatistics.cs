@@ -3,7 +3,7 @@ using Bert4Rec.Data;
 namespace Bert4Rec.Evaluation;
 
 /// <summary>How often each item occurs in the training part, counted in the two ways that are wanted.</summary>
-public sealed class TrainingStatistics
+internal sealed class TrainingStatistics
 {
     private TrainingStatistics(int[] itemCounts, int[] eventCounts)
     {

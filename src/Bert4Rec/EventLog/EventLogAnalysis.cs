@@ -10,7 +10,7 @@ using Bert4Rec.Serialization;
 namespace Bert4Rec.EventLog;
 
 /// <summary>How a log is analysed.</summary>
-public sealed record AnalyzeOptions : ReadOptions
+internal sealed record AnalyzeOptions : ReadOptions
 {
     /// <summary>Distinct rows to tell apart exactly, up to 16 bytes each; beyond it duplicates are estimated.</summary>
     public int MaxDistinctRows { get; init; } = 50_000_000;
@@ -26,7 +26,7 @@ public sealed record AnalyzeOptions : ReadOptions
 }
 
 /// <summary>Count, mean, sample standard deviation, extremes and quartiles (linear between two values), missing values left out.</summary>
-public sealed record NumberSummary(
+internal sealed record NumberSummary(
     double Count,
     double Mean,
     double Std,
@@ -37,7 +37,7 @@ public sealed record NumberSummary(
     double Max);
 
 /// <summary>What is left when users and items with fewer than <paramref name="K"/> purchases are taken out until none is.</summary>
-public sealed record CoreSize(int K, long Users, long Items, long Purchases);
+internal sealed record CoreSize(int K, long Users, long Items, long Purchases);
 
 /// <summary>What a log holds: analysis.json, in which the names are in snake_case.</summary>
 /// <param name="RawRows">Rows that could be read.</param>
@@ -65,7 +65,7 @@ public sealed record CoreSize(int K, long Users, long Items, long Purchases);
 /// <param name="Cores">What is left for several k.</param>
 /// <param name="Approximate">Which figures are estimates, because the log passed a memory limit.</param>
 /// <param name="BadRows">Rows that could not be read.</param>
-public sealed record LogAnalysis(
+internal sealed record LogAnalysis(
     long RawRows,
     long DuplicatedRows,
     IReadOnlyDictionary<string, long> Nulls,
@@ -101,7 +101,7 @@ public sealed record LogAnalysis(
 /// Looks at an event log in one pass: at its columns, and at what decides whether a sequence model has a chance on it. Threads parse and
 /// hash the rows; one adds them up. Values are told apart by 64-bit hashes: among 42 million the chance of one mistake is 0.005%.
 /// </summary>
-public static class EventLogAnalysis
+internal static class EventLogAnalysis
 {
     private const int HeadRows = 5;
 

@@ -17,7 +17,7 @@ namespace Bert4Rec.EventLog;
 /// <param name="Read">What the reader saw, the first unreadable rows among it.</param>
 /// <param name="RunsOnDisk">Sorted runs that went through the disk; 0 where memory was enough.</param>
 /// <param name="Sha256">Of the cleaned file, in lower case.</param>
-public sealed record CleanSummary(
+internal sealed record CleanSummary(
     string Output,
     long RowsRead,
     long RowsKept,
@@ -31,7 +31,7 @@ public sealed record CleanSummary(
 /// the dots of category codes spaces, prices the shortest text of their double; then rows are sorted by (user_session, event_time), stable,
 /// and exact duplicates go but for the first. The order of these steps does not show in the result, so unwanted events go first.
 /// </summary>
-public static class EventLogCleaner
+internal static class EventLogCleaner
 {
     /// <summary>Cleans logs into one file.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>

@@ -7,14 +7,14 @@ using CsvHelper;
 namespace Bert4Rec.EventLog;
 
 /// <summary>Takes one row into a block's result; a returned text says why the row cannot be read, null that it could.</summary>
-public delegate string? RowAction<in TBlock>(EventRow row, TBlock block);
+internal delegate string? RowAction<in TBlock>(EventRow row, TBlock block);
 
 /// <summary>
 /// Streams the rows of event logs (CSV, plain or gzip; Parquet). One thread reads blocks of whole lines, several parse them, the results
 /// come back in the order of the file; a bounded queue keeps memory the same for a log of any size. A line is a row: a quoted value cannot
 /// hold a line break, so that one quote too many spoils its own row and no other.
 /// </summary>
-public static class EventLogReader
+internal static class EventLogReader
 {
     /// <summary>Bytes of a block, and of the longest line.</summary>
     internal const int BlockSize = 1 << 20;

@@ -9,7 +9,7 @@ namespace Bert4Rec.EventLog;
 /// <summary>
 /// One row of an event log: nine values as UTF-8, as CSV has them, quotes taken off; valid until the next row is read.
 /// </summary>
-public readonly ref struct EventRow
+internal readonly ref struct EventRow
 {
     private readonly CsvReader? _csv;
     private readonly int[] _columns = [];

@@ -4,7 +4,7 @@ namespace Bert4Rec.EventLog;
 /// <param name="File">The file.</param>
 /// <param name="Line">Its line, the header being line 1; of a Parquet file its row, the first being 1.</param>
 /// <param name="Reason">What is wrong with it.</param>
-public sealed record BadRow(string File, long Line, string Reason);
+internal sealed record BadRow(string File, long Line, string Reason);
 
 /// <summary>What was read.</summary>
 /// <param name="Rows">Rows in all, unreadable ones included; empty lines are none.</param>
@@ -12,4 +12,4 @@ public sealed record BadRow(string File, long Line, string Reason);
 /// <param name="CutRows">Those among them that are the last line of a file, cut off.</param>
 /// <param name="Examples">The first ten unreadable rows.</param>
 /// <param name="Bytes">Bytes of the files, as they lie on the disk.</param>
-public sealed record ReadSummary(long Rows, long BadRows, long CutRows, IReadOnlyList<BadRow> Examples, long Bytes);
+internal sealed record ReadSummary(long Rows, long BadRows, long CutRows, IReadOnlyList<BadRow> Examples, long Bytes);

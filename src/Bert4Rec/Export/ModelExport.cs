@@ -17,7 +17,7 @@ namespace Bert4Rec.Export;
 /// <param name="MaximumHistory">Newest events that the model looks at.</param>
 /// <param name="LeavesOutBlend">Whether <c>recommend</c> adds a blend to the model's scores, which is in none of the files.</param>
 /// <param name="Files">SHA-256 of each file.</param>
-public sealed record ExportSummary(
+internal sealed record ExportSummary(
     string ModelVersion,
     string Source,
     string Objective,
@@ -31,7 +31,7 @@ public sealed record ExportSummary(
 /// Writes a trained model for other programs: the network as ONNX, the items' embeddings as .npy and Parquet, and what the ids mean. Of the
 /// scores of <c>recommend</c> the blend is left out: it is a rule of its own, and no network.
 /// </summary>
-public static class ModelExport
+internal static class ModelExport
 {
     public const string ModelFileName = "model.onnx", SummaryFileName = "export.json";
 
@@ -52,7 +52,7 @@ public static class ModelExport
     public static ExportSummary Export(string directory, string output)
     {
         string[] models = [directory, RefitFolder.Of(directory)];
-        if (models.Any(model => Path.GetFullPath(model) == Path.GetFullPath(output))
+        if (models.Any(model => FullPath(model) == FullPath(output))
             || ModelFolder.FileNames.Any(name => File.Exists(Path.Combine(output, name))))
         {
             throw new InputException($"{output}: there is a model in it; choose another --output");
@@ -95,6 +95,8 @@ public static class ModelExport
             files);
         OutputFile.WriteText(Path.Combine(output, SummaryFileName), JsonSerializer.Serialize(summary, s_format) + "\n");
         return summary;
+
+        static string FullPath(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
 
         void Write(string name, Action<Stream> write)
         {

@@ -14,6 +14,7 @@ internal sealed class OnnxModel
     private const float Unseen = -1e9f;
 
     private readonly OnnxGraph _graph = new("bert4rec");
+    private readonly HashSet<string> _constants = [];
     private readonly ParameterLayout _layout;
     private readonly float[] _parameters;
     private readonly ModelShape _shape;
@@ -43,19 +44,18 @@ internal sealed class OnnxModel
         _graph.Output(Scores, OnnxGraph.ElementType.Float, ("batch", -1), ("items", _shape.ItemCount));
         _graph.Integer("zero", 0);
         _graph.Integer("one", 1);
-        _graph.Integers("axis 0", 0);
-        _graph.Integers("axis 1", 1);
-        _graph.Integers("axis 2", 2);
+        _graph.Integers("axis_0", 0);
+        _graph.Integers("axis_1", 1);
         (string tokens, string isSeen) = Tokens(alwaysDropsOldest);
 
         // Keys that any query sees [B, 1, 1, T]; and, from left to right, those that a query sees of a sequence [1, 1, T, T].
-        string keys = Node("Unsqueeze", isSeen, _graph.Integers("axes 1 2", 1, 2));
+        string keys = Node("Unsqueeze", isSeen, _graph.Integers("axes_1_2", 1, 2));
         string ordered = keys;
         if (_shape.Causal)
         {
-            string length = Node("Squeeze", _graph.Node("Shape", [tokens], ("start", 1L), ("end", 2L)), "axis 0");
+            string length = Node("Squeeze", _graph.Node("Shape", [tokens], ("start", 1L), ("end", 2L)), "axis_0");
             string places = Node("Range", "zero", length, "one");
-            string notAfter = Node("LessOrEqual", Node("Unsqueeze", places, "axis 0"), Node("Unsqueeze", places, "axis 1"));
+            string notAfter = Node("LessOrEqual", Node("Unsqueeze", places, "axis_0"), Node("Unsqueeze", places, "axis_1"));
             ordered = Node("And", keys, notAfter);
         }
 
@@ -69,35 +69,35 @@ internal sealed class OnnxModel
             // Of the last layer only the row that predicts is read, and it sees all that is there.
             (x, residual) = Layer(layer, x, residual, isLast ? keys : ordered, isLast ? isSeen : null);
         }
-        string h = Node("Squeeze", x, "axis 1");
+        string h = Node("Squeeze", x, "axis_1");
         if (_shape.OutputHead)
             h = Norm("output_ln", Gelu(Linear("output_ffn", h)));
 
         string items = _shape.Causal
             ? "item_embedding.weight"
-            : Node("Slice", "item_embedding.weight", "axis 0", _graph.Integers("item count", _shape.ItemCount), "axis 0");
+            : Node("Slice", "item_embedding.weight", "axis_0", _graph.Integers("item_count", _shape.ItemCount), "axis_0");
         float[] bias = _shape.OutputHead ? Values("output_bias").ToArray() : new float[_shape.ItemCount];
         // Item 0 is padding, which nobody is to be shown.
         bias[0] = float.NegativeInfinity;
-        _graph.Named(Scores, "Gemm", [h, items, _graph.Constant("item bias", bias, bias.Length)], ("transB", 1L));
+        _graph.Named(Scores, "Gemm", [h, items, _graph.Constant("item_bias", bias, bias.Length)], ("transB", 1L));
     }
 
     /// <summary>What the network reads, [B, T], and which of it is there: the newest events, and <c>[mask]</c> behind them.</summary>
     private (string Tokens, string IsSeen) Tokens(bool alwaysDropsOldest)
     {
         string given = Integer(Mask), upTo = Node("CumSum", given, "one");
-        string count = _graph.Node("ReduceSum", [given, "axis 1"], ("keepdims", 1L));
-        string limit = _graph.Integer("history length", _shape.HistoryLength);
+        string count = _graph.Node("ReduceSum", [given, "axis_1"], ("keepdims", 1L));
+        string limit = _graph.Integer("history_length", _shape.HistoryLength);
         if (alwaysDropsOldest && !_shape.Causal)
-            limit = Node("Sub", Node("Min", count, _graph.Integer("maximum length", _shape.MaximumLength)), "one");
+            limit = Node("Sub", Node("Min", count, _graph.Integer("maximum_length", _shape.MaximumLength)), "one");
         string isNew = Node("Less", Node("Sub", count, upTo), limit);
         string isSeen = Node("And", Mask, isNew);
         string tokens = Node("Where", isSeen, History, "zero");
         if (_shape.Causal)
             return (tokens, isSeen);
         string batch = _graph.Node("Shape", [History], ("start", 0L), ("end", 1L));
-        string column = _graph.Node("Concat", [batch, "axis 1"], ("axis", 0L));
-        string mask = Node("Expand", _graph.Integer("mask token", _shape.MaskToken), column);
+        string column = _graph.Node("Concat", [batch, "axis_1"], ("axis", 0L));
+        string mask = Node("Expand", _graph.Integer("mask_token", _shape.MaskToken), column);
         string always = _graph.Node("Cast", [mask], ("to", (long)OnnxGraph.ElementType.Bool));
         return (
             _graph.Node("Concat", [tokens, mask], ("axis", 1L)),
@@ -109,7 +109,7 @@ internal sealed class OnnxModel
     {
         string there = Integer(isSeen), upTo = Node("CumSum", there, "one");
         string position = _shape.NewestFirst
-            ? Node("Sub", _graph.Node("ReduceSum", [there, "axis 1"], ("keepdims", 1L)), upTo)
+            ? Node("Sub", _graph.Node("ReduceSum", [there, "axis_1"], ("keepdims", 1L)), upTo)
             : Node("Sub", upTo, "one");
         return Node("Gather", Table("position_embedding.weight"), Node("Where", isSeen, position, "zero"));
     }
@@ -133,7 +133,7 @@ internal sealed class OnnxModel
         string query = Heads(Linear($"{attention}.query", asking), 0, 2, 1, 3);
         string key = Heads(Linear($"{attention}.key", x), 0, 2, 3, 1), value = Heads(Linear($"{attention}.value", x), 0, 2, 1, 3);
         float scale = 1 / MathF.Sqrt(_shape.HiddenSize / _shape.Heads);
-        string similarity = Node("Mul", Node("MatMul", query, key), Once("attention scale", scale));
+        string similarity = Node("Mul", Node("MatMul", query, key), Once("attention_scale", scale));
         string weights = _graph.Node("Softmax", [Node("Where", visible, similarity, Once("unseen", Unseen))], ("axis", -1L));
         string mixed = _graph.Node("Transpose", [Node("MatMul", weights, value)], ("perm", new long[] { 0, 2, 1, 3 }));
         string joined = Node("Reshape", mixed, OnceIntegers("hidden", 0, 0, _shape.HiddenSize));
@@ -153,7 +153,7 @@ internal sealed class OnnxModel
 
     /// <summary>[B, 1, H]</summary>
     private string Row(string x, string row) =>
-        Node("Unsqueeze", _graph.Node("GatherND", [x, row], ("batch_dims", 1L)), "axis 1");
+        Node("Unsqueeze", _graph.Node("GatherND", [x, row], ("batch_dims", 1L)), "axis_1");
 
     /// <summary>[B, T, H] as heads, [B, A, T, D] or as the order says.</summary>
     private string Heads(string x, params long[] order)
@@ -186,8 +186,8 @@ internal sealed class OnnxModel
     /// <summary>u Φ(u), by erf.</summary>
     private string Gelu(string u)
     {
-        string erf = Node("Erf", Node("Mul", u, Once("1/sqrt 2", 1 / MathF.Sqrt(2))));
-        return Node("Mul", Node("Mul", u, Once("half", 0.5f)), Node("Add", erf, Once("one point", 1f)));
+        string erf = Node("Erf", Node("Mul", u, Once("root_of_half", 1 / MathF.Sqrt(2))));
+        return Node("Mul", Node("Mul", u, Once("half", 0.5f)), Node("Add", erf, Once("one_as_float", 1f)));
     }
 
     /// <summary>A parameter as it lies there.</summary>
@@ -198,8 +198,6 @@ internal sealed class OnnxModel
         ParameterEntry entry = _layout[name];
         return _parameters.AsMemory((int)entry.Offset, (int)entry.Length);
     }
-
-    private readonly HashSet<string> _constants = [];
 
     private string Once(string name, float value) => _constants.Add(name) ? _graph.Constant(name, value) : name;
 

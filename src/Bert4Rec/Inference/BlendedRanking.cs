@@ -171,14 +171,22 @@ internal sealed class BlendedRanking
         List<int> offsets = [0], excluded = [];
         for (int row = 0; row + 1 < _offsets.Count; row++)
         {
-            int first = excluded.Count;
-            excluded.AddRange(LeftOut(row));
+            var leftOut = LeftOut(row);
+            int next = 0;
             for (int i = _offsets[row]; i < _offsets[row + 1]; i++)
             {
-                if ((all || _boosts[i] < 0) && LeftOut(row).BinarySearch(_items[i]) < 0)
+                if (!all && _boosts[i] >= 0)
+                    continue;
+                // What is left out up to the item comes first; where that is the item, once.
+                int behind = next;
+                while (behind < leftOut.Length && leftOut[behind] <= _items[i])
+                    behind++;
+                excluded.AddRange(leftOut[next..behind]);
+                if (behind == next || leftOut[behind - 1] != _items[i])
                     excluded.Add(_items[i]);
+                next = behind;
             }
-            CollectionsMarshal.AsSpan(excluded)[first..].Sort();
+            excluded.AddRange(leftOut[next..]);
             offsets.Add(excluded.Count);
         }
         return ([.. offsets], [.. excluded]);

@@ -6,11 +6,12 @@ namespace Bert4Rec.Inference;
 /// <summary>A field of .item, by value: which items a filter lets pass is looked up, not searched for.</summary>
 internal sealed class FieldIndex
 {
-    /// <summary>The items with a token, ascending; null of a field of numbers.</summary>
+    /// <summary>The items with a token; null of a field of numbers.</summary>
     private readonly Dictionary<string, int[]>? _itemsOf;
 
-    /// <summary>[values] of all items, ascending by item; null of a field of words.</summary>
+    /// <summary>[values] of all items; null of a field of words.</summary>
     private readonly (int Item, double Value)[]? _numbers;
+    private readonly int _itemCount;
 
     /// <param name="table">What .item says.</param>
     /// <param name="field">Which of its fields.</param>
@@ -18,6 +19,7 @@ internal sealed class FieldIndex
     /// <param name="separator">Between the parts of a sequence.</param>
     public FieldIndex(ItemTable table, int field, int itemCount, char separator)
     {
+        _itemCount = itemCount;
         var type = table.Fields[field].Type;
         bool isSequence = type is AtomicType.TokenSequence or AtomicType.NumberSequence;
         var values =
@@ -37,22 +39,24 @@ internal sealed class FieldIndex
 
     public bool HasNumbers => _numbers is not null;
 
-    /// <summary>The items with one of these tokens, ascending.</summary>
-    public int[] WithAnyOf(IReadOnlyList<string> tokens)
+    /// <summary>[items] Whether each has one of these tokens.</summary>
+    public bool[] HaveAnyOf(IReadOnlyList<string> tokens)
     {
-        var found = tokens.Distinct().Select(token => _itemsOf!.GetValueOrDefault(token)).OfType<int[]>().ToArray();
-        return found.Length == 1 ? found[0] : [.. found.SelectMany(items => items).Distinct().Order()];
+        bool[] passing = new bool[_itemCount];
+        foreach (string token in tokens)
+        {
+            foreach (int item in _itemsOf!.GetValueOrDefault(token, []))
+                passing[item] = true;
+        }
+        return passing;
     }
 
-    /// <summary>The items with a number between these, both included, ascending.</summary>
-    public int[] Between(double minimum, double maximum)
+    /// <summary>[items] Whether each has a number between these, both included.</summary>
+    public bool[] AreBetween(double minimum, double maximum)
     {
-        var items = new List<int>();
+        bool[] passing = new bool[_itemCount];
         foreach (var (item, value) in _numbers!)
-        {
-            if (value >= minimum && value <= maximum && (items.Count == 0 || items[^1] != item))
-                items.Add(item);
-        }
-        return [.. items];
+            passing[item] |= value >= minimum & value <= maximum;
+        return passing;
     }
 }

@@ -45,6 +45,12 @@ internal static class HistoryFile
         foreach (string line in InputFile.ReadLines(text, path))
         {
             number++;
+            if (number == 1 && (line.StartsWith("{\"", StringComparison.Ordinal) || line.StartsWith("PAR1", StringComparison.Ordinal)))
+            {
+                // Its pieces would be unknown items, and the answer the most popular ones.
+                throw InputException.At(
+                    path, number, "no line of tokens; give a file whose name ends in .jsonl for JSON, in .parquet for Parquet");
+            }
             string[] parts = line.Split('\t');
             yield return parts.Length switch
             {

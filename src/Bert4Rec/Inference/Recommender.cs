@@ -14,6 +14,9 @@ public sealed class Recommender : IDisposable
     /// <summary>Longer lists are sorted out of all scores: to keep that many items in order while they come in takes longer.</summary>
     private const int LongestKeptList = 256;
 
+    /// <summary>Where no more than this part of the catalogue may be recommended, its items are scored one by one.</summary>
+    private const int FewItems = 16;
+
     private readonly InteractionDataset _dataset;
     private readonly RankingQueue _queue;
     private readonly Lazy<int[]> _counts;
@@ -215,30 +218,55 @@ public sealed class Recommender : IDisposable
         CheckCount(request.K, $"{path}k");
         var unknown = new List<string>();
         int[] history = Known(request.History, $"{path}history", unknown);
-        int[]? allowed = request.Allow is null ? null : Sorted(Known(request.Allow, $"{path}allow", unknown));
+        int[] excluded = Sorted(
+            [
+                .. request.Deny is null ? [] : Known(request.Deny, $"{path}deny", []),
+                .. request.ExcludeSeen ? history : [],
+            ]);
+        int k = Math.Min(request.K, ItemCount);
+        bool[]? allowed = Allowed(request, path, unknown);
+        if (allowed is null && k > LongestKeptList)
+        {
+            allowed = new bool[_dataset.ItemCount];
+            allowed.AsSpan().Fill(true);
+        }
+        if (allowed is not null)
+        {
+            foreach (int item in excluded)
+                allowed[item] = false;
+            excluded = Where(allowed, isAllowed: false);
+        }
+        if (history.Length == 0)
+        {
+            var items = _byPopularity.Value.Where(item => Array.BinarySearch(excluded, item) < 0).Take(k);
+            return new(null, [.. items.Select(item => (item, (float)_counts.Value[item]))], true, unknown);
+        }
+        int ranked = ItemCount - excluded.Length;
+        if (ranked == 0)
+            return new(null, [], false, unknown);
+        bool areFew = allowed is not null && (ranked <= ItemCount / FewItems || k > LongestKeptList);
+        return new(
+            new(history, k, areFew ? Where(allowed!, isAllowed: true) : null, excluded, cancellation), [], false, unknown);
+    }
+
+    /// <summary>[items] Whether each may be recommended, by what the request allows and by its filters; null for all.</summary>
+    private bool[]? Allowed(RecommendationRequest request, string path, List<string> unknown)
+    {
+        bool[]? allowed = null;
+        if (request.Allow is not null)
+        {
+            allowed = new bool[_dataset.ItemCount];
+            foreach (int item in Known(request.Allow, $"{path}allow", unknown))
+                allowed[item] = true;
+        }
         for (int i = 0; i < (request.Filters ?? throw Missing($"{path}filters")).Count; i++)
         {
-            int[] passing = Passing(request.Filters[i], $"{path}filters[{i}]");
-            allowed = allowed is null ? passing : [.. allowed.Where(item => Array.BinarySearch(passing, item) >= 0)];
+            bool[] passing = Passing(request.Filters[i], $"{path}filters[{i}]");
+            for (int item = 0; allowed is not null && item < passing.Length; item++)
+                passing[item] &= allowed[item];
+            allowed = passing;
         }
-        IEnumerable<int> denied = request.Deny is null ? [] : Known(request.Deny, $"{path}deny", []);
-        int[] excluded = Sorted(request.ExcludeSeen ? denied.Concat(history) : denied);
-        int k = Math.Min(request.K, ItemCount);
-        // Few items are scored one by one, and so are all for a long list.
-        if (allowed is null && k > LongestKeptList)
-            allowed = [.. Enumerable.Range(1, ItemCount)];
-        int[]? candidates = allowed is null || excluded.Length == 0
-            ? allowed
-            : [.. allowed.Where(item => Array.BinarySearch(excluded, item) < 0)];
-        if (history.Length == 0)
-            return new(null, MostPopular(k, candidates, excluded), true, unknown);
-        if (candidates is not null && k <= LongestKeptList && candidates.Length > ItemCount / 2)
-        {
-            excluded = [.. Enumerable.Range(1, ItemCount).Except(candidates)];
-            candidates = null;
-        }
-        bool isEmpty = candidates is null ? excluded.Length == ItemCount : candidates.Length == 0;
-        return new(isEmpty ? null : new(history, k, candidates, excluded, cancellation), [], false, unknown);
+        return allowed;
     }
 
     private RecommendationResult Finish(Prepared prepared) => new(
@@ -247,16 +275,8 @@ public sealed class Recommender : IDisposable
         prepared.IsPopularity,
         ModelVersion);
 
-    private (int, float)[] MostPopular(int k, int[]? candidates, int[] excluded)
-    {
-        IEnumerable<int> items = candidates is null
-            ? _byPopularity.Value.Where(item => Array.BinarySearch(excluded, item) < 0)
-            : candidates.OrderByDescending(item => _counts.Value[item]);
-        return [.. items.Take(k).Select(item => (item, (float)_counts.Value[item]))];
-    }
-
-    /// <summary>The items that a filter lets pass, ascending.</summary>
-    private int[] Passing(FieldFilter filter, string path)
+    /// <summary>[items] Whether a filter lets each pass.</summary>
+    private bool[] Passing(FieldFilter filter, string path)
     {
         if (filter is null)
             throw Missing(path);
@@ -290,8 +310,8 @@ public sealed class Recommender : IDisposable
         if (filter.Minimum > filter.Maximum)
             throw new ArgumentException($"min {filter.Minimum} is above max {filter.Maximum}", $"{path}.min");
         return filter.AnyOf is not null
-            ? index.WithAnyOf(filter.AnyOf)
-            : index.Between(filter.Minimum ?? double.NegativeInfinity, filter.Maximum ?? double.PositiveInfinity);
+            ? index.HaveAnyOf(filter.AnyOf)
+            : index.AreBetween(filter.Minimum ?? double.NegativeInfinity, filter.Maximum ?? double.PositiveInfinity);
     }
 
     /// <summary>The ids of the tokens that are known, in their order; the others are added to a list.</summary>
@@ -333,6 +353,20 @@ public sealed class Recommender : IDisposable
     }
 
     private static ArgumentException Missing(string path) => new("must not be null", path);
+
+    /// <summary>The items that are allowed, or that are not, ascending.</summary>
+    private static int[] Where(bool[] allowed, bool isAllowed)
+    {
+        var items = new int[allowed.Length];
+        int count = 0;
+        for (int item = 1; item < allowed.Length; item++)
+        {
+            // No branch, which could not be foreseen.
+            items[count] = item;
+            count += allowed[item] == isAllowed ? 1 : 0;
+        }
+        return items[..count];
+    }
 
     private static int[] Sorted(IEnumerable<int> items) => [.. items.Distinct().Order()];
 

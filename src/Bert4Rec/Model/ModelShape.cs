@@ -18,7 +18,7 @@ namespace Bert4Rec.Model;
 /// Whether layer norm stands before each sublayer, and one more after the last layer, instead of after each residual connection.
 /// </param>
 /// <param name="NewestFirst">Whether positions are counted from a sequence's newest event instead of from its oldest.</param>
-public sealed record ModelShape(
+internal sealed record ModelShape(
     int ItemCount,
     int MaximumLength,
     int HiddenSize,

@@ -7,7 +7,7 @@ namespace Bert4Rec.Model;
 /// The first values of the parameters: normal for embeddings and matrices, 1 for layer-norm gains, 0 for biases. The deviation is one for
 /// all, as RecBole's, or by <see cref="Initializer.Xavier"/> each one's own.
 /// </summary>
-public static class ParameterInitializer
+internal static class ParameterInitializer
 {
     /// <summary>Outside of the streams of a training step, whose steps start at 1.</summary>
     private const uint Step = 0;

@@ -3,7 +3,7 @@ using Bert4Rec.Kernels;
 namespace Bert4Rec.Model;
 
 /// <summary>A parameter's name in RecBole's state dict, its place in the flat buffer and its shape there.</summary>
-public sealed record ParameterEntry(string Name, long Offset, int[] Shape)
+internal sealed record ParameterEntry(string Name, long Offset, int[] Shape)
 {
     public long Length => Shape.Aggregate(1L, (product, side) => product * side);
 }
@@ -12,7 +12,7 @@ public sealed record ParameterEntry(string Name, long Offset, int[] Shape)
 /// Where every parameter lies in one flat buffer. Gradients and Adam's moments are buffers of the same layout, so that an optimiser step,
 /// the sum of two replicas' gradients and a checkpoint are each one pass over flat memory.
 /// </summary>
-public sealed class ParameterLayout
+internal sealed class ParameterLayout
 {
     /// <summary>The norm after the last layer where norms stand first: RecBole has none, and so no name for it.</summary>
     public const string FinalNorm = "trm_encoder.LayerNorm";

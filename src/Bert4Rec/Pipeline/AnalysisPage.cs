@@ -6,7 +6,7 @@ using Bert4Rec.Reporting;
 namespace Bert4Rec.Pipeline;
 
 /// <summary>An analysis as tables, and as one HTML page with its charts in it: no script, no network.</summary>
-public static class AnalysisPage
+internal static class AnalysisPage
 {
     /// <summary>The figures as tables: a title, the columns, the rows.</summary>
     public static IEnumerable<(string Title, string[] Header, IEnumerable<string[]> Rows)> Tables(LogAnalysis analysis)

@@ -16,7 +16,7 @@ namespace Bert4Rec.Pipeline;
 /// <param name="Baselines">The same metrics of each baseline, by its name.</param>
 /// <param name="Comparisons">The model against each baseline, by its name.</param>
 /// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
-public sealed record EvaluationResult(
+internal sealed record EvaluationResult(
     int Samples,
     double Seconds,
     IReadOnlyDictionary<string, double> Metrics,
@@ -26,7 +26,7 @@ public sealed record EvaluationResult(
     bool ExcludeSeen);
 
 /// <summary>Evaluates a saved model beside the baselines.</summary>
-public static class EvaluationRun
+internal static class EvaluationRun
 {
     /// <param name="directory">Folder of the model.</param>
     /// <param name="config">Settings; those of evaluation may differ from the ones the model was trained with.</param>

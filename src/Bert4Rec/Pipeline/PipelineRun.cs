@@ -17,7 +17,7 @@ namespace Bert4Rec.Pipeline;
 /// <param name="Rows">What became of the rows; of refit its epochs, 0 where it had nothing to do, and its events.</param>
 /// <param name="Read">What the reader of an event log saw; null where none was read.</param>
 /// <param name="Note">What came of a step that has no rows; null for nothing to tell.</param>
-public sealed record StepReport(
+internal sealed record StepReport(
     string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadSummary? Read, string? Note = null);
 
 /// <summary>Told what a run does.</summary>
@@ -25,7 +25,7 @@ public sealed record StepReport(
 /// <param name="OnStart">Once the data of the training is there.</param>
 /// <param name="OnEpoch">After each epoch.</param>
 /// <param name="OnTrial">After each trial of a tuning, and each time that it went on.</param>
-public sealed record RunObserver(
+internal sealed record RunObserver(
     Action<StepReport>? OnStep = null,
     Action<TrainingStart>? OnStart = null,
     Action<EpochReport>? OnEpoch = null,
@@ -36,7 +36,7 @@ public sealed record RunObserver(
 /// <see cref="RunManifest"/>: a second run does only what changed, one that was interrupted goes on where it was and ends with the same
 /// files.
 /// </summary>
-public sealed class PipelineRun
+internal sealed class PipelineRun
 {
     public const string ReportFileName = "report.html";
 

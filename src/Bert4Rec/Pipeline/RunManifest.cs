@@ -8,7 +8,7 @@ namespace Bert4Rec.Pipeline;
 /// <param name="Path">The path in the run's folder; of a file elsewhere, the path that was given.</param>
 /// <param name="Bytes">Its length.</param>
 /// <param name="Sha256">Its checksum, in lower case.</param>
-public sealed record ManifestFile(string Path, long Bytes, string Sha256);
+internal sealed record ManifestFile(string Path, long Bytes, string Sha256);
 
 /// <summary>A step of a run: what it was made from, and what it wrote.</summary>
 /// <param name="Name">analyze, clean, convert, compare, tune, train, refit or report.</param>
@@ -17,7 +17,7 @@ public sealed record ManifestFile(string Path, long Bytes, string Sha256);
 /// <param name="Rows">As of <see cref="StepReport"/>.</param>
 /// <param name="Facts">What else is worth knowing: the device of a training.</param>
 /// <param name="Outputs">The files it wrote; null for a step that was begun and is not done.</param>
-public sealed record ManifestStep(
+internal sealed record ManifestStep(
     string Name,
     IReadOnlyList<ManifestFile> Inputs,
     IReadOnlyDictionary<string, string> Options,

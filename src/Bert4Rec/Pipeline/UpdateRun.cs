@@ -16,13 +16,13 @@ namespace Bert4Rec.Pipeline;
 /// <param name="NewUsers">Those of them that the model did not know.</param>
 /// <param name="NewItems">Items that it did not know.</param>
 /// <param name="Epochs">Epochs that it is going to train.</param>
-public sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs);
+internal sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs);
 
 /// <summary>The held-out metrics of some samples, before an update and after it.</summary>
 /// <param name="Samples">How many.</param>
 /// <param name="Before">Of the model as it was, new items having their first rows; empty for no samples.</param>
 /// <param name="After">Of the updated one.</param>
-public sealed record UpdateMetrics(int Samples, IReadOnlyDictionary<string, double> Before, IReadOnlyDictionary<string, double> After);
+internal sealed record UpdateMetrics(int Samples, IReadOnlyDictionary<string, double> Before, IReadOnlyDictionary<string, double> After);
 
 /// <summary>How an update ended.</summary>
 /// <param name="Start">What was added.</param>
@@ -30,7 +30,7 @@ public sealed record UpdateMetrics(int Samples, IReadOnlyDictionary<string, doub
 /// <param name="OfThose">On the samples in it of users with new events.</param>
 /// <param name="Training">The training; its test metrics are those of <paramref name="All"/>, beside the baselines.</param>
 /// <param name="Seconds">Time taken, in all.</param>
-public sealed record UpdateResult(
+internal sealed record UpdateResult(
     UpdateStart Start, UpdateMetrics All, UpdateMetrics OfThose, TrainingResult Training, double Seconds);
 
 /// <summary>
@@ -42,7 +42,7 @@ public sealed record UpdateResult(
 /// The split is that of the config on all events, so the newest ones, old or new, are held back as in training: no model has seen them when
 /// it is measured on them.
 /// </remarks>
-public sealed class UpdateRun
+internal sealed class UpdateRun
 {
     /// <summary>Of the epochs that the training took, the part that an update takes.</summary>
     private const double EpochShare = 1.0 / 8;

@@ -4,7 +4,7 @@ namespace Bert4Rec.Serialization;
 /// Keeps other runs out of a folder while one writes there. The system holds the lock, not the file's presence: what a killed run left is
 /// no obstacle to the next.
 /// </summary>
-public sealed class FolderLock : IDisposable
+internal sealed class FolderLock : IDisposable
 {
     public const string FileName = ".lock";
 

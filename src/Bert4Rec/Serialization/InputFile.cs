@@ -6,7 +6,7 @@ namespace Bert4Rec.Serialization;
 /// A file of data that is read from its beginning to its end: plain or gzip, told by its first bytes. Its static methods open everything
 /// else that is read, so that nothing that never opens or never ends (a pipe without a writer, /dev/zero) can hold a command up.
 /// </summary>
-public sealed class InputFile : IDisposable
+internal sealed class InputFile : IDisposable
 {
     /// <summary>Bytes, or characters, that a line has at most.</summary>
     internal const int LongestLine = 1 << 24;

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace Bert4Rec.Serialization;
 
 /// <summary>A tensor to be written: its name, its shape, and its values in row-major order, which are not copied.</summary>
-public abstract class NamedTensor
+internal abstract class NamedTensor
 {
     private NamedTensor(string name, IReadOnlyList<int> shape, int length, string dataType, int elementSize)
     {

@@ -4,7 +4,7 @@ namespace Bert4Rec.Serialization;
 /// Writes a file so that its name never stands for half of it: the content goes to a temporary file beside it, to the disk, and only then
 /// takes the name. A run that is killed, or loses its power, leaves the old file or the new one.
 /// </summary>
-public static class OutputFile
+internal static class OutputFile
 {
     private const string Suffix = ".tmp";
 

@@ -10,7 +10,7 @@ namespace Bert4Rec.Serialization;
 /// shapes and offsets, then the values. The writer adds a SHA-256 of the whole file to the metadata, taken with zeros in its own place; the
 /// reader refuses a file that does not match it, and accepts one that has none (a state dict saved by PyTorch).
 /// </summary>
-public static class SafeTensors
+internal static class SafeTensors
 {
     internal const string ChecksumKey = "sha256";
 

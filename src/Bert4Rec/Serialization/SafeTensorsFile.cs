@@ -9,7 +9,7 @@ namespace Bert4Rec.Serialization;
 /// A safetensors file open for reading. Everything that the header says was checked against the file when it was opened; the values are
 /// read when they are asked for, so that the tensors nobody wants cost no memory.
 /// </summary>
-public sealed class SafeTensorsFile : IDisposable
+internal sealed class SafeTensorsFile : IDisposable
 {
     private static readonly JsonDocumentOptions StrictJson = new() { AllowDuplicateProperties = false };
 

@@ -8,7 +8,7 @@ namespace Bert4Rec.Serialization;
 /// Scalars for TensorBoard: an event file of TFRecords (length, its CRC, a protobuf Event, its CRC), which TensorBoard reads while it
 /// grows. The five fields that a scalar needs are encoded here by hand; see tensorflow/core/util/event.proto and framework/summary.proto.
 /// </summary>
-public sealed class TensorBoardWriter : IDisposable
+internal sealed class TensorBoardWriter : IDisposable
 {
     /// <summary>TensorBoard wants "tfevents" in the name. The name is fixed so that a resumed run goes on in the file it left.</summary>
     public const string FileName = "events.out.tfevents.bert4rec";

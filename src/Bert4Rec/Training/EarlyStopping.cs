@@ -8,7 +8,7 @@ namespace Bert4Rec.Training;
 /// </summary>
 internal sealed class EarlyStopping
 {
-    /// <summary>0 before the first validation.</summary>
+    /// <summary>0 before the first validation, and for the model that a training began with.</summary>
     public int BestEpoch { get; set; }
 
     public double BestValue { get; set; }
@@ -21,15 +21,18 @@ internal sealed class EarlyStopping
 
     public Dictionary<string, double> BestMetrics { get; set; } = [];
 
+    [JsonIgnore]
+    public bool HasBest => BestMetrics.Count > 0;
+
     /// <summary>Takes a validation in; true if it is the best so far.</summary>
     public bool Observe(int epoch, double value, IReadOnlyDictionary<string, double> metrics, bool bigger, double margin = 0)
     {
         double toPay = PaidValue + (Math.Abs(PaidValue) * (bigger ? margin : -margin));
-        if (BestEpoch == 0 || (bigger ? value >= toPay : value <= toPay))
+        if (!HasBest || (bigger ? value >= toPay : value <= toPay))
             (PaidValue, Misses) = (value, 0);
         else
             Misses++;
-        if (BestEpoch > 0 && (bigger ? value < BestValue : value > BestValue))
+        if (HasBest && (bigger ? value < BestValue : value > BestValue))
             return false;
         (BestEpoch, BestValue) = (epoch, value);
         BestMetrics = metrics.ToDictionary();
@@ -52,5 +55,5 @@ internal sealed class TrainingProgress
     public EarlyStopping Stopping { get; set; } = new();
 
     [JsonIgnore]
-    public bool HasBest => Stopping.BestEpoch > 0;
+    public bool HasBest => Stopping.HasBest;
 }

@@ -12,7 +12,7 @@ namespace Bert4Rec.Training;
 /// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
 /// <param name="Precision">What products multiply in.</param>
 /// <param name="Trial">Not a whole run, but a trial of settings; null for a whole one.</param>
-public sealed record RunOptions(
+internal sealed record RunOptions(
     string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full, TrialLimit? Trial = null);
 
 /// <summary>
@@ -21,7 +21,7 @@ public sealed record RunOptions(
 /// </summary>
 /// <param name="Epochs">The last epoch.</param>
 /// <param name="IsOver">Asked after each epoch whether that was the last.</param>
-public sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
+internal sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 
 /// <summary>A trained model to go on with.</summary>
 /// <param name="Parameters">[layout of the dataset's catalogue] Its parameters; Adam's means begin anew.</param>
@@ -29,7 +29,7 @@ public sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 internal sealed record WarmStart(float[] Parameters, Replay Replay);
 
 /// <summary>What is about to be trained. Users and items without padding.</summary>
-public sealed record TrainingStart(
+internal sealed record TrainingStart(
     string Dataset,
     int Users,
     int Items,

@@ -12,7 +12,7 @@ namespace Bert4Rec.Training;
 /// <summary>
 /// A whole run: data, epochs with validation and checkpoints, the test of the best model, the refit, and the files that it leaves.
 /// </summary>
-public static class TrainingSession
+internal static class TrainingSession
 {
     public const string ConfigFileName = ModelFolder.ConfigFileName;
 
@@ -215,6 +215,12 @@ public static class TrainingSession
             device.Note));
 
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
+        // To go on may be worse than to stay.
+        if (start is not null && split.Valid.Length > 0)
+        {
+            Validate(start.Parameters);
+            start.Parameters.CopyTo(best, 0);
+        }
         using (var log = new MetricsLog(directory, epochs))
         {
             for (bool isOver = false; !isOver && !IsDone();)
@@ -228,11 +234,7 @@ public static class TrainingSession
                 bool isBest = split.Valid.Length == 0;
                 if (!isBest && state.Epoch % config.EvalStep == 0)
                 {
-                    evaluated.Upload(average.Values);
-                    valid = Evaluator.Evaluate(
-                        ranker, dataset, statistics, split.Valid, validation, progress);
-                    double value = Math.Round(valid[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
-                    isBest = state.Stopping.Observe(state.Epoch, value, valid, config.ValidMetricBigger, config.StoppingMargin);
+                    (valid, isBest) = Validate(average.Values);
                 }
                 if (isBest)
                 {
@@ -278,6 +280,14 @@ public static class TrainingSession
         if (refit is null)
             ResultFile.Write(directory, result);
         return result;
+
+        (IReadOnlyDictionary<string, double> Metrics, bool IsBest) Validate(float[] parameters)
+        {
+            evaluated.Upload(parameters);
+            var metrics = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, validation, progress);
+            double value = Math.Round(metrics[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
+            return (metrics, state.Stopping.Observe(state.Epoch, value, metrics, config.ValidMetricBigger, config.StoppingMargin));
+        }
 
         TrainingResult Result(ComparedMetrics tested) => new(
             state.Epoch,

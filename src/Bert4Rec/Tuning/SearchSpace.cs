@@ -10,7 +10,7 @@ namespace Bert4Rec.Tuning;
 /// What a tuning draws from: for some keys of a config the values that may be taken, as YAML. <c>key: [a, b]</c> is a choice,
 /// <c>key: {uniform: [a, b]}</c>, <c>{log_uniform: [a, b]}</c> and <c>{int: [a, b]}</c> are ranges, both ends included.
 /// </summary>
-public sealed class SearchSpace
+internal sealed class SearchSpace
 {
     private const int LongestFile = 1 << 20, MostMisses = 1000;
     private const uint DrawStream = 0x54554e45;

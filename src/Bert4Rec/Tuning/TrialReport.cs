@@ -4,7 +4,7 @@ namespace Bert4Rec.Tuning;
 
 /// <param name="Epoch">An epoch that was validated.</param>
 /// <param name="Value">The validation metric after it.</param>
-public sealed record TrialPoint(int Epoch, double Value);
+internal sealed record TrialPoint(int Epoch, double Value);
 
 /// <summary>A trial of settings, as far as it got.</summary>
 /// <param name="Trial">Its number, from 0.</param>
@@ -16,7 +16,7 @@ public sealed record TrialPoint(int Epoch, double Value);
 /// <param name="Curve">Every validation so far, without the blend.</param>
 /// <param name="Failure">Why the training left the numbers; null where it did not.</param>
 /// <param name="Seconds">What this rung took; null in a journal whose budget is a number of trials, which holds no times.</param>
-public sealed record TrialReport(
+internal sealed record TrialReport(
     int Trial,
     int Rung,
     IReadOnlyList<string> Settings,
@@ -36,7 +36,7 @@ public sealed record TrialReport(
 /// <param name="Chosen">The number of their trial.</param>
 /// <param name="Trials">Every trial as far as it got, by its number.</param>
 /// <param name="Budget">"27 trials"; null where only the objectives were compared.</param>
-public sealed record TuneResult(RunConfig Config, int Chosen, IReadOnlyList<TrialReport> Trials, string? Budget)
+internal sealed record TuneResult(RunConfig Config, int Chosen, IReadOnlyList<TrialReport> Trials, string? Budget)
 {
     public TrialReport Best => Trials.First(trial => trial.Trial == Chosen);
 

@@ -5,10 +5,10 @@ namespace Bert4Rec.Tuning;
 
 /// <param name="Budget">What a tuning may cost. Time is an upper limit, kept to within an epoch.</param>
 /// <param name="Space">What it draws from; null for <see cref="SearchSpace.Default"/>.</param>
-public sealed record TuneOptions(TuneBudget Budget, SearchSpace? Space = null);
+internal sealed record TuneOptions(TuneBudget Budget, SearchSpace? Space = null);
 
 /// <summary>What a tuning may cost: a number of trials, which gives the same choice each time, or the time that it takes.</summary>
-public sealed partial record TuneBudget
+internal sealed partial record TuneBudget
 {
     public const int MostTrials = 1000;
 

@@ -12,7 +12,7 @@ namespace Bert4Rec.Tuning;
 /// that goes no further than its rung; going on means resuming it. Everything is a function of the seed, the settings and the plan, and
 /// every trial that is done stands in the <see cref="TuneJournal"/>: a tuning that was killed goes on, and chooses the same.
 /// </summary>
-public sealed class TuneSession
+internal sealed class TuneSession
 {
     public const string TunedFileName = "tuned.yaml";
 

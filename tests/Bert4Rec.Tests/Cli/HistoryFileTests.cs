@@ -103,6 +103,19 @@ public sealed class HistoryFileTests(TrainedShop shop) : IClassFixture<TrainedSh
     }
 
     [Theory]
+    [InlineData("{\"id\": \"u1\", \"history\": [\"p1\"]}")]
+    [InlineData("PAR1\u0015")]
+    public void What_has_the_wrong_ending_is_not_taken_for_unknown_items(string line)
+    {
+        string path = _folder.Write("a.json", line + "\n");
+
+        CommandLine.Outcome outcome = Recommend(path);
+
+        Assert.Equal((1, ""), (outcome.ExitCode, outcome.Out));
+        Assert.Contains($"error: {path}:1: no line of tokens; give a file whose name ends in .jsonl", outcome.Error);
+    }
+
+    [Theory]
     [InlineData("no column", "there is no column history among id, list")]
     [InlineData("null", ":2: the history of this row has a null in it; leave it out")]
     [InlineData("number", "column history is Double; it must be text or whole numbers: cast it where the file is written")]

@@ -375,11 +375,11 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("model: sasrec\nrecbole_compatible: true", Objective.NextItem, false, 0.5, 2048)]
     [InlineData("model: BERT4Rec\nrecbole_compatible: true", Objective.Cloze, true, 0.2, 2048)]
     [InlineData("model: SASRec\nobjective: cloze\noutput_head: true", Objective.Cloze, true, 0.1, 32)]
-    public void The_model_and_the_objective_choose_defaults(string text, Objective objective, bool outputHead, double dropout, int batch)
+    public void The_model_and_the_objective_choose_defaults(string text, Enum objective, bool outputHead, double dropout, int batch)
     {
         var config = Parse(text);
         Assert.Equal(
-            (objective, outputHead, dropout, batch),
+            ((Objective)objective, outputHead, dropout, batch),
             (config.Objective, config.OutputHead, config.HiddenDropoutProbability, config.TrainBatchSize));
         Assert.Equal(!config.RecboleCompatible, config.Blend);
         Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ToYaml());

@@ -104,8 +104,9 @@ public class EvaluatorTests
     [Theory]
     [InlineData(CandidateSource.Uniform)]
     [InlineData(CandidateSource.Popularity)]
-    public void Candidates_follow_their_distribution(CandidateSource source)
+    public void Candidates_follow_their_distribution(Enum candidateSource)
     {
+        var source = (CandidateSource)candidateSource;
         int[] counts = [0, 5, 0, 1, 10, 4];
         const int target = 3, draws = 200_000;
         var candidates = new int[draws + 1];

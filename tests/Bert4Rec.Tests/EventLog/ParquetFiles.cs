@@ -82,6 +82,7 @@ internal static class ParquetFiles
             "decimal" => new Column<decimal?>(name, LogicalType.Decimal(29, 2)),
             "list" => new Column<string[]>(name),
             "bool" => new Column<bool?>(name),
+            "nothing" => new Column<int?>(name, LogicalType.Null()),
             _ => new Column<string>(name),
         };
     }
@@ -107,7 +108,7 @@ internal static class ParquetFiles
             case "int64":
                 Put(writer, values, value => (long?)long.Parse(value, CultureInfo.InvariantCulture));
                 break;
-            case "int32":
+            case "int32" or "nothing":
                 Put(writer, values, value => (int?)int.Parse(value, CultureInfo.InvariantCulture));
                 break;
             case "double":

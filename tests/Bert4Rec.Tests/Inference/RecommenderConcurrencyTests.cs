@@ -139,6 +139,23 @@ public sealed class RecommenderConcurrencyTests(TrainedShop shop) : IClassFixtur
         }
     }
 
+    /// <summary>A GPU is asked by one thread alone, whoever calls.</summary>
+    [Fact]
+    public async Task A_gpu_gives_what_the_cpu_gives()
+    {
+        string model = shop.Blended(new(1, 100, -1, 2));
+        RecommendationRequest[] requests =
+        [
+            new() { History = ["p1", "p2", "p3"], K = 5, ExcludeSeen = true },
+            new() { History = ["p9"], K = 3, Allow = ["p1", "p2"] },
+        ];
+        using Recommender cpu = TrainedShop.Open(model), gpu = Recommender.Load(model, new() { Device = "ilgpu-cpu" });
+        var results = await Task.WhenAll(requests.Select(request => Task.Run(() => gpu.Recommend(request))));
+        AssertSame([.. requests.Select(request => cpu.Recommend(request))], results);
+        Assert.Equal(cpu.Similar("p1", 3).Select(item => item.Token), gpu.Similar("p1", 3).Select(item => item.Token));
+        Assert.Equal(cpu.Attention(["p1", "p2"])[0].WeightOfLayer[0], gpu.Attention(["p1", "p2"])[0].WeightOfLayer[0], 1e-5f);
+    }
+
     [Fact]
     public void A_device_that_is_not_there_is_refused()
     {

@@ -17,7 +17,7 @@ public sealed class TrainedShop : IDisposable
         Result = SmallShop.Train(Config, Model);
     }
 
-    public RunConfig Config { get; }
+    internal RunConfig Config { get; }
 
     /// <summary>The model's folder; tests that change files take a <see cref="Copy"/>.</summary>
     public string Model { get; }

@@ -32,7 +32,7 @@ public class QuantizedTopKTests
             var table = random.Normal(items, hidden);
             for (int item = 0; item < items; item++)
                 table.SetRow(item, table.Row(item) * Math.Pow(10, (random.NextDouble() * trial % 5) - 2));
-            int[] excluded = [.. random.Integers(trial % 3 * 4, 1, items).Distinct().Order()];
+            int[] excluded = [.. random.Integers(trial % 3 * (trial % 2 == 0 ? 4 : items / 3), 1, items).Distinct().Order()];
             Compare(bits, k, random.Normal(1, hidden), table, random.Normal(1, items), excluded);
         }
     }
@@ -100,11 +100,11 @@ public class QuantizedTopKTests
             var scores = new float[k];
             using var quantized = bench.Kernels.QuantizeCatalogue(new(items, itemBias))!;
             bool isOfUse = quantized.TryTopK(row, excluded, found, scores);
-            Assert.Equal(k + excluded.Length <= table.RowCount / 8, isOfUse);
+            Assert.Equal(k <= table.RowCount / 8, isOfUse);
             if (isOfUse)
             {
                 Assert.Equal(topItems.ToArray(), found);
-                Numbers.Close("scores", Matrix<double>.Build.Dense(1, k, (_, i) => topScores.ToArray()[i]), scores, 1e-6);
+                Numbers.Close("scores", Matrix<double>.Build.Dense(1, k, (_, i) => topScores.ToArray()[i]), scores, 1e-5);
             }
             return true;
         });

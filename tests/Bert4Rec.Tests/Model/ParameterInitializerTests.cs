@@ -11,8 +11,9 @@ public class ParameterInitializerTests
     [Theory]
     [InlineData(Initializer.Normal)]
     [InlineData(Initializer.Xavier)]
-    public void Matrices_are_normal_gains_one_and_biases_nothing(Initializer initializer)
+    public void Matrices_are_normal_gains_one_and_biases_nothing(Enum choice)
     {
+        var initializer = (Initializer)choice;
         float[] values = ParameterInitializer.Draw(Layout, 0.03, 5, initializer);
         foreach (var entry in Layout.Entries)
         {

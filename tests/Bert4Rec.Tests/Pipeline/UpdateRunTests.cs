@@ -7,6 +7,7 @@ using Bert4Rec.Model;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Cli;
+using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Pipeline;
 
@@ -73,6 +74,34 @@ public sealed class UpdateRunTests : IDisposable
         Assert.Equal(1, code);
         Assert.Contains("trained or updated with it before", error);
         Assert.Equal(before.Parameters, ModelFolder.Load(Model, null).Parameters);
+    }
+
+    [Fact]
+    public void AModelThatNoEpochImprovesStays()
+    {
+        Train(refit: false, "epochs=40", "learning_rate=0.01", "topk=[1]", "valid_metric=NDCG@1");
+        float[] held = ModelFolder.Load(Model, null).Parameters;
+        string config = Path.Combine(Model, "config.yaml");
+        var dataset = ModelFolder.Load(Model, null).Dataset.Append(
+            new InteractionDataset(VocabularyOf("u1"), VocabularyOf("i3"), [0, 0, 1], [1]));
+        int stayed = 0;
+        for (int seed = 1; seed <= 8; seed++)
+        {
+            // With this learning rate an epoch is more likely to be worse than better.
+            var result = TrainingSession.Continue(
+                RunConfig.Load([config], []).With("learning_rate=0.9", "epochs=2", "refit=false", $"seed={seed}"),
+                dataset,
+                new(held, new([.. Enumerable.Repeat(true, dataset.UserCount)], 1, 1)),
+                new RunOptions(Path.Combine(_folder.Path, "next"), "cpu", 1, false),
+                null,
+                null,
+                null,
+                default);
+            bool isHeld = held.SequenceEqual(ModelFolder.Load(Path.Combine(_folder.Path, "next"), null).Parameters);
+            Assert.Equal(result.BestEpoch == 0, isHeld);
+            stayed += isHeld ? 1 : 0;
+        }
+        Assert.InRange(stayed, 1, 8);
     }
 
     [Fact]
@@ -191,7 +220,7 @@ public sealed class UpdateRunTests : IDisposable
         Assert.True(code == 0, error);
     }
 
-    private void Train(bool refit)
+    private void Train(bool refit, params string[] more)
     {
         var rows = new StringBuilder();
         for (int user = 1; user <= 30; user++)
@@ -207,7 +236,7 @@ public sealed class UpdateRunTests : IDisposable
             "MAX_ITEM_LIST_LENGTH=6", "metrics=[NDCG]", "topk=[10]", "valid_metric=NDCG@10", $"refit={(refit ? "true" : "false")}",
         ];
         var (code, _, error) = CommandLine.Run(
-            ["train", "--output", Model, "--threads", "1", .. settings.SelectMany(setting => new[] { "--set", setting })]);
+            ["train", "--output", Model, "--threads", "1", .. settings.Concat(more).SelectMany(setting => new[] { "--set", setting })]);
         Assert.True(code == 0, error);
     }
 
@@ -219,6 +248,13 @@ public sealed class UpdateRunTests : IDisposable
         if (items is not null)
             File.WriteAllText(Path.Combine(folder, name + ".item"), "item_id:token\tcategory:token\n" + items);
         return folder;
+    }
+
+    private static Vocabulary VocabularyOf(string token)
+    {
+        var vocabulary = new Vocabulary();
+        vocabulary.GetOrAdd(token);
+        return vocabulary;
     }
 
     private static string[] History(InteractionDataset dataset, string user)

@@ -89,7 +89,7 @@ public sealed class ModelSwapTests(ServedShop shop)
         foreach (string name in ModelFolder.FileNames)
         {
             byte[] whole = File.ReadAllBytes(Path.Combine(other, name));
-            await using FileStream copy = File.Create(Path.Combine(folder, name));
+            await using FileStream copy = Overwrite(Path.Combine(folder, name));
             await copy.WriteAsync(whole.AsMemory(0, whole.Length / 2));
             await copy.FlushAsync();
             await Task.Delay(60);
@@ -147,6 +147,12 @@ public sealed class ModelSwapTests(ServedShop shop)
     private static void Copy(string from, string to)
     {
         foreach (string file in Directory.GetFiles(from))
-            File.Copy(file, Path.Combine(to, Path.GetFileName(file)), overwrite: true);
+        {
+            using FileStream copy = Overwrite(Path.Combine(to, Path.GetFileName(file)));
+            copy.Write(File.ReadAllBytes(file));
+        }
     }
+
+    /// <summary>As cp does, which no reader holds up.</summary>
+    private static FileStream Overwrite(string path) => new(path, FileMode.Create, FileAccess.Write, FileShare.ReadWrite);
 }

@@ -20,7 +20,7 @@ public sealed class EarlyStoppingTests
             {
                 double value = bigger ? values[epoch] : -values[epoch];
                 epoch++;
-                stopping.Observe(epoch, value, new Dictionary<string, double>(), bigger, margin);
+                stopping.Observe(epoch, value, new Dictionary<string, double> { ["x"] = value }, bigger, margin);
             }
             Assert.Equal((end, best), (epoch, stopping.BestEpoch));
         }

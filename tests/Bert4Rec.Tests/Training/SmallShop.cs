@@ -25,10 +25,10 @@ public sealed class SmallShop : IDisposable
         "MAX_ITEM_LIST_LENGTH=8", "train_batch_size=64", "topk=[5,10]", "epochs=4", "seed=7", .. more,
     ];
 
-    public RunConfig Config(params string[] more) => RunConfig.Load([], Settings(more));
+    internal RunConfig Config(params string[] more) => RunConfig.Load([], Settings(more));
 
     /// <summary>Trains into a folder, on two threads.</summary>
-    public static TrainingResult Train(
+    internal static TrainingResult Train(
         RunConfig config, string directory, bool resume = false, Action<EpochReport>? onEpoch = null,
         CancellationToken cancellation = default) =>
         TrainingSession.Train(config, new RunOptions(directory, "cpu", Threads: 2, resume), null, null, onEpoch, cancellation);

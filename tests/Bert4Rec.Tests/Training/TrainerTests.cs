@@ -218,11 +218,11 @@ public class TrainerTests
     [Theory]
     [InlineData(LearningRateSchedule.Linear, 0.0)]
     [InlineData(LearningRateSchedule.Cosine, 0.4)]
-    public void A_step_is_as_long_as_its_rate(LearningRateSchedule schedule, double warmup)
+    public void A_step_is_as_long_as_its_rate(Enum schedule, double warmup)
     {
         const float Rate = 1e-4f;
         const int Epochs = 4;
-        var course = new LearningRateCourse(schedule, warmup, Epochs);
+        var course = new LearningRateCourse((LearningRateSchedule)schedule, warmup, Epochs);
         var settings = Settings with
         {
             LearningRate = Rate,

@@ -18,7 +18,7 @@ namespace Bert4Rec.Data.Synthesis;
 /// their next event; and the visits, whose rows are spread evenly over the month and go to a few thousand visitors at a time. Memory
 /// grows with the customers only.</para>
 /// </remarks>
-public sealed class ShopLog
+internal sealed class ShopLog
 {
     // Counts of the real log.
     private const double RealRows = 42_448_764, RealPurchases = 742_849, RealCarts = 926_516, RealCleanPurchases = 549_446;

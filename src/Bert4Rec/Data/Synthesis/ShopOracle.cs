@@ -6,10 +6,10 @@ namespace Bert4Rec.Data.Synthesis;
 /// </param>
 /// <param name="Realised">What the best list gets on the purchases that were in fact made; luck included.</param>
 /// <param name="Parameters">The shop.</param>
-public sealed record ShopOracle(int Samples, OracleValues Expected, OracleValues Realised, ShopParameters Parameters);
+internal sealed record ShopOracle(int Samples, OracleValues Expected, OracleValues Realised, ShopParameters Parameters);
 
 /// <summary>Metrics of the best lists of ten.</summary>
-public sealed record OracleValues(
+internal sealed record OracleValues(
     [property: System.Text.Json.Serialization.JsonPropertyName("recall@10")] double Recall,
     [property: System.Text.Json.Serialization.JsonPropertyName("ndcg@10")] double Ndcg);
 

@@ -5,7 +5,7 @@ namespace Bert4Rec.Data.Synthesis;
 /// <summary>
 /// Size and character of a synthetic shop: everything that can be tuned, in one place. <see cref="Shop"/> says what each share does.
 /// </summary>
-public sealed record ShopParameters
+internal sealed record ShopParameters
 {
     public int Users { get; init; } = 24_000;
 

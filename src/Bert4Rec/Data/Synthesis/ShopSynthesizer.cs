@@ -9,7 +9,7 @@ namespace Bert4Rec.Data.Synthesis;
 /// Writes the purchase log of a <see cref="Shop"/> as atomic files, a customer at a time, so that the log's size is bound by the disk only.
 /// The same parameters give the same bytes on every machine.
 /// </summary>
-public static class ShopSynthesizer
+internal static class ShopSynthesizer
 {
     // More would make the bound no more certain (its standard error is below 0.003 then), only slower on a large catalogue.
     private const int OracleSamples = 25_000;

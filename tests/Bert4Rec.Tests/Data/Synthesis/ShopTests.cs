@@ -99,15 +99,17 @@ public class ShopTests
         Assert.Distinct(Enumerable.Range(0, 500).Select(ShopNames.Category));
     }
 
-    public static TheoryData<ShopParameters> Impossible =>
-    [
-        new() { Users = 0 }, new() { Items = 0 }, new() { ItemsPerCategory = 0 }, new() { RepeatShare = 1 }, new() { LastShare = 0.8 },
-        new() { SecondLastShare = -0.1 }, new() { FirstComplementShare = 1.5 }, new() { BrandOpenness = 0 }, new() { PopularityOffset = 0 },
-    ];
-
-    [Theory]
-    [MemberData(nameof(Impossible))]
-    public void Impossible_shops_are_refused(ShopParameters parameters) => Assert.Throws<InputException>(() => new Shop(parameters));
+    [Fact]
+    public void Impossible_shops_are_refused()
+    {
+        ShopParameters[] impossible =
+        [
+            new() { Users = 0 }, new() { Items = 0 }, new() { ItemsPerCategory = 0 }, new() { RepeatShare = 1 }, new() { LastShare = 0.8 },
+            new() { SecondLastShare = -0.1 }, new() { FirstComplementShare = 1.5 }, new() { BrandOpenness = 0 },
+            new() { PopularityOffset = 0 },
+        ];
+        Assert.All(impossible, parameters => Assert.Throws<InputException>(() => new Shop(parameters)));
+    }
 
     private static double[] Probabilities(Shop shop, int[] history)
     {
