@@ -87,7 +87,7 @@ internal sealed class RunningServer : IAsyncDisposable
             Urls = ["http://127.0.0.1:0"],
             Device = "cpu",
             Threads = 1,
-            Drain = TimeSpan.Zero,
+            Drain = TimeSpan.FromMilliseconds(500),
             Poll = TimeSpan.FromMilliseconds(20),
         };
         return new(await RecommendationServer.Start(options, log.Enqueue), log);
