@@ -9,7 +9,7 @@ namespace Bert4Rec.Serialization;
 /// reads ahead, its input's position does not tell where it stopped. So it gets the last byte of the file, trailing zeros aside, by itself:
 /// it asks for that byte only if all before belongs to members, and for one more only if this one does too.
 /// </summary>
-internal sealed class GzipInput : Stream
+internal sealed class GzipInput : ForwardInput
 {
     private readonly PackedFile _packed;
     private readonly GZipStream _unpacked;
@@ -24,20 +24,6 @@ internal sealed class GzipInput : Stream
     }
 
     public string Path { get; }
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <summary>Whether a file begins as gzip does; it is at its beginning again afterwards.</summary>
     public static bool IsGzip(FileStream file)
@@ -66,18 +52,6 @@ internal sealed class GzipInput : Stream
         return read;
     }
 
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
     protected override void Dispose(bool disposing)
     {
         if (disposing)
@@ -86,7 +60,7 @@ internal sealed class GzipInput : Stream
     }
 
     /// <summary>The file as <see cref="GZipStream"/> gets it: its last byte but for zeros by itself.</summary>
-    private sealed class PackedFile : Stream
+    private sealed class PackedFile : ForwardInput
     {
         private readonly FileStream _file;
         private readonly long _last;
@@ -101,38 +75,12 @@ internal sealed class GzipInput : Stream
         /// <summary>Whether the reader asked for what comes after the last byte.</summary>
         public bool IsUsedUp { get; private set; }
 
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
         public override int Read(Span<byte> buffer)
         {
             long left = _last - _file.Position;
             IsUsedUp |= left < 0;
             return _file.Read(left > 0 ? buffer[..(int)Math.Min(buffer.Length, left)] : buffer[..Math.Min(buffer.Length, 1)]);
         }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
         private static long LastNonZero(FileStream file)
         {

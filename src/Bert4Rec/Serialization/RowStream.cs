@@ -6,7 +6,7 @@ namespace Bert4Rec.Serialization;
 /// <param name="name">What the rows are, for errors.</param>
 /// <param name="rows">Values; null is none.</param>
 /// <param name="separator">Between them; it is in none of them.</param>
-internal sealed class RowStream(string name, IEnumerable<string?[]> rows, char separator) : Stream
+internal sealed class RowStream(string name, IEnumerable<string?[]> rows, char separator) : ForwardInput
 {
     private static readonly UTF8Encoding s_strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
@@ -15,20 +15,6 @@ internal sealed class RowStream(string name, IEnumerable<string?[]> rows, char s
     private int _length;
     private int _read;
     private long _number;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <exception cref="InputException">A value would not be the same in a file.</exception>
     public override int Read(Span<byte> buffer)
@@ -43,18 +29,6 @@ internal sealed class RowStream(string name, IEnumerable<string?[]> rows, char s
         }
         return done;
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {
