@@ -9,6 +9,13 @@ internal static class CommandLine
     public sealed record Outcome(int ExitCode, string Out, string Error)
     {
         public string[] Lines => Out.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+        /// <summary>Warnings and errors: what takes two seconds on a busy machine shows its progress among them.</summary>
+        public string[] Complaints =>
+        [
+            .. Error.Split('\n').Where(
+                line => line.StartsWith("warning", StringComparison.Ordinal) || line.StartsWith("error", StringComparison.Ordinal)),
+        ];
     }
 
     public static Outcome Run(params string[] args) => RunWithInput("", args);
