@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using Bert4Rec.Cli;
+using Bert4Rec.Tests.Faults;
 
 namespace Bert4Rec.Tests.Cli;
 
@@ -242,6 +243,7 @@ public sealed class EndToEndTests(EndToEndTests.TrainedShop shop) : IClassFixtur
     public async Task Ctrl_C_stops_after_the_step_and_the_run_can_be_resumed()
     {
         Skip.If(OperatingSystem.IsWindows(), "signals are sent with kill");
+        Skip.If(Campaign.IgnoresInterrupt, "SIGINT is ignored here, as in a job in the background");
         string model = Path.Combine(shop.Folder, "interrupted");
         using var process = Process.Start(new ProcessStartInfo
         {

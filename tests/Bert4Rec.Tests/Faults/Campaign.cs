@@ -21,6 +21,11 @@ internal static class Campaign
     public static int Seed { get; } =
         int.TryParse(Environment.GetEnvironmentVariable("BERT4REC_FAULT_SEED"), out int seed) ? seed : Random.Shared.Next(1_000_000);
 
+    /// <summary>Whether the commands here are deaf to Ctrl-C: a shell has what it starts in the background ignore it.</summary>
+    public static bool IgnoresInterrupt => OperatingSystem.IsLinux()
+        && File.ReadLines("/proc/self/status").First(line => line.StartsWith("SigIgn:", StringComparison.Ordinal)) is string line
+        && (Convert.ToUInt64(line.Split('\t')[1], 16) & 2) != 0;
+
     /// <summary>Settings of a model that trains in a moment.</summary>
     public static string[] Settings { get; } = Set(
         "hidden_size=16", "inner_size=24", "n_layers=1", "MAX_ITEM_LIST_LENGTH=8", "train_batch_size=64", "topk=[5,10]", "epochs=6",
