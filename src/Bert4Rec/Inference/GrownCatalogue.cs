@@ -51,8 +51,9 @@ internal static class GrownCatalogue
             var entry = grown[name];
             int width = entry.Shape.Length == 1 ? 1 : entry.Shape[^1];
             var rows = result.AsSpan((int)entry.Offset, grown.Shape.ItemCount * width);
+            var means = new Dictionary<IReadOnlyList<int>, float[]>();
             for (int item = known; item < grown.Shape.ItemCount; item++)
-                likeness.Mean(item, rows, width, rows.Slice(item * width, width));
+                likeness.Mean(item, rows, width, means, rows.Slice(item * width, width));
         }
     }
 
@@ -67,7 +68,6 @@ internal static class GrownCatalogue
 
         /// <summary>[field] value → the known items that have it.</summary>
         private readonly Dictionary<string, List<int>>[] _groups;
-        private readonly Dictionary<(IReadOnlyList<int>, int), float[]> _groupMeans = [];
         private readonly int[] _all;
 
         public ItemLikeness(InteractionDataset dataset, int known)
@@ -109,11 +109,13 @@ internal static class GrownCatalogue
         /// <param name="item">A new one.</param>
         /// <param name="rows">[items · width]</param>
         /// <param name="width">Values of a row.</param>
+        /// <param name="means">Those of groups, as far as they were wanted before.</param>
         /// <param name="mean">[width] The row for the item.</param>
-        public void Mean(int item, ReadOnlySpan<float> rows, int width, Span<float> mean)
+        public void Mean(
+            int item, ReadOnlySpan<float> rows, int width, Dictionary<IReadOnlyList<int>, float[]> means, Span<float> mean)
         {
             var beside = _beside[item - _known];
-            var alike = GroupMean(Group(item), rows, width);
+            var alike = GroupMean(Group(item), rows, width, means);
             for (int i = 0; i < width; i++)
             {
                 double sum = FieldWeight * alike[i];
@@ -138,9 +140,10 @@ internal static class GrownCatalogue
             return smallest;
         }
 
-        private float[] GroupMean(IReadOnlyList<int> group, ReadOnlySpan<float> rows, int width)
+        private static float[] GroupMean(
+            IReadOnlyList<int> group, ReadOnlySpan<float> rows, int width, Dictionary<IReadOnlyList<int>, float[]> means)
         {
-            if (_groupMeans.TryGetValue((group, width), out float[]? mean))
+            if (means.TryGetValue(group, out float[]? mean))
                 return mean;
             mean = new float[width];
             foreach (int item in group)
@@ -148,7 +151,7 @@ internal static class GrownCatalogue
                 for (int i = 0; i < width; i++)
                     mean[i] += rows[(item * width) + i] / group.Count;
             }
-            _groupMeans.Add((group, width), mean);
+            means.Add(group, mean);
             return mean;
         }
     }

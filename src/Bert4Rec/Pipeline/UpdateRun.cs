@@ -142,14 +142,13 @@ internal sealed class UpdateRun
             var layout = new ParameterLayout(ModelShape.Of(_config, dataset.ItemCount));
             int others = dataset.UserCount - 1 - users;
             int update = (model.Updates?.Inputs.Count ?? 0) + 1;
-            var replay = new Replay(hasNew, others == 0 ? 0 : Math.Min(1, Math.Max(users, 100) / (double)others), (ulong)_config.Seed);
-            // Other masks and windows than those that the model has seen before.
-            RunConfig settings = _config.With(
-                $"epochs={epochs}", $"stopping_step={epochs}", "refit=false", $"seed={unchecked(_config.Seed + update) & int.MaxValue}");
+            int seed = unchecked(_config.Seed + update) & int.MaxValue;
+            var replay = new Replay(hasNew, others == 0 ? 0 : Math.Min(1, Math.Max(users, 100) / (double)others), (ulong)seed);
+            RunConfig settings = _config.With($"epochs={epochs}", $"stopping_step={epochs}", "refit=false");
             RunOptions options = _options with { OutputDirectory = staged, Resume = false };
             float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset);
             TrainingResult result = TrainingSession.Continue(
-                settings, dataset, new(first, replay), options, _progress, null, onEpoch, _cancellation);
+                settings, dataset, new(first, replay, seed), options, _progress, null, onEpoch, _cancellation);
             var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
             ModelFolder after = Seal(staged, updates, null);
             if (_config.Refit)
@@ -157,11 +156,11 @@ internal sealed class UpdateRun
                 float[] last = delivered == model
                     ? after.Parameters
                     : GrownCatalogue.Grow(delivered.Layout, delivered.Parameters, layout, dataset);
-                TrainingSession.ContinueRefit(settings, dataset, new(last, replay), result, options, _progress, _cancellation);
+                TrainingSession.ContinueRefit(settings, dataset, new(last, replay, seed), result, options, _progress, _cancellation);
                 if (RefitFolder.State(staged).IsWhole)
                     Seal(RefitFolder.Of(staged), updates, RefitFolder.HeldOut(staged));
             }
-            var (all, ofThose) = Compare(model, first, after, hasNew);
+            var (all, ofThose) = Compare(model, first, after, hasNew, result);
             Directory.Delete(Path.Combine(staged, "events"), recursive: true);
             _cancellation.ThrowIfCancellationRequested();
             // A run that was resumed from one would train on the old events.
@@ -228,7 +227,8 @@ internal sealed class UpdateRun
         return model;
     }
 
-    private (UpdateMetrics All, UpdateMetrics OfThose) Compare(ModelFolder before, float[] first, ModelFolder after, bool[] hasNew)
+    private (UpdateMetrics All, UpdateMetrics OfThose) Compare(
+        ModelFolder before, float[] first, ModelFolder after, bool[] hasNew, TrainingResult result)
     {
         InteractionDataset dataset = after.Dataset;
         DatasetSplit split = Splitter.Split(dataset, _config.EvalArgs);
@@ -247,7 +247,7 @@ internal sealed class UpdateRun
         var (allBefore, thoseBefore) = (Measure(split.Test), Measure(ofThose));
         parameters.Upload(after.Parameters);
         ranker.Use(after.Blend);
-        return (new(split.Test.Length, allBefore, Measure(split.Test)), new(ofThose.Length, thoseBefore, Measure(ofThose)));
+        return (new(split.Test.Length, allBefore, result.Test), new(ofThose.Length, thoseBefore, Measure(ofThose)));
 
         IReadOnlyDictionary<string, double> Measure(Sample[] samples) =>
             samples.Length == 0 ? none : Evaluator.Evaluate(ranker, dataset, statistics, samples, settings, _progress);

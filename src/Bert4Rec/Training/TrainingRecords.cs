@@ -26,7 +26,8 @@ internal sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 /// <summary>A trained model to go on with.</summary>
 /// <param name="Parameters">[layout of the dataset's catalogue] Its parameters; Adam's means begin anew.</param>
 /// <param name="Replay">Whose sequences an epoch takes.</param>
-internal sealed record WarmStart(float[] Parameters, Replay Replay);
+/// <param name="Seed">Of windows, masks and dropout, so that they are not those that the model has seen before.</param>
+internal sealed record WarmStart(float[] Parameters, Replay Replay, int Seed);
 
 /// <summary>What is about to be trained. Users and items without padding.</summary>
 internal sealed record TrainingStart(

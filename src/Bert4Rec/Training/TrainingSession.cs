@@ -161,13 +161,14 @@ internal static class TrainingSession
         var split = Splitter.Split(dataset, config.EvalArgs);
         if (split.Train.Length == 0)
             throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
-        var sequences = Sequences(config, dataset, split);
+        RunConfig drawn = start is null ? config : config.With($"seed={start.Seed}");
+        var sequences = Sequences(drawn, dataset, split);
         sequences.Replay = start?.Replay;
 
         using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
         var statistics = TrainingStatistics.Count(dataset, split.Train);
         using var trainer = new Trainer(
-            TrainerSettings.Of(config, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers, statistics.EventCounts);
+            TrainerSettings.Of(drawn, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers, statistics.EventCounts);
         if (start is not null)
             trainer.Parameters.Upload(start.Parameters);
         using var evaluated = device.Kernels[0].AllocateFloats(trainer.Layout.Length);

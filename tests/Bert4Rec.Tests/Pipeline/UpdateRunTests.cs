@@ -21,10 +21,12 @@ public sealed class UpdateRunTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    [Fact]
-    public void TheFolderHasTheNewEventsUsersAndItemsAndEvaluatesToTheReportedMetrics()
+    [Theory]
+    [InlineData("full")]
+    [InlineData("uni5")]
+    public void TheFolderHasTheNewEventsUsersAndItemsAndEvaluatesToTheReportedMetrics(string mode)
     {
-        Train(refit: true);
+        Train(refit: true, $"eval_args.mode={mode}");
         string later = Write("later", "u1\ti3\t100\nu1\tnew\t101\nu99\ti4\t100\nu99\tnew\t101\nu99\ti5\t102\n", "new\tbooks\n");
         var outcome = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "2", "--json");
         Assert.Equal(0, outcome.ExitCode);
@@ -89,9 +91,9 @@ public sealed class UpdateRunTests : IDisposable
         {
             // With this learning rate an epoch is more likely to be worse than better.
             var result = TrainingSession.Continue(
-                RunConfig.Load([config], []).With("learning_rate=0.9", "epochs=2", "refit=false", $"seed={seed}"),
+                RunConfig.Load([config], []).With("learning_rate=0.9", "epochs=2", "refit=false"),
                 dataset,
-                new(held, new([.. Enumerable.Repeat(true, dataset.UserCount)], 1, 1)),
+                new(held, new([.. Enumerable.Repeat(true, dataset.UserCount)], 1, 1), seed),
                 new RunOptions(Path.Combine(_folder.Path, "next"), "cpu", 1, false),
                 null,
                 null,
