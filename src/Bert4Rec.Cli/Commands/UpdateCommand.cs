@@ -31,7 +31,7 @@ internal static class UpdateCommand
         };
         Option<int?> epochs = CommonOptions.Whole(minimum: 1, new Option<int?>("--epochs")
         {
-            Description = "Epochs to train; the default is an eighth of those that the training took.",
+            Description = "Epochs to train; the default is a fifth of those that the training took.",
             HelpName = "N",
         });
         var command = new Command("update", "Adds new events, users and items to a trained model.")

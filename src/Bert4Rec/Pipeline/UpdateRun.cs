@@ -45,7 +45,7 @@ internal sealed record UpdateResult(
 internal sealed class UpdateRun
 {
     /// <summary>Of the epochs that the training took, the part that an update takes.</summary>
-    private const double EpochShare = 1.0 / 8;
+    private const double EpochShare = 1.0 / 5;
 
     private readonly RunConfig _config;
     private readonly RunConfig _inputs;
@@ -57,7 +57,7 @@ internal sealed class UpdateRun
     /// <param name="inputs">The model's settings, with what names the new events in place of the old ones; see
     /// <see cref="Inputs"/>.</param>
     /// <param name="options">The model's folder, and on what to train.</param>
-    /// <param name="epochs">Epochs to train; null for an eighth of those that the training took.</param>
+    /// <param name="epochs">Epochs to train; null for a fifth of those that the training took.</param>
     /// <param name="progress">Told of everything that takes time.</param>
     /// <param name="cancellation">Stops the update, which leaves the folder as it was.</param>
     /// <exception cref="InputException">The folder has no model to update.</exception>
