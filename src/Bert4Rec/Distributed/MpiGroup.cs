@@ -27,6 +27,9 @@ internal sealed class MpiGroup : ProcessGroup
 
     public override int LocalSize { get; }
 
+    /// <summary>Whether mpirun started this process, and others beside it.</summary>
+    public static bool IsLaunched => s_launchers.Any(launcher => Number(launcher.Size, 1) > 1);
+
     /// <summary>
     /// The processes that mpirun started beside this one: only where the environment says that it did is an MPI library looked for.
     /// </summary>

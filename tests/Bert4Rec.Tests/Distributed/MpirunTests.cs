@@ -33,7 +33,7 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
     [SkippableTheory]
     [InlineData(OpenMpi, 1, "error: ", "train", "--set", "dataset=nowhere", "--set", "data_path=nowhere")]
     [InlineData(Mpich, 2, "error: bert4rec devices is for one process, and mpirun started 3; run, train and tune share their work", "devices")]
-    [InlineData(OpenMpi, 2, "Required argument missing", "evaluate", "--model")]
+    [InlineData(OpenMpi, 2, "Nothing says what to train on", "train", "--threads", "1")]
     public async Task What_cannot_be_done_is_said_once(string mpirun, int exitCode, string sentence, params string[] command)
     {
         using var process = Start(mpirun, 3, command);
@@ -42,7 +42,8 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
         Assert.Equal(exitCode, exit);
         Assert.Single(error.Split('\n'), line => line.StartsWith(sentence, StringComparison.Ordinal));
         Assert.DoesNotContain("   at ", error);
-        Assert.Equal("", (await output).Split('\n')[0]);
+        // Open MPI gives the ranks a terminal, to which .NET says that it is there.
+        Assert.DoesNotMatch("[A-Za-z]{3}", (await output).Split("====")[0]);
     }
 
     [SkippableTheory]
@@ -67,9 +68,10 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
     [InlineData(Mpich)]
     public async Task A_killed_rank_ends_the_job_and_it_goes_on(string mpirun)
     {
-        int kills = Math.Max(1, Campaign.Cases / 60);
+        int kills = Campaign.Cases / 100;
+        Skip.If(kills == 0, "BERT4REC_FAULT_CASES=1000 kills ten");
         string whole = shop.NewRun(), broken = shop.NewRun();
-        string[] more = ["epochs=40"];
+        string[] more = ["epochs=30"];
         var clock = Stopwatch.StartNew();
         using (var process = Start(mpirun, 2, Campaign.Train(shop, whole, more)))
             Assert.Equal((0, ""), await End(process));
@@ -83,6 +85,7 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
             string[] now = Campaign.Again(command, broken);
             resumed += now == command ? 0 : 1;
             using var process = Start(mpirun, 2, now);
+            Task<string> output = process.StandardOutput.ReadToEndAsync();
             bool kill = killed < kills;
             if (kill)
             {
@@ -100,7 +103,8 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
             string what = $"seed {Campaign.Seed}, kill {killed}: exit {exit}: {error}";
             Assert.True(exit == 0 || kill, what);
             Assert.True(!kill || slowest < 20, what);
-            Assert.True(exit == 0 || error.Length > 0, what);
+            // MPICH's mpirun has its sentence on standard output.
+            Assert.True(exit == 0 || error.Length > 0 || (await output).Contains("Killed (signal 9)"), what);
             ended = exit == 0 && killed == kills;
             if (exit == 0)
             {

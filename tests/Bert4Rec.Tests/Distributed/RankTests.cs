@@ -52,27 +52,6 @@ public sealed class RankTests(SmallShop shop) : IClassFixture<SmallShop>
         Assert.Equal(once[0].Parameters, ThreadRanks.Run(ranks, group => Steps(settings, threads, group))[^1].Parameters);
     }
 
-    /// <summary>What another device has goes by way of the host.</summary>
-    [Fact]
-    public void Ranks_with_a_device_each_step_as_threads_do()
-    {
-        var settings = TrainerTests.Settings with { ClipGradNorm = 0.5f };
-        using var threads = new TrainerTests.Run(settings, 2);
-        double loss = threads.Trainer.TrainStep(0, 4), next = threads.Trainer.TrainStep(4, 4);
-        var devices = ThreadRanks.Run(2, group =>
-        {
-            using var run = new TrainerTests.Run(settings, 1, "ilgpu-cpu", group);
-            return (Loss: run.Trainer.TrainStep(0, 4), Next: run.Trainer.TrainStep(4, 4), run.Parameters, Moments: run.Trainer.ReadMoments());
-        });
-        Assert.InRange(devices[0].Loss / loss, 1 - 1e-5, 1 + 1e-5);
-        Assert.InRange(devices[1].Next / next, 1 - 1e-4, 1 + 1e-4);
-        Assert.Equal(devices[0].Parameters, devices[1].Parameters);
-        var (expected, _) = threads.Trainer.ReadMoments();
-        double length = Math.Sqrt(expected.Sum(x => (double)x * x));
-        Assert.True(length > 1e-3);
-        Assert.InRange(Math.Sqrt(expected.Zip(devices[0].Moments.First, (x, y) => (double)(x - y) * (x - y)).Sum()) / length, 0, 1e-4);
-    }
-
     /// <summary>Gradients one way and parameters the other: 2 (N − 1) / N of the parameters for each rank and step.</summary>
     [Theory]
     [InlineData(2)]
