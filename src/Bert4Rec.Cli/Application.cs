@@ -62,7 +62,12 @@ internal static class Application
 
     private static int Run(string[] args, Terminal terminal, ProcessGroup ranks)
     {
-        Command[] trainings = [RunCommand.Create(terminal, ranks), TrainCommand.Create(terminal, ranks), TuneCommand.Create(terminal, ranks)];
+        Command[] trainings =
+        [
+            RunCommand.Create(terminal, ranks),
+            TrainCommand.Create(terminal, ranks),
+            TuneCommand.Create(terminal, ranks),
+        ];
         // Not a RootCommand: that one would go by the file's name, Bert4Rec.Cli.
         var root = new Command("bert4rec", "Trains BERT4Rec on purchase histories and recommends what comes next.")
         {

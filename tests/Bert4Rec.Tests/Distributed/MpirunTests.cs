@@ -32,7 +32,8 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
     /// <summary>The input is missing, the command is for one process: rank 0 alone says so, and the job ends with its exit code.</summary>
     [SkippableTheory]
     [InlineData(OpenMpi, 1, "error: ", "train", "--set", "dataset=nowhere", "--set", "data_path=nowhere")]
-    [InlineData(Mpich, 2, "error: bert4rec devices is for one process, and mpirun started 3; run, train and tune share their work", "devices")]
+    [InlineData(
+        Mpich, 2, "error: bert4rec devices is for one process, and mpirun started 3; run, train and tune share their work", "devices")]
     [InlineData(OpenMpi, 2, "Nothing says what to train on", "train", "--threads", "1")]
     public async Task What_cannot_be_done_is_said_once(string mpirun, int exitCode, string sentence, params string[] command)
     {
@@ -62,7 +63,9 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
         Assert.Contains($"(Debian: apt-get install {package}", error);
     }
 
-    /// <summary>Any rank, the first one too, at a random moment: the job ends, and the command again ends with an unbroken one's bytes.</summary>
+    /// <summary>
+    /// Any rank, the first one too, at a random moment: the job ends, and the command again ends with an unbroken one's bytes.
+    /// </summary>
     [SkippableTheory]
     [InlineData(OpenMpi)]
     [InlineData(Mpich)]
@@ -71,7 +74,7 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
         int kills = Campaign.Cases / 100;
         Skip.If(kills == 0, "BERT4REC_FAULT_CASES=1000 kills ten");
         string whole = shop.NewRun(), broken = shop.NewRun();
-        string[] more = ["epochs=30"];
+        string[] more = ["epochs=100"];
         var clock = Stopwatch.StartNew();
         using (var process = Start(mpirun, 2, Campaign.Train(shop, whole, more)))
             Assert.Equal((0, ""), await End(process));

@@ -50,7 +50,8 @@ public class GpuTrainingTests
         var devices = ThreadRanks.Run(2, group =>
         {
             using var run = new TrainerTests.Run(settings, 1, Device!, group);
-            return (Loss: run.Trainer.TrainStep(0, 4), Next: run.Trainer.TrainStep(4, 4), run.Parameters, Moments: run.Trainer.ReadMoments());
+            double first = run.Trainer.TrainStep(0, 4), second = run.Trainer.TrainStep(4, 4);
+            return (Loss: first, Next: second, run.Parameters, Moments: run.Trainer.ReadMoments());
         });
         Assert.InRange(devices[0].Loss / loss, 1 - 1e-5, 1 + 1e-5);
         Assert.InRange(devices[1].Next / next, 1 - 1e-4, 1 + 1e-4);
