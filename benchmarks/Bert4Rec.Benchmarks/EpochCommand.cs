@@ -81,8 +81,8 @@ internal static class EpochCommand
         terminal.Out.WriteLine();
         terminal.Out.WriteLine(
             "| epoch | loss | training, s | processor s / thread | tokens/s | validation, s | processor s / thread | histories/s | "
-            + "bytes allocated a step | bytes sent a step | exchange, s |");
-        terminal.Out.WriteLine("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+            + $"bytes allocated a step |{(ranks.Size == 1 ? "" : " bytes sent a step | exchange, s |")}");
+        terminal.Out.WriteLine($"|---:|---:|---:|---:|---:|---:|---:|---:|---:|{(ranks.Size == 1 ? "" : "---:|---:|")}");
         for (int epoch = 1; epoch <= epochs; epoch++)
         {
             (double Loss, long Tokens) result = default;
@@ -101,8 +101,8 @@ internal static class EpochCommand
                 $"| {epoch} | {result.Loss:F4} | {training.Seconds:F1} | {training.ProcessorSeconds / engine.Threads:F1} | "
                 + $"{result.Tokens / training.Seconds:N0} | "
                 + $"{validation.Seconds:F1} | {validation.ProcessorSeconds / engine.Threads:F1} | "
-                + $"{split.Valid.Length / validation.Seconds:N0} | {allocated / steps:N0} | {sent / steps:N0} | "
-                + $"{exchange.TotalSeconds:F2} |");
+                + $"{split.Valid.Length / validation.Seconds:N0} | {allocated / steps:N0} |"
+                + (ranks.Size == 1 ? "" : $" {sent / steps:N0} | {exchange.TotalSeconds:F2} |"));
         }
         terminal.Out.WriteLine();
         terminal.Out.WriteLine($"peak memory {Process.GetCurrentProcess().PeakWorkingSet64 / 1e6:N0} MB");

@@ -33,11 +33,10 @@ public sealed class MpirunTests(SmallShop shop, ITestOutputHelper report) : ICla
     [SkippableTheory]
     [InlineData(OpenMpi, 1, "error: ", "train", "--set", "dataset=nowhere", "--set", "data_path=nowhere")]
     [InlineData(
-        Mpich, 2, "error: bert4rec devices is for one process, and mpirun started 3; run, train and tune share their work", "devices")]
-    [InlineData(OpenMpi, 2, "Nothing says what to train on", "train", "--threads", "1")]
+        Mpich, 2, "error: bert4rec devices is for one process, and mpirun started 2; run, train and tune share their work", "devices")]
     public async Task What_cannot_be_done_is_said_once(string mpirun, int exitCode, string sentence, params string[] command)
     {
-        using var process = Start(mpirun, 3, command);
+        using var process = Start(mpirun, 2, command);
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         var (exit, error) = await End(process);
         Assert.Equal(exitCode, exit);
