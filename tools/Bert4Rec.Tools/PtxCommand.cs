@@ -176,14 +176,14 @@ internal static class PtxCommand
 
             ## Training steps, counted
 
-            What a step has to do, counted by the emulator (`--device ptx`, {TrainingStep.Multiprocessors} multiprocessors) as it runs the PTX, and the time
-            that it takes at least: by the bytes that the launches are the first to touch (m), float32 arithmetic (a), tensor cores (c), turns of
-            shared memory (s), instructions (i), or {GpuModel.LaunchMicroseconds} us a launch (l), whichever is longest; for the first of these all multiprocessors
-            work together, for the others those that have a group. Nothing waits for anything else in it: a kernel can be as fast at best, and most
-            are not. None of it was measured on a GPU.
+            What a step has to do, counted by the emulator (`--device ptx`, {TrainingStep.Multiprocessors} multiprocessors) as it runs
+            the PTX, and the time that it takes at least: by the bytes that the launches are the first to touch (m), float32 arithmetic (a),
+            tensor cores (c), turns of shared memory (s), instructions (i), or {GpuModel.LaunchMicroseconds} us a launch (l), whichever
+            is longest. All multiprocessors share the memory; all else is done by those that have a group. Nothing waits for anything in it:
+            no kernel is faster, and most are slower. None of it was measured on a GPU.
 
-            A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for 32
-            float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take.
+            A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for
+            32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take.
 
 
             """);
@@ -200,16 +200,18 @@ internal static class PtxCommand
             foreach (var kernel in counts)
             {
                 text.AppendLine(
-                    $"| `{kernel.Kernel}` | {kernel.Launches} | {kernel.Groups / kernel.Launches:N0} | {kernel.GlobalBytesTouched / 1e6:F2} "
-                    + $"| {Ratio(kernel.GlobalSectors, kernel.GlobalRequests):F1} | {kernel.FloatOperations / 1e6:F1} "
+                    $"| `{kernel.Kernel}` | {kernel.Launches} | {kernel.Groups / kernel.Launches:N0} "
+                    + $"| {kernel.GlobalBytesTouched / 1e6:F2} | {Ratio(kernel.GlobalSectors, kernel.GlobalRequests):F1} "
+                    + $"| {kernel.FloatOperations / 1e6:F1} "
                     + $"| {100 * Ratio(kernel.BankConflicts, kernel.SharedWavefronts):F0}% "
                     + $"| {100 * Ratio(kernel.DivergentBranches, kernel.Branches):F0}% "
                     + $"| {string.Join(" | ", GpuModel.All.Select(model => Describe(model, kernel)))} |");
             }
+            double megabytes = counts.Sum(kernel => kernel.GlobalBytesTouched) / 1e6;
+            double megaflops = counts.Sum(kernel => kernel.FloatOperations) / 1e6;
+            var sums = GpuModel.All.Select(model => $"{counts.Sum(kernel => model.Estimate(kernel).Microseconds):F0}");
             text.AppendLine(
-                $"| all | {counts.Sum(kernel => kernel.Launches)} | | {counts.Sum(kernel => kernel.GlobalBytesTouched) / 1e6:F2} | "
-                + $"| {counts.Sum(kernel => kernel.FloatOperations) / 1e6:F1} | | | "
-                + $"{string.Join(" | ", GpuModel.All.Select(model => $"{counts.Sum(kernel => model.Estimate(kernel).Microseconds):F0}"))} |");
+                $"| all | {counts.Sum(kernel => kernel.Launches)} | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
             text.AppendLine();
         }
 

@@ -180,8 +180,8 @@ internal sealed class GpuDevice : IDisposable
     }
 
     /// <summary>
-    /// Goes through work without launching any of its kernels, and then compiles those, side by side: when the work is done, none is left to
-    /// compile.
+    /// Goes through work without launching any of its kernels, and then compiles those, side by side: when the work is done, none is left
+    /// to compile.
     /// </summary>
     /// <exception cref="DeviceException">The device refuses a kernel.</exception>
     public void Rehearse(Action work)

@@ -5,8 +5,8 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
-/// A kernel, compiled when it is first launched or after a rehearsal of that. Kernels take one struct of arguments; the group size is theirs, the number of groups the
-/// launch's.
+/// A kernel, compiled when it is first launched or after a rehearsal of that. Kernels take one struct of arguments; the group size is
+/// theirs, the number of groups the launch's.
 /// </summary>
 internal sealed class GpuKernel<TArguments>
     where TArguments : struct
