@@ -51,6 +51,8 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
         Indices targets = Integers(new int[tokens]), maskedStarts = Integers(new int[offsets.Length]);
         // What came before is not of the step.
         device.Ptx!.Emulator.Clear();
+        // Most of the time, and every group does the same.
+        device.Ptx.Emulator.Sampled = "Product<";
 
         var masking = new ClozeMasking(
             new(Seed, 1, RandomStreams.ClozeMask, 0), 0.2f, 0.2f, Shape.MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: true);
