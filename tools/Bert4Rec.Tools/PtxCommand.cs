@@ -210,8 +210,8 @@ internal static class PtxCommand
             double megabytes = counts.Sum(kernel => kernel.GlobalBytesTouched) / 1e6;
             double megaflops = counts.Sum(kernel => kernel.FloatOperations) / 1e6;
             var sums = GpuModel.All.Select(model => $"{counts.Sum(kernel => model.Estimate(kernel).Microseconds):F0}");
-            text.AppendLine(
-                $"| all | {counts.Sum(kernel => kernel.Launches)} | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
+            long launches = counts.Sum(kernel => kernel.Launches);
+            text.AppendLine($"| all | {launches} | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
             text.AppendLine();
         }
 

@@ -72,34 +72,6 @@ internal sealed class KernelCounts(PtxProgram program)
             .Where(entry => entry.Item2 > 0).OrderByDescending(entry => entry.Item2),
     ];
 
-    /// <summary>Adds a launch of which not all groups ran.</summary>
-    /// <param name="launch">The launch.</param>
-    /// <param name="scale">All groups by those that ran.</param>
-    public void Add(KernelCounts launch, double scale)
-    {
-        Launches += launch.Launches;
-        Groups += launch.Groups;
-        GroupSize = launch.GroupSize;
-        GlobalBytesTouched += launch.GlobalBytesTouched;
-        Barriers += Scaled(launch.Barriers);
-        Branches += Scaled(launch.Branches);
-        DivergentBranches += Scaled(launch.DivergentBranches);
-        GlobalRequests += Scaled(launch.GlobalRequests);
-        GlobalSectors += Scaled(launch.GlobalSectors);
-        GlobalBytesLoaded += Scaled(launch.GlobalBytesLoaded);
-        GlobalBytesStored += Scaled(launch.GlobalBytesStored);
-        SharedRequests += Scaled(launch.SharedRequests);
-        SharedWavefronts += Scaled(launch.SharedWavefronts);
-        BankConflicts += Scaled(launch.BankConflicts);
-        for (int i = 0; i < _warps.Length; i++)
-        {
-            _warps[i] += Scaled(launch._warps[i]);
-            _threads[i] += Scaled(launch._threads[i]);
-        }
-
-        long Scaled(long count) => (long)(count * scale);
-    }
-
     private long Sum(long[] counts, Func<string, bool> isCounted) => program.Code.Select((instruction, i) =>
         program.IsRemoved(instruction) || !isCounted(instruction.Opcode) ? 0 : counts[i]).Sum();
 

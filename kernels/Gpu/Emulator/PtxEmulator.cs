@@ -10,7 +10,7 @@ namespace Bert4Rec.Kernels.Gpu.Emulator;
 /// </summary>
 internal sealed class PtxEmulator
 {
-    private const int Banks = 32, SectorBytes = 32, SampleGroups = 64;
+    private const int Banks = 32, SectorBytes = 32;
 
     private readonly Dictionary<PtxProgram, KernelCounts> _counts = [];
     private readonly List<Warp> _warps = [];
@@ -33,12 +33,6 @@ internal sealed class PtxEmulator
 
     public RaceTracker Races { get; } = new();
 
-    /// <summary>
-    /// Of kernels by this name's beginning only <see cref="SampleGroups"/> groups of a launch run, and what they do is counted for the
-    /// others too: to count what would take too long. Results are then worth nothing.
-    /// </summary>
-    public string? Sampled { get; set; }
-
     /// <summary>Of each kernel that has run.</summary>
     public IReadOnlyCollection<KernelCounts> Counts => _counts.Values;
 
@@ -59,9 +53,12 @@ internal sealed class PtxEmulator
         if (grid.Y > ushort.MaxValue || grid.Z > ushort.MaxValue)
             throw new DeviceException($"{program.Name}: a grid of {grid.X} x {grid.Y} x {grid.Z} groups; Y and Z end at 65535");
         (Program, _grid, _groupSize, Parameters, _memory, _lastRange) = (program, grid, groupSize, parameters, memory, 0);
-        long groups = (long)grid.X * grid.Y * grid.Z;
-        bool isSample = Sampled is not null && groups > SampleGroups && program.Name.StartsWith(Sampled, StringComparison.Ordinal);
-        _kernel = new(program) { Launches = 1, Groups = groups, GroupSize = groupSize };
+        if (!_counts.TryGetValue(program, out var counts))
+            _counts[program] = counts = new(program);
+        _kernel = counts;
+        _kernel.Launches++;
+        _kernel.GroupSize = groupSize;
+        _kernel.Groups += (long)grid.X * grid.Y * grid.Z;
         if (Shared.Length < program.SharedBytes)
             Shared = new byte[program.SharedBytes];
         Races.StartLaunch(program.SharedBytes);
@@ -71,20 +68,18 @@ internal sealed class PtxEmulator
             _warps.Add(new(this));
         for (int i = 0; i < warps; i++)
             _warps[i].Load(program, i * Warp.Size, groupSize - (i * Warp.Size));
-        long count = isSample ? SampleGroups : groups;
-        for (long i = 0; i < count; i++)
+        for (int z = 0; z < grid.Z; z++)
         {
-            long group = i * groups / count;
-            _group = ((int)(group % grid.X), (int)(group / grid.X % grid.Y), (int)(group / grid.X / grid.Y));
-            RunGroup(_warps[..warps]);
+            for (int y = 0; y < grid.Y; y++)
+            {
+                for (int x = 0; x < grid.X; x++)
+                {
+                    _group = (x, y, z);
+                    RunGroup(_warps[..warps]);
+                }
+            }
         }
-        // Operands are shared: a few groups touch more of them than their share, all of them all.
-        _kernel.GlobalBytesTouched = isSample
-            ? memory.Distinct().Sum(range => range.End - range.Start)
-            : (Races.FirstAccesses - touched) * sizeof(uint);
-        if (!_counts.TryGetValue(program, out var counts))
-            _counts[program] = counts = new(program);
-        counts.Add(_kernel, (double)groups / count);
+        _kernel.GlobalBytesTouched += (Races.FirstAccesses - touched) * sizeof(uint);
     }
 
     /// <summary>What a special register tells a thread.</summary>
