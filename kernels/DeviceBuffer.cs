@@ -21,6 +21,12 @@ public abstract class DeviceBuffer<T> : IDisposable
     /// <exception cref="ArgumentOutOfRangeException">The range does not lie in the buffer.</exception>
     public abstract void Download(Span<T> destination, long offset = 0);
 
+    /// <summary>Whether the device's memory is the host's.</summary>
+    internal virtual bool IsOnHost => false;
+
+    /// <summary>The elements themselves, where <see cref="IsOnHost"/>.</summary>
+    internal virtual Span<T> HostMemory(long offset, int count) => throw new NotSupportedException();
+
     /// <summary>Gives the memory back.</summary>
     public void Dispose()
     {

@@ -5,9 +5,8 @@ using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Distributed;
 using Bert4Rec.Evaluation;
-using Bert4Rec.Inference;
-using Bert4Rec.Model;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Benchmarks;
@@ -28,7 +27,7 @@ internal static class EpochCommand
         });
         var command = new Command("epoch", "Trains and validates some epochs and says what each took.") { config, set, threads, epochs };
         command.SetAction(parsed => Run(
-            CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], null, terminal),
+            () => CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], null, terminal),
             parsed.GetValue(threads),
             parsed.GetValue(epochs),
             terminal));
@@ -48,48 +47,62 @@ internal static class EpochCommand
         }
     }
 
-    private static void Run(RunConfig config, int threads, int epochs, Terminal terminal)
+    /// <summary>Under mpirun on rank 0, with the other ranks' help.</summary>
+    private static void Run(Func<RunConfig> load, int threads, int epochs, Terminal terminal)
+    {
+        using ProcessGroup ranks = MpiGroup.Join();
+        if (ranks.Rank > 0)
+        {
+            TrainingEngine.Follow(ranks);
+            return;
+        }
+        Measure(load(), ranks, threads, epochs, terminal);
+        TrainingEngine.Dismiss(ranks);
+    }
+
+    private static void Measure(RunConfig config, ProcessGroup ranks, int threads, int epochs, Terminal terminal)
     {
         InteractionDataset? loaded = null;
         var load = Times.Of(() => loaded = DatasetLoader.Load(config));
         var dataset = loaded!;
         var split = Splitter.Split(dataset, config.EvalArgs);
-        var statistics = TrainingStatistics.Count(dataset, split.Train);
-        using var device = new DeviceSet("cpu", threads);
-        using var trainer = new Trainer(
-            TrainerSettings.Of(config, dataset.ItemCount),
-            dataset,
-            TrainingSession.Sequences(config, dataset, split),
-            device.Kernels,
-            device.Workers,
-            statistics.EventCounts);
-        using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, trainer.Parameters, config.RecboleCompatible);
+        var options = new RunOptions("", "cpu", threads, false) { Ranks = ranks };
+        using var engine = new TrainingEngine(config, dataset, split, options, null);
+        var trainer = engine.Trainer;
+        var parameters = new float[trainer.Layout.Length];
         var settings = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
 
         terminal.Out.WriteLine(
             $"{config.Dataset}: {dataset.UserCount - 1:N0} users, {dataset.ItemCount - 1:N0} items, "
             + $"{dataset.EventItems.Length:N0} events; "
-            + $"hidden size {config.HiddenSize}, batches of {config.TrainBatchSize}; {device.Kernels[0].Name}, {threads} threads");
+            + $"hidden size {config.HiddenSize}, batches of {config.TrainBatchSize}; {engine.DeviceName}, "
+            + $"{(ranks.Size == 1 ? "" : $"{ranks.Size} ranks of ")}{engine.Threads} threads");
         terminal.Out.WriteLine($"data loaded in {load.Seconds:F1} s ({load.ProcessorSeconds:F1} s of the processor)");
         terminal.Out.WriteLine();
         terminal.Out.WriteLine(
             "| epoch | loss | training, s | processor s / thread | tokens/s | validation, s | processor s / thread | histories/s | "
-            + "bytes allocated a step |");
-        terminal.Out.WriteLine("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+            + "bytes allocated a step | bytes sent a step | exchange, s |");
+        terminal.Out.WriteLine("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         for (int epoch = 1; epoch <= epochs; epoch++)
         {
             (double Loss, long Tokens) result = default;
             int steps = trainer.Step;
-            long allocated = GC.GetTotalAllocatedBytes(precise: true);
-            var training = Times.Of(() => result = trainer.TrainEpoch(epoch, null, CancellationToken.None));
+            long allocated = GC.GetTotalAllocatedBytes(precise: true), sent = ranks.BytesSent;
+            TimeSpan exchange = ranks.Time;
+            var training = Times.Of(() => result = engine.TrainEpoch(epoch, null, CancellationToken.None));
             allocated = GC.GetTotalAllocatedBytes(precise: true) - allocated;
-            steps = trainer.Step - steps;
-            var validation = Times.Of(() => Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, settings));
+            sent = ranks.BytesSent - sent;
+            exchange = ranks.Time - exchange;
+            steps = Math.Max(1, trainer.Step - steps);
+            trainer.Parameters.Download(parameters);
+            engine.RankWith(parameters);
+            var validation = Times.Of(() => Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, settings));
             terminal.Out.WriteLine(
-                $"| {epoch} | {result.Loss:F4} | {training.Seconds:F1} | {training.ProcessorSeconds / threads:F1} | "
+                $"| {epoch} | {result.Loss:F4} | {training.Seconds:F1} | {training.ProcessorSeconds / engine.Threads:F1} | "
                 + $"{result.Tokens / training.Seconds:N0} | "
-                + $"{validation.Seconds:F1} | {validation.ProcessorSeconds / threads:F1} | "
-                + $"{split.Valid.Length / validation.Seconds:N0} | {allocated / Math.Max(1, steps):N0} |");
+                + $"{validation.Seconds:F1} | {validation.ProcessorSeconds / engine.Threads:F1} | "
+                + $"{split.Valid.Length / validation.Seconds:N0} | {allocated / steps:N0} | {sent / steps:N0} | "
+                + $"{exchange.TotalSeconds:F2} |");
         }
         terminal.Out.WriteLine();
         terminal.Out.WriteLine($"peak memory {Process.GetCurrentProcess().PeakWorkingSet64 / 1e6:N0} MB");

@@ -40,6 +40,14 @@ internal sealed unsafe class CpuBuffer<T> : DeviceBuffer<T>
         new ReadOnlySpan<T>(Pointer + offset, destination.Length).CopyTo(destination);
     }
 
+    internal override bool IsOnHost => true;
+
+    internal override Span<T> HostMemory(long offset, int count)
+    {
+        CheckRange(offset, count);
+        return new(Pointer + offset, count);
+    }
+
     private protected override void Dispose(bool disposing)
     {
         if (Pointer == null)

@@ -1,10 +1,13 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using System.Runtime.InteropServices;
 using Bert4Rec.Cli.Commands;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
+using Bert4Rec.Distributed;
 using Bert4Rec.Kernels;
+using Bert4Rec.Training;
 
 namespace Bert4Rec.Cli;
 
@@ -15,14 +18,62 @@ internal static class Application
 {
     private const string TraceVariable = "BERT4REC_TRACE";
 
+    /// <summary>Runs a command; under mpirun, on rank 0, whose orders the other ranks follow.</summary>
     public static int Run(string[] args, Terminal terminal)
     {
+        try
+        {
+            using ProcessGroup ranks = MpiGroup.Join();
+            return ranks.Rank == 0 ? Lead(args, terminal, ranks) : Follow(terminal, ranks);
+        }
+        catch (InputException e)
+        {
+            return Explain(e, terminal);
+        }
+    }
+
+    private static int Lead(string[] args, Terminal terminal, ProcessGroup ranks)
+    {
+        int exitCode = Run(args, terminal, ranks);
+        // What failed here may have been what the others are waiting for.
+        if (ranks.IsAwaited)
+            ranks.Abort(Math.Max(ExitCodes.Failed, exitCode));
+        TrainingEngine.Dismiss(ranks);
+        return exitCode;
+    }
+
+    /// <summary>Says nothing but what goes wrong. Whether to stop is for rank 0 to decide: mpirun gives every rank the signal.</summary>
+    private static int Follow(Terminal terminal, ProcessGroup ranks)
+    {
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => context.Cancel = true);
+        try
+        {
+            TrainingEngine.Follow(ranks);
+            return ExitCodes.Success;
+        }
+        catch (Exception e)
+        {
+            int exitCode = Explain(Unwrap(e), terminal, $"rank {ranks.Rank} on {Environment.MachineName}: ");
+            ranks.Abort(exitCode);
+            return exitCode;
+        }
+    }
+
+    private static int Run(string[] args, Terminal terminal, ProcessGroup ranks)
+    {
+        Command[] trainings =
+        [
+            RunCommand.Create(terminal, ranks),
+            TrainCommand.Create(terminal, ranks),
+            TuneCommand.Create(terminal, ranks),
+        ];
         // Not a RootCommand: that one would go by the file's name, Bert4Rec.Cli.
         var root = new Command("bert4rec", "Trains BERT4Rec on purchase histories and recommends what comes next.")
         {
-            RunCommand.Create(terminal),
-            TrainCommand.Create(terminal),
-            TuneCommand.Create(terminal),
+            trainings[0],
+            trainings[1],
+            trainings[2],
             EvaluateCommand.Create(terminal),
             UpdateCommand.Create(terminal),
             RecommendCommand.Create(terminal),
@@ -37,8 +88,8 @@ internal static class Application
             new HelpOption(),
             new VersionOption(),
         };
-        foreach (Command command in root.Subcommands)
-            CommonOptions.RefuseEmpty(command, mayBeEmpty: "--history");
+        foreach (Command subcommand in root.Subcommands)
+            CommonOptions.RefuseEmpty(subcommand, mayBeEmpty: "--history");
         // A token may begin with '@'; it is no file of further arguments.
         ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Action is ParseErrorAction usage)
@@ -54,6 +105,13 @@ internal static class Application
             foreach (string line in text.ToString().ReplaceLineEndings("\n").Split('\n').Where(line => line.Length > 0))
                 terminal.Error.WriteLine(line);
             terminal.Error.WriteLine($"see: {CommandPath(parsed)} --help");
+            return ExitCodes.WrongUsage;
+        }
+        Command command = parsed.CommandResult.Command;
+        if (ranks.Size > 1 && parsed.Action == command.Action && !trainings.Contains(command))
+        {
+            terminal.Error.WriteLine(
+                $"error: {CommandPath(parsed)} is for one process, and mpirun started {ranks.Size}; run, train and tune share their work");
             return ExitCodes.WrongUsage;
         }
         try
@@ -73,7 +131,7 @@ internal static class Application
     }
 
     /// <summary>What went wrong, as one line: what the user can act on as it is, anything else with its type, to be reported.</summary>
-    private static int Explain(Exception e, Terminal terminal)
+    private static int Explain(Exception e, Terminal terminal, string where = "")
     {
         string message = e switch
         {
@@ -81,7 +139,7 @@ internal static class Application
             OutOfMemoryException => "out of memory; try less of it: a smaller train_batch_size or model, or fewer --threads",
             _ => $"this should not happen: {e.GetType().Name}: {e.Message} ({TraceVariable}=1 shows where)",
         };
-        terminal.Error.WriteLine($"error: {Terminal.OneLine(message)}");
+        terminal.Error.WriteLine($"error: {where}{Terminal.OneLine(message)}");
         if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
             terminal.Error.WriteLine(e.StackTrace);
         return e is InputException { IsWrongUsage: true } ? ExitCodes.WrongUsage : ExitCodes.Failed;

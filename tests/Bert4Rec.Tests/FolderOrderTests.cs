@@ -18,7 +18,7 @@ public sealed class FolderOrderTests
         ["src/Bert4Rec/Serialization", "src/Bert4Rec/Reporting"],
         ["src/Bert4Rec/Configuration"],
         ["src/Bert4Rec/EventLog"],
-        ["src/Bert4Rec/Data"],
+        ["src/Bert4Rec/Data", "src/Bert4Rec/Distributed"],
         ["src/Bert4Rec/Data/Synthesis", "src/Bert4Rec/Model"],
         ["src/Bert4Rec/Evaluation"],
         ["src/Bert4Rec/Inference"],

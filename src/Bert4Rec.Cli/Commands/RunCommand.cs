@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
+using Bert4Rec.Distributed;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
@@ -14,7 +15,7 @@ namespace Bert4Rec.Cli.Commands;
 /// <summary><c>run</c>: from an event log, or atomic files, to a trained model and a report; does again only what changed.</summary>
 internal static class RunCommand
 {
-    public static Command Create(Terminal terminal)
+    public static Command Create(Terminal terminal, ProcessGroup ranks)
     {
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
@@ -64,7 +65,10 @@ internal static class RunCommand
                 runConfig = runConfig.With("refit=true");
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
             var options = new RunOptions(
-                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
+                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
+            {
+                Ranks = ranks,
+            };
             TuneOptions? tuning = parsed.GetValue(tune) is { } budget
                 ? new(budget, parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null)
                 : null;

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
+using Bert4Rec.Distributed;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
@@ -14,7 +15,7 @@ namespace Bert4Rec.Cli.Commands;
 /// </summary>
 internal static class TrainCommand
 {
-    public static Command Create(Terminal terminal)
+    public static Command Create(Terminal terminal, ProcessGroup ranks)
     {
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
@@ -54,7 +55,10 @@ internal static class TrainCommand
                 ? CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal)
                 : CommonOptions.ResumedConfig(resumed, settings, parsed.GetValue(seed), terminal);
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
-            var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null, parsed.GetValue(precision));
+            var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null, parsed.GetValue(precision))
+            {
+                Ranks = ranks,
+            };
             return Train(runConfig, options, parsed.GetValue(json), terminal);
         });
         return command;

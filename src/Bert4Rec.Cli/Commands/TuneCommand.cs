@@ -2,6 +2,7 @@ using System.CommandLine;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
+using Bert4Rec.Distributed;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
@@ -15,7 +16,7 @@ internal static class TuneCommand
 {
     private const string PageName = "tune.html";
 
-    public static Command Create(Terminal terminal)
+    public static Command Create(Terminal terminal, ProcessGroup ranks)
     {
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
@@ -62,7 +63,10 @@ internal static class TuneCommand
                 parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal, choosesObjective: true);
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", $"{runConfig.Dataset ?? "run"}-tune");
             var options = new RunOptions(
-                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision));
+                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
+            {
+                Ranks = ranks,
+            };
             var tuning = new TuneOptions(
                 parsed.GetValue(trials) is int number ? TuneBudget.OfTrials(number) : parsed.GetValue(budget) ?? TuneBudget.Default,
                 parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null);

@@ -15,7 +15,12 @@ internal sealed class InteractionDataset
         Items = items;
         UserOffsets = userOffsets;
         EventItems = eventItems;
+        ItemCount = items.Count;
     }
+
+    /// <summary>The events of users and items that have ids only: enough to train and to rank.</summary>
+    public static InteractionDataset WithoutTokens(int itemCount, int[] userOffsets, int[] eventItems) =>
+        new(new(), new(), userOffsets, eventItems) { ItemCount = itemCount };
 
     public Vocabulary Users { get; }
 
@@ -28,10 +33,10 @@ internal sealed class InteractionDataset
     public int[] EventItems { get; }
 
     /// <summary>Users, padding included: RecBole's user_num.</summary>
-    public int UserCount => Users.Count;
+    public int UserCount => UserOffsets.Length - 1;
 
     /// <summary>Items, padding included: RecBole's n_items.</summary>
-    public int ItemCount => Items.Count;
+    public int ItemCount { get; private init; }
 
     /// <summary>The events before a sample's target, oldest first, at most the last <paramref name="maximumLength"/>.</summary>
     public ReadOnlySpan<int> History(Sample sample, int maximumLength)

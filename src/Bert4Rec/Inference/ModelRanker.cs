@@ -260,7 +260,8 @@ internal sealed class ModelRanker : IRanker, IDisposable
         }
     }
 
-    private static InputException NotFinite() => new(
+    /// <summary>What is said of scores that cannot be ranked.</summary>
+    public static InputException NotFinite() => new(
         "the model gives scores that are no finite numbers, which cannot be ranked; "
         + "train with a tenth of learning_rate, or clip_grad_norm: 5")
     {

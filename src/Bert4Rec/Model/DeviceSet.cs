@@ -1,3 +1,4 @@
+using Bert4Rec.Distributed;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
 using Bert4Rec.Kernels.Gpu;
@@ -15,19 +16,27 @@ internal sealed class DeviceSet : IDisposable
     /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</param>
     /// <param name="threads">Threads of the cpu to use; 0 for one a core.</param>
     /// <param name="precision">What products multiply in.</param>
+    /// <param name="ranks">Those that share this machine: its cores where no threads are given, and its GPUs where none is named; null for
+    /// this process alone.</param>
     /// <exception cref="InputException">Fewer threads than none.</exception>
     /// <exception cref="DeviceException">There is no such device, or it has not this precision.</exception>
-    public DeviceSet(string device, int threads, Precision precision = Precision.Full)
+    public DeviceSet(string device, int threads, Precision precision = Precision.Full, ProcessGroup? ranks = null)
     {
         if (threads < 0)
             throw new InputException($"--threads {threads}: wanted 1 or more, or 0 for one a core");
-        if (device == "auto")
+        ranks ??= ProcessGroup.Alone;
+        bool isOpen = device == "auto";
+        if (isOpen)
             (device, Note) = Choose(GpuDevices.List());
+        if (ranks.Size > 1 && device != "cpu")
+            device = OfRank(isOpen ? device.Split(':')[0] : device, ranks.LocalRank, GpuDevices.List());
         if (device == "cpu")
         {
             if (precision == Precision.Tf32)
                 throw DeviceException.NoTensorCores(device);
-            int count = threads == 0 ? Environment.ProcessorCount : threads;
+            int cores = Environment.ProcessorCount, count = threads == 0 ? Math.Max(1, cores / ranks.LocalSize) : threads;
+            if (ranks.Size > 1 && count > cores)
+                Note = $"{count} threads on {cores} {(cores == 1 ? "core" : "cores")}: mpirun binds ranks; give it --bind-to none";
             Kernels = [.. Enumerable.Range(0, count).Select(_ => CpuKernels.Create())];
         }
         else
@@ -51,6 +60,13 @@ internal sealed class DeviceSet : IDisposable
             _workers.Value.Dispose();
         foreach (var kernels in Kernels)
             kernels.Dispose();
+    }
+
+    /// <summary>Where a kind of GPU is named, or was found, but no number: the ranks of a machine take one after the other.</summary>
+    internal static string OfRank(string device, int localRank, IReadOnlyList<GpuDeviceInfo> devices)
+    {
+        var same = devices.Where(info => info.Problem is null && info.Id.StartsWith($"{device}:", StringComparison.Ordinal)).ToList();
+        return same.Count == 0 ? device : same[localRank % same.Count].Id;
     }
 
     /// <summary>auto: a CUDA device, else an OpenCL GPU, else the cpu, whose own kernels beat OpenCL on the same cores.</summary>

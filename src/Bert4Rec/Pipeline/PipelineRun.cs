@@ -253,7 +253,7 @@ internal sealed class PipelineRun
             _progress,
             start =>
             {
-                facts["device"] = $"{start.Device}, {start.Threads} {(start.Threads == 1 ? "thread" : "threads")}";
+                facts["device"] = start.DeviceText;
                 facts[".NET"] = Environment.Version.ToString();
                 _observer.OnStart?.Invoke(start);
             },

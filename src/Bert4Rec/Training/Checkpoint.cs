@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Bert4Rec.Configuration;
-using Bert4Rec.Kernels;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
@@ -26,18 +25,21 @@ internal static class Checkpoint
         string directory,
         RunConfig config,
         IReadOnlyDictionary<string, string> origin,
-        Trainer trainer,
+        TrainingEngine engine,
         ParameterAverage average,
         float[] best,
         TrainingProgress progress)
     {
         int[] shape = [best.Length];
+        var parameters = new float[best.Length];
+        engine.Trainer.Parameters.Download(parameters);
+        var (first, second) = engine.ReadMoments();
         SafeTensors.Write(
             Path.Combine(directory, FileName),
             [
-                NamedTensor.Of("parameters", shape, Read(trainer.Parameters)),
-                NamedTensor.Of("first_moments", shape, Read(trainer.FirstMoments)),
-                NamedTensor.Of("second_moments", shape, Read(trainer.SecondMoments)),
+                NamedTensor.Of("parameters", shape, parameters),
+                NamedTensor.Of("first_moments", shape, first),
+                NamedTensor.Of("second_moments", shape, second),
                 NamedTensor.Of("average_parameters", shape, average.Values),
                 NamedTensor.Of("best_parameters", shape, best),
             ],
@@ -71,11 +73,11 @@ internal static class Checkpoint
         return Parse<Dictionary<string, string>>(path, file, OriginKey);
     }
 
-    /// <summary>Sets the trainer, the average and <paramref name="best"/> to the saved state.</summary>
+    /// <summary>Sets the engine's trainer, the average and <paramref name="best"/> to the saved state.</summary>
     /// <returns>Null where there is no checkpoint.</returns>
     /// <exception cref="InputException">The file is damaged, or of another model, other data or other settings.</exception>
     public static TrainingProgress? TryLoad(
-        string directory, IReadOnlyDictionary<string, string> origin, Trainer trainer, ParameterAverage average, float[] best)
+        string directory, IReadOnlyDictionary<string, string> origin, TrainingEngine engine, ParameterAverage average, float[] best)
     {
         string path = Path.Combine(directory, FileName);
         if (!File.Exists(path))
@@ -90,13 +92,12 @@ internal static class Checkpoint
                 $"{path}: {name} was {saved.GetValueOrDefault(name) ?? "not set"} when it was saved and is now {value}; "
                 + "restore what has changed, or train from the beginning in another folder");
         }
-        trainer.Parameters.Upload(Values("parameters"));
-        trainer.FirstMoments.Upload(Values("first_moments"));
-        trainer.SecondMoments.Upload(Values("second_moments"));
+        engine.Trainer.Parameters.Upload(Values("parameters"));
+        engine.LoadMoments(Values("first_moments"), Values("second_moments"));
         Values("average_parameters").CopyTo(average.Values, 0);
         Values("best_parameters").CopyTo(best, 0);
         var progress = Parse<TrainingProgress>(path, file, ProgressKey);
-        trainer.Step = progress.Step;
+        engine.Trainer.Step = progress.Step;
         return progress;
 
         float[] Values(string name)
@@ -125,12 +126,5 @@ internal static class Checkpoint
             // Null says the same.
         }
         throw new InputException($"{path}: its {key} is none; remove it to train from the beginning");
-    }
-
-    private static float[] Read(DeviceBuffer<float> buffer)
-    {
-        var values = new float[buffer.Length];
-        buffer.Download(values);
-        return values;
     }
 }

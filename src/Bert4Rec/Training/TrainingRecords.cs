@@ -1,4 +1,5 @@
 using Bert4Rec.Data;
+using Bert4Rec.Distributed;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
@@ -13,7 +14,11 @@ namespace Bert4Rec.Training;
 /// <param name="Precision">What products multiply in.</param>
 /// <param name="Trial">Not a whole run, but a trial of settings; null for a whole one.</param>
 internal sealed record RunOptions(
-    string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full, TrialLimit? Trial = null);
+    string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full, TrialLimit? Trial = null)
+{
+    /// <summary>The processes that train together.</summary>
+    public ProcessGroup Ranks { get; init; } = ProcessGroup.Alone;
+}
 
 /// <summary>
 /// Where a trial of settings stops. It is a run that goes no further, as if it had been killed there: it never looks at the test part,
@@ -29,7 +34,7 @@ internal sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 /// <param name="Seed">Of windows, masks and dropout, so that they are not those that the model has seen before.</param>
 internal sealed record WarmStart(float[] Parameters, Replay Replay, int Seed);
 
-/// <summary>What is about to be trained. Users and items without padding.</summary>
+/// <summary>What is about to be trained. Users and items without padding; threads of each rank.</summary>
 internal sealed record TrainingStart(
     string Dataset,
     int Users,
@@ -40,8 +45,13 @@ internal sealed record TrainingStart(
     int TestSamples,
     long Parameters,
     string Device,
+    int Ranks,
     int Threads,
-    string? DeviceNote);
+    string? DeviceNote)
+{
+    /// <summary>"cpu (512-bit vectors), 2 threads", with the ranks where there are several.</summary>
+    public string DeviceText => $"{Device}, {(Ranks == 1 ? "" : $"{Ranks} ranks of ")}{Threads} {(Threads == 1 ? "thread" : "threads")}";
+}
 
 /// <summary>A line of metrics.jsonl.</summary>
 /// <param name="Epoch">Its number, from 1.</param>

@@ -162,17 +162,10 @@ internal static class TrainingSession
         if (split.Train.Length == 0)
             throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
         RunConfig drawn = start is null ? config : config.With($"seed={start.Seed}");
-        var sequences = Sequences(drawn, dataset, split);
-        sequences.Replay = start?.Replay;
-
-        using var device = new DeviceSet(options.Device, options.Threads, options.Precision);
-        var statistics = TrainingStatistics.Count(dataset, split.Train);
-        using var trainer = new Trainer(
-            TrainerSettings.Of(drawn, dataset.ItemCount), dataset, sequences, device.Kernels, device.Workers, statistics.EventCounts);
+        using var engine = new TrainingEngine(drawn, dataset, split, options, start?.Replay);
+        var trainer = engine.Trainer;
         if (start is not null)
             trainer.Parameters.Upload(start.Parameters);
-        using var evaluated = device.Kernels[0].AllocateFloats(trainer.Layout.Length);
-        using var ranker = new ModelRanker(device.Kernels, device.Workers, trainer.Layout, evaluated, config.RecboleCompatible);
         string directory = options.OutputDirectory;
         var average = new ParameterAverage(trainer.Layout.Length, config.AverageDecay);
         int epochsBefore = 0;
@@ -186,13 +179,13 @@ internal static class TrainingSession
         var origin = Origin(config, dataset, split);
         if (refit is not null)
             origin[Checkpoint.HeldOutKey] = refit.HeldOut;
-        var state = options.Resume ? Checkpoint.TryLoad(directory, origin, trainer, average, best) ?? new() : new();
+        var state = options.Resume ? Checkpoint.TryLoad(directory, origin, engine, average, best) ?? new() : new();
         var epochs = MetricsLog.Read(directory, state);
         state.MetricsChecksum = MetricsLog.Checksum(epochs);
         // Before config.yaml: a run that is killed from here on goes on with the settings of its checkpoint.
         if (state.Epoch > 0 && Checkpoint.TryReadRun(directory) is (var savedConfig, var saved)
             && (savedConfig != config.ToYaml() || saved.MetricsChecksum != state.MetricsChecksum))
-            Checkpoint.Save(directory, config, origin, trainer, average, best, state);
+            Checkpoint.Save(directory, config, origin, engine, average, best, state);
         // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
         if (!options.Resume)
             Discard(directory);
@@ -211,9 +204,10 @@ internal static class TrainingSession
             split.Valid.Length,
             split.Test.Length,
             trainer.Layout.Length,
-            device.Kernels[0].Name,
-            device.Kernels.Count,
-            device.Note));
+            engine.DeviceName,
+            options.Ranks.Size,
+            engine.Threads,
+            engine.DeviceNote));
 
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         // To go on may be worse than to stay.
@@ -229,7 +223,7 @@ internal static class TrainingSession
             for (bool isOver = false; !isOver && !IsDone();)
             {
                 var epochClock = Stopwatch.StartNew();
-                var (loss, tokens) = trainer.TrainEpoch(++state.Epoch, progress, cancellation);
+                var (loss, tokens) = engine.TrainEpoch(++state.Epoch, progress, cancellation);
                 state.Step = trainer.Step;
                 double seconds = epochClock.Elapsed.TotalSeconds;
                 average.Add(trainer.Parameters, epochsBefore + state.Epoch);
@@ -249,7 +243,7 @@ internal static class TrainingSession
                 var report = new EpochReport(state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
                 log.Write(report);
                 state.MetricsChecksum = MetricsLog.Checksum([report], state.MetricsChecksum);
-                Checkpoint.Save(directory, config, origin, trainer, average, best, state);
+                Checkpoint.Save(directory, config, origin, engine, average, best, state);
                 onEpoch?.Invoke(report);
                 isOver = options.Trial?.IsOver(report) ?? false;
             }
@@ -260,15 +254,15 @@ internal static class TrainingSession
         // No validation chose: the last parameters are the model.
         if (!state.HasBest)
             average.Values.CopyTo(best, 0);
-        evaluated.Upload(best);
+        engine.RankWith(best);
         if (config.Blend && split.Valid.Length > 0)
         {
             var transitions = ItemTransitions.Count(dataset, split.Train);
             int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
-            choice = ranker.ChooseBlend(dataset, split.Valid, transitions, k, config.ExcludeSeen, progress);
-            ranker.Use(new Blend(choice.Weights, transitions));
+            choice = engine.ChooseBlend(split.Valid, transitions, k, config.ExcludeSeen, progress);
+            engine.Use(new Blend(choice.Weights, transitions));
             if (choice.Weights != BlendWeights.None)
-                bestValid = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, validation, progress);
+                bestValid = Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, validation, progress);
         }
         // What a trial is judged by is what would be delivered, the blend included.
         if (options.Trial is not null)
@@ -277,7 +271,7 @@ internal static class TrainingSession
         var test = split.Test.Length == 0
             ? Baselines.None
             : Baselines.Compare(
-                ranker, ranker.Unblended, dataset, split, statistics, split.Test,
+                engine.Ranker, engine.Unblended, dataset, split, engine.Statistics, split.Test,
                 EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
         var result = Result(test);
         if (refit is null)
@@ -286,8 +280,8 @@ internal static class TrainingSession
 
         (IReadOnlyDictionary<string, double> Metrics, bool IsBest) Validate(float[] parameters)
         {
-            evaluated.Upload(parameters);
-            var metrics = Evaluator.Evaluate(ranker, dataset, statistics, split.Valid, validation, progress);
+            engine.RankWith(parameters);
+            var metrics = Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, validation, progress);
             double value = Math.Round(metrics[config.ValidMetric.ToLowerInvariant()], config.MetricDecimalPlace);
             return (metrics, state.Stopping.Observe(state.Epoch, value, metrics, config.ValidMetricBigger, config.StoppingMargin));
         }

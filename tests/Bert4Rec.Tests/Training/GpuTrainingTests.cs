@@ -5,6 +5,7 @@ using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Model;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
+using Bert4Rec.Tests.Distributed;
 using Bert4Rec.Tests.Kernels;
 using Bert4Rec.Training;
 
@@ -37,6 +38,29 @@ public class GpuTrainingTests
         Assert.All(cpu.Zip(first), pair => Assert.InRange(pair.Second / pair.First, 1 - 1e-4, 1 + 1e-4));
         Assert.Equal(first, second);
         Assert.Equal(model, again);
+    }
+
+    /// <summary>What another device has goes by way of the host.</summary>
+    [SkippableFact]
+    public void Ranks_with_a_device_each_step_as_threads_do()
+    {
+        Skip.If(Device is null, "no GPU and no OpenCL here");
+        var settings = TrainerTests.Settings with { ClipGradNorm = 0.5f };
+        using var threads = new TrainerTests.Run(settings, 2);
+        double loss = threads.Trainer.TrainStep(0, 4), next = threads.Trainer.TrainStep(4, 4);
+        var devices = ThreadRanks.Run(2, group =>
+        {
+            using var run = new TrainerTests.Run(settings, 1, Device!, group);
+            double first = run.Trainer.TrainStep(0, 4), second = run.Trainer.TrainStep(4, 4);
+            return (Loss: first, Next: second, run.Parameters, Moments: run.Trainer.ReadMoments());
+        });
+        Assert.InRange(devices[0].Loss / loss, 1 - 1e-5, 1 + 1e-5);
+        Assert.InRange(devices[1].Next / next, 1 - 1e-4, 1 + 1e-4);
+        Assert.Equal(devices[0].Parameters, devices[1].Parameters);
+        var (expected, _) = threads.Trainer.ReadMoments();
+        double length = Math.Sqrt(expected.Sum(x => (double)x * x));
+        Assert.True(length > 1e-3);
+        Assert.InRange(Math.Sqrt(expected.Zip(devices[0].Moments.First, (x, y) => (double)(x - y) * (x - y)).Sum()) / length, 0, 1e-4);
     }
 
     /// <summary>A catalogue of 100,000 items: the scores of 8,192 masked rows alone would be 3.3 GB.</summary>

@@ -1,5 +1,6 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Distributed;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
@@ -43,7 +44,7 @@ public class TrainerTests
     {
         private readonly DeviceSet _device;
 
-        public Run(TrainerSettings settings, int threads, string device = "cpu")
+        public Run(TrainerSettings settings, int threads, string device = "cpu", ProcessGroup? ranks = null)
         {
             _device = new DeviceSet(device, threads);
             var sequences = settings.RecboleCompatible
@@ -57,7 +58,8 @@ public class TrainerTests
                 sequences,
                 _device.Kernels,
                 _device.Workers,
-                TrainingStatistics.Count(Dataset, Split.Train).EventCounts);
+                TrainingStatistics.Count(Dataset, Split.Train).EventCounts,
+                ranks);
             Trainer.BeginEpoch(1);
         }
 

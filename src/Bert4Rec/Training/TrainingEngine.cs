@@ -1,0 +1,440 @@
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Distributed;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
+using Bert4Rec.Kernels;
+using Bert4Rec.Model;
+
+namespace Bert4Rec.Training;
+
+/// <summary>
+/// What trains and ranks: a trainer and a ranker on this process's device, and the same on every other rank. Rank 0 alone reads, decides
+/// and writes; the others know no files, but what it sends them, and do what it tells them (<see cref="Follow"/>): so only it reads the
+/// data, whatever the number of nodes. Alone, it tells nobody.
+/// </summary>
+internal sealed class TrainingEngine : IDisposable
+{
+    /// <summary>What rank 0 tells the others, with up to three numbers.</summary>
+    private enum Order
+    {
+        /// <summary>The program is at its end.</summary>
+        Leave,
+
+        /// <summary>Begin a training: follow the length of its settings, and its events.</summary>
+        Begin,
+        End,
+        TrainEpoch,
+        LoadMoments,
+        ReadMoments,
+
+        /// <summary>Follow the parameters that are ranked with.</summary>
+        RankWith,
+
+        /// <summary>Follow the blend's weights.</summary>
+        Blend,
+
+        /// <summary>Samples, length of the lists, flags; follow the samples.</summary>
+        Rank,
+
+        /// <summary>Samples, candidates of each, flags; follow both.</summary>
+        Score,
+    }
+
+    [Flags]
+    private enum Ranking
+    {
+        Plain = 0,
+        ExcludesSeen = 1,
+        LeavesBlendOut = 2,
+    }
+
+    private readonly ProcessGroup _ranks;
+    private readonly DeviceSet _devices;
+    private readonly InteractionDataset _dataset;
+    private readonly Sample[] _train;
+    private readonly ModelRanker _ranker;
+    private readonly DeviceBuffer<float> _evaluated;
+
+    /// <summary>Rank 0's: tells the others to make theirs.</summary>
+    /// <param name="config">The settings, with the seed that everything is drawn from.</param>
+    /// <param name="dataset">The events.</param>
+    /// <param name="split">Their parts.</param>
+    /// <param name="options">On what.</param>
+    /// <param name="replay">Whose sequences an epoch takes; of a single process.</param>
+    public TrainingEngine(RunConfig config, InteractionDataset dataset, DatasetSplit split, RunOptions options, Replay? replay)
+        : this(config, dataset, split, options, options.Ranks, replay, tellsOthers: options.Ranks.Size > 1)
+    {
+    }
+
+    private TrainingEngine(
+        RunConfig config,
+        InteractionDataset dataset,
+        DatasetSplit split,
+        RunOptions options,
+        ProcessGroup ranks,
+        Replay? replay,
+        bool tellsOthers)
+    {
+        _ranks = ranks;
+        _dataset = dataset;
+        _train = split.Train;
+        _devices = new DeviceSet(options.Device, options.Threads, options.Precision, ranks);
+        if (tellsOthers)
+            Send(ranks, config, dataset, options);
+        RequireEqualThreads();
+        var sequences = TrainingSession.Sequences(config, dataset, split);
+        sequences.Replay = replay;
+        Statistics = TrainingStatistics.Count(dataset, split.Train);
+        Trainer = new Trainer(
+            TrainerSettings.Of(config, dataset.ItemCount),
+            dataset,
+            sequences,
+            _devices.Kernels,
+            _devices.Workers,
+            Statistics.EventCounts,
+            ranks);
+        _evaluated = _devices.Kernels[0].AllocateFloats(Trainer.Layout.Length);
+        _ranker = new ModelRanker(_devices.Kernels, _devices.Workers, Trainer.Layout, _evaluated, config.RecboleCompatible);
+        ranks.IsAwaited = false;
+    }
+
+    public Trainer Trainer { get; }
+
+    /// <summary>Of the training part.</summary>
+    public TrainingStatistics Statistics { get; }
+
+    /// <summary>What the device is called.</summary>
+    public string DeviceName => _devices.Kernels[0].Name;
+
+    /// <summary>Threads of this rank; 1 where a GPU computes.</summary>
+    public int Threads => _devices.Kernels.Count;
+
+    /// <inheritdoc cref="DeviceSet.Note"/>
+    public string? DeviceNote => _devices.Note;
+
+    /// <summary>The model with the parameters of <see cref="RankWith"/>: every rank ranks a part of the samples.</summary>
+    public IRanker Ranker => Shared(_ranker, Ranking.Plain);
+
+    /// <summary>The same without its blend; none where there is no blend.</summary>
+    public IEnumerable<IRanker> Unblended => _ranker.Unblended.Select(ranker => Shared(ranker, Ranking.LeavesBlendOut));
+
+    /// <summary>What every rank but the first does: what rank 0 tells it, until the program ends.</summary>
+    public static void Follow(ProcessGroup ranks)
+    {
+        while (Receive(ranks) is (Order.Begin, var length, var users, var events))
+        {
+            using var engine = Begin(ranks, length, users, events);
+            if (!engine.Obey())
+                return;
+        }
+    }
+
+    /// <summary>Rank 0 is done: ends <see cref="Follow"/> on the others.</summary>
+    public static void Dismiss(ProcessGroup ranks) => Tell(ranks, Order.Leave);
+
+    /// <inheritdoc cref="Trainer.TrainEpoch"/>
+    public (double Loss, long Tokens) TrainEpoch(int epoch, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+    {
+        Tell(_ranks, Order.TrainEpoch, epoch, Trainer.Step);
+        try
+        {
+            return Done(Trainer.TrainEpoch(epoch, progress, cancellation));
+        }
+        catch (Exception e) when (IsEverywhere(e))
+        {
+            Done(e);
+            throw;
+        }
+    }
+
+    /// <inheritdoc cref="Trainer.ReadMoments"/>
+    public (float[] First, float[] Second) ReadMoments()
+    {
+        Tell(_ranks, Order.ReadMoments);
+        return Done(Trainer.ReadMoments());
+    }
+
+    /// <inheritdoc cref="Trainer.LoadMoments"/>
+    public void LoadMoments(float[] first, float[] second)
+    {
+        Tell(_ranks, Order.LoadMoments);
+        Trainer.LoadMoments(first, second);
+        Done(true);
+    }
+
+    /// <summary>Ranks with these parameters from now on.</summary>
+    public void RankWith(float[] parameters)
+    {
+        Tell(_ranks, Order.RankWith);
+        Take(parameters);
+        Done(true);
+    }
+
+    /// <summary>Ranks with a blend from now on.</summary>
+    public void Use(Blend blend)
+    {
+        Tell(_ranks, Order.Blend);
+        var (transition, scale, seen, recent) = blend.Weights;
+        _ranks.Broadcast<float>([transition, scale, seen, recent]);
+        _ranker.Use(blend);
+        Done(true);
+    }
+
+    /// <inheritdoc cref="ModelRanker.ChooseBlend"/>
+    public BlendChoice ChooseBlend(
+        ReadOnlySpan<Sample> samples, ItemTransitions transitions, int k, bool excludeSeen, IProgress<ProgressUpdate>? progress) =>
+        _ranker.ChooseBlend(_dataset, samples, transitions, k, excludeSeen, progress);
+
+    public void Dispose()
+    {
+        if (_ranks.Rank == 0 && !_ranks.IsAwaited)
+            Done(Tell(_ranks, Order.End));
+        _ranker.Dispose();
+        _evaluated.Dispose();
+        Trainer.Dispose();
+        _devices.Dispose();
+    }
+
+    private IRanker Shared(IRanker ranker, Ranking kind) => _ranks.Size == 1 ? ranker : new SharedRanker(this, ranker, kind);
+
+    private static bool Tell(ProcessGroup ranks, Order order, int first = 0, int second = 0, int third = 0)
+    {
+        for (int rank = 1; rank < ranks.Size; rank++)
+        {
+            ranks.IsAwaited = true;
+            ranks.Exchange<int>(rank, [(int)order, first, second, third], ProcessGroup.Nobody, []);
+        }
+        return true;
+    }
+
+    private static (Order Order, int First, int Second, int Third) Receive(ProcessGroup ranks)
+    {
+        Span<int> told = stackalloc int[4];
+        ranks.Await(0);
+        ranks.Exchange(ProcessGroup.Nobody, [], 0, told);
+        return ((Order)told[0], told[1], told[2], told[3]);
+    }
+
+    /// <summary>No rank waits for another any more.</summary>
+    private T Done<T>(T result)
+    {
+        _ranks.IsAwaited = false;
+        return result;
+    }
+
+    /// <summary>What ends an order on all ranks alike: rank 0 decides what it means.</summary>
+    private static bool IsEverywhere(Exception e) => e is OperationCanceledException or InputException { IsDivergence: true };
+
+    private static void Send(ProcessGroup ranks, RunConfig config, InteractionDataset dataset, RunOptions options)
+    {
+        using var settings = new MemoryStream();
+        using (var writer = new BinaryWriter(settings))
+        {
+            writer.Write(config.ToYaml());
+            writer.Write(options.Device);
+            writer.Write(options.Threads);
+            writer.Write((int)options.Precision);
+            writer.Write(dataset.ItemCount);
+        }
+        byte[] bytes = settings.ToArray();
+        Tell(ranks, Order.Begin, bytes.Length, dataset.UserOffsets.Length, dataset.EventItems.Length);
+        ranks.Broadcast<byte>(bytes);
+        ranks.Broadcast<int>(dataset.UserOffsets);
+        ranks.Broadcast<int>(dataset.EventItems);
+    }
+
+    private static TrainingEngine Begin(ProcessGroup ranks, int length, int users, int events)
+    {
+        var settings = new byte[length];
+        int[] offsets = new int[users], items = new int[events];
+        ranks.Broadcast<byte>(settings);
+        ranks.Broadcast<int>(offsets);
+        ranks.Broadcast<int>(items);
+        using var reader = new BinaryReader(new MemoryStream(settings));
+        var config = RunConfig.Parse(reader.ReadString(), "rank 0", []);
+        var options = new RunOptions("", reader.ReadString(), reader.ReadInt32(), false, (Precision)reader.ReadInt32());
+        var dataset = InteractionDataset.WithoutTokens(reader.ReadInt32(), offsets, items);
+        return new(config, dataset, Splitter.Split(dataset, config.EvalArgs), options, ranks, null, tellsOthers: false);
+    }
+
+    /// <summary>Does what rank 0 says until the end of the training.</summary>
+    /// <returns>Whether another one may follow.</returns>
+    private bool Obey()
+    {
+        while (true)
+        {
+            var (order, first, second, third) = Receive(_ranks);
+            try
+            {
+                switch (order)
+                {
+                    case Order.TrainEpoch:
+                        Trainer.Step = second;
+                        Trainer.TrainEpoch(first, null, default);
+                        break;
+                    case Order.LoadMoments:
+                        Trainer.LoadMoments([], []);
+                        break;
+                    case Order.ReadMoments:
+                        Trainer.ReadMoments();
+                        break;
+                    case Order.RankWith:
+                        Take(new float[Trainer.Layout.Length]);
+                        break;
+                    case Order.Blend:
+                        var weights = new float[4];
+                        _ranks.Broadcast<float>(weights);
+                        var blend = new BlendWeights(weights[0], weights[1], weights[2], weights[3]);
+                        _ranker.Use(new(blend, ItemTransitions.Count(_dataset, _train)));
+                        break;
+                    case Order.Rank:
+                        RankForFirst(first, second, (Ranking)third);
+                        break;
+                    case Order.Score:
+                        ScoreForFirst(first, second, (Ranking)third);
+                        break;
+                    default:
+                        return order == Order.End;
+                }
+            }
+            catch (Exception e) when (IsEverywhere(e))
+            {
+            }
+        }
+    }
+
+    private void Take(float[] parameters)
+    {
+        _ranks.Broadcast<float>(parameters);
+        _evaluated.Upload(parameters);
+    }
+
+    private void RequireEqualThreads()
+    {
+        var threads = new int[_ranks.Size];
+        _ranks.AllGather<int>([Threads], threads);
+        int other = Array.FindIndex(threads, count => count != Threads);
+        if (_ranks.Rank == 0 && other >= 0)
+        {
+            throw new InputException(
+                $"rank {other} has {threads[other]} threads and rank 0 {Threads}, and the ranks share the work evenly; "
+                + "give --threads, with a number that every machine has");
+        }
+    }
+
+    /// <summary>Of so many samples, those that a rank ranks.</summary>
+    private (int First, int Count) Part(int samples, int rank) => SampledCatalogue.Part(samples, rank, _ranks.Size);
+
+    private IRanker Local(Ranking kind) => kind.HasFlag(Ranking.LeavesBlendOut) ? _ranker.Unblended.Single() : _ranker;
+
+    private Sample[] ReceiveSamples(int count)
+    {
+        var samples = new Sample[count];
+        _ranks.Broadcast<Sample>(samples);
+        return samples;
+    }
+
+    private void RankForFirst(int count, int k, Ranking kind)
+    {
+        var (first, own) = Part(count, _ranks.Rank);
+        var samples = ReceiveSamples(count).AsSpan(first, own);
+        var topItems = new int[own * k];
+        var places = new TargetRank[own];
+        var seen = kind.HasFlag(Ranking.ExcludesSeen) ? SeenItems.Of(_dataset, samples) : null;
+        RankPart(Local(kind), samples, k, topItems, places, seen);
+        _ranks.Exchange<int>(0, topItems, ProcessGroup.Nobody, []);
+        _ranks.Exchange<TargetRank>(0, places, ProcessGroup.Nobody, []);
+    }
+
+    private void ScoreForFirst(int count, int width, Ranking kind)
+    {
+        var (first, own) = Part(count, _ranks.Rank);
+        var samples = ReceiveSamples(count).AsSpan(first, own);
+        var candidates = new int[own * width];
+        var scores = new float[own * width];
+        _ranks.Exchange<int>(ProcessGroup.Nobody, [], 0, candidates);
+        ScorePart(Local(kind), samples, candidates, scores);
+        _ranks.Exchange<float>(0, scores, ProcessGroup.Nobody, []);
+    }
+
+    private void RankPart(
+        IRanker ranker, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> places, SeenItems? seen)
+    {
+        InputException? failure = null;
+        try
+        {
+            ranker.Rank(_dataset, samples, k, topItems, places, seen);
+        }
+        catch (InputException e) when (IsEverywhere(e))
+        {
+            failure = e;
+        }
+        Agree(failure);
+    }
+
+    private void ScorePart(IRanker ranker, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+    {
+        InputException? failure = null;
+        try
+        {
+            ranker.Score(_dataset, samples, candidates, scores);
+        }
+        catch (InputException e) when (IsEverywhere(e))
+        {
+            failure = e;
+        }
+        Agree(failure);
+    }
+
+    /// <summary>What fails on one rank fails on all.</summary>
+    private void Agree(InputException? failure)
+    {
+        if (_ranks.Any(failure is not null))
+            throw Done(failure ?? ModelRanker.NotFinite());
+    }
+
+    /// <summary>Rank 0's view of all: hands each its part, and gathers what they find in the order of the samples.</summary>
+    private sealed class SharedRanker(TrainingEngine engine, IRanker local, Ranking kind) : IRanker
+    {
+        private readonly ProcessGroup _ranks = engine._ranks;
+
+        public string Name => local.Name;
+
+        public void Rank(
+            InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen)
+        {
+            Tell(_ranks, Order.Rank, samples.Length, k, (int)(seen is null ? kind : kind | Ranking.ExcludesSeen));
+            _ranks.Broadcast<Sample>(samples.ToArray());
+            int own = engine.Part(samples.Length, 0).Count;
+            engine.RankPart(local, samples[..own], k, topItems[..(own * k)], ranks[..own], seen);
+            for (int rank = 1; rank < _ranks.Size; rank++)
+            {
+                var (first, count) = engine.Part(samples.Length, rank);
+                _ranks.Exchange(ProcessGroup.Nobody, [], rank, topItems.Slice(first * k, count * k));
+                _ranks.Exchange(ProcessGroup.Nobody, [], rank, ranks.Slice(first, count));
+            }
+            engine.Done(true);
+        }
+
+        public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
+        {
+            int width = candidates.Length / samples.Length;
+            Tell(_ranks, Order.Score, samples.Length, width, (int)kind);
+            _ranks.Broadcast<Sample>(samples.ToArray());
+            for (int rank = 1; rank < _ranks.Size; rank++)
+            {
+                var (first, count) = engine.Part(samples.Length, rank);
+                _ranks.Exchange(rank, candidates.Slice(first * width, count * width), ProcessGroup.Nobody, []);
+            }
+            int own = engine.Part(samples.Length, 0).Count;
+            engine.ScorePart(local, samples[..own], candidates[..(own * width)], scores[..(own * width)]);
+            for (int rank = 1; rank < _ranks.Size; rank++)
+            {
+                var (first, count) = engine.Part(samples.Length, rank);
+                _ranks.Exchange(ProcessGroup.Nobody, [], rank, scores.Slice(first * width, count * width));
+            }
+            engine.Done(true);
+        }
+    }
+}
