@@ -34,6 +34,15 @@ public abstract class KernelSet : IDisposable
     /// <inheritdoc cref="AllocateFloats"/>
     public abstract DeviceBuffer<int> AllocateInts(long length);
 
+    /// <summary>
+    /// Where kernels have to be compiled, goes through work without doing it, and compiles what it takes; elsewhere nothing. Work memory
+    /// keeps its contents.
+    /// </summary>
+    /// <exception cref="DeviceException">The device refuses a kernel.</exception>
+    internal virtual void Rehearse(Action work)
+    {
+    }
+
     /// <summary>Gives back what the kernels work in; buffers are disposed one by one, before.</summary>
     public abstract void Dispose();
 

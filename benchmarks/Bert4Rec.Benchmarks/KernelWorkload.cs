@@ -56,7 +56,7 @@ internal sealed class KernelWorkload : IDisposable
         Tensor hidden = Normal(m, h), dHidden = Zeros(m, h), losses = Zeros(1, m), normaliser = Zeros(1, m);
         Tensor topScores = Zeros(m, Cutoff), candidateScores = Zeros(m, Candidates);
         Indices tokens = Ints(t, _ => _random.Next(1, v)), positions = Ints(t, i => i % length), offsets = Ints(b + 1, i => i * length);
-        Indices rows = Ints(m, i => i * 8), targets = Ints(m, _ => _random.Next(1, v));
+        Indices rows = Ints(m, i => i * 8 % t), targets = Ints(m, _ => _random.Next(1, v));
         Indices candidates = Ints(m * Candidates, _ => _random.Next(1, v));
         Indices topItems = Ints(m * Cutoff, _ => 0), ranks = Ints(3 * m, _ => 0);
         Indices maskedTokens = Ints(t, _ => 0), maskedRows = Ints(t, _ => 0), maskedTargets = Ints(t, _ => 0);

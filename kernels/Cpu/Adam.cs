@@ -32,18 +32,24 @@ internal static unsafe class Adam<V>
         V stepSize = rates.StepSize, inverseRoot = rates.InverseRoot, scale = rates.Clip;
         V penalty = rates.Penalty, shrinkage = rates.Shrinkage, epsilon = rates.Epsilon;
         V beta1 = rates.Beta1, beta2 = rates.Beta2, rest1 = 1 - rates.Beta1, rest2 = 1 - rates.Beta2;
-        for (long i = 0; i < length; i += V.Width)
+        long whole = length - (length % V.Width);
+        for (long i = 0; i < whole; i += V.Width)
+            Step<AllLanes<V>>(i, V.Width);
+        if (whole < length)
+            Step<FirstLanes<V>>(whole, (int)(length - whole));
+
+        void Step<L>(long i, int lanes)
+            where L : ILanes<V>
         {
-            int lanes = (int)Math.Min(V.Width, length - i);
-            var p = V.LoadFirst(parameter + i, lanes);
-            var g = V.MultiplyAdd(penalty, p, scale * V.LoadFirst(gradient + i, lanes));
-            var m = V.MultiplyAdd(beta1, V.LoadFirst(firstMoment + i, lanes), rest1 * g);
-            var v = V.MultiplyAdd(beta2, V.LoadFirst(secondMoment + i, lanes), rest2 * (g * g));
+            var p = L.Load(parameter + i, lanes);
+            var g = V.MultiplyAdd(penalty, p, scale * L.Load(gradient + i, lanes));
+            var m = V.MultiplyAdd(beta1, L.Load(firstMoment + i, lanes), rest1 * g);
+            var v = V.MultiplyAdd(beta2, L.Load(secondMoment + i, lanes), rest2 * (g * g));
             var denominator = V.MultiplyAdd(V.Sqrt(v), inverseRoot, epsilon);
-            V.StoreFirst(p - V.MultiplyAdd(shrinkage, p, stepSize * m / denominator), parameter + i, lanes);
-            V.StoreFirst(m, firstMoment + i, lanes);
-            V.StoreFirst(v, secondMoment + i, lanes);
-            V.StoreFirst(0, gradient + i, lanes);
+            L.Store(p - V.MultiplyAdd(shrinkage, p, stepSize * m / denominator), parameter + i, lanes);
+            L.Store(m, firstMoment + i, lanes);
+            L.Store(v, secondMoment + i, lanes);
+            L.Store(0, gradient + i, lanes);
         }
     }
 

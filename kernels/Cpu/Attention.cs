@@ -38,11 +38,7 @@ internal static unsafe class Attention<V>
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
                     int seen = sight.KeysOf(first + block - 1);
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, qs.From(row, head * d), kT, work.Zeros, p);
-                    for (int i = 0; i < block; i++)
-                    {
-                        int own = sight.KeysOf(first + i);
-                        logSumExps.Row(row + i)[head] = Softmax(p.Row(i), own, seen, scale, headDropout, (uint)(row + i), work.Mask);
-                    }
+                    Softmax(p, sight, first, block, scale, headDropout, (uint)row, work.Mask, logSumExps.From(row, head));
                     Product<V>.MultiplyAdd(block, d, seen, p, v, work.Zeros, outputs.From(row, head * d));
                 }
             }
@@ -66,6 +62,7 @@ internal static unsafe class Attention<V>
         var work = new Workspace(scratch, d, layout.MaximumLength);
         Matrix qs = new(q), kvs = new(kv), outputs = new(output), logSumExps = new(logSumExp);
         Matrix dOutputs = new(dOutput), dqs = new(dq), dkvs = new(dkv);
+        float* deltas = stackalloc float[QueryBlock];
         float scale = 1f / MathF.Sqrt(d);
         for (int b = 0; b + 1 < layout.KeyOffsets.Length; b++)
         {
@@ -93,8 +90,10 @@ internal static unsafe class Attention<V>
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, qBlock, kT, work.Zeros, p);
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, dOutputBlock, vT, work.Zeros, dp);
                     for (int i = 0; i < block; i++)
+                        deltas[i] = Dot(dOutputBlock.Row(i), outputBlock.Row(i), d);
+                    for (int i = 0; i < block; i++)
                     {
-                        float delta = Dot(dOutputBlock.Row(i), outputBlock.Row(i), d), log = logSumExps.Row(row + i)[head];
+                        float delta = deltas[i], log = logSumExps.Row(row + i)[head];
                         int own = sight.KeysOf(first + i);
                         SoftmaxBackward(p.Row(i), dp.Row(i), own, seen, scale, log, delta, headDropout, (uint)(row + i), work.Mask);
                     }
@@ -107,34 +106,60 @@ internal static unsafe class Attention<V>
     }
 
     /// <summary>
-    /// Turns a row of q·k into probabilities with dropout, 0 past the keys that it sees up to those that its block does; returns log Σ
-    /// exp of the scaled scores.
+    /// Turns rows of q·k into probabilities with dropout, 0 past the keys that each sees up to those that the block does; logSumExp gets log Σ
+    /// exp of the scaled scores. Maxima, then sums, then probabilities, each of all rows: a row's next step would wait for its last one.
     /// </summary>
-    private static float Softmax(float* p, int keys, int blockKeys, float scale, in DropoutMask dropout, uint row, float* mask)
+    private static void Softmax(
+        Matrix p, Sight sight, int first, int rows, float scale, in DropoutMask dropout, uint row, float* mask, Matrix logSumExp)
     {
-        V largest = float.NegativeInfinity;
-        for (int j = 0; j < keys; j += V.Width)
-            largest = V.Max(largest, V.SelectFirst(keys - j, V.Load(p + j), float.NegativeInfinity));
-        float max = V.MaxLane(largest) * scale;
-        V total = 0;
-        for (int j = 0; j < keys; j += V.Width)
+        float* maxima = stackalloc float[QueryBlock], sums = stackalloc float[QueryBlock];
+        for (int i = 0; i < rows; i++)
         {
-            var e = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -max));
-            e = V.SelectFirst(keys - j, e, 0);
-            total += e;
-            e.Store(p + j);
+            int keys = sight.KeysOf(first + i);
+            V largest = float.NegativeInfinity;
+            int j = 0;
+            for (; j + V.Width <= keys; j += V.Width)
+                largest = V.Max(largest, V.Load(p.Row(i) + j));
+            if (j < keys)
+                largest = V.Max(largest, V.SelectFirst(keys - j, V.Load(p.Row(i) + j), float.NegativeInfinity));
+            maxima[i] = V.MaxLane(largest) * scale;
         }
-        float sum = V.Sum(total);
-        V inverse = 1f / sum;
-        if (!dropout.IsNone)
-            Dropout<V>.DrawRow(dropout, row, mask, keys);
-        for (int j = 0; j < keys; j += V.Width)
+        for (int i = 0; i < rows; i++)
         {
-            var probability = V.Load(p + j) * inverse;
-            (dropout.IsNone ? probability : probability * V.Load(mask + j)).Store(p + j);
+            int keys = sight.KeysOf(first + i);
+            float* scores = p.Row(i);
+            V total = 0, shift = -maxima[i];
+            int j = 0;
+            for (; j + V.Width <= keys; j += V.Width)
+            {
+                var e = V.Exp(V.MultiplyAdd(V.Load(scores + j), scale, shift));
+                total += e;
+                e.Store(scores + j);
+            }
+            if (j < keys)
+            {
+                var e = V.SelectFirst(keys - j, V.Exp(V.MultiplyAdd(V.Load(scores + j), scale, shift)), 0);
+                total += e;
+                e.Store(scores + j);
+            }
+            sums[i] = V.Sum(total);
         }
-        ClearPast(keys, blockKeys, p);
-        return max + MathF.Log(sum);
+        int seen = sight.KeysOf(first + rows - 1);
+        for (int i = 0; i < rows; i++)
+        {
+            int keys = sight.KeysOf(first + i);
+            float* probabilities = p.Row(i);
+            V inverse = 1f / sums[i];
+            if (!dropout.IsNone)
+                Dropout<V>.DrawRow(dropout, row + (uint)i, mask, keys);
+            for (int j = 0; j < keys; j += V.Width)
+            {
+                var probability = V.Load(probabilities + j) * inverse;
+                (dropout.IsNone ? probability : probability * V.Load(mask + j)).Store(probabilities + j);
+            }
+            ClearPast(keys, seen, probabilities);
+            *logSumExp.Row(i) = maxima[i] + MathF.Log(sums[i]);
+        }
     }
 
     /// <summary>Clears the vectors of a row behind those of its keys.</summary>
@@ -159,23 +184,32 @@ internal static unsafe class Attention<V>
     {
         if (!dropout.IsNone)
             Dropout<V>.DrawRow(dropout, row, mask, keys);
-        for (int j = 0; j < keys; j += V.Width)
+        int j = 0;
+        for (; j + V.Width <= keys; j += V.Width)
+            Step(V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp)), dropout.IsNone ? 1 : V.Load(mask + j));
+        if (j < keys)
         {
             var probability = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp));
-            probability = V.SelectFirst(keys - j, probability, 0);
-            V m = dropout.IsNone ? 1 : V.Load(mask + j);
+            Step(V.SelectFirst(keys - j, probability, 0), dropout.IsNone ? 1 : V.Load(mask + j));
+        }
+        ClearPast(keys, blockKeys, p);
+        ClearPast(keys, blockKeys, dp);
+
+        void Step(V probability, V m)
+        {
             var dProbability = V.Load(dp + j) * m - delta;
             (probability * dProbability * scale).Store(dp + j);
             (probability * m).Store(p + j);
         }
-        ClearPast(keys, blockKeys, p);
-        ClearPast(keys, blockKeys, dp);
     }
 
     private static float Dot(float* a, float* b, int length)
     {
         V sum = 0;
-        for (int j = 0; j < length; j += V.Width)
+        int j = 0;
+        for (; j + V.Width <= length; j += V.Width)
+            sum = V.MultiplyAdd(V.Load(a + j), V.Load(b + j), sum);
+        if (j < length)
             sum = V.MultiplyAdd(V.LoadFirst(a + j, length - j), V.LoadFirst(b + j, length - j), sum);
         return V.Sum(sum);
     }

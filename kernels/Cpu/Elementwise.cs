@@ -29,20 +29,22 @@ internal static unsafe class Elementwise<V>
     /// <summary>sum = a + b</summary>
     public static void Sum(float* a, float* b, float* sum, long length)
     {
-        for (long i = 0; i < length; i += V.Width)
-        {
-            int lanes = (int)Math.Min(V.Width, length - i);
-            V.StoreFirst(V.LoadFirst(a + i, lanes) + V.LoadFirst(b + i, lanes), sum + i, lanes);
-        }
+        long i = 0;
+        for (; i + V.Width <= length; i += V.Width)
+            (V.Load(a + i) + V.Load(b + i)).Store(sum + i);
+        int rest = (int)(length - i);
+        if (rest > 0)
+            V.StoreFirst(V.LoadFirst(a + i, rest) + V.LoadFirst(b + i, rest), sum + i, rest);
     }
 
     /// <summary>target ∘= factor</summary>
     public static void Multiply(float* target, float* factor, long length)
     {
-        for (long i = 0; i < length; i += V.Width)
-        {
-            int lanes = (int)Math.Min(V.Width, length - i);
-            V.StoreFirst(V.LoadFirst(target + i, lanes) * V.LoadFirst(factor + i, lanes), target + i, lanes);
-        }
+        long i = 0;
+        for (; i + V.Width <= length; i += V.Width)
+            (V.Load(target + i) * V.Load(factor + i)).Store(target + i);
+        int rest = (int)(length - i);
+        if (rest > 0)
+            V.StoreFirst(V.LoadFirst(target + i, rest) * V.LoadFirst(factor + i, rest), target + i, rest);
     }
 }

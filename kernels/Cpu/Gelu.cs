@@ -12,21 +12,28 @@ internal static unsafe class Gelu<V>
     /// <summary>y holds u and is overwritten by gelu(u); slope, where it is wanted, gets gelu'(u).</summary>
     public static void Forward(float* y, float* slope, long length)
     {
-        for (long i = 0; i < length; i += V.Width)
-        {
-            int lanes = (int)Math.Min(V.Width, length - i);
-            var u = V.LoadFirst(y + i, lanes);
-            var phi = NormalDistribution(u, out var density);
-            V.StoreFirst(u * phi, y + i, lanes);
-            if (slope != null)
-                V.StoreFirst(V.MultiplyAdd(u, density, phi), slope + i, lanes);
-        }
+        long whole = length - (length % V.Width);
+        for (long i = 0; i < whole; i += V.Width)
+            Step<AllLanes<V>>(y + i, slope == null ? null : slope + i, V.Width);
+        if (whole < length)
+            Step<FirstLanes<V>>(y + whole, slope == null ? null : slope + whole, (int)(length - whole));
     }
 
     public static void Backward(Tensor dy, Tensor slope) => Backward(dy.Pointer(), slope.Pointer(), dy.Length);
 
     /// <summary>dy ∘= slope</summary>
     public static void Backward(float* dy, float* slope, long length) => Elementwise<V>.Multiply(dy, slope, length);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Step<L>(float* y, float* slope, int lanes)
+        where L : ILanes<V>
+    {
+        var u = L.Load(y, lanes);
+        var phi = NormalDistribution(u, out var density);
+        L.Store(u * phi, y, lanes);
+        if (slope != null)
+            L.Store(V.MultiplyAdd(u, density, phi), slope, lanes);
+    }
 
     /// <summary>
     /// Φ(u) and φ(u). The upper tail of z = |u| is e^(−z²/2) t P(t), t = 1 / (1 + 0.33 z), P of degree 6: the form of Abramowitz and Stegun
@@ -38,12 +45,11 @@ internal static unsafe class Gelu<V>
         var z = V.Abs(u);
         var e = V.Exp(z * z * -0.5f);
         var t = (V)1f / V.MultiplyAdd(z, 0.33f, 1f);
-        var p = V.MultiplyAdd(0.0445137316f, t, -0.215731354f);
-        p = V.MultiplyAdd(p, t, 0.321825742f);
-        p = V.MultiplyAdd(p, t, -0.0796773496f);
-        p = V.MultiplyAdd(p, t, 0.175568776f);
-        p = V.MultiplyAdd(p, t, 0.121082632f);
-        p = V.MultiplyAdd(p, t, 0.132417825f);
+        // In pairs of terms, which do not wait for each other.
+        var square = t * t;
+        V p01 = V.MultiplyAdd(0.121082632f, t, 0.132417825f), p23 = V.MultiplyAdd(-0.0796773496f, t, 0.175568776f);
+        V p45 = V.MultiplyAdd(-0.215731354f, t, 0.321825742f), p456 = V.MultiplyAdd(0.0445137316f, square, p45);
+        var p = V.MultiplyAdd(V.MultiplyAdd(p456, square, p23), square, p01);
         var tail = p * t * e;
         density = e * 0.39894228f;
         return V.SelectGreater(u, 0f, (V)1f - tail, tail);

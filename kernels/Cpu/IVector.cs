@@ -54,10 +54,8 @@ internal interface IVector<V>
 
     static abstract V Sqrt(V a);
 
-    static abstract V Round(V a);
-
-    /// <summary>2ⁿ for integral n in [−126, 127].</summary>
-    static abstract V PowerOfTwo(V n);
+    /// <summary>a · 2ⁿ for n in the lowest bits of a word, by an addition to the exponent.</summary>
+    static abstract V Scale(V a, V n);
 
     /// <summary>The sum of the lanes.</summary>
     static abstract float Sum(V a);
@@ -80,8 +78,16 @@ internal interface IVector<V>
     /// <summary>The words first, first + 1, first + 2, …</summary>
     static abstract V WordsFrom(uint first);
 
-    /// <summary>The 64-bit products of the words and m: the lower halves are returned.</summary>
-    static abstract V MultiplyWords(V a, uint m, out V high);
+    /// <summary>
+    /// The 64-bit products of the words in even lanes and m, their lower halves in the even lanes and their upper ones in the odd.
+    /// </summary>
+    static abstract V MultiplyEven(V a, uint m);
+
+    /// <summary>The words of odd lanes, each in the even lane before it.</summary>
+    static abstract V OddToEven(V a);
+
+    /// <summary>The words of even lanes, and in the odd lane after each that of the other vector's even lane.</summary>
+    static abstract V Interleave(V even, V other);
 
     /// <summary>Exclusive or of the words.</summary>
     static abstract V XorWords(V a, V b, V c);
@@ -120,19 +126,49 @@ internal interface IVector<V>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static virtual V Exp(V x)
     {
+        // Beside 1.5 · 2²³ a float has no place for fractions: adding it rounds, and leaves n in the lowest bits.
+        const float Rounder = 12_582_912;
         x = V.Max(V.Min(x, 88f), -87f);
-        var n = V.Round(x * 1.44269504f);
+        V shifted = V.MultiplyAdd(x, 1.44269504f, Rounder), n = shifted - Rounder;
         // ln 2 in two parts, the first with few enough bits that n times it is exact.
         var r = V.MultiplyAdd(n, -0.693359375f, x);
         r = V.MultiplyAdd(n, 2.12194440e-4f, r);
-        var p = V.MultiplyAdd(0.00138146344f, r, 0.00836870058f);
-        p = V.MultiplyAdd(p, r, 0.0416683861f);
-        p = V.MultiplyAdd(p, r, 0.166665208f);
-        p = V.MultiplyAdd(p, r, 0.499999935f);
-        p = V.MultiplyAdd(p, r, 1f);
-        p = V.MultiplyAdd(p, r, 1f);
-        return p * V.PowerOfTwo(n);
+        // In pairs of terms, which do not wait for each other.
+        V square = r * r, low = V.MultiplyAdd(0.166665208f, r, 0.499999935f), high = V.MultiplyAdd(0.00836870058f, r, 0.0416683861f);
+        high = V.MultiplyAdd(0.00138146344f, square, high);
+        var p = V.MultiplyAdd(V.MultiplyAdd(high, square, low), square, r);
+        return V.Scale(p + 1f, shifted);
     }
+}
+
+/// <summary>
+/// How much of a vector a loop reads and writes. Where all of it, there is no branch and no call, around which the compiler would keep what
+/// is live in memory.
+/// </summary>
+internal unsafe interface ILanes<V>
+    where V : struct, IVector<V>
+{
+    static abstract V Load(float* p, int count);
+
+    static abstract void Store(V x, float* p, int count);
+}
+
+/// <summary>Whole vectors, whatever the count.</summary>
+internal readonly unsafe struct AllLanes<V> : ILanes<V>
+    where V : struct, IVector<V>
+{
+    public static V Load(float* p, int count) => V.Load(p);
+
+    public static void Store(V x, float* p, int count) => x.Store(p);
+}
+
+/// <summary>The first lanes where the count is below a vector's width; see <see cref="IVector{V}.LoadFirst"/>.</summary>
+internal readonly unsafe struct FirstLanes<V> : ILanes<V>
+    where V : struct, IVector<V>
+{
+    public static V Load(float* p, int count) => V.LoadFirst(p, count);
+
+    public static void Store(V x, float* p, int count) => V.StoreFirst(x, p, count);
 }
 
 /// <summary>The end of a row that is not a whole vector goes through the stack, lane by lane.</summary>

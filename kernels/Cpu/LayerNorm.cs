@@ -10,18 +10,35 @@ namespace Bert4Rec.Kernels.Cpu;
 internal static unsafe class LayerNorm<V>
     where V : struct, IVector<V>
 {
+    /// <summary>
+    /// Rows of a step. What a row draws or sums waits for itself only; rows of the same step in a row give the processor others to work on.
+    /// </summary>
+    private const int RowBlock = 8;
+
     public static void Forward(
         Scratch scratch, Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics)
+    {
+        if (x.Columns % V.Width == 0)
+            Forward<AllLanes<V>>(scratch, x, residual, dropout, norm, epsilon, y, statistics);
+        else
+            Forward<FirstLanes<V>>(scratch, x, residual, dropout, norm, epsilon, y, statistics);
+    }
+
+    private static void Forward<L>(
+        Scratch scratch, Tensor x, Tensor residual, in DropoutMask dropout, WeightAndBias norm, float epsilon, Tensor y, Tensor statistics)
+        where L : ILanes<V>
     {
         int h = x.Columns;
         Matrix sums = new(x), residuals = new(residual), outputs = new(y);
         float* gain = norm.Weight.Pointer(), bias = norm.Bias.Pointer(), statistic = statistics.Pointer();
         float* mask = scratch.Request(Dropout<V>.MaskLength(h));
-        for (int t = 0; t < x.Rows; t++)
+        for (int first = 0; first < x.Rows; first += RowBlock)
         {
-            if (!residual.IsNone)
-                AddResidual(sums.Row(t), residuals.Row(t), dropout, (uint)t, mask, h);
-            Normalise(sums.Row(t), gain, bias, epsilon, outputs.Row(t), statistic + (2 * t), h);
+            int end = Math.Min(first + RowBlock, x.Rows);
+            for (int t = first; t < end && !residual.IsNone; t++)
+                AddResidual<L>(sums.Row(t), residuals.Row(t), dropout, (uint)t, mask, h);
+            for (int t = first; t < end; t++)
+                Normalise<L>(sums.Row(t), gain, bias, epsilon, outputs.Row(t), statistic + (2 * t), h);
         }
     }
 
@@ -35,6 +52,24 @@ internal static unsafe class LayerNorm<V>
         Tensor dSum,
         Tensor dInput,
         WeightAndBias gradient)
+    {
+        if (x.Columns % V.Width == 0)
+            Backward<AllLanes<V>>(scratch, dy, x, weight, statistics, dropout, dSum, dInput, gradient);
+        else
+            Backward<FirstLanes<V>>(scratch, dy, x, weight, statistics, dropout, dSum, dInput, gradient);
+    }
+
+    private static void Backward<L>(
+        Scratch scratch,
+        Tensor dy,
+        Tensor x,
+        Tensor weight,
+        Tensor statistics,
+        in DropoutMask dropout,
+        Tensor dSum,
+        Tensor dInput,
+        WeightAndBias gradient)
+        where L : ILanes<V>
     {
         int h = x.Columns;
         Matrix dys = new(dy), sums = new(x), dSums = new(dSum), dInputs = new(dInput);
@@ -51,13 +86,13 @@ internal static unsafe class LayerNorm<V>
             for (int j = 0; j < h; j += V.Width)
             {
                 int lanes = h - j;
-                var d = V.LoadFirst(row + j, lanes);
-                var normalised = Centred(sum, mean, j, h) * inverse;
+                var d = L.Load(row + j, lanes);
+                var normalised = Centred<L>(sum, mean, j, h) * inverse;
                 var g = d * V.Load(gain + j);
                 sumG += g;
                 sumGx = V.MultiplyAdd(g, normalised, sumGx);
-                V.StoreFirst(V.MultiplyAdd(d, normalised, V.Load(dGain + j)), dGain + j, lanes);
-                V.StoreFirst(d + V.Load(dBias + j), dBias + j, lanes);
+                L.Store(V.MultiplyAdd(d, normalised, V.Load(dGain + j)), dGain + j, lanes);
+                L.Store(d + V.Load(dBias + j), dBias + j, lanes);
             }
             V meanG = V.Sum(sumG) / h, meanGx = V.Sum(sumGx) / h;
 
@@ -66,29 +101,30 @@ internal static unsafe class LayerNorm<V>
             for (int j = 0; j < h; j += V.Width)
             {
                 int lanes = h - j;
-                var normalised = Centred(sum, mean, j, h) * inverse;
-                var g = V.LoadFirst(row + j, lanes) * V.Load(gain + j);
+                var normalised = Centred<L>(sum, mean, j, h) * inverse;
+                var g = L.Load(row + j, lanes) * V.Load(gain + j);
                 var d = (g - meanG - normalised * meanGx) * inverse;
-                V.StoreFirst(d, dSums.Row(t) + j, lanes);
+                L.Store(d, dSums.Row(t) + j, lanes);
                 if (!dInput.IsNone)
-                    V.StoreFirst(dropout.IsNone ? d : d * V.Load(mask + j), dInputs.Row(t) + j, lanes);
+                    L.Store(dropout.IsNone ? d : d * V.Load(mask + j), dInputs.Row(t) + j, lanes);
             }
         }
     }
 
     /// <summary>One row: y = gain ∘ (x − mean) / √(variance + ε) + bias; the statistics are the mean and 1 / √(variance + ε).</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void Normalise(float* x, float* gain, float* bias, float epsilon, float* y, float* statistics, int h)
+    private static void Normalise<L>(float* x, float* gain, float* bias, float epsilon, float* y, float* statistics, int h)
+        where L : ILanes<V>
     {
         V total = 0;
         for (int j = 0; j < h; j += V.Width)
-            total += V.LoadFirst(x + j, h - j);
+            total += L.Load(x + j, h - j);
         float mean = V.Sum(total) / h;
 
         V squares = 0;
         for (int j = 0; j < h; j += V.Width)
         {
-            var centred = Centred(x, mean, j, h);
+            var centred = Centred<L>(x, mean, j, h);
             squares = V.MultiplyAdd(centred, centred, squares);
         }
         float inverse = 1f / MathF.Sqrt((V.Sum(squares) / h) + epsilon);
@@ -96,7 +132,7 @@ internal static unsafe class LayerNorm<V>
         for (int j = 0; j < h; j += V.Width)
         {
             var normalised = (V.Load(x + j) - mean) * inverse;
-            V.StoreFirst(V.MultiplyAdd(normalised, V.Load(gain + j), V.Load(bias + j)), y + j, h - j);
+            L.Store(V.MultiplyAdd(normalised, V.Load(gain + j), V.Load(bias + j)), y + j, h - j);
         }
         statistics[0] = mean;
         statistics[1] = inverse;
@@ -104,7 +140,8 @@ internal static unsafe class LayerNorm<V>
 
     /// <summary>x = residual + dropout(x)</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void AddResidual(float* x, float* residual, in DropoutMask dropout, uint row, float* mask, int h)
+    private static void AddResidual<L>(float* x, float* residual, in DropoutMask dropout, uint row, float* mask, int h)
+        where L : ILanes<V>
     {
         if (dropout.IsNone)
         {
@@ -115,14 +152,15 @@ internal static unsafe class LayerNorm<V>
         for (int j = 0; j < h; j += V.Width)
         {
             int lanes = h - j;
-            V.StoreFirst(V.MultiplyAdd(V.LoadFirst(x + j, lanes), V.Load(mask + j), V.LoadFirst(residual + j, lanes)), x + j, lanes);
+            L.Store(V.MultiplyAdd(L.Load(x + j, lanes), V.Load(mask + j), L.Load(residual + j, lanes)), x + j, lanes);
         }
     }
 
     /// <summary>x − mean, zero in lanes past the row.</summary>
-    private static V Centred(float* row, float mean, int j, int h)
+    private static V Centred<L>(float* row, float mean, int j, int h)
+        where L : ILanes<V>
     {
-        var centred = V.LoadFirst(row + j, h - j) - mean;
-        return h - j >= V.Width ? centred : V.SelectFirst(h - j, centred, 0);
+        var centred = L.Load(row + j, h - j) - mean;
+        return typeof(L) == typeof(AllLanes<V>) ? centred : V.SelectFirst(h - j, centred, 0);
     }
 }

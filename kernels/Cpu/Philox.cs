@@ -35,22 +35,29 @@ internal static unsafe class Philox<V>
         }
     }
 
-    /// <summary>The four words of the blocks with these first counters.</summary>
+    /// <summary>
+    /// The four words of the blocks with these counters. The blocks of even lanes and those of odd ones go apart, each word in the even
+    /// lane of a pair: a product fills the pair, and its halves are at hand.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Blocks(V counter, uint row, RandomKey key, out V x, out V y, out V z, out V w)
+    private static void Blocks(V counters, uint row, RandomKey key, out V x, out V y, out V z, out V w)
     {
-        (x, y, z, w) = (counter, V.WordsOf(row), V.WordsOf(key.Stream), V.WordsOf(key.Step));
+        var (x0, y0, z0, w0) = (counters, V.WordsOf(row), V.WordsOf(key.Stream), V.WordsOf(key.Step));
+        var (x1, y1, z1, w1) = (V.OddToEven(counters), y0, z0, w0);
         uint k0 = (uint)key.Seed, k1 = (uint)(key.Seed >> 32);
         for (int round = 0; round < Philox.Rounds; round++)
         {
-            var low0 = V.MultiplyWords(x, Philox.Multiplier0, out var high0);
-            var low1 = V.MultiplyWords(z, Philox.Multiplier1, out var high1);
-            x = V.XorWords(high1, y, V.WordsOf(k0));
-            z = V.XorWords(high0, w, V.WordsOf(k1));
-            y = low1;
-            w = low0;
+            V key0 = V.WordsOf(k0), key1 = V.WordsOf(k1);
+            V p0 = V.MultiplyEven(x0, Philox.Multiplier0), q0 = V.MultiplyEven(z0, Philox.Multiplier1);
+            V p1 = V.MultiplyEven(x1, Philox.Multiplier0), q1 = V.MultiplyEven(z1, Philox.Multiplier1);
+            x0 = V.XorWords(V.OddToEven(q0), y0, key0);
+            x1 = V.XorWords(V.OddToEven(q1), y1, key0);
+            z0 = V.XorWords(V.OddToEven(p0), w0, key1);
+            z1 = V.XorWords(V.OddToEven(p1), w1, key1);
+            (y0, y1, w0, w1) = (q0, q1, p0, p1);
             k0 += Philox.Weyl0;
             k1 += Philox.Weyl1;
         }
+        (x, y, z, w) = (V.Interleave(x0, x1), V.Interleave(y0, y1), V.Interleave(z0, z1), V.Interleave(w0, w1));
     }
 }

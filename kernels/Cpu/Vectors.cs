@@ -44,10 +44,7 @@ internal struct F32x16(Vector512<float> lanes) : IVector<F32x16>
 
     public static F32x16 Sqrt(F32x16 a) => new(Vector512.Sqrt(a._lanes));
 
-    public static F32x16 Round(F32x16 a) => new(Vector512.Round(a._lanes));
-
-    public static F32x16 PowerOfTwo(F32x16 n) =>
-        new(Vector512.ShiftLeft(Vector512.ConvertToInt32Native(n._lanes) + Vector512.Create(127), 23).AsSingle());
+    public static F32x16 Scale(F32x16 a, F32x16 n) => new((a._lanes.AsInt32() + Vector512.ShiftLeft(n._lanes.AsInt32(), 23)).AsSingle());
 
     public static float Sum(F32x16 a) => Vector512.Sum(a._lanes);
 
@@ -65,27 +62,15 @@ internal struct F32x16(Vector512<float> lanes) : IVector<F32x16>
 
     public static F32x16 WordsOf(uint x) => new(Vector512.Create(x).AsSingle());
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F32x16 MultiplyWords(F32x16 a, uint m, out F32x16 high)
-    {
-        var odd = Vector512.ShiftRightLogical(a._lanes.AsUInt64(), 32);
-        Vector512<ulong> evenProduct, oddProduct;
-        if (Avx512F.IsSupported)
-        {
-            evenProduct = Avx512F.Multiply(a.Words, Vector512.Create(m));
-            oddProduct = Avx512F.Multiply(odd.AsUInt32(), Vector512.Create(m));
-        }
-        else
-        {
-            evenProduct = (a._lanes.AsUInt64() & Vector512.Create(0xFFFFFFFFul)) * Vector512.Create((ulong)m);
-            oddProduct = odd * Vector512.Create((ulong)m);
-        }
-        var even = Vector512.Create(0x00000000FFFFFFFFul).AsUInt32();
-        Vector512<uint> evenHigh = Vector512.ShiftRightLogical(evenProduct, 32).AsUInt32();
-        Vector512<uint> oddLow = Vector512.ShiftLeft(oddProduct, 32).AsUInt32();
-        high = new(Vector512.ConditionalSelect(even, evenHigh, oddProduct.AsUInt32()).AsSingle());
-        return new(Vector512.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
-    }
+    public static F32x16 MultiplyEven(F32x16 a, uint m) => new(
+        Avx512F.IsSupported
+            ? Avx512F.Multiply(a.Words, Vector512.Create(m)).AsSingle()
+            : ((a._lanes.AsUInt64() & Vector512.Create(0xFFFFFFFFul)) * Vector512.Create((ulong)m)).AsSingle());
+
+    public static F32x16 OddToEven(F32x16 a) => new(Vector512.ShiftRightLogical(a._lanes.AsUInt64(), 32).AsSingle());
+
+    public static F32x16 Interleave(F32x16 even, F32x16 other) => new(Vector512.ConditionalSelect(
+        Vector512.Create(0xFFFFFFFFul), even._lanes.AsUInt64(), Vector512.ShiftLeft(other._lanes.AsUInt64(), 32)).AsSingle());
 
     public static F32x16 XorWords(F32x16 a, F32x16 b, F32x16 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 
@@ -137,10 +122,7 @@ internal struct F32x8(Vector256<float> lanes) : IVector<F32x8>
 
     public static F32x8 Sqrt(F32x8 a) => new(Vector256.Sqrt(a._lanes));
 
-    public static F32x8 Round(F32x8 a) => new(Vector256.Round(a._lanes));
-
-    public static F32x8 PowerOfTwo(F32x8 n) =>
-        new(Vector256.ShiftLeft(Vector256.ConvertToInt32Native(n._lanes) + Vector256.Create(127), 23).AsSingle());
+    public static F32x8 Scale(F32x8 a, F32x8 n) => new((a._lanes.AsInt32() + Vector256.ShiftLeft(n._lanes.AsInt32(), 23)).AsSingle());
 
     public static float Sum(F32x8 a) => Vector256.Sum(a._lanes);
 
@@ -158,27 +140,15 @@ internal struct F32x8(Vector256<float> lanes) : IVector<F32x8>
 
     public static F32x8 WordsOf(uint x) => new(Vector256.Create(x).AsSingle());
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F32x8 MultiplyWords(F32x8 a, uint m, out F32x8 high)
-    {
-        var odd = Vector256.ShiftRightLogical(a._lanes.AsUInt64(), 32);
-        Vector256<ulong> evenProduct, oddProduct;
-        if (Avx2.IsSupported)
-        {
-            evenProduct = Avx2.Multiply(a.Words, Vector256.Create(m));
-            oddProduct = Avx2.Multiply(odd.AsUInt32(), Vector256.Create(m));
-        }
-        else
-        {
-            evenProduct = (a._lanes.AsUInt64() & Vector256.Create(0xFFFFFFFFul)) * Vector256.Create((ulong)m);
-            oddProduct = odd * Vector256.Create((ulong)m);
-        }
-        var even = Vector256.Create(0x00000000FFFFFFFFul).AsUInt32();
-        Vector256<uint> evenHigh = Vector256.ShiftRightLogical(evenProduct, 32).AsUInt32();
-        Vector256<uint> oddLow = Vector256.ShiftLeft(oddProduct, 32).AsUInt32();
-        high = new(Vector256.ConditionalSelect(even, evenHigh, oddProduct.AsUInt32()).AsSingle());
-        return new(Vector256.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
-    }
+    public static F32x8 MultiplyEven(F32x8 a, uint m) => new(
+        Avx2.IsSupported
+            ? Avx2.Multiply(a.Words, Vector256.Create(m)).AsSingle()
+            : ((a._lanes.AsUInt64() & Vector256.Create(0xFFFFFFFFul)) * Vector256.Create((ulong)m)).AsSingle());
+
+    public static F32x8 OddToEven(F32x8 a) => new(Vector256.ShiftRightLogical(a._lanes.AsUInt64(), 32).AsSingle());
+
+    public static F32x8 Interleave(F32x8 even, F32x8 other) => new(Vector256.ConditionalSelect(
+        Vector256.Create(0xFFFFFFFFul), even._lanes.AsUInt64(), Vector256.ShiftLeft(other._lanes.AsUInt64(), 32)).AsSingle());
 
     public static F32x8 XorWords(F32x8 a, F32x8 b, F32x8 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 
@@ -230,10 +200,7 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
 
     public static F32x4 Sqrt(F32x4 a) => new(Vector128.Sqrt(a._lanes));
 
-    public static F32x4 Round(F32x4 a) => new(Vector128.Round(a._lanes));
-
-    public static F32x4 PowerOfTwo(F32x4 n) =>
-        new(Vector128.ShiftLeft(Vector128.ConvertToInt32Native(n._lanes) + Vector128.Create(127), 23).AsSingle());
+    public static F32x4 Scale(F32x4 a, F32x4 n) => new((a._lanes.AsInt32() + Vector128.ShiftLeft(n._lanes.AsInt32(), 23)).AsSingle());
 
     public static float Sum(F32x4 a) => Vector128.Sum(a._lanes);
 
@@ -251,27 +218,15 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
 
     public static F32x4 WordsOf(uint x) => new(Vector128.Create(x).AsSingle());
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static F32x4 MultiplyWords(F32x4 a, uint m, out F32x4 high)
-    {
-        var odd = Vector128.ShiftRightLogical(a._lanes.AsUInt64(), 32);
-        Vector128<ulong> evenProduct, oddProduct;
-        if (Sse2.IsSupported)
-        {
-            evenProduct = Sse2.Multiply(a.Words, Vector128.Create(m));
-            oddProduct = Sse2.Multiply(odd.AsUInt32(), Vector128.Create(m));
-        }
-        else
-        {
-            evenProduct = (a._lanes.AsUInt64() & Vector128.Create(0xFFFFFFFFul)) * Vector128.Create((ulong)m);
-            oddProduct = odd * Vector128.Create((ulong)m);
-        }
-        var even = Vector128.Create(0x00000000FFFFFFFFul).AsUInt32();
-        Vector128<uint> evenHigh = Vector128.ShiftRightLogical(evenProduct, 32).AsUInt32();
-        Vector128<uint> oddLow = Vector128.ShiftLeft(oddProduct, 32).AsUInt32();
-        high = new(Vector128.ConditionalSelect(even, evenHigh, oddProduct.AsUInt32()).AsSingle());
-        return new(Vector128.ConditionalSelect(even, evenProduct.AsUInt32(), oddLow).AsSingle());
-    }
+    public static F32x4 MultiplyEven(F32x4 a, uint m) => new(
+        Sse2.IsSupported
+            ? Sse2.Multiply(a.Words, Vector128.Create(m)).AsSingle()
+            : ((a._lanes.AsUInt64() & Vector128.Create(0xFFFFFFFFul)) * Vector128.Create((ulong)m)).AsSingle());
+
+    public static F32x4 OddToEven(F32x4 a) => new(Vector128.ShiftRightLogical(a._lanes.AsUInt64(), 32).AsSingle());
+
+    public static F32x4 Interleave(F32x4 even, F32x4 other) => new(Vector128.ConditionalSelect(
+        Vector128.Create(0xFFFFFFFFul), even._lanes.AsUInt64(), Vector128.ShiftLeft(other._lanes.AsUInt64(), 32)).AsSingle());
 
     public static F32x4 XorWords(F32x4 a, F32x4 b, F32x4 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 

@@ -55,7 +55,8 @@ internal sealed class ClozeMask
         int count = 0;
         counts.SubView(sequences, 1).CopyToCPU(queue, new Span<int>(ref count));
         queue.Synchronize();
-        return count;
+        // Nothing was drawn: about as many as would be.
+        return _device.IsRehearsing ? Math.Max(1, (int)(tokens.Length * masking.MaskRatio)) : count;
     }
 
     /// <summary>Work memory of the transfer queue, which is done with it when a mask is drawn.</summary>

@@ -192,7 +192,9 @@ internal sealed class Embedding
 
         public void Leave(int end, int id, int column, float sum)
         {
-            EndIds[end] = id;
+            // One thread of the row: others would write it at the same time.
+            if (column == 0)
+                EndIds[end] = id;
             Ends[((long)end * Size) + column] = sum;
         }
     }

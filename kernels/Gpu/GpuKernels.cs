@@ -37,10 +37,13 @@ public sealed class GpuKernels : KernelSet
         _topK = new(device, _linear);
     }
 
-    /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
+    /// <summary>Kernels on "cuda", "cuda:1", "opencl", "opencl:1", "ilgpu-cpu", "ptx" or "ptx:90".</summary>
     /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels, or not in this precision.</exception>
     public static KernelSet Create(string device, Precision precision = Precision.Full) =>
         new GpuKernels(GpuDevices.Open(device, precision));
+
+    /// <summary>So many have been compiled.</summary>
+    internal int CompiledKernels => _device.CompiledKernels;
 
     /// <inheritdoc/>
     public override string Name => _device.Name;
@@ -62,6 +65,8 @@ public sealed class GpuKernels : KernelSet
 
     /// <inheritdoc/>
     public override void Dispose() => _device.Dispose();
+
+    internal override void Rehearse(Action work) => _device.Rehearse(work);
 
     private protected override void FillCore(Tensor x, float value) => _elementwise.Fill(x.View(), value);
 

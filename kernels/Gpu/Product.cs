@@ -115,6 +115,27 @@ internal readonly record struct ProductArguments<TEpilogue>(
     Operand A, Operand B, TEpilogue Epilogue, int M, int N, int K, int KOfSplit, int RowsFirst)
     where TEpilogue : struct;
 
+/// <summary>How a product's tiles are numbered.</summary>
+/// <param name="X">Tiles along the one direction.</param>
+/// <param name="Y">Tiles along the other.</param>
+/// <param name="RowsFirst">Whether X counts down c, and Y across.</param>
+internal readonly record struct ProductGrid(int X, int Y, bool RowsFirst)
+{
+    /// <summary>The most that CUDA takes as Y; as X it takes 2³¹ − 1.</summary>
+    private const int LargestY = ushort.MaxValue;
+
+    /// <summary>
+    /// Groups start in order of X: those that run together share what there is more of, where Y can count that.
+    /// </summary>
+    public static ProductGrid Of(int down, int across)
+    {
+        bool rowsFirst = down < across;
+        if (Math.Max(down, across) > LargestY)
+            rowsFirst = !rowsFirst;
+        return rowsFirst ? new(down, across, true) : new(across, down, false);
+    }
+}
+
 /// <summary>c = a · b for one layout of each operand and one epilogue: a kernel a tile and access, compiled when first used.</summary>
 internal sealed class Product<TA, TB, TEpilogue>
     where TA : struct, ILayout
@@ -161,12 +182,9 @@ internal sealed class Product<TA, TB, TEpilogue>
     {
         var variant = Choose(m, n, splits);
         bool wide = a.IsAligned && b.IsAligned && epilogue.CanBeWide;
-        // Groups start in order of X: those that run together share what there is more of.
-        int down = variant.Down(m), across = variant.Across(n);
-        bool rowsFirst = down < across;
+        var grid = ProductGrid.Of(variant.Down(m), variant.Across(n));
         (wide ? variant.Wide : variant.Narrow).Launch(
-            rowsFirst ? new Index3D(down, across, splits) : new Index3D(across, down, splits),
-            new(a, b, epilogue, m, n, k, KOfSplit(k, splits), rowsFirst ? 1 : 0));
+            new Index3D(grid.X, grid.Y, splits), new(a, b, epilogue, m, n, k, KOfSplit(k, splits), grid.RowsFirst ? 1 : 0));
     }
 
     private static int KOfSplit(int k, int splits) => (((k + splits - 1) / splits) + SplitMultiple - 1) / SplitMultiple * SplitMultiple;

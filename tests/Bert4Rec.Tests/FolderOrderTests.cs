@@ -11,7 +11,8 @@ public sealed class FolderOrderTests
     private static readonly string[][] _order =
     [
         ["kernels"],
-        ["kernels/Reference", "kernels/Cpu", "kernels/Gpu/Runtime"],
+        ["kernels/Reference", "kernels/Cpu", "kernels/Gpu/Emulator"],
+        ["kernels/Gpu/Runtime"],
         ["kernels/Gpu"],
         ["src/Bert4Rec"],
         ["src/Bert4Rec/Serialization", "src/Bert4Rec/Reporting"],

@@ -73,8 +73,8 @@ internal static class AlgorithmsCommand
         string Describe(Action<Arrays> kernel)
         {
             var (major, minor) = Multiprocessor.All.Single(other => other.Architecture == Architecture).Capability;
-            string ptx = PtxCompiler.Compile(kernel.Method, major, minor, builder => builder.EnableAlgorithms());
-            var usage = Ptxas.Assemble(ptxas, ptx, Architecture);
+            using var compiler = new PtxCompiler(major, minor, builder => builder.EnableAlgorithms());
+            var usage = Ptxas.Assemble(ptxas, compiler.Compile(kernel.Method), Architecture);
             return $"{MachineCode.Of(disassembler, usage.Cubin).Opcodes.Count} instructions, {usage.Registers} registers";
         }
     }

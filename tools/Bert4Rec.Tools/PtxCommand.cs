@@ -2,6 +2,8 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Text;
 using Bert4Rec.Cli.Output;
+using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu.Emulator;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Tools;
@@ -36,8 +38,15 @@ internal static class PtxCommand
                 ?? throw new InputException($"nvdisasm is not there: put it beside {ptxas}");
             var progress = new ProgressReporter(terminal);
             Row[] rows = Assemble(ptxas, progress);
+            var steps = new List<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Counts)>();
+            foreach (var step in TrainingStep.All)
+            {
+                progress.Report(new("counting training steps", steps.Count, TrainingStep.All.Count, "steps"));
+                var (tokens, masked, counts) = step.Count();
+                steps.Add((step, tokens, masked, counts));
+            }
             progress.Clear();
-            OutputFile.WriteText(parsed.GetRequiredValue(output), Document(VersionOf(ptxas), rows, disassembler));
+            OutputFile.WriteText(parsed.GetRequiredValue(output), Document(VersionOf(ptxas), rows, disassembler, steps));
         });
         return command;
     }
@@ -52,7 +61,7 @@ internal static class PtxCommand
             var multiprocessor = Multiprocessor.All[i];
             var (major, minor) = multiprocessor.Capability;
             int done = 0;
-            foreach (var (name, threads, ptx) in PtxCompiler.Compile(major, minor))
+            foreach (var (name, threads, ptx) in PtxKernels.Compile(major, minor))
             {
                 if (!usages.TryGetValue((name, threads), out var list))
                 {
@@ -69,7 +78,11 @@ internal static class PtxCommand
         return [.. order.Select(kernel => new Row(kernel.Name, kernel.Threads, usages[kernel]))];
     }
 
-    private static string Document(string version, Row[] rows, string disassembler)
+    private static string Document(
+        string version,
+        Row[] rows,
+        string disassembler,
+        IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Counts)> steps)
     {
         var text = new StringBuilder();
         text.Append(
@@ -117,6 +130,7 @@ internal static class PtxCommand
                 $"| `{row.Name}` | {row.Threads} | {row.SharedBytes:N0} | {string.Join(" | ", Multiprocessor.All.Select(row.Describe))} |");
         }
         AppendLoops(text, rows, disassembler);
+        AppendSteps(text, steps);
         return text.ToString();
     }
 
@@ -152,6 +166,65 @@ internal static class PtxCommand
                     + $"| {loop.Opcodes.Count} | {100.0 * (multiplyAdds + products) / loop.Opcodes.Count:F1}% |");
             }
         }
+    }
+
+    private static void AppendSteps(
+        StringBuilder text, IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Counts)> steps)
+    {
+        text.Append(
+            $"""
+
+            ## Training steps, counted
+
+            What a step has to do, counted by the emulator (`--device ptx`, {TrainingStep.Multiprocessors} multiprocessors) as it runs
+            the PTX, and the time that it takes at least: by the bytes that the launches are the first to touch (m), float32 arithmetic (a),
+            tensor cores (c), turns of shared memory (s), instructions (i), or {GpuModel.LaunchMicroseconds} us a launch (l), whichever
+            is longest. All multiprocessors share the memory; all else is done by those that have a group. Nothing waits for anything in it:
+            no kernel is faster, and most are slower. None of it was measured on a GPU.
+
+            A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for
+            32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take.
+
+
+            """);
+        foreach (var (step, tokens, masked, counts) in steps)
+        {
+            text.AppendLine(
+                $"### {step.Name}, {(step.Precision == Precision.Tf32 ? "tf32" : "fp32")}: {tokens:N0} tokens, {masked:N0} masked, "
+                + $"{step.Shape.ItemCount:N0} items");
+            text.AppendLine();
+            text.AppendLine(
+                "| kernel | launches | groups | MB | sectors a request | MFLOP | conflicts | branches that part | "
+                + $"{string.Join(" | ", GpuModel.All.Select(model => $"{model.Name}, us"))} |");
+            text.AppendLine($"|---|---:|---:|---:|---:|---:|---:|---:|{string.Concat(GpuModel.All.Select(_ => "---:|"))}");
+            foreach (var kernel in counts)
+            {
+                text.AppendLine(
+                    $"| `{kernel.Kernel}` | {kernel.Launches} | {kernel.Groups / kernel.Launches:N0} "
+                    + $"| {kernel.GlobalBytesTouched / 1e6:F2} | {Ratio(kernel.GlobalSectors, kernel.GlobalRequests):F1} "
+                    + $"| {kernel.FloatOperations / 1e6:F1} "
+                    + $"| {100 * Ratio(kernel.BankConflicts, kernel.SharedWavefronts):F0}% "
+                    + $"| {100 * Ratio(kernel.DivergentBranches, kernel.Branches):F0}% "
+                    + $"| {string.Join(" | ", GpuModel.All.Select(model => Describe(model, kernel)))} |");
+            }
+            double megabytes = counts.Sum(kernel => kernel.GlobalBytesTouched) / 1e6;
+            double megaflops = counts.Sum(kernel => kernel.FloatOperations) / 1e6;
+            var sums = GpuModel.All.Select(model => $"{counts.Sum(kernel => model.Estimate(kernel).Microseconds):F0}");
+            long launches = counts.Sum(kernel => kernel.Launches);
+            text.AppendLine($"| all | {launches} | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
+            text.AppendLine();
+        }
+
+        string Describe(GpuModel model, KernelCounts kernel)
+        {
+            // Before sm_80 there is no TF32.
+            if (kernel.TensorInstructions > 0 && model.TensorLanes == 0)
+                return "";
+            var (microseconds, limit) = model.Estimate(kernel);
+            return $"{microseconds:F1} {limit[0]}";
+        }
+
+        double Ratio(long part, long whole) => whole == 0 ? 0 : (double)part / whole;
     }
 
     /// <summary>"release 11.8, V11.8.89"</summary>

@@ -1,13 +1,17 @@
 using System.Collections.Immutable;
 using System.Reflection;
+using System.Text.RegularExpressions;
+using ILGPU;
 using ILGPU.Backends;
+using ILGPU.Backends.EntryPoints;
+using ILGPU.Backends.PTX;
 using ILGPU.IR.Transformations;
 using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
-/// Changes two things in ILGPU's compiler (seen in 1.5.3).
+/// Changes three things in ILGPU's compiler (seen in 1.5.3).
 /// <para>
 /// A pass is taken out. Code placement, which the optimisation level O2 ends with, moves a load behind the last store or barrier of its
 /// block where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made "x[i] = sum; sum += x[i]". The level
@@ -17,8 +21,12 @@ namespace Bert4Rec.Kernels.Gpu.Runtime;
 /// OpenCL's barriers are to order local memory too, through which the threads of a group exchange values: ILGPU has them order global
 /// memory only, which happens to do on a processor.
 /// </para>
+/// <para>
+/// PTX promises of a branch on a value that all threads seem to share that none will part from the others (bra.uni). ILGPU looks at what
+/// the value is made of, but not at the branches before it, on which it depends too; NVIDIA's compiler finds out for itself.
+/// </para>
 /// </summary>
-internal static class CompilerPasses
+internal static partial class CompilerPasses
 {
     private const BindingFlags Hidden = BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic;
 
@@ -49,6 +57,24 @@ internal static class CompilerPasses
             throw new NotSupportedException($"ILGPU {typeof(Backend).Assembly.GetName().Version} has no CLInstructions.MemoryFenceFlags");
         flags[0] = Both;
     }
+
+    /// <summary>Compiles an explicitly grouped kernel.</summary>
+    /// <exception cref="NotSupportedException">This version of ILGPU keeps its PTX elsewhere.</exception>
+    public static CompiledKernel Compile(Backend backend, MethodInfo kernel)
+    {
+        var compiled = backend.Compile(EntryPointDescription.FromExplicitlyGroupedKernel(kernel), default(KernelSpecialization));
+        if (compiled is PTXCompiledKernel ptx)
+        {
+            var text = typeof(PTXCompiledKernel).GetField($"<{nameof(ptx.PTXAssembly)}>k__BackingField", Hidden)
+                ?? throw new NotSupportedException($"ILGPU {typeof(Backend).Assembly.GetName().Version} keeps its PTX elsewhere");
+            text.SetValue(ptx, UniformBranch().Replace(ptx.PTXAssembly, "$1bra"));
+        }
+        return compiled;
+    }
+
+    /// <summary>One with a condition.</summary>
+    [GeneratedRegex(@"(@!?%p\d+\s+)bra\.uni\b")]
+    private static partial Regex UniformBranch();
 
     private static PropertyInfo Property(Type type, string name) => type.GetProperty(name, Hidden)
         ?? throw new NotSupportedException($"ILGPU {type.Assembly.GetName().Version} has no {type.Name}.{name}");

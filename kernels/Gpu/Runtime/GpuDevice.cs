@@ -24,43 +24,52 @@ internal sealed class GpuDevice : IDisposable
     private DeviceArena.Slice? _parts;
     private long _uses;
     private long _finishedUses;
+    private HashSet<Action>? _rehearsed;
+    private int _compiledKernels;
 
     /// <param name="context">Owned from here on.</param>
     /// <param name="device">Of that context.</param>
     /// <param name="id">What --device calls it.</param>
     /// <param name="usesWarps">Overrides <see cref="UsesWarps"/>: the simulator has warps too, for tests.</param>
     /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
+    /// <param name="ptx">What runs the kernels instead of the device, which then only has the memory.</param>
     public GpuDevice(
-        Context context, Device device, string id, bool? usesWarps = null, TensorCores tensorCores = TensorCores.None)
+        Context context,
+        Device device,
+        string id,
+        bool? usesWarps = null,
+        TensorCores tensorCores = TensorCores.None,
+        PtxDevice? ptx = null)
     {
         _context = context;
+        Ptx = ptx;
         Arena = new(this);
         _accelerator = device.CreateAccelerator(context);
         CompilerPasses.KeepOrder(_accelerator);
         if (_accelerator is CLAccelerator)
             CompilerPasses.FenceLocalMemory();
-        Name = $"{id} ({Accelerator.Name.Trim()}){(tensorCores == TensorCores.None ? "" : ", tf32")}";
+        string name = ptx is null ? Accelerator.Name.Trim() : $"emulated {ptx.Architecture}";
+        Name = $"{id} ({name}){(tensorCores == TensorCores.None ? "" : ", tf32")}";
         _transfer = Accelerator.CreateStream();
-        IsCuda = Accelerator is CudaAccelerator;
-        UsesWarps = usesWarps ?? IsCuda;
+        UsesWarps = usesWarps ?? (ptx is not null || Accelerator is CudaAccelerator);
         TensorCores = tensorCores;
-        IsSimulator = Accelerator is CPUAccelerator;
+        IsSimulator = Accelerator is CPUAccelerator && ptx is not { IsForTests: false };
         GroupSize = 1;
-        while (GroupSize * 2 <= Math.Min(LargestGroup, Accelerator.MaxNumThreadsPerGroup))
+        while (GroupSize * 2 <= Math.Min(LargestGroup, ptx is null ? Accelerator.MaxNumThreadsPerGroup : LargestGroup))
             GroupSize *= 2;
     }
 
-    /// <summary>A CUDA device that is not there: it only tells of the kernels that are loaded, so that others can compile them.</summary>
+    /// <summary>A device that is not there: it only tells of the kernels that are loaded, so that others can compile them.</summary>
     /// <param name="onLoad">Is told each kernel and its group size.</param>
     /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
-    public GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores)
+    /// <param name="usesWarps">Whether it is a CUDA device.</param>
+    public GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores, bool usesWarps = true)
     {
         Arena = new(this);
         TensorCores = tensorCores;
         OnLoad = onLoad;
-        Name = "cuda";
-        IsCuda = true;
-        UsesWarps = true;
+        Name = usesWarps ? "cuda" : "opencl";
+        UsesWarps = usesWarps;
         GroupSize = LargestGroup;
     }
 
@@ -78,7 +87,8 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>The queue of uploads and of the cloze mask, which do not wait for the arithmetic.</summary>
     public AcceleratorStream Transfer => _transfer ?? throw new InvalidOperationException("this device only lists its kernels");
 
-    public bool IsCuda { get; }
+    /// <summary>What runs the kernels in the accelerator's place; null where that does.</summary>
+    public PtxDevice? Ptx { get; }
 
     /// <summary>Whether groups reduce by exchanges within warps; elsewhere the size of a warp is not to be relied on.</summary>
     public bool UsesWarps { get; }
@@ -86,14 +96,14 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>What multiplies in products.</summary>
     public TensorCores TensorCores { get; }
 
-    /// <summary>ILGPU's own executor, where a barrier costs a thousand times what it does elsewhere.</summary>
+    /// <summary>An executor for tests: ILGPU's own, or the emulator.</summary>
     public bool IsSimulator { get; }
 
     /// <summary>Threads of a group, a power of two, 256 at most.</summary>
     public int GroupSize { get; }
 
     /// <summary>As many groups as this run at the same time at least; 1 on a device that is not there.</summary>
-    public int Multiprocessors => Math.Max(1, _accelerator?.NumMultiprocessors ?? 1);
+    public int Multiprocessors => Ptx?.Multiprocessors ?? Math.Max(1, _accelerator?.NumMultiprocessors ?? 1);
 
     /// <summary>Groups enough to fill the device a few times over.</summary>
     public int MaximumGroups => Multiprocessors * 16;
@@ -168,6 +178,46 @@ internal sealed class GpuDevice : IDisposable
         Compute.Synchronize();
         _finishedUses = _uses;
     }
+
+    /// <summary>
+    /// Goes through work without launching any of its kernels, and then compiles those, side by side: when the work is done, none is left
+    /// to compile.
+    /// </summary>
+    /// <exception cref="DeviceException">The device refuses a kernel.</exception>
+    public void Rehearse(Action work)
+    {
+        HashSet<Action> compilations = [];
+        _rehearsed = compilations;
+        try
+        {
+            work();
+        }
+        finally
+        {
+            _rehearsed = null;
+        }
+        try
+        {
+            Parallel.ForEach(compilations, compile => compile());
+        }
+        catch (AggregateException e)
+        {
+            string reason = e.GetBaseException().Message.Trim().Split('\n')[0].TrimEnd();
+            throw new DeviceException($"{Name}: the device refuses a kernel: {reason}; try another --device, or cpu");
+        }
+    }
+
+    /// <summary>Whether launches are only rehearsed.</summary>
+    public bool IsRehearsing => _rehearsed is not null;
+
+    /// <summary>So many have been compiled.</summary>
+    public int CompiledKernels => _compiledKernels;
+
+    /// <summary>Told of each that is.</summary>
+    public void CountCompiled() => Interlocked.Increment(ref _compiledKernels);
+
+    /// <summary>Told, in a rehearsal, how to compile what would be launched.</summary>
+    public void AddRehearsed(Action compile) => _rehearsed!.Add(compile);
 
     /// <summary>A kernel for groups of <paramref name="groupSize"/> threads.</summary>
     public GpuKernel<TArguments> Load<TArguments>(Action<TArguments> kernel, int groupSize)

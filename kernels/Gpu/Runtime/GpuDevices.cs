@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Runtime.Loader;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -24,6 +25,9 @@ public static class GpuDevices
     /// <summary>What --device calls ILGPU's own simulator.</summary>
     public const string Simulator = "ilgpu-cpu";
 
+    /// <summary>What --device calls the emulator of CUDA devices: "ptx", which is sm_80, or "ptx:90" and the like.</summary>
+    public const string Emulator = "ptx";
+
     /// <summary>Threads of a warp, and warps, of the simulator: as few as still make groups of several warps.</summary>
     private const int SimulatorWarp = 8, SimulatorWarps = 2;
 
@@ -38,6 +42,12 @@ public static class GpuDevices
                 : ["libOpenCL.so"]),
     ];
 
+    /// <summary>
+    /// ILGPU loads the library by the name that only development packages have; the driver's own name is another.
+    /// </summary>
+    static GpuDevices() => AssemblyLoadContext.Default.ResolvingUnmanagedDll += (assembly, name) =>
+        assembly == typeof(Context).Assembly && name == "cuda" && NativeLibrary.TryLoad("libcuda.so.1", out nint library) ? library : 0;
+
     /// <summary>A sentence for each kind of which there is no device: what was found, and what to install.</summary>
     public static IReadOnlyList<string> Missing() =>
         [.. new[] { "cuda", "opencl" }.Where(kind => List(kind).Count == 0).Select(Missing)];
@@ -45,10 +55,12 @@ public static class GpuDevices
     /// <summary>The accelerators by kind, in the order of their numbers.</summary>
     public static IReadOnlyList<GpuDeviceInfo> List() => [.. List("cuda"), .. List("opencl")];
 
-    /// <summary>Opens "cuda", "cuda:1", "opencl", "opencl:1" or "ilgpu-cpu".</summary>
+    /// <summary>Opens "cuda", "cuda:1", "opencl", "opencl:1", "ilgpu-cpu", "ptx" or "ptx:90".</summary>
     /// <exception cref="DeviceException">There is no such device here, or it cannot run the kernels, or not in this precision.</exception>
     internal static GpuDevice Open(string device, Precision precision = Precision.Full, Action<Context.Builder>? configure = null)
     {
+        if (device.Split(':')[0] == Emulator)
+            return OpenPtx(device, precision == Precision.Tf32);
         if (precision == Precision.Tf32 && !device.StartsWith("cuda", StringComparison.Ordinal))
             throw DeviceException.NoTensorCores(device);
         if (device == Simulator)
@@ -73,6 +85,9 @@ public static class GpuDevices
     internal static GpuDevice OpenEmulated(string device)
     {
         string kind = device.Split(':')[0];
+        // It has the real ones.
+        if (kind == Emulator)
+            return OpenPtx(device, tf32: true);
         // Two warps, as the small tile has.
         var context = kind == Simulator
             ? Context.Create(builder =>
@@ -89,6 +104,20 @@ public static class GpuDevices
     {
         var context = NewContext(Simulator);
         return new GpuDevice(context, Devices(context, Simulator)[0], Simulator, usesWarps);
+    }
+
+    /// <summary>The emulator.</summary>
+    /// <param name="id">"ptx" or "ptx:90".</param>
+    /// <param name="tf32">Whether products go to tensor cores.</param>
+    /// <param name="multiprocessors">What it says it has; null for few, as tests want.</param>
+    internal static GpuDevice OpenPtx(string id, bool tf32, int? multiprocessors = null)
+    {
+        var ptx = new PtxDevice(id, multiprocessors);
+        if (tf32 && !ptx.HasTensorCores)
+            throw DeviceException.NoTensorCores(id);
+        var context = NewContext(Simulator);
+        return new GpuDevice(
+            context, Devices(context, Simulator)[0], id, tensorCores: tf32 ? TensorCores.Used : TensorCores.None, ptx: ptx);
     }
 
     private static string Missing(string kind)

@@ -1,24 +1,34 @@
 using ILGPU;
+using ILGPU.Backends;
 using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
-/// A kernel, compiled when it is first launched. Kernels take one struct of arguments; the group size is theirs, the number of groups the
-/// launch's.
+/// A kernel, compiled when it is first launched or after a rehearsal of that. Kernels take one struct of arguments; the group size is
+/// theirs, the number of groups the launch's.
 /// </summary>
 internal sealed class GpuKernel<TArguments>
     where TArguments : struct
 {
     private readonly GpuDevice _device;
     private readonly int _groupSize;
+    private readonly Action _compile;
     private readonly Lazy<Action<AcceleratorStream, KernelConfig, TArguments>> _launch;
 
     public GpuKernel(GpuDevice device, Action<TArguments> kernel, int groupSize)
     {
         _device = device;
         _groupSize = groupSize;
-        _launch = new(() => device.Accelerator.LoadKernel(kernel));
+        _launch = new(() =>
+        {
+            device.CountCompiled();
+            if (device.Ptx is { } ptx)
+                return ptx.Load<TArguments>(kernel.Method);
+            var compiled = CompilerPasses.Compile(device.Accelerator.GetBackend(), kernel.Method);
+            return device.Accelerator.LoadKernel(compiled).CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>();
+        });
+        _compile = () => _ = _launch.Value;
         device.OnLoad?.Invoke(kernel.Method, groupSize);
     }
 
@@ -33,7 +43,11 @@ internal sealed class GpuKernel<TArguments>
 
     private void Launch(AcceleratorStream stream, Index3D groups, in TArguments arguments)
     {
-        if (groups.X > 0 && groups.Y > 0 && groups.Z > 0)
+        if (groups.X <= 0 || groups.Y <= 0 || groups.Z <= 0)
+            return;
+        if (_device.IsRehearsing)
+            _device.AddRehearsed(_compile);
+        else
             _launch.Value(stream, new KernelConfig(groups, new Index3D(_groupSize, 1, 1)), arguments);
     }
 }

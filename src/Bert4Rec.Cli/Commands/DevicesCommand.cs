@@ -23,6 +23,7 @@ internal static class DevicesCommand
                 .Concat(GpuDevices.List().Select(gpu => new DeviceLine(
                     gpu.Id, gpu.Name, gpu.MemoryBytes, gpu.ComputeCapability, gpu.Kernels, gpu.Problem, null, null)))
                 .Append(new DeviceLine(GpuDevices.Simulator, "ILGPU's simulator, for tests", null, null, "shared memory", null, null, null))
+                .Append(new DeviceLine(GpuDevices.Emulator, "emulated sm_80, for proofs", null, "8.0", "warp shuffles", null, null, null))
                 .ToArray();
             if (parsed.GetValue(json))
             {

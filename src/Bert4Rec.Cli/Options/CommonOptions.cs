@@ -5,6 +5,7 @@ using System.Numerics;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Training;
 using Bert4Rec.Tuning;
 
@@ -42,13 +43,13 @@ internal static class CommonOptions
         var option = new Option<string>("--device")
         {
             Description = "What computes; auto takes a GPU where there is one that can, else the cpu.",
-            HelpName = "auto|cpu|cuda[:i]|opencl[:i]|ilgpu-cpu",
+            HelpName = "auto|cpu|cuda[:i]|opencl[:i]|ilgpu-cpu|ptx[:sm]",
             DefaultValueFactory = _ => "auto",
         };
         option.Validators.Add(result =>
         {
             foreach (string device in result.Tokens.Select(token => token.Value).Where(device => !IsDevice(device)))
-                result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i] and ilgpu-cpu are.");
+                result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu and ptx[:sm] are.");
         });
         return option;
     }
@@ -72,7 +73,7 @@ internal static class CommonOptions
         };
         option.Validators.Add(result =>
         {
-            if (!TryGet(result, device, out string? name) || name == "auto" || name!.StartsWith("cuda", StringComparison.Ordinal))
+            if (!TryGet(result, device, out string? name) || name!.Split(':')[0] is "auto" or "cuda" or GpuDevices.Emulator)
                 return;
             if (result.Tokens.Any(token => token.Value == "tf32"))
                 result.AddError(DeviceException.NoTensorCores(name).Message);
@@ -234,6 +235,7 @@ internal static class CommonOptions
     {
         string[] parts = device.Split(':');
         return device is "auto" or "cpu" or "ilgpu-cpu"
-            || (parts[0] is "cuda" or "opencl" && (parts.Length == 1 || (parts.Length == 2 && ushort.TryParse(parts[1], out ushort _))));
+            || (parts[0] is "cuda" or "opencl" or GpuDevices.Emulator
+                && (parts.Length == 1 || (parts.Length == 2 && ushort.TryParse(parts[1], out ushort _))));
     }
 }

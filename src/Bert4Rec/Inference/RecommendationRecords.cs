@@ -52,7 +52,7 @@ public sealed record RecommendationResult(
 /// <summary>On what a <see cref="Recommender"/> computes.</summary>
 public sealed record RecommenderOptions
 {
-    /// <summary>auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</summary>
+    /// <summary>auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</summary>
     public string Device { get; init; } = "auto";
 
     /// <summary>Threads of the cpu that rank at the same time; 0 for one a core.</summary>

@@ -13,7 +13,7 @@ internal sealed class DeviceSet : IDisposable
 {
     private readonly Lazy<Workers> _workers;
 
-    /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
+    /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</param>
     /// <param name="threads">Threads of the cpu to use; 0 for one a core.</param>
     /// <param name="precision">What products multiply in.</param>
     /// <param name="ranks">Those that share this machine: its cores where no threads are given, and its GPUs where none is named; null for

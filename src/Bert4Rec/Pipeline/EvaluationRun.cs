@@ -31,7 +31,7 @@ internal static class EvaluationRun
     /// <param name="directory">Folder of the model.</param>
     /// <param name="config">Settings; those of evaluation may differ from the ones the model was trained with.</param>
     /// <param name="part">valid or test.</param>
-    /// <param name="device">auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
+    /// <param name="device">auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</param>
     /// <param name="threads">0 for one a core.</param>
     /// <param name="progress">Told after each batch.</param>
     /// <param name="cancellation">Looked at before each ranker.</param>

@@ -26,7 +26,7 @@ public sealed record TrainerOptions
     /// <summary>What is known of the items, which may also be some without events.</summary>
     public IEnumerable<ItemFields>? Items { get; init; }
 
-    /// <summary>auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</summary>
+    /// <summary>auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</summary>
     public string Device { get; init; } = "auto";
 
     /// <summary>Threads of the cpu; 0 for one a core.</summary>

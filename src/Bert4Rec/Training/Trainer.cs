@@ -148,6 +148,22 @@ internal sealed class Trainer : IDisposable
     /// <summary>Optimiser steps so far.</summary>
     public int Step { get; set; }
 
+    /// <summary>
+    /// Has a GPU compile what the first step of an epoch takes and what the last, which may be smaller, does: what the device refuses is
+    /// known before any work is done, and no step waits.
+    /// </summary>
+    /// <exception cref="DeviceException">The device refuses a kernel.</exception>
+    public void CompileKernels(int epoch) => _replicas[0].Kernels.Rehearse(() =>
+    {
+        BeginEpoch(epoch);
+        int step = Step, size = _settings.BatchSize, count = _epochSequences.Count;
+        if (count >= size)
+            TrainStep(0, size);
+        if (count % size > 0)
+            TrainStep(count - (count % size), count % size);
+        Step = step;
+    });
+
     /// <summary>Trains on everything once.</summary>
     /// <param name="epoch">From 1; decides the order, the windows and, with the step, the masks.</param>
     /// <param name="progress">Told after each step.</param>

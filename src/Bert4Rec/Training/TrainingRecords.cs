@@ -8,7 +8,7 @@ namespace Bert4Rec.Training;
 
 /// <summary>Where and on what a run trains.</summary>
 /// <param name="OutputDirectory">Gets the model, the logs and the checkpoint.</param>
-/// <param name="Device">auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu.</param>
+/// <param name="Device">auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</param>
 /// <param name="Threads">0 for one a core.</param>
 /// <param name="Resume">Go on from the checkpoint in the folder; from the beginning if there is none yet.</param>
 /// <param name="Precision">What products multiply in.</param>

@@ -216,6 +216,8 @@ internal static class TrainingSession
             Validate(start.Parameters);
             start.Parameters.CopyTo(best, 0);
         }
+        if (!IsDone())
+            trainer.CompileKernels(state.Epoch + 1);
         using (var log = new MetricsLog(directory, epochs))
         {
             for (bool isOver = false; !isOver && !IsDone();)

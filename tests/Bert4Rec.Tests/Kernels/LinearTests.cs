@@ -1,7 +1,10 @@
 using System.Collections.Concurrent;
 using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Reference;
 using MathNet.Numerics.LinearAlgebra;
+using Gelu = Bert4Rec.Kernels.Reference.Gelu;
+using Linear = Bert4Rec.Kernels.Reference.Linear;
 
 namespace Bert4Rec.Tests.Kernels;
 
@@ -47,6 +50,18 @@ public class LinearTests : LayerTests
         Numbers.Close("du", Gelu.Backward(dx, Gelu.Forward(c.X).Slope), results["du"], 8e-7);
         Numbers.Close("dWeight", c.DWeight + dWeight, results["dWeight"], 8e-7);
         Numbers.Close("dBias", c.DBias.Row(0) + dBias, results["dBias"], 8e-7);
+    }
+
+    /// <summary>CUDA's grids end at 65,535 groups along Y; five million items are 78,125 tiles.</summary>
+    [Theory]
+    [InlineData(1, 78_125)]
+    [InlineData(78_125, 3)]
+    [InlineData(20, 30)]
+    public void Grids_are_such_as_CUDA_takes(int down, int across)
+    {
+        var grid = ProductGrid.Of(down, across);
+        Assert.InRange(grid.Y, 1, ushort.MaxValue);
+        Assert.Equal((down, across), grid.RowsFirst ? (grid.X, grid.Y) : (grid.Y, grid.X));
     }
 
     /// <summary>Operands at multiples of four floats go another way through a GPU's kernels.</summary>

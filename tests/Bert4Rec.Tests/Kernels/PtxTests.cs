@@ -33,6 +33,12 @@ public class PtxTests
             kernel.Ptx.Contains(".local", StringComparison.Ordinal), $"{kernel.Name} keeps an array in local memory"));
     }
 
+    /// <summary>Nobody has looked whether they may: ILGPU's analysis has not.</summary>
+    [Theory]
+    [MemberData(nameof(Architectures))]
+    public void No_branch_promises_that_threads_stay_together(int major, int minor) => Assert.All(
+        Compile(major, minor), kernel => Assert.DoesNotMatch(@"@!?%p\d+\s+bra\.uni", kernel.Ptx));
+
     [SkippableTheory]
     [MemberData(nameof(Architectures))]
     public void Every_kernel_assembles_without_spills(int major, int minor)
@@ -101,7 +107,7 @@ public class PtxTests
     private static bool UsesTensorCores(string name) => name.EndsWith("TensorCoreProducts>", StringComparison.Ordinal);
 
     private static IReadOnlyList<(string Name, int GroupSize, string Ptx)> Compile(int major, int minor) =>
-        Compiled.GetOrAdd((major, minor), key => new(() => [.. PtxCompiler.Compile(key.Item1, key.Item2)])).Value;
+        Compiled.GetOrAdd((major, minor), key => new(() => [.. PtxKernels.Compile(key.Item1, key.Item2)])).Value;
 
     private static string Tool(string? path)
     {

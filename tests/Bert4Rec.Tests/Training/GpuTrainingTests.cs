@@ -12,13 +12,14 @@ using Bert4Rec.Training;
 namespace Bert4Rec.Tests.Training;
 
 /// <summary>
-/// Training on the GPUs of this machine, OpenCL on the processor among them. The simulator would take days for more than a tiny step.
+/// Training on the GPUs of this machine, OpenCL on the processor among them. The simulator and the emulator would take days.
 /// </summary>
 public class GpuTrainingTests
 {
     public static TheoryData<string> Gpus => [.. Backends.Gpus];
 
-    private static string? Device => Backends.Gpus.FirstOrDefault(name => name != GpuDevices.Simulator);
+    private static string? Device => Backends.Gpus.FirstOrDefault(
+        name => name != GpuDevices.Simulator && !name.StartsWith(GpuDevices.Emulator, StringComparison.Ordinal));
 
     /// <summary>Both draw the same Philox numbers, so they differ by rounding alone, dropout or not.</summary>
     [SkippableTheory]

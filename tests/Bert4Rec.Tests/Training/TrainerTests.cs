@@ -3,6 +3,8 @@ using Bert4Rec.Data;
 using Bert4Rec.Distributed;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Kernels.Reference;
 using Bert4Rec.Model;
 using Bert4Rec.Tests.Evaluation;
@@ -10,6 +12,7 @@ using Bert4Rec.Tests.Kernels;
 using Bert4Rec.Training;
 using MathNet.Numerics.LinearAlgebra;
 using Adam = Bert4Rec.Kernels.Reference.Adam;
+using ClozeMask = Bert4Rec.Kernels.Reference.ClozeMask;
 
 namespace Bert4Rec.Tests.Training;
 
@@ -61,6 +64,8 @@ public class TrainerTests
         }
 
         public Trainer Trainer { get; }
+
+        public IReadOnlyList<KernelSet> Kernels => _device.Kernels;
 
         public Workers Workers => _device.Workers;
 
@@ -456,4 +461,24 @@ public class TrainerTests
     }
 
     private static Matrix<double> Column(double[] values) => Matrix<double>.Build.Dense(values.Length, 1, values);
+
+    /// <summary>What a step takes is compiled before it, and nothing else is done then.</summary>
+    [Fact]
+    public void A_GPUs_kernels_are_compiled_before_the_first_step()
+    {
+        using var run = new Run(Settings with { BatchSize = 3 }, 1, GpuDevices.Simulator);
+        var kernels = (GpuKernels)run.Kernels[0];
+        float[] before = run.Parameters;
+        int compiled = kernels.CompiledKernels;
+        run.Trainer.CompileKernels(1);
+        Assert.Equal(before, run.Parameters);
+        Assert.Equal(0, run.Trainer.Step);
+        Assert.InRange(kernels.CompiledKernels, compiled + 10, int.MaxValue);
+
+        compiled = kernels.CompiledKernels;
+        run.Trainer.BeginEpoch(1);
+        Assert.InRange(run.Trainer.TrainStep(0, 3), 0.1, 10);
+        Assert.NotEqual(before, run.Parameters);
+        Assert.Equal(compiled, kernels.CompiledKernels);
+    }
 }

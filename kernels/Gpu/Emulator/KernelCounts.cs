@@ -1,0 +1,85 @@
+namespace Bert4Rec.Kernels.Gpu.Emulator;
+
+/// <summary>What the launches of a kernel have done.</summary>
+internal sealed class KernelCounts(PtxProgram program)
+{
+    private readonly long[] _warps = new long[program.Code.Count];
+    private readonly long[] _threads = new long[program.Code.Count];
+
+    public string Kernel => program.Name;
+
+    public long Launches { get; set; }
+
+    public long Groups { get; set; }
+
+    /// <summary>Of a group; the last launch's.</summary>
+    public int GroupSize { get; set; }
+
+    /// <summary>Waits of warps.</summary>
+    public long Barriers { get; set; }
+
+    /// <summary>Branches of warps that have a condition.</summary>
+    public long Branches { get; set; }
+
+    /// <summary>Of <see cref="Branches"/>, those after which lanes went both ways.</summary>
+    public long DivergentBranches { get; set; }
+
+    /// <summary>Loads and stores of warps in global memory.</summary>
+    public long GlobalRequests { get; set; }
+
+    /// <summary>Sectors of 32 bytes that they touched: four a request are enough for 32 lanes of 4 bytes, 16 for 16 bytes.</summary>
+    public long GlobalSectors { get; set; }
+
+    /// <summary>Bytes that lanes loaded.</summary>
+    public long GlobalBytesLoaded { get; set; }
+
+    /// <summary>Bytes that lanes stored.</summary>
+    public long GlobalBytesStored { get; set; }
+
+    /// <summary>Bytes that a launch was the first to read, and those it was the first to write: what memory has to move at least.</summary>
+    public long GlobalBytesTouched { get; set; }
+
+    /// <summary>Loads, stores and atomic additions of warps in shared memory.</summary>
+    public long SharedRequests { get; set; }
+
+    /// <summary>Turns that shared memory takes for them: of a bank, one word a turn.</summary>
+    public long SharedWavefronts { get; set; }
+
+    /// <summary>Of <see cref="SharedWavefronts"/>, those that other places in the same banks cost.</summary>
+    public long BankConflicts { get; set; }
+
+    /// <summary>
+    /// Instructions of warps, without those that NVIDIA's assembler does away with: moves, and multiplications whose product is only added.
+    /// </summary>
+    public long Instructions => Sum(_warps, _ => true);
+
+    /// <summary>Of <see cref="Instructions"/>, those in float32, a multiply-add as one.</summary>
+    public long FloatInstructions => Sum(_warps, opcode => opcode.EndsWith(".f32", StringComparison.Ordinal) && IsArithmetic(opcode));
+
+    /// <summary>Multiplications and additions of threads, a multiply-add as two; on tensor cores too.</summary>
+    public long FloatOperations => program.Code.Select((instruction, i) =>
+        instruction.Opcode.StartsWith("mma", StringComparison.Ordinal) ? _warps[i] * 2 * 16 * 8 * 8
+        : instruction.Opcode.EndsWith(".f32", StringComparison.Ordinal) && IsArithmetic(instruction.Opcode) ? _threads[i] : 0).Sum();
+
+    /// <summary>Instructions of warps on tensor cores.</summary>
+    public long TensorInstructions => Sum(_warps, opcode => opcode.StartsWith("mma", StringComparison.Ordinal));
+
+    /// <summary>Opcodes, with how many warps and how many of their lanes executed each; the most frequent first.</summary>
+    public IReadOnlyList<(string Opcode, long Warps, long Threads)> ByOpcode =>
+    [
+        .. program.Code.Select((instruction, i) => (instruction.Opcode, Warps: _warps[i], Threads: _threads[i]))
+            .GroupBy(entry => entry.Opcode, (opcode, all) => (opcode, all.Sum(entry => entry.Warps), all.Sum(entry => entry.Threads)))
+            .Where(entry => entry.Item2 > 0).OrderByDescending(entry => entry.Item2),
+    ];
+
+    private long Sum(long[] counts, Func<string, bool> isCounted) => program.Code.Select((instruction, i) =>
+        program.IsRemoved(instruction) || !isCounted(instruction.Opcode) ? 0 : counts[i]).Sum();
+
+    private static bool IsArithmetic(string opcode) => opcode.Split('.')[0] is "add" or "sub" or "mul" or "fma" or "div" or "rcp" or "sqrt";
+
+    public void Count(int instruction, int lanes)
+    {
+        _warps[instruction]++;
+        _threads[instruction] += lanes;
+    }
+}

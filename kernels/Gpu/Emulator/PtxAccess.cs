@@ -1,0 +1,317 @@
+using System.Globalization;
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Text.RegularExpressions;
+
+namespace Bert4Rec.Kernels.Gpu.Emulator;
+
+/// <summary>What lanes load, store and exchange; each access is checked and counted.</summary>
+internal static partial class PtxAccess
+{
+    /// <returns>Null for what is arithmetic.</returns>
+    /// <exception cref="NotSupportedException">A kind of access that is not known here.</exception>
+    public static Action<Warp>? Decode(PtxProgram program, Instruction instruction, string[] operands)
+    {
+        string[] parts = instruction.Opcode.Split('.');
+        return parts switch
+        {
+            ["ld", "param", var type] => LoadParameter(program, type, operands),
+            ["ld" or "st", var space, var type] => Access(program, instruction, space, 1, type, operands),
+            ["ld" or "st", var space, "v2", var type] => Access(program, instruction, space, 2, type, operands),
+            ["ld" or "st", var space, "v4", var type] => Access(program, instruction, space, 4, type, operands),
+            ["red", "add", "shared", "u32" or "s32"] => AddShared(program, instruction, null, operands[0], operands[1]),
+            ["atom", "add", "shared", "u32" or "s32"] => AddShared(program, instruction, operands[0], operands[1], operands[2]),
+            ["shfl", "sync", "bfly", "b32"] => Shuffle(program, instruction, operands),
+            ["mma", "sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"] => Multiply(program, instruction, operands),
+            ["ld" or "st" or "red" or "atom" or "shfl" or "mma", ..] => throw new NotSupportedException(
+                $"the opcode {instruction.Opcode} is not known"),
+            _ => null,
+        };
+    }
+
+    private static int Size(string type) => type switch
+    {
+        "b32" or "f32" or "u32" or "s32" => sizeof(uint),
+        "b64" or "u64" or "s64" => sizeof(ulong),
+        _ => throw new NotSupportedException($"accesses of the type {type} are not known"),
+    };
+
+    private static Action<Warp> LoadParameter(PtxProgram program, string type, string[] operands)
+    {
+        var match = Parameter().Match(operands[1]);
+        int offset = match.Groups[1].Success ? int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture) : 0;
+        return Size(type) == sizeof(uint) ? Load<uint>() : Load<ulong>();
+
+        Action<Warp> Load<T>()
+            where T : unmanaged
+        {
+            int d = program.Register<T>(operands[0]);
+            return warp => warp.Fill(d, MemoryMarshal.Read<T>(warp.Emulator.Parameters.AsSpan(offset)));
+        }
+    }
+
+    /// <summary>"[%rd1+4]": where the register lies, and the distance.</summary>
+    private static (int Slot, long Offset) Address(PtxProgram program, string operand)
+    {
+        var match = Place().Match(operand);
+        if (!match.Success)
+            throw new NotSupportedException($"{operand} is no address");
+        long offset = match.Groups[2].Success ? long.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture) : 0;
+        return (program.Operand<ulong>(match.Groups[1].Value), offset);
+    }
+
+    private static string[] Names(string operand) =>
+        operand.Trim('{', '}').Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+
+    private static Action<Warp> Access(
+        PtxProgram program, Instruction instruction, string space, int count, string type, string[] operands)
+    {
+        bool loads = instruction.Opcode.StartsWith("ld", StringComparison.Ordinal);
+        string[] names = Names(operands[loads ? 0 : 1]);
+        if (names.Length != count)
+            throw new NotSupportedException($"{names.Length} operands");
+        var (address, offset) = Address(program, operands[loads ? 1 : 0]);
+        return Size(type) == sizeof(uint) ? Of<uint>() : Of<ulong>();
+
+        Action<Warp> Of<T>()
+            where T : unmanaged
+        {
+            int[] values = [.. names.Select(name => loads ? program.Register<T>(name) : program.Operand<T>(name))];
+            return (space, loads) switch
+            {
+                ("global", true) => warp => Global(warp, instruction, address, offset, values, default(Load<T>)),
+                ("global", false) => warp => Global(warp, instruction, address, offset, values, default(Store<T>)),
+                ("shared", true) => warp => Shared(warp, instruction, address, offset, values, default(Load<T>)),
+                ("shared", false) => warp => Shared(warp, instruction, address, offset, values, default(Store<T>)),
+                ("local", true) => warp => Local(warp, instruction, address, offset, values, default(Load<T>)),
+                ("local", false) => warp => Local(warp, instruction, address, offset, values, default(Store<T>)),
+                _ => throw new NotSupportedException($"accesses of {space} memory are not known"),
+            };
+        }
+    }
+
+    private static unsafe void Global<TTransfer>(
+        Warp warp, Instruction instruction, int address, long offset, int[] values, TTransfer transfer)
+        where TTransfer : struct, ITransfer
+    {
+        var emulator = warp.Emulator;
+        int bytes = TTransfer.Size * values.Length;
+        Span<long> addresses = stackalloc long[Warp.Size];
+        int count = 0;
+        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(lanes);
+            long at = (long)warp.Lane<ulong>(address, lane) + offset;
+            if (!emulator.IsOfArguments(at, bytes))
+                throw emulator.Failure(warp, lane, instruction, "accesses global memory outside the kernel's arguments");
+            if (at % bytes != 0)
+                throw emulator.Failure(warp, lane, instruction, $"accesses global memory at no multiple of {bytes} bytes");
+            for (int i = 0; i < bytes; i += sizeof(uint))
+            {
+                string? race = TTransfer.Loads
+                    ? emulator.Races.ReadGlobal(at + i, warp.FirstThread + lane)
+                    : emulator.Races.WriteGlobal(at + i, warp.FirstThread + lane);
+                if (race is not null)
+                    throw emulator.Failure(warp, lane, instruction, $"{race} in global memory");
+            }
+            byte* place = (byte*)at;
+            for (int i = 0; i < values.Length; i++)
+                transfer.Move(warp, values[i], lane, ref place[i * TTransfer.Size]);
+            addresses[count++] = at;
+        }
+        emulator.CountGlobal(addresses[..count], bytes, TTransfer.Loads);
+    }
+
+    private static void Shared<TTransfer>(
+        Warp warp, Instruction instruction, int address, long offset, int[] values, TTransfer transfer)
+        where TTransfer : struct, ITransfer
+    {
+        var emulator = warp.Emulator;
+        int bytes = TTransfer.Size * values.Length;
+        Span<long> addresses = stackalloc long[Warp.Size];
+        int count = 0;
+        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(lanes);
+            long at = (long)warp.Lane<ulong>(address, lane) + offset;
+            CheckShared(warp, lane, instruction, at, bytes);
+            for (int i = 0; i < bytes; i += sizeof(uint))
+            {
+                string? race = TTransfer.Loads
+                    ? emulator.Races.ReadShared(at + i, warp.FirstThread + lane)
+                    : emulator.Races.WriteShared(at + i, warp.FirstThread + lane);
+                if (race is not null)
+                    throw emulator.Failure(warp, lane, instruction, $"{race} in shared memory");
+            }
+            for (int i = 0; i < values.Length; i++)
+                transfer.Move(warp, values[i], lane, ref emulator.Shared[at + (i * TTransfer.Size)]);
+            addresses[count++] = at;
+        }
+        emulator.CountShared(addresses[..count], bytes);
+    }
+
+    private static void CheckShared(Warp warp, int lane, Instruction instruction, long at, int bytes)
+    {
+        var emulator = warp.Emulator;
+        if (at < 0 || at + bytes > emulator.Program.SharedBytes)
+            throw emulator.Failure(warp, lane, instruction, "accesses shared memory outside what the kernel has");
+        if (at % bytes != 0)
+            throw emulator.Failure(warp, lane, instruction, $"accesses shared memory at no multiple of {bytes} bytes");
+    }
+
+    private static void Local<TTransfer>(
+        Warp warp, Instruction instruction, int address, long offset, int[] values, TTransfer transfer)
+        where TTransfer : struct, ITransfer
+    {
+        int bytes = TTransfer.Size * values.Length, size = warp.Emulator.Program.LocalBytes;
+        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(lanes);
+            long at = (long)warp.Lane<ulong>(address, lane) + offset;
+            if (at < 0 || at + bytes > size)
+                throw warp.Emulator.Failure(warp, lane, instruction, "accesses local memory outside what a thread has");
+            for (int i = 0; i < values.Length; i++)
+                transfer.Move(warp, values[i], lane, ref warp.Local[(lane * size) + at + (i * TTransfer.Size)]);
+        }
+    }
+
+    private static Action<Warp> AddShared(PtxProgram program, Instruction instruction, string? result, string place, string addend)
+    {
+        var (address, offset) = Address(program, place);
+        int value = program.Operand<uint>(addend), old = result is null ? -1 : program.Register<uint>(result);
+        return warp =>
+        {
+            var emulator = warp.Emulator;
+            Span<long> addresses = stackalloc long[Warp.Size];
+            int count = 0;
+            for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+            {
+                int lane = BitOperations.TrailingZeroCount(lanes);
+                long at = (long)warp.Lane<ulong>(address, lane) + offset;
+                CheckShared(warp, lane, instruction, at, sizeof(uint));
+                if (emulator.Races.AddShared(at, warp.FirstThread + lane) is string race)
+                    throw emulator.Failure(warp, lane, instruction, $"{race} in shared memory");
+                ref uint sum = ref Unsafe.As<byte, uint>(ref emulator.Shared[at]);
+                uint before = sum;
+                sum += warp.Lane<uint>(value, lane);
+                if (old >= 0)
+                    warp.Lane<uint>(old, lane) = before;
+                addresses[count++] = at;
+            }
+            emulator.CountShared(addresses[..count], sizeof(uint));
+        };
+    }
+
+    private static Action<Warp> Shuffle(PtxProgram program, Instruction instruction, string[] operands)
+    {
+        int d = program.Register<uint>(operands[0]), a = program.Operand<uint>(operands[1]), across = program.Operand<uint>(operands[2]);
+        int bounds = program.Operand<uint>(operands[3]), members = program.Operand<uint>(operands[4]);
+        return warp =>
+        {
+            RequireAll(warp, instruction);
+            Span<uint> values = stackalloc uint[Warp.Size];
+            for (int lane = 0; lane < Warp.Size; lane++)
+                values[lane] = warp.Lane<uint>(a, lane);
+            for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+            {
+                int lane = BitOperations.TrailingZeroCount(lanes);
+                if (warp.Lane<uint>(members, lane) != uint.MaxValue || warp.Lane<uint>(bounds, lane) != Warp.Size - 1)
+                    throw warp.Emulator.Failure(warp, lane, instruction, "shuffles in a part of the warp");
+                int other = lane ^ (int)warp.Lane<uint>(across, lane);
+                warp.Lane<uint>(d, lane) = values[(uint)other < Warp.Size ? other : lane];
+            }
+        };
+    }
+
+    /// <summary>c = a · b + c: a [16, 8], b [8, 8], c [16, 8], held as <see cref="ITensorCore"/> says.</summary>
+    private static Action<Warp> Multiply(PtxProgram program, Instruction instruction, string[] operands)
+    {
+        int[] d = [.. Names(operands[0]).Select(program.Register<float>)];
+        int[] a = [.. Names(operands[1]).Select(program.Operand<float>)], b = [.. Names(operands[2]).Select(program.Operand<float>)];
+        int[] c = [.. Names(operands[3]).Select(program.Operand<float>)];
+        if (d.Length != 4 || a.Length != 4 || b.Length != 2 || c.Length != 4)
+            throw new NotSupportedException("another number of operands");
+        return warp =>
+        {
+            RequireAll(warp, instruction);
+            Span<float> left = stackalloc float[16 * 8], right = stackalloc float[8 * 8];
+            for (int lane = 0; lane < Warp.Size; lane++)
+            {
+                int group = lane / 4, member = lane % 4;
+                for (int i = 0; i < 4; i++)
+                    left[((group + (i % 2 * 8)) * 8) + member + (i / 2 * 4)] = Operand(warp, a[i], lane);
+                for (int i = 0; i < 2; i++)
+                    right[((member + (i * 4)) * 8) + group] = Operand(warp, b[i], lane);
+            }
+            for (int lane = 0; lane < Warp.Size; lane++)
+            {
+                for (int i = 0; i < 4; i++)
+                {
+                    int row = (lane / 4) + (i / 2 * 8), column = (2 * (lane % 4)) + (i % 2);
+                    float sum = warp.Lane<float>(c[i], lane);
+                    for (int k = 0; k < 8; k++)
+                        sum += left[(row * 8) + k] * right[(k * 8) + column];
+                    warp.Lane<float>(d[i], lane) = sum;
+                }
+            }
+        };
+
+        float Operand(Warp warp, int slot, int lane)
+        {
+            if ((warp.Lane<uint>(slot, lane) & 0x1FFF) != 0)
+                throw warp.Emulator.Failure(warp, lane, instruction, "multiplies what is not rounded to TF32");
+            return warp.Lane<float>(slot, lane);
+        }
+    }
+
+    private static void RequireAll(Warp warp, Instruction instruction)
+    {
+        if (warp.Active != warp.All)
+        {
+            throw warp.Emulator.Failure(
+                warp, BitOperations.TrailingZeroCount(warp.Active), instruction,
+                $"is one of {BitOperations.PopCount(warp.Active)} lanes where all {BitOperations.PopCount(warp.All)} must be");
+        }
+    }
+
+    [GeneratedRegex(@"^\[\w+(?:\+(\d+))?\]$")]
+    private static partial Regex Parameter();
+
+    [GeneratedRegex(@"^\[\s*(%?\w+)\s*(?:\+\s*(-?\d+))?\s*\]$")]
+    private static partial Regex Place();
+
+    /// <summary>Which way values go.</summary>
+    private interface ITransfer
+    {
+        static abstract int Size { get; }
+
+        static abstract bool Loads { get; }
+
+        void Move(Warp warp, int slot, int lane, ref byte place);
+    }
+
+    private readonly struct Load<T> : ITransfer
+        where T : unmanaged
+    {
+        public static int Size => Unsafe.SizeOf<T>();
+
+        public static bool Loads => true;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Move(Warp warp, int slot, int lane, ref byte place) =>
+            warp.Lane<T>(slot, lane) = Unsafe.ReadUnaligned<T>(ref place);
+    }
+
+    private readonly struct Store<T> : ITransfer
+        where T : unmanaged
+    {
+        public static int Size => Unsafe.SizeOf<T>();
+
+        public static bool Loads => false;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Move(Warp warp, int slot, int lane, ref byte place) =>
+            Unsafe.WriteUnaligned(ref place, warp.Lane<T>(slot, lane));
+    }
+}

@@ -1,0 +1,153 @@
+namespace Bert4Rec.Kernels.Gpu.Emulator;
+
+/// <summary>Who touched a word of memory last.</summary>
+internal struct WordAccess
+{
+    public uint Written;
+    public uint Read;
+
+    /// <summary>When a second group read the word.</summary>
+    public uint ReadByGroups;
+
+    public ushort Writer;
+    public ushort Reader;
+}
+
+/// <summary>
+/// Finds accesses to one word, one of them a write, whose order nothing defines: those of threads of a group that no barrier parts, and
+/// those of two groups of a launch. Time is counted in intervals between barriers; groups run one after another, so that the time says
+/// which group it was, and no entry has ever to be cleared.
+/// </summary>
+internal sealed class RaceTracker
+{
+    /// <summary>In place of a thread: several of them, or one that wrote atomically.</summary>
+    private const ushort Several = ushort.MaxValue, Atomically = ushort.MaxValue - 1;
+
+    private const int PageWords = 1024;
+
+    /// <summary>Pages that are kept between launches: 256 MB.</summary>
+    private const int MostPages = 1 << 14;
+
+    private readonly Dictionary<long, WordAccess[]> _pages = [];
+    private WordAccess[] _shared = [];
+    private WordAccess[] _page = [];
+    private long _pageNumber = -1;
+    private uint _now;
+    private uint _group;
+    private uint _launch;
+
+    /// <summary>Words of global memory that launches were the first to read, and the first to write.</summary>
+    public long FirstAccesses { get; private set; }
+
+    public void StartLaunch(int sharedBytes)
+    {
+        if (_shared.Length < sharedBytes / sizeof(uint))
+            _shared = new WordAccess[sharedBytes / sizeof(uint)];
+        if (_pages.Count > MostPages)
+        {
+            _pages.Clear();
+            _pageNumber = -1;
+        }
+        _launch = _now = checked(_now + 1);
+    }
+
+    public void StartGroup() => _group = _now = checked(_now + 1);
+
+    public void PassBarrier() => _now = checked(_now + 1);
+
+    /// <returns>What is wrong with it; null where nothing is.</returns>
+    public string? ReadGlobal(long address, int thread)
+    {
+        ref var word = ref Global(address);
+        if (word.Read < _launch)
+            FirstAccesses++;
+        return Read(ref word, _launch, (ushort)thread);
+    }
+
+    /// <inheritdoc cref="ReadGlobal"/>
+    public string? WriteGlobal(long address, int thread)
+    {
+        ref var word = ref Global(address);
+        if (word.Written < _launch)
+            FirstAccesses++;
+        return Write(ref word, _launch, (ushort)thread);
+    }
+
+    /// <inheritdoc cref="ReadGlobal"/>
+    public string? ReadShared(long address, int thread) => Read(ref _shared[address / sizeof(uint)], _group, (ushort)thread);
+
+    /// <inheritdoc cref="ReadGlobal"/>
+    public string? WriteShared(long address, int thread) => Write(ref _shared[address / sizeof(uint)], _group, (ushort)thread);
+
+    /// <inheritdoc cref="ReadGlobal"/>
+    public string? AddShared(long address, int thread)
+    {
+        ref var word = ref _shared[address / sizeof(uint)];
+        if (word.Written == _now && word.Writer != thread && word.Writer != Atomically)
+            return $"adds atomically to what {Name(word.Writer)} wrote since the last barrier";
+        if (word.Read == _now && word.Reader != thread)
+            return $"adds atomically to what {Name(word.Reader)} read since the last barrier";
+        word.Written = _now;
+        word.Writer = Atomically;
+        return null;
+    }
+
+    private string? Read(ref WordAccess word, uint start, ushort thread)
+    {
+        if (word.Written >= start)
+        {
+            if (word.Written < _group)
+                return "reads what another group wrote";
+            if (word.Written == _now && word.Writer != thread)
+                return $"reads what {Name(word.Writer)} wrote since the last barrier";
+        }
+        if (word.Read == _now)
+        {
+            if (word.Reader != thread)
+                word.Reader = Several;
+            return null;
+        }
+        if (word.Read >= start && word.Read < _group)
+            word.ReadByGroups = _now;
+        word.Read = _now;
+        word.Reader = thread;
+        return null;
+    }
+
+    private string? Write(ref WordAccess word, uint start, ushort thread)
+    {
+        if (word.Written >= start)
+        {
+            if (word.Written < _group)
+                return "writes what another group wrote";
+            if (word.Written == _now && word.Writer != thread)
+                return $"writes what {Name(word.Writer)} wrote since the last barrier";
+        }
+        if (word.ReadByGroups >= start || (word.Read >= start && word.Read < _group))
+            return "writes what another group read";
+        if (word.Read == _now && word.Reader != thread)
+            return $"writes what {Name(word.Reader)} read since the last barrier";
+        word.Written = _now;
+        word.Writer = thread;
+        return null;
+    }
+
+    private ref WordAccess Global(long address)
+    {
+        long number = address / sizeof(uint) / PageWords;
+        if (number != _pageNumber)
+        {
+            if (!_pages.TryGetValue(number, out var page))
+                _pages[number] = page = new WordAccess[PageWords];
+            (_page, _pageNumber) = (page, number);
+        }
+        return ref _page[address / sizeof(uint) % PageWords];
+    }
+
+    private static string Name(ushort thread) => thread switch
+    {
+        Several => "other threads",
+        Atomically => "another thread, atomically,",
+        _ => $"thread {thread}",
+    };
+}
