@@ -141,7 +141,9 @@ public sealed class KilledUpdateTests(ITestOutputHelper report) : IDisposable
             var (exit, error) = await Campaign.Run(update);
             // Between the exchange of the folders and the end, what the old one has besides moves along: the next command ends that, and
             // refuses events that the model has.
-            Assert.True(isOld ? (exit, error) == (0, "") : exit == 1 && error.Contains("before"), $"seed {Campaign.Seed}, kill {kill}: {error}");
+            Assert.True(
+                isOld ? (exit, error) == (0, "") : exit == 1 && error.Contains("before"),
+                $"seed {Campaign.Seed}, kill {kill}: {error}");
             string? difference = Campaign.Difference(whole, output);
             Assert.True(difference is null, $"seed {Campaign.Seed}, kill {kill}: {difference}");
         }
