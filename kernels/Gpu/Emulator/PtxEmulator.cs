@@ -2,6 +2,12 @@ using System.Numerics;
 
 namespace Bert4Rec.Kernels.Gpu.Emulator;
 
+/// <summary>Memory that a kernel is given.</summary>
+/// <param name="Start">Its address.</param>
+/// <param name="End">The address behind it.</param>
+/// <param name="Allocation">Where the memory begins that it is a part of.</param>
+internal readonly record struct MemoryRange(long Start, long End, long Allocation);
+
 /// <summary>
 /// Runs kernels in PTX on the processor, to prove them where there is no GPU: warps of 32 lanes in step, whose paths part at a branch and
 /// join where both have come to; shared memory and registers full of noise. A kernel that accesses what it was not given or at a wrong
@@ -15,7 +21,7 @@ internal sealed class PtxEmulator
     private readonly Dictionary<PtxProgram, KernelCounts> _counts = [];
     private readonly List<Warp> _warps = [];
     private readonly Random _noise = new(7);
-    private (long Start, long End)[] _memory = [];
+    private MemoryRange[] _memory = [];
     private KernelCounts _kernel = null!;
     private (int X, int Y, int Z) _grid;
     private (int X, int Y, int Z) _group;
@@ -46,7 +52,7 @@ internal sealed class PtxEmulator
     /// <param name="memory">From where to where global memory may be accessed.</param>
     /// <exception cref="DeviceException">The kernel does what it must not.</exception>
     public void Launch(
-        PtxProgram program, (int X, int Y, int Z) grid, int groupSize, byte[] parameters, (long Start, long End)[] memory)
+        PtxProgram program, (int X, int Y, int Z) grid, int groupSize, byte[] parameters, MemoryRange[] memory)
     {
         if (parameters.Length != program.ParameterBytes)
             throw new ArgumentException($"{program.Name} takes {program.ParameterBytes} bytes of arguments, not {parameters.Length}");
@@ -116,10 +122,12 @@ internal sealed class PtxEmulator
         if (addresses.IsEmpty)
             return;
         Span<long> sectors = stackalloc long[Warp.Size];
+        // On a GPU, memory begins with a sector; here it need not.
+        long shift = _memory[_lastRange].Allocation % SectorBytes;
         int count = 0;
         foreach (long address in addresses)
         {
-            long sector = address / SectorBytes;
+            long sector = (address - shift) / SectorBytes;
             if (sectors[..count].LastIndexOf(sector) < 0)
                 sectors[count++] = sector;
         }

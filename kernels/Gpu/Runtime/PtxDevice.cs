@@ -67,11 +67,11 @@ internal sealed class PtxDevice
     }
 
     /// <summary>The arguments as the kernel reads them, and the memory that they name.</summary>
-    private static (byte[] Bytes, (long Start, long End)[] Memory) Pack<TArguments>(TArguments arguments)
+    private static (byte[] Bytes, MemoryRange[] Memory) Pack<TArguments>(TArguments arguments)
         where TArguments : struct
     {
         var bytes = new List<byte>();
-        var memory = new List<(long, long)>();
+        var memory = new List<MemoryRange>();
         Append(arguments);
         return ([.. bytes], [.. memory]);
 
@@ -87,7 +87,7 @@ internal sealed class PtxDevice
                 {
                     ObjectDisposedException.ThrowIf(view.Buffer.IsDisposed, view.Buffer);
                     address = view.Buffer.NativePtr + (view.Index * view.ElementSize);
-                    memory.Add((address, address + view.LengthInBytes));
+                    memory.Add(new(address, address + view.LengthInBytes, view.Buffer.NativePtr));
                 }
                 bytes.AddRange(BitConverter.GetBytes(address));
                 bytes.AddRange(BitConverter.GetBytes(view.Length));

@@ -216,8 +216,8 @@ public class PtxEmulatorTests
         long begin = Marshal.UnsafeAddrOfPinnedArrayElement(memory, 0), start = (begin + Alignment - 1) / Alignment * Alignment;
         byte[] parameters = [.. BitConverter.GetBytes(start), .. BitConverter.GetBytes(0L)];
         var emulator = new PtxEmulator();
-        emulator.Launch(
-            new("Kernel", $"{Prologue}{body}\nret;\n}}"), (groups, 1, 1), 64, parameters, [(start, start + (Words * sizeof(int)))]);
+        var program = new PtxProgram("Kernel", $"{Prologue}{body}\nret;\n}}");
+        emulator.Launch(program, (groups, 1, 1), 64, parameters, [new(start, start + (Words * sizeof(int)), start)]);
         counts = emulator.Counts.Single();
         return memory[(int)((start - begin) / sizeof(int))..];
     }
