@@ -53,17 +53,15 @@ internal static class EvaluateCommand
                     {
                         Report.WriteJson(
                             terminal.Out,
-                            new
-                            {
-                                split = part,
+                            new EvaluateOutput(
+                                part,
                                 result.Samples,
                                 result.Seconds,
                                 result.ExcludeSeen,
                                 result.Metrics,
                                 result.StandardErrors,
                                 result.Baselines,
-                                result.Comparisons,
-                            });
+                                result.Comparisons));
                         return;
                     }
                     string leftOut = result.ExcludeSeen ? $", {EvaluationSettings.SeenLeftOut}" : "";

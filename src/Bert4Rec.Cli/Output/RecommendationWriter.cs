@@ -47,13 +47,13 @@ internal abstract class RecommendationWriter
 
     private sealed class JsonWriter(TextWriter writer) : RecommendationWriter
     {
-        public override void Add(NamedHistory history, RecommendationResult result) => Report.WriteJson(writer, new
-        {
-            id = history.Id,
-            unknown = result.UnknownTokens,
-            popular = result.IsPopularity,
-            items = result.Items.Select(item => new { item.Token, item.Score, fields = item.Fields.ToDictionary() }),
-        });
+        public override void Add(NamedHistory history, RecommendationResult result) => Report.WriteJson(
+            writer,
+            new RecommendOutput(
+                history.Id,
+                result.UnknownTokens,
+                result.IsPopularity,
+                result.Items.Select(item => new RecommendOutputItem(item.Token, item.Score, item.Fields.ToDictionary()))));
     }
 
     private sealed class TsvWriter(TextWriter writer, IReadOnlyList<string> fields) : RecommendationWriter

@@ -1,6 +1,9 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
@@ -9,8 +12,10 @@ namespace Bert4Rec.Cli.Output;
 /// <summary>How results look: the table of the model beside the baselines, and JSON.</summary>
 internal static class Report
 {
+    /// <summary>What is in no record of <see cref="ReportJson"/> is looked up at run time, which a trimmed program cannot.</summary>
     private static readonly JsonSerializerOptions JsonOptions = new()
     {
+        TypeInfoResolver = JsonTypeInfoResolver.Combine(new ReportJson(), new DefaultJsonTypeInfoResolver()),
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
@@ -78,3 +83,37 @@ internal static class Report
     private static bool IsHeadline(string metric) =>
         metric.Equals("recall@10", StringComparison.OrdinalIgnoreCase) || metric.Equals("ndcg@10", StringComparison.OrdinalIgnoreCase);
 }
+
+/// <summary>What <c>train --json</c> says.</summary>
+internal sealed record TrainOutput(string Output, string? Refit, TrainingResult Result);
+
+/// <summary>What <c>evaluate --json</c> says.</summary>
+internal sealed record EvaluateOutput(
+    string Split,
+    int Samples,
+    double Seconds,
+    bool ExcludeSeen,
+    IReadOnlyDictionary<string, double> Metrics,
+    IReadOnlyDictionary<string, double> StandardErrors,
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
+    IReadOnlyDictionary<string, Comparison> Comparisons);
+
+/// <summary>What <c>run --json</c> says.</summary>
+internal sealed record RunOutput(
+    string Output, string? Refit, string Report, IEnumerable<RunOutputStep> Steps, TrainingResult Result);
+
+/// <summary>A step of <see cref="RunOutput"/>.</summary>
+internal sealed record RunOutputStep(string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, string? Note);
+
+/// <summary>What <c>recommend --json</c> says of a history.</summary>
+internal sealed record RecommendOutput(
+    string? Id, IReadOnlyList<string> Unknown, bool Popular, IEnumerable<RecommendOutputItem> Items);
+
+/// <summary>An item of a <see cref="RecommendOutput"/>.</summary>
+internal sealed record RecommendOutputItem(string Token, float Score, Dictionary<string, string> Fields);
+
+[JsonSerializable(typeof(TrainOutput))]
+[JsonSerializable(typeof(EvaluateOutput))]
+[JsonSerializable(typeof(RunOutput))]
+[JsonSerializable(typeof(RecommendOutput))]
+internal sealed partial class ReportJson : JsonSerializerContext;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Inference;
@@ -27,6 +28,9 @@ internal sealed record ExportSummary(
     bool LeavesOutBlend,
     IReadOnlyDictionary<string, string> Files);
 
+[JsonSerializable(typeof(ExportSummary))]
+internal sealed partial class ExportJson : JsonSerializerContext;
+
 /// <summary>
 /// Writes a trained model for other programs: the network as ONNX, the items' embeddings as .npy and Parquet, and what the ids mean. Of the
 /// scores of <c>recommend</c> the blend is left out: it is a rule of its own, and no network.
@@ -39,6 +43,7 @@ internal static class ModelExport
 
     private static readonly JsonSerializerOptions s_format = new()
     {
+        TypeInfoResolver = new ExportJson(),
         WriteIndented = true,
         NewLine = "\n",
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,

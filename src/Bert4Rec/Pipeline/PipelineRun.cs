@@ -49,6 +49,7 @@ internal sealed class PipelineRun
 
     private static readonly JsonSerializerOptions _analysisFormat = new()
     {
+        TypeInfoResolver = new PipelineJson(),
         WriteIndented = true,
         NewLine = "\n",
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
@@ -295,7 +296,8 @@ internal sealed class PipelineRun
     {
         string page = Path.Combine(Folder, ReportFileName), analysis = Path.Combine(Folder, AnalysisFileName);
         ManifestStep?[] steps = [_manifest["clean"], _manifest["convert"], _manifest["train"]];
-        string rows = JsonSerializer.Serialize(steps.Select(step => step?.Rows));
+        string rows = JsonSerializer.Serialize(
+            steps.Select(step => step?.Rows), PipelineJson.Default.IEnumerableIReadOnlyDictionaryStringInt64);
         long refitEpochs = config.Refit ? _manifest["refit"]!.Rows["epochs"] : 0;
         var options = new SortedDictionary<string, string>
         {

@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Bert4Rec.EventLog;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Pipeline;
@@ -44,6 +45,7 @@ internal sealed class RunManifest
 
     private static readonly JsonSerializerOptions _format = new()
     {
+        TypeInfoResolver = new PipelineJson(),
         WriteIndented = true,
         NewLine = "\n",
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
@@ -167,5 +169,11 @@ internal sealed class RunManifest
     /// <param name="Version">Of bert4rec.</param>
     /// <param name="Sha256">Of the steps: a number in them goes into the report.</param>
     /// <param name="Steps">In their order.</param>
-    private sealed record Content(string Version, string Sha256, IReadOnlyList<ManifestStep> Steps);
+    internal sealed record Content(string Version, string Sha256, IReadOnlyList<ManifestStep> Steps);
 }
+
+/// <summary>The records of manifest.json and analysis.json.</summary>
+[JsonSerializable(typeof(RunManifest.Content))]
+[JsonSerializable(typeof(LogAnalysis))]
+[JsonSerializable(typeof(IEnumerable<IReadOnlyDictionary<string, long>?>))]
+internal sealed partial class PipelineJson : JsonSerializerContext;

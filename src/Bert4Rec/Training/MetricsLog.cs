@@ -51,7 +51,7 @@ internal sealed class MetricsLog : IDisposable
         foreach (string line in InputFile.ReadLines(text, path))
         {
             int before = epochs.Count > 0 ? epochs[^1].Epoch : 0;
-            if (TrainingJson.TryRead<EpochReport>(line) is not { } epoch || epoch.Epoch <= before || epoch.Epoch > last)
+            if (TrainingJson.Records.TryRead<EpochReport>(line) is not { } epoch || epoch.Epoch <= before || epoch.Epoch > last)
                 throw InputException.At(path, epochs.Count + 1, $"not the line of a next epoch; {Remedy}");
             epochs.Add(epoch);
             if (epoch.Epoch == last)
@@ -88,7 +88,7 @@ internal sealed class MetricsLog : IDisposable
         _board.Dispose();
     }
 
-    private static string Line(EpochReport report) => TrainingJson.Line(report) + "\n";
+    private static string Line(EpochReport report) => TrainingJson.Records.Line(report) + "\n";
 
     private void WriteScalars(EpochReport report)
     {

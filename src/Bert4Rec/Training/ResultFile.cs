@@ -16,7 +16,7 @@ internal static class ResultFile
         var content = new Content(
             result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.TestErrors, result.Baselines,
             result.Comparisons, result.Blend, result.ExcludeSeen);
-        OutputFile.WriteText(Path.Combine(directory, Name), TrainingJson.Indented(content) + "\n");
+        OutputFile.WriteText(Path.Combine(directory, Name), TrainingJson.Records.Indented(content) + "\n");
     }
 
     /// <summary>The result that a run left in its folder, with 0 for the seconds.</summary>
@@ -24,14 +24,14 @@ internal static class ResultFile
     public static TrainingResult Read(string directory)
     {
         string path = Path.Combine(directory, Name);
-        return TrainingJson.TryRead<Content>(InputFile.ReadText(path, Longest, "the result of a training run")) is { } saved
+        return TrainingJson.Records.TryRead<Content>(InputFile.ReadText(path, Longest, "the result of a training run")) is { } saved
             ? new(
                 saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.TestErrors, saved.Baselines,
                 saved.Comparisons, saved.Blend, saved.ExcludeSeen)
             : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
     }
 
-    private sealed record Content(
+    internal sealed record Content(
         int Epochs,
         int BestEpoch,
         long Parameters,

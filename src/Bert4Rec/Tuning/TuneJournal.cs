@@ -1,6 +1,6 @@
 using System.Text;
+using System.Text.Json.Serialization;
 using Bert4Rec.Serialization;
-using Bert4Rec.Training;
 
 namespace Bert4Rec.Tuning;
 
@@ -55,7 +55,7 @@ internal sealed class TuneJournal
         foreach (string line in InputFile.ReadLines(text, path))
         {
             number++;
-            if (TrainingJson.TryRead<JournalLine>(line) is not { } read || !IsWhole(read, journal))
+            if (TuningJson.Records.TryRead<JournalLine>(line) is not { } read || !IsWhole(read, journal))
                 throw Damaged();
             journal ??= new(path, read.Begin!);
             if (journal.Append(read with { Sha256 = "" }) != line)
@@ -93,9 +93,9 @@ internal sealed class TuneJournal
     private string Append(JournalLine line)
     {
         using var hash = new Sha256();
-        hash.Add(Encoding.UTF8.GetBytes(_checksum + TrainingJson.Line(line)));
+        hash.Add(Encoding.UTF8.GetBytes(_checksum + TuningJson.Records.Line(line)));
         _checksum = hash.Finish();
-        string text = TrainingJson.Line(line with { Sha256 = _checksum });
+        string text = TuningJson.Records.Line(line with { Sha256 = _checksum });
         _text.Append(text).Append('\n');
         if (line.Trial is not null)
             _trials.Add(line.Trial);
@@ -122,3 +122,9 @@ internal sealed record JournalHeader(
 /// <param name="Chosen">The last line.</param>
 /// <param name="Sha256">Of the lines so far, this one without it.</param>
 internal sealed record JournalLine(JournalHeader? Begin = null, TrialReport? Trial = null, int? Chosen = null, string Sha256 = "");
+
+[JsonSerializable(typeof(JournalLine))]
+internal sealed partial class TuningJson : JsonSerializerContext
+{
+    public static RecordJson Records { get; } = new(new TuningJson());
+}

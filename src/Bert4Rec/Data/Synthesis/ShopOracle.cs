@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Bert4Rec.Data.Synthesis;
 
 /// <summary>The best that anyone could reach on a synthetic shop's test samples, by ranking with the true probabilities.</summary>
@@ -10,8 +12,11 @@ internal sealed record ShopOracle(int Samples, OracleValues Expected, OracleValu
 
 /// <summary>Metrics of the best lists of ten.</summary>
 internal sealed record OracleValues(
-    [property: System.Text.Json.Serialization.JsonPropertyName("recall@10")] double Recall,
-    [property: System.Text.Json.Serialization.JsonPropertyName("ndcg@10")] double Ndcg);
+    [property: JsonPropertyName("recall@10")] double Recall,
+    [property: JsonPropertyName("ndcg@10")] double Ndcg);
+
+[JsonSerializable(typeof(ShopOracle))]
+internal sealed partial class SynthesisJson : JsonSerializerContext;
 
 /// <summary>Gathers a <see cref="ShopOracle"/> sample by sample.</summary>
 internal sealed class OracleMeasure(Shop shop)

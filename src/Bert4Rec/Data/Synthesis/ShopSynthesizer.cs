@@ -28,6 +28,7 @@ internal static class ShopSynthesizer
 
     private static readonly JsonSerializerOptions OracleFormat = new()
     {
+        TypeInfoResolver = new SynthesisJson(),
         WriteIndented = true,
         NewLine = "\n",
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
