@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 
 namespace Bert4Rec.Kernels.Cpu;
@@ -126,10 +127,14 @@ internal static unsafe class Product<V>
     }
 
     private static Vector128<float> UnpackLow(Vector128<float> a, Vector128<float> b) =>
-        Sse.IsSupported ? Sse.UnpackLow(a, b) : Vector128.Create(a[0], b[0], a[1], b[1]);
+        Sse.IsSupported ? Sse.UnpackLow(a, b)
+        : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipLow(a, b)
+        : Vector128.Create(a[0], b[0], a[1], b[1]);
 
     private static Vector128<float> UnpackHigh(Vector128<float> a, Vector128<float> b) =>
-        Sse.IsSupported ? Sse.UnpackHigh(a, b) : Vector128.Create(a[2], b[2], a[3], b[3]);
+        Sse.IsSupported ? Sse.UnpackHigh(a, b)
+        : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipHigh(a, b)
+        : Vector128.Create(a[2], b[2], a[3], b[3]);
 
     private static void Panel<C>(int m, int k, Matrix a, Matrix b, Matrix init, Matrix c)
         where C : struct, IColumns<C, V>
@@ -159,12 +164,12 @@ internal static unsafe class Product<V>
         for (int step = 0; step < k; step++)
         {
             var bs = C.Load(row);
-            c0.AddProduct(*a0, bs);
-            c1.AddProduct(*a1, bs);
-            c2.AddProduct(*a2, bs);
-            c3.AddProduct(*a3, bs);
-            c4.AddProduct(*a4, bs);
-            c5.AddProduct(*a5, bs);
+            c0.AddProduct(V.Factor(*a0), bs);
+            c1.AddProduct(V.Factor(*a1), bs);
+            c2.AddProduct(V.Factor(*a2), bs);
+            c3.AddProduct(V.Factor(*a3), bs);
+            c4.AddProduct(V.Factor(*a4), bs);
+            c5.AddProduct(V.Factor(*a5), bs);
             row += b.RowStride;
             a0 += a.ColumnStride;
             a1 += a.ColumnStride;

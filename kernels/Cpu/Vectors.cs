@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 
 namespace Bert4Rec.Kernels.Cpu;
@@ -167,7 +168,7 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
 
     public static int Width => 4;
 
-    public static int TileVectors => 2;
+    public static int TileVectors => AdvSimd.Arm64.IsSupported ? 4 : 2;
 
     public static F32x4 Iota => new(Vector128<float>.Indices);
 
@@ -189,8 +190,11 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
 
     public static F32x4 MultiplyAdd(F32x4 a, F32x4 b, F32x4 c) => new(Vector128.MultiplyAddEstimate(a._lanes, b._lanes, c._lanes));
 
-    public static void AddProduct(ref F32x4 sum, F32x4 a, F32x4 b) =>
-        sum._lanes = Vector128.MultiplyAddEstimate(a._lanes, b._lanes, sum._lanes);
+    public static F32x4 Factor(float x) => new(AdvSimd.Arm64.IsSupported ? Vector128.CreateScalarUnsafe(x) : Vector128.Create(x));
+
+    public static void AddProduct(ref F32x4 sum, F32x4 a, F32x4 b) => sum._lanes = AdvSimd.Arm64.IsSupported
+        ? AdvSimd.Arm64.FusedMultiplyAddBySelectedScalar(sum._lanes, b._lanes, a._lanes, 0)
+        : Vector128.MultiplyAddEstimate(a._lanes, b._lanes, sum._lanes);
 
     public static F32x4 Max(F32x4 a, F32x4 b) => new(Vector128.MaxNative(a._lanes, b._lanes));
 
@@ -221,6 +225,8 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
     public static F32x4 MultiplyEven(F32x4 a, uint m) => new(
         Sse2.IsSupported
             ? Sse2.Multiply(a.Words, Vector128.Create(m)).AsSingle()
+            : AdvSimd.IsSupported
+            ? AdvSimd.MultiplyWideningLower(AdvSimd.ExtractNarrowingLower(a._lanes.AsUInt64()), Vector64.Create(m)).AsSingle()
             : ((a._lanes.AsUInt64() & Vector128.Create(0xFFFFFFFFul)) * Vector128.Create((ulong)m)).AsSingle());
 
     public static F32x4 OddToEven(F32x4 a) => new(Vector128.ShiftRightLogical(a._lanes.AsUInt64(), 32).AsSingle());
