@@ -23,6 +23,7 @@ internal static class RunCommand
         Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
         Option<int?> seed = CommonOptions.Seed();
+        Option<bool> cache = CommonOptions.Cache();
         Option<bool> json = CommonOptions.Json();
         var input = new Option<string[]>("--input", "-i")
         {
@@ -46,7 +47,7 @@ internal static class RunCommand
         const string Steps = "analyze, clean, convert, train, refit, report";
         var command = new Command("run", $"From an event log to a trained model and a report: {Steps}.")
         {
-            config, set, input, output, tune, space, device, precision, threads, seed, json,
+            config, set, input, output, tune, space, device, precision, threads, seed, cache, json,
         };
         command.Validators.Add(result =>
         {
@@ -67,6 +68,7 @@ internal static class RunCommand
             var options = new RunOptions(
                 directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
             {
+                Cache = CommonOptions.CacheOf(parsed, cache, terminal),
                 Ranks = ranks,
             };
             TuneOptions? tuning = parsed.GetValue(tune) is { } budget
@@ -99,17 +101,15 @@ internal static class RunCommand
                 double seconds = clock.Elapsed.TotalSeconds;
                 if (json)
                 {
-                    var done = steps.Select(step => new { step.Name, step.Ran, step.Rows, step.Note });
+                    var done = steps.Select(step => new RunOutputStep(step.Name, step.Ran, step.Rows, step.Note));
                     Report.WriteJson(
                         terminal.Out,
-                        new
-                        {
-                            output = options.OutputDirectory,
-                            refit = TrainingSession.RefitOfRun(options.OutputDirectory),
+                        new RunOutput(
+                            options.OutputDirectory,
+                            TrainingSession.RefitOfRun(options.OutputDirectory),
                             report,
-                            steps = done,
-                            result = result with { Seconds = seconds },
-                        });
+                            done,
+                            result with { Seconds = seconds }));
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, trained);

@@ -23,6 +23,7 @@ internal static class TrainCommand
         Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
         Option<int?> seed = CommonOptions.Seed();
+        Option<bool> cache = CommonOptions.Cache();
         Option<bool> json = CommonOptions.Json();
         var output = new Option<string>("--output", "-o")
         {
@@ -36,7 +37,7 @@ internal static class TrainCommand
         };
         var command = new Command("train", "Trains a model, tests the best one and compares it with the baselines.")
         {
-            config, set, output, resume, device, precision, threads, seed, json,
+            config, set, output, resume, device, precision, threads, seed, cache, json,
         };
         command.Validators.Add(result =>
         {
@@ -57,6 +58,7 @@ internal static class TrainCommand
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
             var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null, parsed.GetValue(precision))
             {
+                Cache = CommonOptions.CacheOf(parsed, cache, terminal),
                 Ranks = ranks,
             };
             return Train(runConfig, options, parsed.GetValue(json), terminal);
@@ -96,7 +98,7 @@ internal static class TrainCommand
                 if (json)
                 {
                     string? refit = TrainingSession.RefitOfRun(options.OutputDirectory);
-                    Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, refit, result });
+                    Report.WriteJson(terminal.Out, new TrainOutput(options.OutputDirectory, refit, result));
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, config);

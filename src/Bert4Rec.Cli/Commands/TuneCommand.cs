@@ -24,6 +24,7 @@ internal static class TuneCommand
         Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
         Option<int?> seed = CommonOptions.Seed();
+        Option<bool> cache = CommonOptions.Cache();
         Option<bool> json = CommonOptions.Json();
         Option<string> space = CommonOptions.Space();
         var output = new Option<string>("--output", "-o")
@@ -48,7 +49,7 @@ internal static class TuneCommand
             TuneBudget.MostTrials);
         var command = new Command("tune", "Tries settings on the validation part, and writes the best ones as a config.")
         {
-            config, set, output, budget, trials, space, device, precision, threads, seed, json,
+            config, set, output, budget, trials, space, device, precision, threads, seed, cache, json,
         };
         command.Validators.Add(result =>
         {
@@ -65,6 +66,7 @@ internal static class TuneCommand
             var options = new RunOptions(
                 directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
             {
+                Cache = CommonOptions.CacheOf(parsed, cache, terminal),
                 Ranks = ranks,
             };
             var tuning = new TuneOptions(

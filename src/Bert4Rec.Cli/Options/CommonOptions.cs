@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Numerics;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
+using Bert4Rec.Data;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Training;
@@ -94,6 +95,11 @@ internal static class CommonOptions
         HelpName = "N",
     });
 
+    public static Option<bool> Cache() => new("--cache")
+    {
+        Description = "Keep what is read of the dataset beside its .inter, and read that where the files are still the same.",
+    };
+
     public static Option<bool> Json() => new("--json")
     {
         Description = "Write the result as JSON to standard output, and nothing else there.",
@@ -170,6 +176,10 @@ internal static class CommonOptions
         option.CustomParser = argument => ParseWhole(argument, option.Name, minimum, maximum);
         return option;
     }
+
+    /// <summary>The cache that <see cref="Cache"/> asks for; null where it does not.</summary>
+    public static DatasetCache? CacheOf(ParseResult parsed, Option<bool> option, Terminal terminal) =>
+        parsed.GetValue(option) ? new(terminal.Warn) : null;
 
     /// <summary>The config that a training run left in its folder.</summary>
     /// <exception cref="InputException">There is none.</exception>

@@ -355,10 +355,14 @@ internal sealed class RunConfig
     }
 
     /// <summary>Every setting, defaults included, as YAML that reads back to the same config.</summary>
-    public string ToYaml()
+    /// <param name="keys">Of the settings these only; null for all.</param>
+    public string ToYaml(IReadOnlyCollection<string>? keys = null)
     {
         var writer = new StringWriter { NewLine = "\n" };
-        new YamlStream(new YamlDocument(_settings)).Save(writer, assignAnchors: false);
+        var settings = keys is null
+            ? _settings
+            : new YamlMappingNode(_settings.Children.Where(setting => keys.Contains(((YamlScalarNode)setting.Key).Value!)));
+        new YamlStream(new YamlDocument(settings)).Save(writer, assignAnchors: false);
         string text = writer.ToString();
         return text.EndsWith("...\n", StringComparison.Ordinal) ? text[..^4] : text;
     }

@@ -158,19 +158,19 @@ internal sealed class AtomicFileReader : IDisposable
         return true;
     }
 
-    /// <summary>The current row's token, valid until the next call.</summary>
+    /// <summary>The current row's token in UTF-8.</summary>
     /// <exception cref="InputException">
     /// It is empty; or it holds a byte order mark, which the next program to read it as text could take for no part of it.
     /// </exception>
-    public ReadOnlySpan<char> Token(int column)
+    public ReadOnlySpan<byte> Token(int column)
     {
-        var text = Text(column);
-        if (text.IsEmpty)
+        var token = this[column];
+        if (token.IsEmpty)
             throw Error($"{_fields[column].Name} is empty; every row needs one");
-        if (!text.Contains('\uFEFF'))
-            return text;
+        if (token.IndexOf("\uFEFF"u8) < 0)
+            return token;
         throw Error(
-            $"{_fields[column].Name} {Printable.Quoted(this[column])} has in it a byte order mark (U+FEFF), "
+            $"{_fields[column].Name} {Printable.Quoted(token)} has in it a byte order mark (U+FEFF), "
             + "as joined files have it; take it out");
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Bert4Rec.Configuration;
 
@@ -5,23 +6,28 @@ namespace Bert4Rec.Data;
 
 /// <summary>
 /// Reads a dataset's atomic files, filters them and sorts each user's events by time. Rows that val_interval refuses are dropped while
-/// reading; what stays is three columns (user, item, time), which the other filters compact in place.
+/// reading; what stays is three columns (user, item, time), which the other filters compact in place. A hundred million events take two
+/// gigabytes at the most, while they are sorted.
 /// </summary>
 internal sealed class DatasetLoader
 {
+    /// <summary>Events of a piece of their columns, where rows are read one by one; of a group of users when they are sorted.</summary>
+    private const int PieceLength = 1 << 16, GroupLength = 1 << 22;
+
+    private const int MostThreads = 4;
+
     private readonly RunConfig _config;
     private readonly IProgress<ProgressUpdate>? _progress;
     private readonly string _interactionFile;
+    private readonly bool _isInMemory;
     private readonly Func<string, AtomicFileReader?> _open;
     private readonly HashSet<ValueFilter> _unusedFilters;
     private readonly List<string> _warnings = [];
 
     // Ids as read, before filtering.
-    private readonly Vocabulary _users = new();
-    private readonly Vocabulary _items = new();
-    private readonly List<int> _eventUsers = [];
-    private readonly List<int> _eventItems = [];
-    private readonly List<double> _eventTimes = [];
+    private Vocabulary _users = new();
+    private Vocabulary _items = new();
+    private InteractionColumns _events = new();
 
     /// <param name="config">The settings.</param>
     /// <param name="progress">Told of bytes read.</param>
@@ -30,6 +36,7 @@ internal sealed class DatasetLoader
     {
         _config = config;
         _progress = progress;
+        _isInMemory = open is not null;
         _interactionFile = open is null ? FindInteractions() : "events";
         _open = open ?? OpenFile;
         _unusedFilters = [.. config.ValueFilters];
@@ -41,9 +48,16 @@ internal sealed class DatasetLoader
     /// </summary>
     /// <param name="config">Where the files are, what their columns are called, what is filtered out.</param>
     /// <param name="progress">Told of bytes read.</param>
+    /// <param name="cache">What may have been read before; null for nothing.</param>
     /// <exception cref="InputException">A file is missing or malformed, or the filters leave nothing.</exception>
-    public static InteractionDataset Load(RunConfig config, IProgress<ProgressUpdate>? progress = null) =>
-        new DatasetLoader(config, progress).LoadAll();
+    public static InteractionDataset Load(RunConfig config, IProgress<ProgressUpdate>? progress = null, DatasetCache? cache = null)
+    {
+        var dataset = cache?.Load(config, progress) ?? ReadAll(config, progress);
+        // What the columns took is needed for other things now, and the collector would wait until it is.
+        if (dataset.EventItems.Length > GroupLength)
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        return dataset;
+    }
 
     /// <summary>The same from readers of what need not be files.</summary>
     /// <param name="open">Opens inter, item or user; null for what there is not.</param>
@@ -51,6 +65,11 @@ internal sealed class DatasetLoader
     /// <exception cref="InputException">A row is malformed, or the filters leave nothing.</exception>
     internal static InteractionDataset LoadFrom(Func<string, AtomicFileReader?> open, RunConfig config) =>
         new DatasetLoader(config, null, open).LoadAll();
+
+    /// <summary>In a frame of its own, which keeps nothing of the loader alive once it is gone.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static InteractionDataset ReadAll(RunConfig config, IProgress<ProgressUpdate>? progress) =>
+        new DatasetLoader(config, progress).LoadAll();
 
     private InteractionDataset LoadAll()
     {
@@ -98,6 +117,13 @@ internal sealed class DatasetLoader
         int time = reader.Require(_config.TimeField, "TIME_FIELD", AtomicType.Number);
         int[] others = [.. LoadedColumns(reader, "inter").Where(column => column != time)];
         var filters = FiltersOf(reader);
+        if (filters.Count == 0 && ReadPlain(reader, user, item, time, others) is { } plain)
+        {
+            (_users, _items, _events) = (plain.Users, plain.Items, plain.Events);
+            return;
+        }
+        List<int> users = [], items = [];
+        var times = new List<double>();
         while (Next(reader))
         {
             foreach (int column in others)
@@ -105,12 +131,43 @@ internal sealed class DatasetLoader
             double eventTime = reader.Number(time);
             if (!Pass(filters, reader))
                 continue;
-            _eventUsers.Add(_users.GetOrAdd(reader.Token(user)));
-            _eventItems.Add(_items.GetOrAdd(reader.Token(item)));
-            _eventTimes.Add(eventTime);
+            users.Add(_users.GetOrAdd(reader.Token(user)));
+            items.Add(_items.GetOrAdd(reader.Token(item)));
+            times.Add(eventTime);
+            if (times.Count == PieceLength)
+                AddPiece();
         }
+        AddPiece();
         if (reader.Rows == 0)
             throw reader.Error("the file has a header but no rows");
+
+        void AddPiece()
+        {
+            var piece = new InteractionPiece(CollectionsMarshal.AsSpan(times));
+            CollectionsMarshal.AsSpan(users).CopyTo(piece.Users);
+            CollectionsMarshal.AsSpan(items).CopyTo(piece.Items);
+            _events.Add(piece);
+            users.Clear();
+            items.Clear();
+            times.Clear();
+        }
+    }
+
+    /// <summary>Everything, if no row needs a closer look.</summary>
+    /// <param name="reader">Open at the first row.</param>
+    /// <param name="user">The user's column.</param>
+    /// <param name="item">The item's.</param>
+    /// <param name="time">The time's.</param>
+    /// <param name="others">Those that must be of their type.</param>
+    private PlainRows? ReadPlain(AtomicFileReader reader, int user, int item, int time, int[] others)
+    {
+        if (_isInMemory || others.Any(column => reader.Fields[column].Type == AtomicType.NumberSequence))
+            return null;
+        var uses = new ColumnUse[reader.Fields.Count];
+        foreach (int column in others.Where(column => reader.Fields[column].Type == AtomicType.Number))
+            uses[column] = ColumnUse.Number;
+        (uses[user], uses[item], uses[time]) = (ColumnUse.User, ColumnUse.Item, ColumnUse.Time);
+        return PlainRows.TryRead(reader.Path, _config.FieldSeparator, uses, _progress);
     }
 
     private SideRows? ReadItems()
@@ -226,9 +283,9 @@ internal sealed class DatasetLoader
         bool[] keepUsers = KeepListed(users, _users.Count, "user");
         bool[] keepItems = KeepListed(items, interactionItems, "item");
         if (keepUsers.Contains(false) || keepItems.Contains(false))
-            Compact(keepUsers, keepItems);
+            _events.Keep(keepUsers, keepItems);
         FilterByCounts(keepUsers, keepItems, items);
-        if (_eventItems.Count == 0)
+        if (_events.Count == 0)
         {
             throw new InputException(
                 $"{_interactionFile}: the filters of the config leave no interaction; "
@@ -275,12 +332,17 @@ internal sealed class DatasetLoader
         bool dropped;
         do
         {
-            Count(_eventUsers, userCounts);
-            Count(_eventItems, itemCounts);
+            Array.Clear(userCounts);
+            Array.Clear(itemCounts);
+            foreach (var piece in _events.Pieces)
+            {
+                Count(piece.Users, userCounts);
+                Count(piece.Items, itemCounts);
+            }
             dropped = Drop(userCounts, _config.UserInteractionInterval, keepUsers)
                 | Drop(itemCounts, _config.ItemInteractionInterval, keepItems);
             if (dropped)
-                Compact(keepUsers, keepItems);
+                _events.Keep(keepUsers, keepItems);
         }
         while (dropped);
 
@@ -289,13 +351,6 @@ internal sealed class DatasetLoader
             items?.Keep(id => id < keepItems.Length && itemCounts[id] > 0
                 ? keepItems[id]
                 : interval.FirstLowerEnd <= 0 && (id >= keepItems.Length || keepItems[id]));
-        }
-
-        static void Count(List<int> ids, int[] counts)
-        {
-            Array.Clear(counts);
-            foreach (int id in ids)
-                counts[id]++;
         }
 
         static bool Drop(int[] counts, Intervals? allowed, bool[] keep)
@@ -310,45 +365,40 @@ internal sealed class DatasetLoader
         }
     }
 
-    /// <summary>Drops the events of users and items that are not kept.</summary>
-    private void Compact(bool[] keepUsers, bool[] keepItems)
+    private static void Count(ReadOnlySpan<int> ids, int[] counts)
     {
-        int kept = 0;
-        for (int i = 0; i < _eventItems.Count; i++)
-        {
-            if (!keepUsers[_eventUsers[i]] || !keepItems[_eventItems[i]])
-                continue;
-            _eventUsers[kept] = _eventUsers[i];
-            _eventItems[kept] = _eventItems[i];
-            _eventTimes[kept] = _eventTimes[i];
-            kept++;
-        }
-        CollectionsMarshal.SetCount(_eventUsers, kept);
-        CollectionsMarshal.SetCount(_eventItems, kept);
-        CollectionsMarshal.SetCount(_eventTimes, kept);
+        foreach (int id in ids)
+            counts[id]++;
     }
 
     private InteractionDataset Build(SideRows? itemRows)
     {
-        var users = Renumber(_users, _eventUsers, [], out int[] newUsers);
-        var items = Renumber(_items, _eventItems, itemRows?.Ids ?? [], out int[] newItems);
-
-        // Counting sort by user, in file order within a user.
+        var users = Renumber(_users, piece => piece.Users, [], out _);
+        var items = Renumber(_items, piece => piece.Items, itemRows?.Ids ?? [], out int[] newItems);
         int[] offsets = new int[users.Count + 1];
-        foreach (int user in _eventUsers)
-            offsets[newUsers[user] + 1]++;
-        for (int user = 1; user <= users.Count; user++)
-            offsets[user] += offsets[user - 1];
-        int[] eventItems = new int[_eventItems.Count];
-        double[] eventTimes = new double[_eventItems.Count];
-        int[] next = offsets[..^1];
-        for (int i = 0; i < eventItems.Length; i++)
+        foreach (var piece in _events.Pieces)
+            Count(piece.Users, offsets);
+        // From the number of each user's events to where they begin.
+        int events = 0;
+        for (int user = 0; user < offsets.Length; user++)
+            (offsets[user], events) = (events, events + offsets[user]);
+        int[] eventItems = GC.AllocateUninitializedArray<int>(events);
+        // Each group is picked out of the columns as a whole: that needs no second array of all times.
+        var groups = new List<(int First, int End)>();
+        for (int first = 1, end; first < users.Count; first = end)
         {
-            int place = next[newUsers[_eventUsers[i]]]++;
-            eventItems[place] = newItems[_eventItems[i]];
-            eventTimes[place] = _eventTimes[i];
+            for (end = first + 1; end < users.Count && offsets[end + 1] - offsets[first] <= GroupLength; end++)
+            {
+            }
+            groups.Add((first, end));
         }
-        SortByTime(offsets, eventItems, eventTimes);
+        int threads = Math.Min(Environment.ProcessorCount, MostThreads);
+        Parallel.For(0, Math.Min(threads, groups.Count), thread =>
+        {
+            TimedItem[] memory = [];
+            for (int group = thread; group < groups.Count; group += threads)
+                SortByTime(groups[group].First, groups[group].End, offsets, eventItems, ref memory);
+        });
         return new InteractionDataset(users, items, offsets, eventItems)
         {
             ItemFields = itemRows?.ToTable(items.Count, newItems),
@@ -356,53 +406,77 @@ internal sealed class DatasetLoader
         };
     }
 
-    /// <summary>New ids in order of first appearance, first in the events, then in <paramref name="more"/>.</summary>
-    private static Vocabulary Renumber(Vocabulary old, List<int> events, IEnumerable<int> more, out int[] newIds)
+    /// <summary>New ids in order of first appearance, first in the events, which are given them, then in <paramref name="more"/>.</summary>
+    private Vocabulary Renumber(Vocabulary old, Func<InteractionPiece, Span<int>> column, IEnumerable<int> more, out int[] newIds)
     {
-        newIds = new int[old.Count];
+        int[] ids = newIds = new int[old.Count];
         var oldIds = new List<int>();
         bool same = true;
-        foreach (int id in events.Concat(more))
+        foreach (var piece in _events.Pieces)
         {
-            if (newIds[id] != 0)
-                continue;
-            oldIds.Add(id);
-            newIds[id] = oldIds.Count;
-            same &= newIds[id] == id;
+            foreach (int id in column(piece))
+                Number(id);
         }
+        foreach (int id in more)
+            Number(id);
         if (same && oldIds.Count == old.Count - 1)
             return old;
+        foreach (var piece in _events.Pieces)
+        {
+            foreach (ref int id in column(piece))
+                id = ids[id];
+        }
         var vocabulary = new Vocabulary();
         foreach (int id in oldIds)
-            vocabulary.GetOrAdd(old[id]);
+            vocabulary.GetOrAdd(old.Utf8(id));
         return vocabulary;
-    }
 
-    /// <summary>Sorts each user's events by time; equal times stay in file order.</summary>
-    private static void SortByTime(int[] offsets, int[] items, double[] times)
-    {
-        var events = new List<TimedItem>();
-        for (int user = 1; user < offsets.Length - 1; user++)
+        void Number(int id)
         {
-            int start = offsets[user];
-            int count = offsets[user + 1] - start;
-            if (IsSorted(times.AsSpan(start, count)))
-                continue;
-            CollectionsMarshal.SetCount(events, count);
-            var span = CollectionsMarshal.AsSpan(events);
-            for (int i = 0; i < count; i++)
-                span[i] = new TimedItem(times[start + i], i, items[start + i]);
-            span.Sort();
-            for (int i = 0; i < count; i++)
-                items[start + i] = span[i].Item;
+            if (ids[id] != 0)
+                return;
+            oldIds.Add(id);
+            ids[id] = oldIds.Count;
+            same &= ids[id] == id;
         }
     }
 
-    private static bool IsSorted(ReadOnlySpan<double> times)
+    /// <summary>Fills in the events of some users, each user's by time; equal times stay in file order.</summary>
+    private void SortByTime(int firstUser, int endUser, int[] offsets, int[] eventItems, ref TimedItem[] memory)
     {
-        for (int i = 1; i < times.Length; i++)
+        int start = offsets[firstUser];
+        int[] next = offsets[firstUser..endUser];
+        int length = offsets[endUser] - start;
+        if (memory.Length < length)
+            memory = GC.AllocateUninitializedArray<TimedItem>(length);
+        var events = memory.AsSpan(0, length);
+        foreach (var piece in _events.Pieces)
         {
-            if (times[i] < times[i - 1])
+            var users = piece.Users;
+            for (int i = 0; i < users.Length; i++)
+            {
+                uint user = (uint)(users[i] - firstUser);
+                if (user >= next.Length)
+                    continue;
+                int place = next[user]++;
+                events[place - start] = new(piece.Time(i), place, piece.Items[i]);
+            }
+        }
+        for (int user = firstUser; user < endUser; user++)
+        {
+            var own = events.Slice(offsets[user] - start, offsets[user + 1] - offsets[user]);
+            if (!IsSorted(own))
+                own.Sort();
+        }
+        for (int i = 0; i < events.Length; i++)
+            eventItems[start + i] = events[i].Item;
+    }
+
+    private static bool IsSorted(ReadOnlySpan<TimedItem> events)
+    {
+        for (int i = 1; i < events.Length; i++)
+        {
+            if (events[i].Time < events[i - 1].Time)
                 return false;
         }
         return true;

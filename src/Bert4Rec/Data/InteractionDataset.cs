@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Data;
@@ -85,14 +84,37 @@ internal sealed class InteractionDataset
         };
     }
 
+    /// <summary>Why offsets and items are not those of a dataset; null where they are.</summary>
+    /// <param name="offsets">As <see cref="UserOffsets"/>.</param>
+    /// <param name="items">As <see cref="EventItems"/>.</param>
+    /// <param name="users">How many there are, padding included, and what says so.</param>
+    /// <param name="itemIds">The same of the items.</param>
+    internal static string? Flaw(int[] offsets, int[] items, (int Count, string Source) users, (int Count, string Source) itemIds)
+    {
+        if (offsets.Length != users.Count + 1)
+            return $"user_offsets has {offsets.Length} values, but {users.Source} makes it {users.Count + 1}";
+        // User 0 is padding.
+        if (offsets[0] != 0 || offsets[1] != 0)
+            return $"user_offsets begins with {offsets[0]}, {offsets[1]} instead of 0, 0";
+        for (int user = 1; user < users.Count; user++)
+        {
+            if (offsets[user + 1] < offsets[user])
+                return $"user_offsets falls from {offsets[user]} to {offsets[user + 1]} at user {user}";
+        }
+        if (offsets[^1] != items.Length)
+            return $"user_offsets ends with {offsets[^1]}, but there are {items.Length} items";
+        int wrong = Array.FindIndex(items, item => item < 1 || item >= itemIds.Count);
+        return wrong < 0 ? null : $"items[{wrong}] is {items[wrong]}, but {itemIds.Source} makes the ids 1 to {itemIds.Count - 1}";
+    }
+
     private static Vocabulary Join(Vocabulary old, Vocabulary later, out int[] laterIds)
     {
         var joined = new Vocabulary();
         for (int id = 1; id < old.Count; id++)
-            joined.GetOrAdd(old[id]);
+            joined.GetOrAdd(old.Utf8(id));
         laterIds = new int[later.Count];
         for (int id = 1; id < later.Count; id++)
-            laterIds[id] = joined.GetOrAdd(later[id]);
+            laterIds[id] = joined.GetOrAdd(later.Utf8(id));
         return joined;
     }
 
@@ -106,7 +128,7 @@ internal sealed class InteractionDataset
         {
             for (int id = 1; id < vocabulary.Count; id++)
             {
-                byte[] token = Encoding.UTF8.GetBytes(vocabulary[id]);
+                var token = vocabulary.Utf8(id);
                 hash.Add(BitConverter.GetBytes(token.Length));
                 hash.Add(token);
             }
@@ -122,4 +144,4 @@ internal sealed class InteractionDataset
 internal readonly record struct Sample(int User, int Event);
 
 /// <summary>The samples of each part, user by user in time order.</summary>
-internal sealed record DatasetSplit(Sample[] Train, Sample[] Valid, Sample[] Test);
+internal sealed record DatasetSplit(TrainingSamples Train, Sample[] Valid, Sample[] Test);

@@ -10,7 +10,7 @@ internal static class Splitter
 {
     public static DatasetSplit Split(InteractionDataset dataset, EvalArgs args)
     {
-        var train = new List<Sample>();
+        var train = new List<SampleRun>();
         var valid = new List<Sample>();
         var test = new List<Sample>();
         for (int user = 1; user < dataset.UserCount; user++)
@@ -20,7 +20,9 @@ internal static class Splitter
             if (samples < 1)
                 continue;
             var (trainCount, validCount, testCount) = Counts(args.Split, samples);
-            Take(train, trainCount);
+            if (trainCount > 0)
+                train.Add(new(user, next, trainCount));
+            next += trainCount;
             Take(valid, validCount);
             Take(test, testCount);
 
@@ -30,7 +32,7 @@ internal static class Splitter
                     part.Add(new Sample(user, next++));
             }
         }
-        return new DatasetSplit([.. train], [.. valid], [.. test]);
+        return new DatasetSplit(new(train), [.. valid], [.. test]);
     }
 
     /// <summary>How many of a user's samples go where; RecBole's leave_one_out and split_by_ratio.</summary>

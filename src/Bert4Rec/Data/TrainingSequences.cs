@@ -28,17 +28,8 @@ internal abstract class TrainingSequences
     public abstract int MaximumCount { get; }
 
     /// <summary>RecBole's way: the history of every training sample, its target left out. The same in every epoch.</summary>
-    public static TrainingSequences Prefixes(InteractionDataset dataset, DatasetSplit split, int maximumLength)
-    {
-        var spans = new (int User, SequenceSpan Span)[split.Train.Length];
-        for (int i = 0; i < spans.Length; i++)
-        {
-            var sample = split.Train[i];
-            int length = dataset.History(sample, maximumLength).Length;
-            spans[i] = (sample.User, new SequenceSpan(sample.Event - length, length));
-        }
-        return new PrefixSequences(spans);
-    }
+    public static TrainingSequences Prefixes(InteractionDataset dataset, DatasetSplit split, int maximumLength) =>
+        new PrefixSequences(dataset, split, maximumLength);
 
     /// <summary>
     /// Our way: a user's training events, the target of the last training sample included, cut into windows of
@@ -68,16 +59,21 @@ internal abstract class TrainingSequences
 
     private bool Takes(int user, int epoch) => Replay is null || Replay.Takes(user, epoch);
 
-    private sealed class PrefixSequences((int User, SequenceSpan Span)[] spans) : TrainingSequences
+    private sealed class PrefixSequences(InteractionDataset dataset, DatasetSplit split, int maximumLength) : TrainingSequences
     {
-        public override int MaximumCount => spans.Length;
+        public override int MaximumCount => split.Train.Length;
 
         private protected override void Append(int epoch, List<SequenceSpan> sequences)
         {
-            foreach (var (user, span) in spans)
+            foreach (var run in split.Train.Runs)
             {
-                if (Takes(user, epoch))
-                    sequences.Add(span);
+                if (!Takes(run.User, epoch))
+                    continue;
+                for (int target = run.First; target < run.End; target++)
+                {
+                    int length = dataset.History(new(run.User, target), maximumLength).Length;
+                    sequences.Add(new(target - length, length));
+                }
             }
         }
     }
@@ -104,14 +100,11 @@ internal abstract class TrainingSequences
             _shortest = shortest;
             _maximumLength = maximumLength;
             _seed = seed;
-            for (int i = 0; i < split.Train.Length; i++)
+            foreach (var run in split.Train.Runs)
             {
-                var (user, last) = split.Train[i];
-                if (i + 1 < split.Train.Length && split.Train[i + 1].User == user)
-                    continue;
-                int start = dataset.UserOffsets[user];
-                int length = last + 1 - leftOut - start;
-                _users.Add((user, new SequenceSpan(start, length)));
+                int start = dataset.UserOffsets[run.User];
+                int length = run.End - leftOut - start;
+                _users.Add((run.User, new SequenceSpan(start, length)));
                 // A cut inside the first window makes one window more.
                 MaximumCount += length <= maximumLength ? 1 : ((length + maximumLength - 2) / maximumLength) + 1;
             }

@@ -255,40 +255,42 @@ internal sealed class LastItemRanker : BaselineRanker
 /// </summary>
 internal sealed class MarkovRanker : BaselineRanker
 {
-    /// <summary>[items + 1] The items after item i are <c>_following[_offsets[i].._offsets[i + 1]]</c>.</summary>
-    private readonly int[] _offsets;
-    private readonly WeightedItem[] _following;
+    /// <summary>[items] What comes after each.</summary>
+    private readonly ReadOnlyMemory<WeightedItem>[] _following;
 
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="train">The training samples: each is one step of the chain.</param>
     /// <param name="training">How often each item occurs in them.</param>
-    public MarkovRanker(InteractionDataset dataset, ReadOnlySpan<Sample> train, TrainingStatistics training)
+    public MarkovRanker(InteractionDataset dataset, TrainingSamples train, TrainingStatistics training)
         : base(training)
     {
-        var steps = new long[train.Length];
-        for (int i = 0; i < steps.Length; i++)
-            steps[i] = ((long)dataset.EventItems[train[i].Event - 1] << 32) | (uint)dataset.Target(train[i]);
-        Array.Sort(steps);
-        _offsets = new int[dataset.ItemCount + 1];
-        var following = new List<WeightedItem>();
-        for (int start = 0, end; start < steps.Length; start = end)
+        _following = new ReadOnlyMemory<WeightedItem>[dataset.ItemCount];
+        var memory = new ArrayPieces<WeightedItem>();
+        List<int> next = [];
+        var weighted = new List<WeightedItem>();
+        ItemPlaces.ForEach(dataset, train, (item, places) =>
         {
-            for (end = start; end < steps.Length && steps[end] == steps[start]; end++)
+            next.Clear();
+            weighted.Clear();
+            foreach (var (place, first, end) in places)
             {
+                if (place + 1 >= first && place + 1 < end)
+                    next.Add(dataset.EventItems[place + 1]);
             }
-            following.Add(new((int)steps[start], end - start));
-            _offsets[(int)(steps[start] >> 32) + 1] = following.Count;
-        }
-        for (int i = 1; i < _offsets.Length; i++)
-        {
-            _offsets[i] = Math.Max(_offsets[i], _offsets[i - 1]);
-            CollectionsMarshal.AsSpan(following)[_offsets[i - 1].._offsets[i]].Sort(Compare);
-        }
-        _following = [.. following];
+            next.Sort();
+            foreach (int follower in next)
+            {
+                if (weighted.Count > 0 && weighted[^1].Item == follower)
+                    weighted[^1] = new(follower, weighted[^1].Weight + 1);
+                else
+                    weighted.Add(new(follower, 1));
+            }
+            weighted.Sort(Compare);
+            _following[item] = memory.Copy(CollectionsMarshal.AsSpan(weighted));
+        });
     }
 
     public override string Name => "Markov chain";
 
-    private protected override ReadOnlySpan<WeightedItem> PreferredAfter(int lastItem) =>
-        _following.AsSpan(_offsets[lastItem].._offsets[lastItem + 1]);
+    private protected override ReadOnlySpan<WeightedItem> PreferredAfter(int lastItem) => _following[lastItem].Span;
 }

@@ -23,15 +23,16 @@ internal sealed class TrainingStatistics
 
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="train">The training samples, user by user in time order.</param>
-    public static TrainingStatistics Count(InteractionDataset dataset, ReadOnlySpan<Sample> train)
+    public static TrainingStatistics Count(InteractionDataset dataset, TrainingSamples train)
     {
         int[] itemCounts = new int[dataset.ItemCount], eventCounts = new int[dataset.ItemCount];
         int counted = 0;
-        foreach (var sample in train)
+        foreach (var run in train.Runs)
         {
-            itemCounts[dataset.Target(sample)]++;
-            for (counted = Math.Max(counted, dataset.UserOffsets[sample.User]); counted <= sample.Event; counted++)
+            for (counted = Math.Max(counted, dataset.UserOffsets[run.User]); counted < run.End; counted++)
                 eventCounts[dataset.EventItems[counted]]++;
+            foreach (int target in dataset.EventItems.AsSpan(run.First, run.Count))
+                itemCounts[target]++;
         }
         return new(itemCounts, eventCounts);
     }

@@ -75,10 +75,15 @@ internal sealed class ModelFolder
     public static void SaveData(string directory, RunConfig config, InteractionDataset dataset)
     {
         SaveConfig(directory, config);
-        OutputFile.WriteText(
-            Path.Combine(directory, UsersFileName),
-            string.Concat(Enumerable.Range(1, dataset.UserCount - 1).Select(user => dataset.Users[user] + "\n")));
-        OutputFile.WriteText(Path.Combine(directory, ItemsFileName), Items(config, dataset));
+        OutputFile.Write(Path.Combine(directory, UsersFileName), stream =>
+        {
+            for (int user = 1; user < dataset.UserCount; user++)
+            {
+                stream.Write(dataset.Users.Utf8(user));
+                stream.WriteByte((byte)'\n');
+            }
+        });
+        OutputFile.Write(Path.Combine(directory, ItemsFileName), stream => WriteItems(stream, config, dataset));
         SafeTensors.Write(
             Path.Combine(directory, EventsFileName),
             [
@@ -233,9 +238,7 @@ internal sealed class ModelFolder
 
     private static InteractionDataset LoadData(string directory, RunConfig config)
     {
-        Vocabulary users = new(), items = new();
-        foreach (string token in ReadUsers(Path.Combine(directory, UsersFileName)))
-            users.GetOrAdd(token);
+        Vocabulary users = ReadUsers(Path.Combine(directory, UsersFileName)), items = new();
         using var file = CsvReader.Create(InputFile.Open(Path.Combine(directory, ItemsFileName)), s_itemsRead);
         if (!file.Read())
             throw new InputException($"{Path.Combine(directory, ItemsFileName)}: no header; train again, or restore the folder");
@@ -252,7 +255,9 @@ internal sealed class ModelFolder
         string eventsPath = Path.Combine(directory, EventsFileName);
         using var events = SafeTensors.Read(eventsPath);
         int[] offsets = events.ReadInts("user_offsets"), eventItems = events.ReadInts("items");
-        CheckEvents(eventsPath, offsets, eventItems, users.Count, items.Count);
+        // A right checksum says only that they are as they were written.
+        if (InteractionDataset.Flaw(offsets, eventItems, (users.Count, UsersFileName), (items.Count, ItemsFileName)) is { } flaw)
+            throw new InputException($"{eventsPath}: {flaw}; train again, or restore the folder");
         return new InteractionDataset(users, items, offsets, eventItems)
         {
             ItemFields = fields.Length == 0 ? null : ToTable(header, [.. values.Select(column => column.ToArray())]),
@@ -274,55 +279,31 @@ internal sealed class ModelFolder
             double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number);
     }
 
-    /// <summary>
-    /// That the events are those of an <see cref="InteractionDataset"/>: a right checksum says only that they are as they were written.
-    /// </summary>
-    private static void CheckEvents(string path, int[] offsets, int[] items, int userCount, int itemCount)
-    {
-        if (offsets.Length != userCount + 1)
-            throw Wrong($"user_offsets has {offsets.Length} values, but {UsersFileName} makes it {userCount + 1}");
-        // User 0 is padding.
-        if (offsets[0] != 0 || offsets[1] != 0)
-            throw Wrong($"user_offsets begins with {offsets[0]}, {offsets[1]} instead of 0, 0");
-        for (int user = 1; user < userCount; user++)
-        {
-            if (offsets[user + 1] < offsets[user])
-                throw Wrong($"user_offsets falls from {offsets[user]} to {offsets[user + 1]} at user {user}");
-        }
-        if (offsets[^1] != items.Length)
-            throw Wrong($"user_offsets ends with {offsets[^1]}, but there are {items.Length} items");
-        int wrong = Array.FindIndex(items, item => item < 1 || item >= itemCount);
-        if (wrong >= 0)
-            throw Wrong($"items[{wrong}] is {items[wrong]}, but {ItemsFileName} makes the ids 1 to {itemCount - 1}");
-
-        InputException Wrong(string what) => new($"{path}: {what}; train again, or restore the folder");
-    }
-
     /// <summary>A token a line; a CR, or a byte order mark, is but a part of one.</summary>
-    private static string[] ReadUsers(string path)
+    private static Vocabulary ReadUsers(string path)
     {
         using var file = InputFile.Open(path);
         byte[] content = new byte[file.Length];
         file.ReadExactly(content);
-        return Encoding.UTF8.GetString(content).Split('\n')[..^1];
+        var users = new Vocabulary();
+        for (int start = 0, end; (end = Array.IndexOf(content, (byte)'\n', start)) >= 0; start = end + 1)
+            users.GetOrAdd(content.AsSpan(start..end));
+        return users;
     }
 
     /// <summary>
     /// A header as .item has it, then a line an item: its token and its fields. A TAB in one of them, which another separator allows, is
     /// escaped.
     /// </summary>
-    private static string Items(RunConfig config, InteractionDataset dataset)
+    private static void WriteItems(Stream stream, RunConfig config, InteractionDataset dataset)
     {
-        using var text = new StringWriter(CultureInfo.InvariantCulture);
-        using (var file = CsvWriter.Create(text, s_itemsWritten, leaveOpen: true))
-        {
-            var fields = dataset.ItemFields;
-            int[] columns = [.. Enumerable.Range(0, fields?.Fields.Count ?? 0)];
-            AtomicField id = new(config.ItemIdField, AtomicType.Token);
-            file.WriteRecord([.. (fields?.Fields ?? []).Prepend(id).Select(field => field.ToString())]);
-            for (int item = 1; item < dataset.ItemCount; item++)
-                file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
-        }
-        return text.ToString();
+        using var text = new StreamWriter(stream, leaveOpen: true);
+        using var file = CsvWriter.Create(text, s_itemsWritten, leaveOpen: true);
+        var fields = dataset.ItemFields;
+        int[] columns = [.. Enumerable.Range(0, fields?.Fields.Count ?? 0)];
+        AtomicField id = new(config.ItemIdField, AtomicType.Token);
+        file.WriteRecord([.. (fields?.Fields ?? []).Prepend(id).Select(field => field.ToString())]);
+        for (int item = 1; item < dataset.ItemCount; item++)
+            file.WriteRecord([dataset.Items[item], .. columns.Select(column => fields![item, column])]);
     }
 }

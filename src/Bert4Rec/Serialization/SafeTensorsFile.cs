@@ -36,7 +36,7 @@ internal sealed class SafeTensorsFile : IDisposable
     /// <exception cref="InputException">The file has no such tensor.</exception>
     public IReadOnlyList<int> Shape(string name) => Find(name).Shape;
 
-    /// <summary>F32, F64, I32, I64, F16, BF16, or another of the format's types that this class does not read.</summary>
+    /// <summary>F32, F64, I32, I64, F16, BF16, U8, or another of the format's types that this class does not read.</summary>
     /// <exception cref="InputException">The file has no such tensor.</exception>
     public string DataType(string name) => Find(name).DataType;
 
@@ -88,6 +88,12 @@ internal sealed class SafeTensorsFile : IDisposable
         : Array.ConvertAll(ReadLongs(name), x => x is >= int.MinValue and <= int.MaxValue
             ? (int)x
             : throw Damaged($"the tensor '{name}' holds {x}, which does not fit 32 bits"));
+
+    /// <summary>The values of a U8 tensor.</summary>
+    /// <exception cref="InputException">The file has no such tensor, or one of another type.</exception>
+    public byte[] ReadBytes(string name) => Find(name) is { DataType: "U8" } entry
+        ? ReadValues<byte>(entry)
+        : throw WrongType(name, Find(name), "bytes");
 
     public void Dispose() => _file.Dispose();
 

@@ -31,13 +31,11 @@ internal static class Checkpoint
         TrainingProgress progress)
     {
         int[] shape = [best.Length];
-        var parameters = new float[best.Length];
-        engine.Trainer.Parameters.Download(parameters);
         var (first, second) = engine.ReadMoments();
         SafeTensors.Write(
             Path.Combine(directory, FileName),
             [
-                NamedTensor.Of("parameters", shape, parameters),
+                NamedTensor.Of("parameters", best.Length, engine.Trainer.Parameters.Download),
                 NamedTensor.Of("first_moments", shape, first),
                 NamedTensor.Of("second_moments", shape, second),
                 NamedTensor.Of("average_parameters", shape, average.Values),
@@ -45,8 +43,8 @@ internal static class Checkpoint
             ],
             new Dictionary<string, string>
             {
-                [ProgressKey] = JsonSerializer.Serialize(progress, TrainingJson.Plain),
-                [OriginKey] = JsonSerializer.Serialize(origin, TrainingJson.Plain),
+                [ProgressKey] = JsonSerializer.Serialize(progress, TrainingJson.Records.Plain),
+                [OriginKey] = JsonSerializer.Serialize(origin, TrainingJson.Records.Plain),
                 [ConfigKey] = config.ToYaml(),
             });
     }
@@ -118,7 +116,7 @@ internal static class Checkpoint
         string text = Text(path, file, key);
         try
         {
-            if (JsonSerializer.Deserialize<T>(text, TrainingJson.Plain) is { } value)
+            if (JsonSerializer.Deserialize<T>(text, TrainingJson.Records.Plain) is { } value)
                 return value;
         }
         catch (JsonException)

@@ -12,7 +12,7 @@ namespace Bert4Rec.Training;
 /// averaging with η = 3; Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).</param>
 internal sealed class ParameterAverage(long length, double decay)
 {
-    private readonly float[] _current = new float[length];
+    private readonly float[] _current = new float[Math.Min(length, 1 << 20)];
 
     /// <summary>[length]</summary>
     public float[] Values { get; } = new float[length];
@@ -20,9 +20,13 @@ internal sealed class ParameterAverage(long length, double decay)
     /// <summary>Takes in the parameters after an epoch, counted from 1.</summary>
     public void Add(DeviceBuffer<float> parameters, int epoch)
     {
-        parameters.Download(_current);
         float weight = (float)Math.Max(4.0 / (epoch + 3), 1 - decay);
-        for (int i = 0; i < Values.Length; i++)
-            Values[i] = ((1 - weight) * Values[i]) + (weight * _current[i]);
+        for (int start = 0; start < Values.Length; start += _current.Length)
+        {
+            var values = Values.AsSpan(start, Math.Min(_current.Length, Values.Length - start));
+            parameters.Download(_current.AsSpan(0, values.Length), start);
+            for (int i = 0; i < values.Length; i++)
+                values[i] = ((1 - weight) * values[i]) + (weight * _current[i]);
+        }
     }
 }

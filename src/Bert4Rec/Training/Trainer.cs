@@ -54,6 +54,7 @@ internal sealed class Trainer : IDisposable
     private readonly Action<int> _addRanks;
     private readonly Action<int> _update;
     private readonly Action<int> _readLosses;
+    private bool _isDisposed;
     private int _first;
     private ClozeMasking _masking;
     private float _gradientScale;
@@ -361,6 +362,9 @@ internal sealed class Trainer : IDisposable
 
     public void Dispose()
     {
+        if (_isDisposed)
+            return;
+        _isDisposed = true;
         foreach (var replica in _replicas)
             replica.Dispose();
         _sampled?.Dispose();

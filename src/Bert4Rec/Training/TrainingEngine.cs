@@ -52,7 +52,7 @@ internal sealed class TrainingEngine : IDisposable
     private readonly ProcessGroup _ranks;
     private readonly DeviceSet _devices;
     private readonly InteractionDataset _dataset;
-    private readonly Sample[] _train;
+    private readonly TrainingSamples _train;
     private readonly ModelRanker _ranker;
     private readonly DeviceBuffer<float> _evaluated;
 

@@ -16,6 +16,9 @@ namespace Bert4Rec.Training;
 internal sealed record RunOptions(
     string OutputDirectory, string Device, int Threads, bool Resume, Precision Precision = Precision.Full, TrialLimit? Trial = null)
 {
+    /// <summary>What was read of the dataset before; null to read its files.</summary>
+    public DatasetCache? Cache { get; init; }
+
     /// <summary>The processes that train together.</summary>
     public ProcessGroup Ranks { get; init; } = ProcessGroup.Alone;
 }

@@ -37,7 +37,7 @@ internal static class TrainingSession
     {
         config.RequireObjective();
         var clock = Stopwatch.StartNew();
-        var dataset = DatasetLoader.Load(config, progress);
+        var dataset = DatasetLoader.Load(config, progress, options.Cache);
         var result = TrainOn(config, dataset, options, progress, onStart, onEpoch, cancellation);
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }
@@ -69,7 +69,7 @@ internal static class TrainingSession
         Action<TrainingStart>? onStart,
         Action<EpochReport>? onEpoch,
         CancellationToken cancellation) =>
-        TrainModel(config, DatasetLoader.Load(config, progress), null, options, progress, onStart, onEpoch, cancellation);
+        TrainModel(config, DatasetLoader.Load(config, progress, options.Cache), null, options, progress, onStart, onEpoch, cancellation);
 
     /// <summary>
     /// Trains the model that recommends: anew, from the same seed, on all events, those that the finished run in the folder held back
@@ -80,7 +80,7 @@ internal static class TrainingSession
     internal static (int Epochs, int Events) Refit(
         RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation) => Refit(
         config,
-        DatasetLoader.Load(config, progress),
+        DatasetLoader.Load(config, progress, options.Cache),
         ResultFile.Read(options.OutputDirectory),
         options,
         progress,
@@ -249,6 +249,8 @@ internal static class TrainingSession
             }
         }
 
+        // A large catalogue's moments and gradients are as large as what the rest needs.
+        trainer.Dispose();
         BlendChoice? choice = null;
         IReadOnlyDictionary<string, double> bestValid = state.Stopping.BestMetrics;
         // No validation chose: the last parameters are the model.

@@ -27,8 +27,12 @@ public sealed class DatasetLoaderFuzzTests : IDisposable
         {
             byte[] interactions = Encoding.UTF8.GetBytes(Interactions(random)), items = Encoding.UTF8.GetBytes(Items(random));
             bool damagesItems = random.Next(3) == 0;
-            _folder.Write("a.inter", damagesItems ? interactions : Fuzz.Damage(interactions, random));
-            _folder.Write("a.item", damagesItems ? Fuzz.Damage(items, random) : items);
+            if (damagesItems)
+                items = Fuzz.Damage(items, random);
+            else
+                interactions = Fuzz.Damage(interactions, random);
+            _folder.Write("a.inter", interactions);
+            _folder.Write("a.item", items);
             try
             {
                 var dataset = DatasetLoader.Load(config);
@@ -36,6 +40,7 @@ public sealed class DatasetLoaderFuzzTests : IDisposable
                 Assert.Equal(dataset.EventItems.Length, dataset.UserOffsets[^1]);
                 Assert.Equal(dataset.UserCount, dataset.UserOffsets.Length - 1);
                 Assert.All(dataset.EventItems, item => Assert.InRange(item, 1, dataset.ItemCount - 1));
+                PlainRowsTests.AssertSame(interactions, dataset, items);
             }
             catch (InputException e)
             {

@@ -29,7 +29,7 @@ public sealed class SplitFixtureTests
 
         Assert.Equal(expected.GetProperty("n_users").GetInt32(), dataset.UserCount);
         Assert.Equal(expected.GetProperty("n_items").GetInt32(), dataset.ItemCount);
-        Check("train", split.Train);
+        Check("train", [.. split.Train]);
         Check("valid", split.Valid);
         Check("test", split.Test);
 

@@ -61,7 +61,7 @@ public sealed class SplitterTests
         var dataset = new InteractionDataset(users, items, offsets, eventItems);
         var split = Splitter.Split(dataset, new EvalArgs(rule, default, default));
 
-        Sample[] Mine(Sample[] samples) => [.. samples.Where(sample => sample.User == 2)];
+        Sample[] Mine(IEnumerable<Sample> samples) => [.. samples.Where(sample => sample.User == 2)];
         Assert.Equal((train, valid, test), (Mine(split.Train).Length, Mine(split.Valid).Length, Mine(split.Test).Length));
         var inOrder = Mine(split.Train).Concat(Mine(split.Valid)).Concat(Mine(split.Test)).Select(sample => sample.Event);
         Assert.Equal(Enumerable.Range(3, events - 1), inOrder);

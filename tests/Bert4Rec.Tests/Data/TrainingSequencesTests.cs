@@ -11,11 +11,12 @@ public sealed class TrainingSequencesTests
     {
         var (dataset, split) = Data();
         var spans = Fill(TrainingSequences.Prefixes(dataset, split, 4), 0);
-        Assert.Equal(split.Train.Length, spans.Count);
+        Sample[] train = [.. split.Train];
+        Assert.Equal(train.Length, spans.Count);
         for (int i = 0; i < spans.Count; i++)
         {
             var events = dataset.EventItems.AsSpan(spans[i].Start, spans[i].Length);
-            Assert.Equal(dataset.History(split.Train[i], 4).ToArray(), events.ToArray());
+            Assert.Equal(dataset.History(train[i], 4).ToArray(), events.ToArray());
         }
     }
 

@@ -46,7 +46,8 @@ public sealed class BlendTests
     {
         int[][] sequences = [.. Enumerable.Range(2, 100).Select(item => new[] { 1, item }), [1, 101], [1, 100]];
         var dataset = SmallDatasets.Of(102, sequences);
-        var train = Enumerable.Range(1, sequences.Length).Select(user => new Sample(user, dataset.UserOffsets[user] + 1)).ToArray();
+        TrainingSamples train =
+            [.. Enumerable.Range(1, sequences.Length).Select(user => new Sample(user, dataset.UserOffsets[user] + 1))];
         var transitions = ItemTransitions.Count(dataset, train);
         Assert.Equal([.. Enumerable.Range(2, 62), 100, 101], transitions.Followers(1).ToArray());
         Assert.Equal(2f / sequences.Length, transitions.Shares(1)[^1]);
