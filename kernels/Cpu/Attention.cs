@@ -107,7 +107,7 @@ internal static unsafe class Attention<V>
 
     /// <summary>
     /// Turns rows of q·k into probabilities with dropout, 0 past the keys that each sees up to those that the block does; logSumExp gets
-    /// log Σ exp of the scaled scores. Maxima, then sums, then probabilities, each of all rows: a row's next step would wait for its last one.
+    /// log Σ exp of the scaled scores. Maxima, then sums, then probabilities, each of all rows: a row's next step would wait for its last.
     /// </summary>
     private static void Softmax(
         Matrix p, Sight sight, int first, int rows, float scale, in DropoutMask dropout, uint row, float* mask, Matrix logSumExp)

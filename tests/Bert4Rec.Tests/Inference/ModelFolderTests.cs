@@ -155,6 +155,8 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         var dataset = new InteractionDataset(users, items, offsets, eventItems);
         var layout = new ParameterLayout(TrainerSettings.Of(shop.Config, dataset.ItemCount).Shape);
         ModelFolder.SaveData(folder.Path, shop.Config, dataset);
+        // Of all users, whatever the offsets say.
+        File.WriteAllText(Path.Combine(folder.Path, "users.txt"), "u\nv\nw\n");
         ModelFolder.SaveModel(folder.Path, shop.Config, layout, ParameterInitializer.Draw(layout, 0.02, 1));
         Assert.StartsWith($"{Path.Combine(folder.Path, "events.safetensors")}: {message};", Refusal(folder.Path));
     }
