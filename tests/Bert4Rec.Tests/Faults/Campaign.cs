@@ -15,7 +15,7 @@ internal static class Campaign
     private const string Metrics = "metrics.jsonl";
 
     /// <summary>Damaged folders to try: few by default, $BERT4REC_FAULT_CASES for as many as one has time for.</summary>
-    public static int Cases { get; } = int.TryParse(Environment.GetEnvironmentVariable("BERT4REC_FAULT_CASES"), out int cases) ? cases : 60;
+    public static int Cases { get; } = int.TryParse(Environment.GetEnvironmentVariable("BERT4REC_FAULT_CASES"), out int cases) ? cases : 40;
 
     /// <summary>Everything drawn at random in a campaign, of $BERT4REC_FAULT_SEED or another seed each time; failures name it.</summary>
     public static int Seed { get; } =
