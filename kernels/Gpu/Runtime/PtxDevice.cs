@@ -17,8 +17,8 @@ internal sealed class PtxDevice
     /// <summary>As few as still make several parts of whatever is split.</summary>
     private const int FewMultiprocessors = 4;
 
-    private static readonly ConcurrentDictionary<(int, int), Lazy<PtxCompiler>> Compilers = new();
-    private static readonly ConcurrentDictionary<(MethodInfo, int, int), Lazy<PtxProgram>> Programs = new();
+    private static readonly ConcurrentDictionary<(int, int), Lazy<PtxCompiler>> s_compilers = new();
+    private static readonly ConcurrentDictionary<(MethodInfo, int, int), Lazy<PtxProgram>> s_programs = new();
 
     private readonly int _major;
     private readonly int _minor;
@@ -53,9 +53,9 @@ internal sealed class PtxDevice
     public Action<AcceleratorStream, KernelConfig, TArguments> Load<TArguments>(MethodInfo kernel)
         where TArguments : struct
     {
-        var program = Programs.GetOrAdd((kernel, _major, _minor), key => new(() =>
+        var program = s_programs.GetOrAdd((kernel, _major, _minor), key => new(() =>
         {
-            var compiler = Compilers.GetOrAdd((_major, _minor), _ => new(() => new(_major, _minor)));
+            var compiler = s_compilers.GetOrAdd((_major, _minor), _ => new(() => new(_major, _minor)));
             return new(PtxCompiler.NameOf(kernel), compiler.Value.Compile(kernel));
         })).Value;
         return (_, config, arguments) =>
