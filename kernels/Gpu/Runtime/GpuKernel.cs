@@ -28,7 +28,8 @@ internal sealed class GpuKernel<TArguments>
             try
             {
                 var compiled = CompilerPasses.Compile(device.Accelerator.GetBackend(), kernel.Method);
-                return device.Accelerator.LoadKernel(compiled).CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>();
+                return device.Accelerator.LoadKernel(compiled)
+                    .CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>();
             }
             catch (Exception e)
             {

@@ -16,8 +16,11 @@ internal static unsafe class StartupHook
     /// <summary>Does nothing where the driver is NVIDIA's, or none is there.</summary>
     public static void Initialize()
     {
-        if (!NativeLibrary.TryLoad("libcuda.so.1", out nint driver) || !NativeLibrary.TryGetExport(driver, "standInConnect", out nint connect))
+        if (!NativeLibrary.TryLoad("libcuda.so.1", out nint driver)
+            || !NativeLibrary.TryGetExport(driver, "standInConnect", out nint connect))
+        {
             return;
+        }
         ((delegate* unmanaged<
             delegate* unmanaged<nint, int*, byte*, int, int>,
             delegate* unmanaged<int, int*, byte*, int, MemoryRange*, int, byte*, int, int>,
