@@ -14,6 +14,7 @@ public sealed class FolderOrderTests
         ["kernels/Reference", "kernels/Cpu", "kernels/Gpu/Emulator"],
         ["kernels/Gpu/Runtime"],
         ["kernels/Gpu"],
+        ["kernels/Gpu/Ladder"],
         ["src/Bert4Rec"],
         ["src/Bert4Rec/Serialization", "src/Bert4Rec/Reporting"],
         ["src/Bert4Rec/Configuration"],

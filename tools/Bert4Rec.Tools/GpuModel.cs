@@ -19,6 +19,9 @@ internal sealed record GpuModel(
     /// <summary>Instructions that a multiprocessor starts in a clock: one in each of its four parts.</summary>
     private const int Issued = 4;
 
+    /// <summary>Sectors of 32 bytes that a multiprocessor's first cache hands out in a clock.</summary>
+    private const int Sectors = 4;
+
     public const double LaunchMicroseconds = 2.5;
 
     public static IReadOnlyList<GpuModel> All { get; } =
@@ -40,6 +43,7 @@ internal sealed record GpuModel(
             (counts.FloatInstructions * 32 / (clocks * FloatLanes), "arithmetic"),
             (counts.TensorInstructions * (double)(16 * 8 * 8) / (clocks * Math.Max(1, TensorLanes)), "cores for tensors"),
             (counts.SharedWavefronts / clocks, "shared memory"),
+            (counts.GlobalSectors / (clocks * Sectors), "global sectors"),
             (counts.Instructions / (clocks * Issued), "issue"),
             (LaunchMicroseconds * counts.Launches, "launch"),
         ];

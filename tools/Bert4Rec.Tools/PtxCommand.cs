@@ -178,9 +178,10 @@ internal static class PtxCommand
 
             What a step has to do, counted by the emulator (`--device ptx`, {TrainingStep.Multiprocessors} multiprocessors) as it runs
             the PTX, and the time that it takes at least: by the bytes that the launches are the first to touch (m), float32 arithmetic (a),
-            tensor cores (c), turns of shared memory (s), instructions (i), or {GpuModel.LaunchMicroseconds} us a launch (l), whichever
-            is longest. All multiprocessors share the memory; all else is done by those that have a group. Nothing waits for anything in
-            it: no kernel is faster, and most are slower. None of it was measured on a GPU.
+            tensor cores (c), turns of shared memory (s), sectors of global memory, cached or not (g), instructions (i), or
+            {GpuModel.LaunchMicroseconds} us a launch (l), whichever is longest. All multiprocessors share the memory; all else is done by
+            those that have a group. Nothing waits for anything in it: no kernel is faster, and most are slower. None of it was measured
+            on a GPU.
 
             A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for
             32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take.
