@@ -53,8 +53,7 @@ internal sealed class ClozeMask
         _list.Launch(queue, Groups(sequences), arguments);
 
         int count = 0;
-        counts.SubView(sequences, 1).CopyToCPU(queue, new Span<int>(ref count));
-        queue.Synchronize();
+        _device.Download(queue, counts.SubView(sequences, 1), new Span<int>(ref count));
         // Nothing was drawn: about as many as would be.
         return _device.IsRehearsing ? Math.Max(1, (int)(tokens.Length * masking.MaskRatio)) : count;
     }

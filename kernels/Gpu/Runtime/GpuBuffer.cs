@@ -23,8 +23,7 @@ internal abstract class GpuBuffer<T>(GpuDevice device, long length) : DeviceBuff
         CheckRange(offset, destination.Length);
         if (destination.Length == 0)
             return;
-        View.SubView(offset, destination.Length).CopyToCPU(Device.Compute, destination);
-        Device.FinishCompute();
+        Device.Download(Device.Compute, View.SubView(offset, destination.Length), destination);
     }
 
     protected abstract void Upload(ReadOnlySpan<T> source, ArrayView<T> target);
@@ -44,11 +43,8 @@ internal sealed class GpuFloats : GpuBuffer<float>
 
     protected override ArrayView<float> View => _slice.View;
 
-    protected override void Upload(ReadOnlySpan<float> source, ArrayView<float> target)
-    {
-        target.CopyFromCPU(Device.Compute, source);
-        Device.FinishCompute();
-    }
+    protected override void Upload(ReadOnlySpan<float> source, ArrayView<float> target) =>
+        Device.Upload(Device.Compute, source, target);
 
     private protected override void Dispose(bool disposing)
     {
@@ -70,8 +66,7 @@ internal sealed class GpuIntegers : GpuBuffer<int>
         : base(device, length)
     {
         _memory = device.Allocate<int>(length);
-        _memory.MemSetToZero(device.Compute);
-        device.FinishCompute();
+        Upload(new int[length]);
     }
 
     /// <summary>For an operation on the compute queue.</summary>
@@ -93,8 +88,7 @@ internal sealed class GpuIntegers : GpuBuffer<int>
     protected override void Upload(ReadOnlySpan<int> source, ArrayView<int> target)
     {
         Device.FinishUse(_lastUse);
-        target.CopyFromCPU(Device.Transfer, source);
-        Device.Transfer.Synchronize();
+        Device.Upload(Device.Transfer, source, target);
     }
 
     private protected override void Dispose(bool disposing)

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Runtime.ExceptionServices;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -130,6 +131,11 @@ internal sealed class GpuDevice : IDisposable
         }
         catch (Exception e) when (e is AcceleratorException or OutOfMemoryException)
         {
+            // ILGPU would free at the end what it could not allocate, and stop at the driver's error; the finalizer takes it off its list.
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            if (e is CudaException { Error: not nameof(CudaError.CUDA_ERROR_OUT_OF_MEMORY) } cuda)
+                throw Failure(cuda);
             throw new DeviceException(
                 $"{Name}: out of memory: wanted {Unsafe.SizeOf<T>() * (double)length:N0} bytes beside {AllocatedBytes:N0}; "
                 + "try a smaller train_batch_size or hidden_size, or --device cpu");
@@ -139,12 +145,13 @@ internal sealed class GpuDevice : IDisposable
         return memory;
     }
 
+    /// <summary>Gives memory back to the driver.</summary>
     public void Free(MemoryBuffer? memory)
     {
         if (memory is null || memory.IsDisposed)
             return;
         AllocatedBytes -= memory.LengthInBytes;
-        memory.Dispose();
+        GiveBack(memory);
     }
 
     /// <summary>
@@ -173,11 +180,48 @@ internal sealed class GpuDevice : IDisposable
     }
 
     /// <summary>Waits for all operations on <see cref="Compute"/>.</summary>
-    public void FinishCompute()
+    /// <exception cref="DeviceException">One of them failed.</exception>
+    public void FinishCompute() => Finish(Compute);
+
+    /// <summary>Copies to the device, and waits for that.</summary>
+    /// <exception cref="DeviceException">The device failed, now or in what was launched before.</exception>
+    public void Upload<T>(AcceleratorStream queue, ReadOnlySpan<T> source, ArrayView<T> target)
+        where T : unmanaged
     {
-        Compute.Synchronize();
-        _finishedUses = _uses;
+        try
+        {
+            target.CopyFromCPU(queue, source);
+        }
+        catch (AcceleratorException e)
+        {
+            throw Failure(e);
+        }
+        Finish(queue);
     }
+
+    /// <summary>Copies from the device when the queue has come to that, and waits for it.</summary>
+    /// <inheritdoc cref="Upload{T}"/>
+    public void Download<T>(AcceleratorStream queue, ArrayView<T> source, Span<T> target)
+        where T : unmanaged
+    {
+        try
+        {
+            source.CopyToCPU(queue, target);
+        }
+        catch (AcceleratorException e)
+        {
+            throw Failure(e);
+        }
+        Finish(queue);
+    }
+
+    /// <summary>The driver's error as a sentence.</summary>
+    public DeviceException Failure(AcceleratorException e) =>
+        new($"{Name}: the device failed: {FirstLine(e)}; try again, and if it fails again another --device, or cpu");
+
+    /// <summary>As <see cref="Failure"/>, of a kernel that the device or the compiler does not take.</summary>
+    public DeviceException Refusal(Exception e) =>
+        new($"{Name}: the device refuses a kernel: {FirstLine(e)}; try another --device, or cpu");
 
     /// <summary>
     /// Goes through work without launching any of its kernels, and then compiles those, side by side: when the work is done, none is left
@@ -202,8 +246,7 @@ internal sealed class GpuDevice : IDisposable
         }
         catch (AggregateException e)
         {
-            string reason = e.GetBaseException().Message.Trim().Split('\n')[0].TrimEnd();
-            throw new DeviceException($"{Name}: the device refuses a kernel: {reason}; try another --device, or cpu");
+            ExceptionDispatchInfo.Throw(e.GetBaseException());
         }
     }
 
@@ -238,6 +281,34 @@ internal sealed class GpuDevice : IDisposable
         return slice.View.SubView(0, floats);
     }
 
+    private void Finish(AcceleratorStream queue)
+    {
+        try
+        {
+            queue.Synchronize();
+        }
+        catch (AcceleratorException e)
+        {
+            throw Failure(e);
+        }
+        if (queue == Compute)
+            _finishedUses = _uses;
+    }
+
+    /// <summary>An error of what ran before comes with each call, this one too: whoever wants results hears of it.</summary>
+    private static void GiveBack(IDisposable? taken)
+    {
+        try
+        {
+            taken?.Dispose();
+        }
+        catch (AcceleratorException)
+        {
+        }
+    }
+
+    private static string FirstLine(Exception e) => e.GetBaseException().Message.Trim().Split('\n')[0].TrimEnd();
+
     /// <summary>Where a view begins in its buffer; generic, because a cast to the interface would allocate.</summary>
     private static long IndexOf<TView>(TView view)
         where TView : struct, IContiguousArrayView => view.Index;
@@ -245,8 +316,8 @@ internal sealed class GpuDevice : IDisposable
     public void Dispose()
     {
         Arena.Dispose();
-        _transfer?.Dispose();
-        _accelerator?.Dispose();
+        GiveBack(_transfer);
+        GiveBack(_accelerator);
         _context?.Dispose();
     }
 }

@@ -176,7 +176,8 @@ public static class GpuDevices
 
     private static GpuDeviceInfo Describe(Device device, string id) => device switch
     {
-        CudaDevice cuda => new(id, cuda.Name, cuda.MemorySize, cuda.Architecture?.ToString(), "warp shuffles", null, true),
+        CudaDevice cuda => new(
+            id, cuda.Name, cuda.MemorySize, $"{cuda.Architecture?.Major}.{cuda.Architecture?.Minor}", "warp shuffles", null, true),
         CLDevice opencl => new(
             id,
             opencl.Name,

@@ -25,8 +25,16 @@ internal sealed class GpuKernel<TArguments>
             device.CountCompiled();
             if (device.Ptx is { } ptx)
                 return ptx.Load<TArguments>(kernel.Method);
-            var compiled = CompilerPasses.Compile(device.Accelerator.GetBackend(), kernel.Method);
-            return device.Accelerator.LoadKernel(compiled).CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>();
+            try
+            {
+                var compiled = CompilerPasses.Compile(device.Accelerator.GetBackend(), kernel.Method);
+                return device.Accelerator.LoadKernel(compiled)
+                    .CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>();
+            }
+            catch (Exception e)
+            {
+                throw device.Refusal(e);
+            }
         });
         _compile = () => _ = _launch.Value;
         device.OnLoad?.Invoke(kernel.Method, groupSize);
@@ -46,8 +54,17 @@ internal sealed class GpuKernel<TArguments>
         if (groups.X <= 0 || groups.Y <= 0 || groups.Z <= 0)
             return;
         if (_device.IsRehearsing)
+        {
             _device.AddRehearsed(_compile);
-        else
+            return;
+        }
+        try
+        {
             _launch.Value(stream, new KernelConfig(groups, new Index3D(_groupSize, 1, 1)), arguments);
+        }
+        catch (AcceleratorException e)
+        {
+            throw _device.Failure(e);
+        }
     }
 }

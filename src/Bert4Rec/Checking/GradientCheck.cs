@@ -27,11 +27,11 @@ public sealed record CheckResult(
 /// </summary>
 public static class GradientCheck
 {
-    /// <summary>
-    /// A product in TF32 is off by 10⁻³ at most, for operands of eleven significant bits; a whole model's gradients, behind a dozen
-    /// products, by a little more.
-    /// </summary>
+    /// <summary>A product in TF32 is off by 10⁻³ at most, for operands of eleven significant bits.</summary>
     private const double Tf32Bound = 5e-3;
+
+    /// <summary>A whole model's gradients, behind a dozen products; those of queries and keys cancel: up to 2 · 10⁻².</summary>
+    private const double Tf32ModelBound = 5e-2;
 
     /// <summary>Two layers one after the other, and cancelling terms in each.</summary>
     private const double ModelBound = 1e-4;
@@ -98,7 +98,7 @@ public static class GradientCheck
     {
         "linear" or "gelu" or "softmax-cross-entropy" or KernelCases.SampledSoftmaxName or "top-k"
             when precision == Precision.Tf32 => Tf32Bound,
-        _ when ModelCase.All.Any(model => model.Name == kernel) => precision == Precision.Tf32 ? Tf32Bound : ModelBound,
+        _ when ModelCase.All.Any(model => model.Name == kernel) => precision == Precision.Tf32 ? Tf32ModelBound : ModelBound,
         // Whole numbers.
         "cloze-mask" => 0,
         // A rounding or two an element, or short sums.

@@ -5,6 +5,7 @@ using System.Text.Json.Nodes;
 using Bert4Rec.Cli;
 using Bert4Rec.Data.Synthesis;
 using Bert4Rec.Serialization;
+using Bert4Rec.Tests.Cli;
 using Bert4Rec.Tests.Training;
 
 namespace Bert4Rec.Tests.Faults;
@@ -83,6 +84,13 @@ internal static class Campaign
     /// <summary>Waits for a process; one that hangs fails the test.</summary>
     public static async Task<(int Exit, string Error)> End(Process process)
     {
+        var outcome = await EndWithOutput(process);
+        return (outcome.ExitCode, outcome.Error);
+    }
+
+    /// <inheritdoc cref="End"/>
+    public static async Task<CommandLine.Outcome> EndWithOutput(Process process)
+    {
         Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
         try
         {
@@ -92,8 +100,7 @@ internal static class Campaign
         {
             process.Kill();
         }
-        await output;
-        return (process.ExitCode, await error);
+        return new(process.ExitCode, await output, await error);
     }
 
     /// <summary>Every file of a folder by its name; of those that hold times what is left without them.</summary>
