@@ -11,7 +11,8 @@ namespace Bert4Rec.Kernels.Gpu;
 internal interface IMicroKernel
 {
     /// <summary>Steps along the K dimension for which operands are in shared memory at a time.</summary>
-    static abstract int BK { get; }
+    static abstract int BK<TTile>()
+        where TTile : struct, ITile;
 
     /// <summary>Floats of further shared memory that each thread needs to exchange operands with others.</summary>
     static abstract int ExchangedFloats { get; }
@@ -52,10 +53,13 @@ internal static class SharedTile
 /// <param name="Column">Its first column in the tile.</param>
 internal readonly record struct ThreadPlace(int A, int B, int Row, int Column);
 
-/// <summary>The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names.</summary>
+/// <summary>
+/// The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names. Where TM is 2, the
+/// first two rows are all of it.
+/// </summary>
 internal struct ThreadTile
 {
-    public const int TM = 8, TN = 8;
+    public const int TN = 8;
 
     public Row Row0;
     public Row Row1;
@@ -65,6 +69,40 @@ internal struct ThreadTile
     public Row Row5;
     public Row Row6;
     public Row Row7;
+
+    /// <summary>Stores it, each float4 so far behind the one before.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store<TTile>(ArrayView<Float4> place, int apart)
+        where TTile : struct, ITile
+    {
+        Row0.Store(place, 0, apart);
+        Row1.Store(place, 2 * apart, apart);
+        if (TTile.TM == 2)
+            return;
+        Row2.Store(place, 4 * apart, apart);
+        Row3.Store(place, 6 * apart, apart);
+        Row4.Store(place, 8 * apart, apart);
+        Row5.Store(place, 10 * apart, apart);
+        Row6.Store(place, 12 * apart, apart);
+        Row7.Store(place, 14 * apart, apart);
+    }
+
+    /// <summary>Adds what <see cref="Store"/> stored.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Add<TTile>(ArrayView<Float4> place, int apart)
+        where TTile : struct, ITile
+    {
+        Row0.Add(place, 0, apart);
+        Row1.Add(place, 2 * apart, apart);
+        if (TTile.TM == 2)
+            return;
+        Row2.Add(place, 4 * apart, apart);
+        Row3.Add(place, 6 * apart, apart);
+        Row4.Add(place, 8 * apart, apart);
+        Row5.Add(place, 10 * apart, apart);
+        Row6.Add(place, 12 * apart, apart);
+        Row7.Add(place, 14 * apart, apart);
+    }
 
     /// <summary>A row of them: TN columns in two runs of four.</summary>
     internal struct Row
@@ -83,6 +121,20 @@ internal struct ThreadTile
             Right.Y += a * right.Y;
             Right.Z += a * right.Z;
             Right.W += a * right.W;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Store(ArrayView<Float4> place, int at, int apart)
+        {
+            place[at] = Left;
+            place[at + apart] = Right;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Add(ArrayView<Float4> place, int at, int apart)
+        {
+            Left += place[at];
+            Right += place[at + apart];
         }
     }
 }
@@ -105,14 +157,17 @@ internal struct ThreadTile
 ///         +----+----+----+ … +----+     +----+----+----+ … +----+
 ///                  Left                          Right
 /// </code>
-/// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads.
+/// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads. Where
+/// TM is 2, each of them has two neighbouring rows, and there are no others below.
 /// </summary>
 internal readonly struct MultiplyAdds : IMicroKernel
 {
-    /// <summary>Threads above each other that have neighbouring rows, and rows that they have together.</summary>
-    private const int ThreadsDown = 4, BlockRows = ThreadsDown * ThreadTile.TM;
+    /// <summary>Threads above each other that have neighbouring rows; from their first four rows to the others.</summary>
+    private const int ThreadsDown = 4, RowsToLower = 4 * ThreadsDown;
 
-    public static int BK => 8;
+    /// <summary>The threads of a small tile have more steps to load: each as much as those of a large one.</summary>
+    public static int BK<TTile>()
+        where TTile : struct, ITile => TTile.TM == 2 ? 16 : 8;
 
     public static int ExchangedFloats => 0;
 
@@ -124,13 +179,13 @@ internal readonly struct MultiplyAdds : IMicroKernel
         where TTile : struct, ITile
     {
         int across = ThreadsAcross<TTile>(), blocksAcross = TTile.BN / (ThreadTile.TN * across), block = thread / (ThreadsDown * across);
-        int row = (block / blocksAcross * BlockRows) + (thread / across % ThreadsDown * 4);
+        int row = (block / blocksAcross * ThreadsDown * TTile.TM) + (thread / across % ThreadsDown * IntrinsicMath.Min(4, TTile.TM));
         int column = (block % blocksAcross * ThreadTile.TN * across) + (thread % across * 4);
         return new(row, column, row, column);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int RowOffset(int i) => i < 4 ? i : i - 4 + (BlockRows / 2);
+    public static int RowOffset(int i) => i < 4 ? i : i - 4 + RowsToLower;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int ColumnsToRight<TTile>()
@@ -140,23 +195,41 @@ internal readonly struct MultiplyAdds : IMicroKernel
     public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
         where TTile : struct, ITile
     {
-        ArrayView<Float4> rows = a.Cast<Float4>().AsAligned(16), columns = b.Cast<Float4>().AsAligned(16);
-        AddOuterProduct<TTile>(ref c, rows, columns, 0);
-        AddOuterProduct<TTile>(ref c, rows, columns, 1);
-        AddOuterProduct<TTile>(ref c, rows, columns, 2);
-        AddOuterProduct<TTile>(ref c, rows, columns, 3);
-        AddOuterProduct<TTile>(ref c, rows, columns, 4);
-        AddOuterProduct<TTile>(ref c, rows, columns, 5);
-        AddOuterProduct<TTile>(ref c, rows, columns, 6);
-        AddOuterProduct<TTile>(ref c, rows, columns, 7);
+        AddEightSteps<TTile>(ref c, a, b, 0);
+        if (BK<TTile>() > 8)
+            AddEightSteps<TTile>(ref c, a, b, 8);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddOuterProduct<TTile>(ref ThreadTile c, ArrayView<Float4> a, ArrayView<Float4> b, int step)
+    private static void AddEightSteps<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, int first)
         where TTile : struct, ITile
     {
-        int atA = step * SharedTile.RowLength(TTile.BM) / 4, atB = step * SharedTile.RowLength(TTile.BN) / 4;
-        Float4 upper = a[atA], lower = a[atA + (BlockRows / 8)], left = b[atB], right = b[atB + ThreadsAcross<TTile>()];
+        AddOuterProduct<TTile>(ref c, a, b, first);
+        AddOuterProduct<TTile>(ref c, a, b, first + 1);
+        AddOuterProduct<TTile>(ref c, a, b, first + 2);
+        AddOuterProduct<TTile>(ref c, a, b, first + 3);
+        AddOuterProduct<TTile>(ref c, a, b, first + 4);
+        AddOuterProduct<TTile>(ref c, a, b, first + 5);
+        AddOuterProduct<TTile>(ref c, a, b, first + 6);
+        AddOuterProduct<TTile>(ref c, a, b, first + 7);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddOuterProduct<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, int step)
+        where TTile : struct, ITile
+    {
+        int atA = step * SharedTile.RowLength(TTile.BM), atB = step * SharedTile.RowLength(TTile.BN) / 4;
+        var columns = b.Cast<Float4>().AsAligned(16);
+        Float4 left = columns[atB], right = columns[atB + ThreadsAcross<TTile>()];
+        if (TTile.TM == 2)
+        {
+            var pair = a.Cast<Float2>().AsAligned(8)[atA / 2];
+            c.Row0.Add(pair.X, left, right);
+            c.Row1.Add(pair.Y, left, right);
+            return;
+        }
+        var rows = a.Cast<Float4>().AsAligned(16);
+        Float4 upper = rows[atA / 4], lower = rows[(atA + RowsToLower) / 4];
         c.Row0.Add(upper.X, left, right);
         c.Row1.Add(upper.Y, left, right);
         c.Row2.Add(upper.Z, left, right);

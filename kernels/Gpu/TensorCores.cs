@@ -50,9 +50,10 @@ internal interface ITensorCore
 }
 
 /// <summary>
-/// Products on tensor cores: a warp multiplies its 64 × 32 results together, four instructions down and four across. Which rows, columns
-/// and steps of the K dimension an instruction calls the first, the second and so on is for us to say, as long as a, b and c agree. They
-/// are named so that what a thread gives lies side by side in shared memory, and what it gets are neighbouring columns of c:
+/// Products on tensor cores: a warp multiplies its 64 × 32 results together, four instructions down (one, 16 rows, where TM is 2) and four
+/// across. Which rows, columns and steps of the K dimension an instruction calls the first, the second and so on is for us to say, as long
+/// as a, b and c agree. They are named so that what a thread gives lies side by side in shared memory, and what it gets are neighbouring
+/// columns of c:
 /// <code>
 ///                         instruction's name       is, in the warp's 64 × 32
 ///  rows of 16             group, group + 8         2 group, 2 group + 1
@@ -71,12 +72,13 @@ internal interface ITensorCore
 internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     where TCore : struct, ITensorCore
 {
-    private const int WarpSize = 32, WarpRows = 64, WarpColumns = 32;
+    private const int WarpSize = 32, WarpColumns = 32;
 
     /// <summary>Rows and steps of an instruction.</summary>
     private const int InstructionRows = 16, InstructionSteps = 8;
 
-    public static int BK => 2 * InstructionSteps;
+    public static int BK<TTile>()
+        where TTile : struct, ITile => 2 * InstructionSteps;
 
     public static int ExchangedFloats => TCore.ExchangedFloats;
 
@@ -88,7 +90,7 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
         where TTile : struct, ITile
     {
         int warp = thread / WarpSize, group = thread % WarpSize / 4, member = thread % 4, warpsAcross = TTile.BN / WarpColumns;
-        int row = (warp / warpsAcross * WarpRows) + (2 * group), column = warp % warpsAcross * WarpColumns;
+        int row = (warp / warpsAcross * 8 * TTile.TM) + (2 * group), column = warp % warpsAcross * WarpColumns;
         return new(
             (2 * member * SharedTile.RowLength(TTile.BM)) + row,
             (2 * member * SharedTile.RowLength(TTile.BN)) + column + (4 * group),
@@ -110,8 +112,8 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
         int rowLengthA = SharedTile.RowLength(TTile.BM), rowLengthB = SharedTile.RowLength(TTile.BN);
         ArrayView<Float2> rows = a.Cast<Float2>().AsAligned(8);
         ArrayView<Float4> columns = b.Cast<Float4>().AsAligned(16);
-        MultiplyAdd(ref c, rows, columns, rowLengthA / 2, rowLengthB / 4, exchange);
-        MultiplyAdd(
+        MultiplyAddSteps<TTile>(ref c, rows, columns, rowLengthA / 2, rowLengthB / 4, exchange);
+        MultiplyAddSteps<TTile>(
             ref c, rows.SubView(InstructionSteps * rowLengthA / 2), columns.SubView(InstructionSteps * rowLengthB / 4),
             rowLengthA / 2, rowLengthB / 4, exchange);
     }
@@ -120,12 +122,15 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     /// Eight steps: 4 × 4 instructions, of which the thread gives the steps 2·member and, a row of memory on, 2·member + 1.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void MultiplyAdd(
+    private static void MultiplyAddSteps<TTile>(
         ref ThreadTile c, ArrayView<Float2> a, ArrayView<Float4> b, int nextA, int nextB, ArrayView<float> exchange)
+        where TTile : struct, ITile
     {
         const int Next = InstructionRows / 2;
         Float4 columns = b[0], next = b[nextB];
         MultiplyAdd(ref c.Row0, ref c.Row1, a[0], a[nextA], columns, next, exchange);
+        if (TTile.TM == 2)
+            return;
         MultiplyAdd(ref c.Row2, ref c.Row3, a[Next], a[nextA + Next], columns, next, exchange);
         MultiplyAdd(ref c.Row4, ref c.Row5, a[2 * Next], a[nextA + (2 * Next)], columns, next, exchange);
         MultiplyAdd(ref c.Row6, ref c.Row7, a[3 * Next], a[nextA + (3 * Next)], columns, next, exchange);

@@ -67,7 +67,7 @@ internal sealed class PtxEmulator
         _kernel.Groups += (long)grid.X * grid.Y * grid.Z;
         if (Shared.Length < program.SharedBytes)
             Shared = new byte[program.SharedBytes];
-        Races.StartLaunch(program.SharedBytes);
+        Races.StartLaunch(program.SharedBytes, groupSize);
         long touched = Races.FirstAccesses;
         int warps = (groupSize + Warp.Size - 1) / Warp.Size;
         while (_warps.Count < warps)

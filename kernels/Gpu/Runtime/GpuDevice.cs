@@ -22,6 +22,7 @@ internal sealed class GpuDevice : IDisposable
     private readonly AcceleratorStream? _transfer;
     private DeviceArena.Slice? _workspace;
     private DeviceArena.Slice? _parts;
+    private MemoryBuffer1D<int, Stride1D.Dense>? _counters;
     private long _uses;
     private long _finishedUses;
     private HashSet<Action>? _rehearsed;
@@ -158,6 +159,21 @@ internal sealed class GpuDevice : IDisposable
     /// </summary>
     public ArrayView<float> Parts(long floats) => Reserve(ref _parts, floats);
 
+    /// <summary>For <see cref="LastGroup"/>, one a result: zeros, of which operations on <see cref="Compute"/> leave zeros.</summary>
+    public ArrayView<int> Counters
+    {
+        get
+        {
+            if (_counters is null)
+            {
+                _counters = Allocate<int>(MaximumGroups);
+                _counters.MemSetToZero(Compute);
+                FinishCompute();
+            }
+            return _counters.View.BaseView;
+        }
+    }
+
     /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
     public static bool IsAligned(ArrayView<float> view) => IndexOf(view) % 4 == 0;
 
@@ -245,6 +261,7 @@ internal sealed class GpuDevice : IDisposable
     public void Dispose()
     {
         Arena.Dispose();
+        Free(_counters);
         _transfer?.Dispose();
         _accelerator?.Dispose();
         _context?.Dispose();
