@@ -27,13 +27,11 @@ internal sealed class Attention
     private const int LargestGroup = Half * Half;
 
     private readonly GpuDevice _device;
-    private readonly GpuKernel<RowSumsArguments> _rowSums;
     private readonly (int Columns, Passes Narrow, Passes Wide)[] _passes;
 
     public Attention(GpuDevice device)
     {
         _device = device;
-        _rowSums = device.Load<RowSumsArguments>(RowSumsKernel, device.GroupSize);
         _passes =
         [
             (32, Load<Columns32, NarrowAccess>(), Load<Columns32, WideAccess>()),
@@ -69,18 +67,14 @@ internal sealed class Attention
         Tensor dkv)
     {
         int heads = layout.Heads, columns = q.Columns / heads, sequences = layout.QueryOffsets.Length - 1;
-        bool aligned = IsAligned(dOutput, heads) && IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(dq, heads)
-            && IsAligned(dkv, heads);
-        long sums = (long)q.Rows * heads;
-        var rowSums = _device.Workspace(Math.Max(1, sums));
-        if (sums > 0)
-            _rowSums.Launch(_device.GroupsFor(sums), new(dOutput.View(), output.View(), rowSums, sums, columns));
+        bool aligned = IsAligned(dOutput, heads) && IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(output, heads)
+            && IsAligned(dq, heads) && IsAligned(dkv, heads);
         // Shared, the work grows by two fifths, as scores are made twice: only where three quarters of the device would idle.
         int shares = Shares((long)sequences * heads, layout.MaximumLength, _device.MaximumGroups / 2);
         PassesFor(columns, aligned).Backward.Launch(
             new Index2D(sequences, heads * (shares == 1 ? 1 : 2 * shares)),
             new(
-                dOutput.View(), q.View(), kv.View(), rowSums, logSumExp.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(),
+                dOutput.View(), q.View(), kv.View(), output.View(), logSumExp.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(),
                 heads, shares, q.Columns, layout.Causal ? 1 : 0, Scale(columns), new DropoutKey(dropout), dq.View(), dkv.View()));
     }
 
@@ -242,18 +236,6 @@ internal sealed class Attention
         return bits;
     }
 
-    /// <summary>D = rowsum(dOutput ∘ output) for each query and head.</summary>
-    private static void RowSumsKernel(RowSumsArguments a)
-    {
-        for (long i = Grid.GlobalLinearIndex; i < a.Count; i += (long)Grid.DimX * Group.DimX)
-        {
-            float sum = 0f;
-            for (long j = i * a.Columns; j < (i + 1) * a.Columns; j++)
-                sum += a.DOutput[j] * a.Output[j];
-            a.Sums[i] = sum;
-        }
-    }
-
     /// <summary>
     /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Where several share them, half of the groups
     /// take some of the keys each, with all queries, for dk and dv, the other half some of the queries, with all keys, for dq. Gradients
@@ -269,6 +251,8 @@ internal sealed class Attention
         var valueTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
+        // D = rowsum(dOutput ∘ output), in four parts.
+        var rowSums = SharedMemory.Allocate<Float4>(Tile);
 
         var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal, TColumns.Pitch);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
@@ -298,6 +282,17 @@ internal sealed class Attention
                     continue;
                 LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
                 LoadTile<TAccess>(a.DOutput, s.Query(firstQuery), s.Size, rows, s, dOutputTile);
+                for (int m = Group.IdxX; m < rows * RowThreads; m += Group.DimX)
+                {
+                    long row = s.Query(firstQuery + (m / RowThreads));
+                    float sum = 0f;
+                    for (int column = m % RowThreads * 4; column < s.Columns; column += 4 * RowThreads)
+                    {
+                        var dOutput = Float4.Load(a.DOutput, row + column, s.Columns - column, TAccess.Wide);
+                        sum = AddDot(sum, dOutput, Float4.Load(a.Output, row + column, s.Columns - column, TAccess.Wide));
+                    }
+                    rowSums.Cast<float>()[m] = sum;
+                }
                 Group.Barrier();
 
                 for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
@@ -310,7 +305,7 @@ internal sealed class Attention
                     for (int half = 0; half < 2 && i < rows; half++, i += Half)
                     {
                         int query = firstQuery + i, at = (i * Pitch) + j;
-                        float logSumExp = a.LogSumExp[s.Row(query)], rowSum = a.RowSums[s.Row(query)];
+                        float logSumExp = a.LogSumExp[s.Row(query)], rowSum = rowSums[i].Sum;
                         uint row = (uint)(s.FirstQuery + query), column = (uint)(firstKey + j);
                         bool isLow = half == 0;
                         var cell = new Cell(
@@ -564,15 +559,12 @@ internal sealed class Attention
 
     private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);
 
-    internal readonly record struct RowSumsArguments(
-        ArrayView<float> DOutput, ArrayView<float> Output, ArrayView<float> Sums, long Count, int Columns);
-
     internal readonly record struct ForwardArguments(
         ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, int Causal,
         float Scale, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
 
     internal readonly record struct BackwardArguments(
-        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp,
+        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> Output, ArrayView<float> LogSumExp,
         ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, int Causal, float Scale,
         DropoutKey Dropout,
         ArrayView<float> DQ, ArrayView<float> DKv);
