@@ -54,13 +54,11 @@ internal static class SharedTile
 internal readonly record struct ThreadPlace(int A, int B, int Row, int Column);
 
 /// <summary>
-/// The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names. Where TM is 2, the
-/// first two rows are all of it.
+/// The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names. Of four rows or columns
+/// there are the first four rows, and of each <see cref="Row.Left"/>.
 /// </summary>
 internal struct ThreadTile
 {
-    public const int TN = 8;
-
     public Row Row0;
     public Row Row1;
     public Row Row2;
@@ -75,16 +73,16 @@ internal struct ThreadTile
     public readonly void Store<TTile>(ArrayView<Float4> place, int apart)
         where TTile : struct, ITile
     {
-        Row0.Store(place, 0, apart);
-        Row1.Store(place, 2 * apart, apart);
-        if (TTile.TM == 2)
+        Row0.Store<TTile>(place, 0, apart);
+        Row1.Store<TTile>(place, 1, apart);
+        Row2.Store<TTile>(place, 2, apart);
+        Row3.Store<TTile>(place, 3, apart);
+        if (TTile.TM == 4)
             return;
-        Row2.Store(place, 4 * apart, apart);
-        Row3.Store(place, 6 * apart, apart);
-        Row4.Store(place, 8 * apart, apart);
-        Row5.Store(place, 10 * apart, apart);
-        Row6.Store(place, 12 * apart, apart);
-        Row7.Store(place, 14 * apart, apart);
+        Row4.Store<TTile>(place, 4, apart);
+        Row5.Store<TTile>(place, 5, apart);
+        Row6.Store<TTile>(place, 6, apart);
+        Row7.Store<TTile>(place, 7, apart);
     }
 
     /// <summary>Adds what <see cref="Store"/> stored.</summary>
@@ -92,16 +90,16 @@ internal struct ThreadTile
     public void Add<TTile>(ArrayView<Float4> place, int apart)
         where TTile : struct, ITile
     {
-        Row0.Add(place, 0, apart);
-        Row1.Add(place, 2 * apart, apart);
-        if (TTile.TM == 2)
+        Row0.Add<TTile>(place, 0, apart);
+        Row1.Add<TTile>(place, 1, apart);
+        Row2.Add<TTile>(place, 2, apart);
+        Row3.Add<TTile>(place, 3, apart);
+        if (TTile.TM == 4)
             return;
-        Row2.Add(place, 4 * apart, apart);
-        Row3.Add(place, 6 * apart, apart);
-        Row4.Add(place, 8 * apart, apart);
-        Row5.Add(place, 10 * apart, apart);
-        Row6.Add(place, 12 * apart, apart);
-        Row7.Add(place, 14 * apart, apart);
+        Row4.Add<TTile>(place, 4, apart);
+        Row5.Add<TTile>(place, 5, apart);
+        Row6.Add<TTile>(place, 6, apart);
+        Row7.Add<TTile>(place, 7, apart);
     }
 
     /// <summary>A row of them: TN columns in two runs of four.</summary>
@@ -111,12 +109,15 @@ internal struct ThreadTile
         public Float4 Right;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Add(float a, in Float4 left, in Float4 right)
+        public void Add<TTile>(float a, in Float4 left, in Float4 right)
+            where TTile : struct, ITile
         {
             Left.X += a * left.X;
             Left.Y += a * left.Y;
             Left.Z += a * left.Z;
             Left.W += a * left.W;
+            if (TTile.TN == 4)
+                return;
             Right.X += a * right.X;
             Right.Y += a * right.Y;
             Right.Z += a * right.Z;
@@ -124,17 +125,23 @@ internal struct ThreadTile
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Store(ArrayView<Float4> place, int at, int apart)
+        public readonly void Store<TTile>(ArrayView<Float4> place, int row, int apart)
+            where TTile : struct, ITile
         {
+            int at = row * TTile.TN / 4 * apart;
             place[at] = Left;
-            place[at + apart] = Right;
+            if (TTile.TN > 4)
+                place[at + apart] = Right;
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Add(ArrayView<Float4> place, int at, int apart)
+        public void Add<TTile>(ArrayView<Float4> place, int row, int apart)
+            where TTile : struct, ITile
         {
+            int at = row * TTile.TN / 4 * apart;
             Left += place[at];
-            Right += place[at + apart];
+            if (TTile.TN > 4)
+                Right += place[at + apart];
         }
     }
 }
@@ -157,8 +164,8 @@ internal struct ThreadTile
 ///         +----+----+----+ … +----+     +----+----+----+ … +----+
 ///                  Left                          Right
 /// </code>
-/// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads. Where
-/// TM is 2, each of them has two neighbouring rows, and there are no others below.
+/// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads. Threads
+/// with 4 × 4 results have the upper left block of the four, 16 × 32 together.
 /// </summary>
 internal readonly struct MultiplyAdds : IMicroKernel
 {
@@ -167,7 +174,7 @@ internal readonly struct MultiplyAdds : IMicroKernel
 
     /// <summary>The threads of a small tile have more steps to load: each as much as those of a large one.</summary>
     public static int BK<TTile>()
-        where TTile : struct, ITile => TTile.TM == 2 ? 16 : 8;
+        where TTile : struct, ITile => TTile.TM == 4 ? 16 : 8;
 
     public static int ExchangedFloats => 0;
 
@@ -178,9 +185,9 @@ internal readonly struct MultiplyAdds : IMicroKernel
     public static ThreadPlace Locate<TTile>(int thread)
         where TTile : struct, ITile
     {
-        int across = ThreadsAcross<TTile>(), blocksAcross = TTile.BN / (ThreadTile.TN * across), block = thread / (ThreadsDown * across);
-        int row = (block / blocksAcross * ThreadsDown * TTile.TM) + (thread / across % ThreadsDown * IntrinsicMath.Min(4, TTile.TM));
-        int column = (block % blocksAcross * ThreadTile.TN * across) + (thread % across * 4);
+        int across = ThreadsAcross<TTile>(), blocksAcross = TTile.BN / (TTile.TN * across), block = thread / (ThreadsDown * across);
+        int row = (block / blocksAcross * ThreadsDown * TTile.TM) + (thread / across % ThreadsDown * 4);
+        int column = (block % blocksAcross * TTile.TN * across) + (thread % across * 4);
         return new(row, column, row, column);
     }
 
@@ -195,13 +202,14 @@ internal readonly struct MultiplyAdds : IMicroKernel
     public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
         where TTile : struct, ITile
     {
-        AddEightSteps<TTile>(ref c, a, b, 0);
+        ArrayView<Float4> rows = a.Cast<Float4>().AsAligned(16), columns = b.Cast<Float4>().AsAligned(16);
+        AddEightSteps<TTile>(ref c, rows, columns, 0);
         if (BK<TTile>() > 8)
-            AddEightSteps<TTile>(ref c, a, b, 8);
+            AddEightSteps<TTile>(ref c, rows, columns, 8);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddEightSteps<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, int first)
+    private static void AddEightSteps<TTile>(ref ThreadTile c, ArrayView<Float4> a, ArrayView<Float4> b, int first)
         where TTile : struct, ITile
     {
         AddOuterProduct<TTile>(ref c, a, b, first);
@@ -215,33 +223,26 @@ internal readonly struct MultiplyAdds : IMicroKernel
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddOuterProduct<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, int step)
+    private static void AddOuterProduct<TTile>(ref ThreadTile c, ArrayView<Float4> a, ArrayView<Float4> b, int step)
         where TTile : struct, ITile
     {
-        int atA = step * SharedTile.RowLength(TTile.BM), atB = step * SharedTile.RowLength(TTile.BN) / 4;
-        var columns = b.Cast<Float4>().AsAligned(16);
-        Float4 left = columns[atB], right = columns[atB + ThreadsAcross<TTile>()];
-        if (TTile.TM == 2)
-        {
-            var pair = a.Cast<Float2>().AsAligned(8)[atA / 2];
-            c.Row0.Add(pair.X, left, right);
-            c.Row1.Add(pair.Y, left, right);
+        int atA = step * SharedTile.RowLength(TTile.BM) / 4, atB = step * SharedTile.RowLength(TTile.BN) / 4;
+        Float4 upper = a[atA], left = b[atB], right = TTile.TN > 4 ? b[atB + ThreadsAcross<TTile>()] : default;
+        c.Row0.Add<TTile>(upper.X, left, right);
+        c.Row1.Add<TTile>(upper.Y, left, right);
+        c.Row2.Add<TTile>(upper.Z, left, right);
+        c.Row3.Add<TTile>(upper.W, left, right);
+        if (TTile.TM == 4)
             return;
-        }
-        var rows = a.Cast<Float4>().AsAligned(16);
-        Float4 upper = rows[atA / 4], lower = rows[(atA + RowsToLower) / 4];
-        c.Row0.Add(upper.X, left, right);
-        c.Row1.Add(upper.Y, left, right);
-        c.Row2.Add(upper.Z, left, right);
-        c.Row3.Add(upper.W, left, right);
-        c.Row4.Add(lower.X, left, right);
-        c.Row5.Add(lower.Y, left, right);
-        c.Row6.Add(lower.Z, left, right);
-        c.Row7.Add(lower.W, left, right);
+        var lower = a[atA + (RowsToLower / 4)];
+        c.Row4.Add<TTile>(lower.X, left, right);
+        c.Row5.Add<TTile>(lower.Y, left, right);
+        c.Row6.Add<TTile>(lower.Z, left, right);
+        c.Row7.Add<TTile>(lower.W, left, right);
     }
 
     /// <summary>Threads beside each other that have neighbouring columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int ThreadsAcross<TTile>()
-        where TTile : struct, ITile => IntrinsicMath.Min(8, TTile.BN / ThreadTile.TN);
+        where TTile : struct, ITile => IntrinsicMath.Min(8, TTile.BN / TTile.TN);
 }

@@ -30,8 +30,11 @@ internal interface ITile
 
     static abstract int BN { get; }
 
-    /// <summary>Rows of results that a thread has, 8 or 2, of <see cref="ThreadTile.TN"/> columns.</summary>
+    /// <summary>Rows of results that a thread has: 8, or 4.</summary>
     static abstract int TM { get; }
+
+    /// <summary>Columns of results that a thread has, as many.</summary>
+    static abstract int TN { get; }
 }
 
 /// <summary>
@@ -45,16 +48,20 @@ internal readonly struct LargeTile : ITile
     public static int BN => 64;
 
     public static int TM => 8;
+
+    public static int TN => 8;
 }
 
-/// <summary>For the others: four times as many threads, which keep more multiprocessors busy, though each less well.</summary>
+/// <summary>For the others: four times as many threads, with a quarter of the results each, which keep more multiprocessors busy.</summary>
 internal readonly struct SmallTile : ITile
 {
     public static int BM => 64;
 
     public static int BN => 32;
 
-    public static int TM => 2;
+    public static int TM => 4;
+
+    public static int TN => 4;
 }
 
 /// <summary>For devices with groups of 16 threads: the simulator.</summary>
@@ -65,6 +72,8 @@ internal readonly struct TinyTile : ITile
     public static int BN => 32;
 
     public static int TM => 8;
+
+    public static int TN => 8;
 }
 
 /// <summary>What becomes of a tile of c.</summary>
@@ -167,12 +176,10 @@ internal sealed class Product<TA, TB, TEpilogue>
     private readonly GpuDevice _device;
     private readonly Variant? _large;
     private readonly Variant _small;
-    private readonly int _wanted;
 
     public Product(GpuDevice device)
     {
         _device = device;
-        _wanted = Math.Max(8, 2 * device.Multiprocessors);
         _small = device.GroupSize >= 128 ? Variant.Of<SmallTile>(device) : Variant.Of<TinyTile>(device);
         _large = device.GroupSize >= 128 ? Variant.Of<LargeTile>(device) : null;
     }
@@ -203,13 +210,14 @@ internal sealed class Product<TA, TB, TEpilogue>
     }
 
     /// <summary>
-    /// Into how many parts the K dimension is worth splitting: as many as it takes to fill the device, but to add a part takes the last
+    /// Into how many parts the K dimension is worth splitting: as many as give each multiprocessor a group, but to add a part takes the last
     /// group as long as about four steps along the K dimension, so that more than √k / 2 would cost more than they save.
     /// </summary>
     private int Splits(long tiles, int k) =>
-        (int)Math.Max(1, Math.Min(_wanted / tiles, Math.Min(k / ShortestSplit, (int)Math.Sqrt(k) / 2)));
+        (int)Math.Max(1, Math.Min(_device.Multiprocessors / tiles, Math.Min(k / ShortestSplit, (int)Math.Sqrt(k) / 2)));
 
-    private Variant Choose(int m, int n) => _large is not null && _large.Tiles(m, n) >= _wanted ? _large : _small;
+    private Variant Choose(int m, int n) =>
+        _large is not null && _large.Tiles(m, n) >= 2 * _device.Multiprocessors ? _large : _small;
 
     private static int RoundUp(int value, int multiple) => (value + multiple - 1) / multiple * multiple;
 
@@ -219,7 +227,7 @@ internal sealed class Product<TA, TB, TEpilogue>
         where TMicroKernel : struct, IMicroKernel
     {
         int rowsOfA = SharedTile.RowLength(TTile.BM), rowsOfB = SharedTile.RowLength(TTile.BN);
-        int threads = TTile.BM * TTile.BN / (TTile.TM * ThreadTile.TN), thread = Group.IdxX, bk = TMicroKernel.BK<TTile>();
+        int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN), thread = Group.IdxX, bk = TMicroKernel.BK<TTile>();
         int buffer = bk * (rowsOfA + rowsOfB);
         var shared = SharedMemory.Allocate<float>(IntrinsicMath.Max(2 * buffer, TEpilogue.SharedFloats<TTile>()));
         var exchange = TMicroKernel.ExchangedFloats > 0 ? SharedMemory.Allocate<float>(threads * TMicroKernel.ExchangedFloats) : default;
@@ -285,16 +293,16 @@ internal sealed class Product<TA, TB, TEpilogue>
             Shared = shared,
         };
         int row = firstRow + own.Row, column = firstColumn + own.Column, right = column + TMicroKernel.ColumnsToRight<TTile>();
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(0), column, right, c.Row0);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(1), column, right, c.Row1);
-        if (TTile.TM > 2)
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(0), column, right, c.Row0);
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(1), column, right, c.Row1);
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(2), column, right, c.Row2);
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(3), column, right, c.Row3);
+        if (TTile.TM > 4)
         {
-            Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(2), column, right, c.Row2);
-            Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(3), column, right, c.Row3);
-            Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(4), column, right, c.Row4);
-            Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(5), column, right, c.Row5);
-            Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(6), column, right, c.Row6);
-            Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(7), column, right, c.Row7);
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(4), column, right, c.Row4);
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(5), column, right, c.Row5);
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(6), column, right, c.Row6);
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(7), column, right, c.Row7);
         }
         if (TEpilogue.TakesSums && firstColumn == 0)
             StoreSums(arguments.Epilogue, place, sums, thread, threads, TTile.BM);
@@ -311,7 +319,7 @@ internal sealed class Product<TA, TB, TEpilogue>
         where TTile : struct, ITile
     {
         // A part is a row of float4s for each of a thread's, so that neighbouring threads have neighbouring ones.
-        int tileLength = TTile.TM * ThreadTile.TN / 4 * threads, length = tileLength + (TEpilogue.TakesSums ? threads : 0);
+        int tileLength = TTile.TM * TTile.TN / 4 * threads, length = tileLength + (TEpilogue.TakesSums ? threads : 0);
         var parts = Float4.Wide(arguments.Parts).SubView(((long)tile * Grid.DimZ * length) + thread);
         var own = parts.SubView((long)Grid.IdxZ * length);
         c.Store<TTile>(own, threads);
@@ -347,13 +355,14 @@ internal sealed class Product<TA, TB, TEpilogue>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(in TEpilogue epilogue, in TilePlace place, int row, int left, int right, in ThreadTile.Row c)
+    private static void Store<TTile>(in TEpilogue epilogue, in TilePlace place, int row, int left, int right, in ThreadTile.Row c)
+        where TTile : struct, ITile
     {
         if (row >= place.M)
             return;
         if (left < place.N)
             epilogue.Store(place, row, left, c.Left);
-        if (right < place.N)
+        if (TTile.TN > 4 && right < place.N)
             epilogue.Store(place, row, right, c.Right);
     }
 
@@ -364,7 +373,7 @@ internal sealed class Product<TA, TB, TEpilogue>
         public static Variant Of<TTile>(GpuDevice device)
             where TTile : struct, ITile
         {
-            int threads = TTile.BM * TTile.BN / (TTile.TM * ThreadTile.TN);
+            int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN);
             return device.TensorCores switch
             {
                 TensorCores.None => With<MultiplyAdds>(),
