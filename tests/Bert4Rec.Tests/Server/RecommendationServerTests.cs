@@ -144,7 +144,7 @@ public sealed class RecommendationServerTests(ServedShop shop)
     public async Task Limits_are_kept()
     {
         await using RunningServer server = await RunningServer.Start(
-            new() { Model = shop.Model, MaxBody = 2000, MaxHistory = 3, MaxK = 5, MaxRequests = 2, Timeout = TimeSpan.FromSeconds(1) });
+            new() { Model = shop.Model, MaxBody = 2000, MaxHistory = 3, MaxK = 5, MaxRequests = 2, Timeout = TimeSpan.FromSeconds(3) });
         await Check(413, null, $$"""{"history": ["{{new string('x', 3000)}}"]}""");
         await Check(422, "history", """{"history": ["a", "b", "c", "d"]}""");
         await Check(422, "k", """{"k": 6}""");
@@ -252,7 +252,7 @@ public sealed class RecommendationServerTests(ServedShop shop)
     [Fact]
     public async Task Readiness_goes_first_and_what_was_begun_ends()
     {
-        await using RunningServer server = await RunningServer.Start(new() { Model = shop.Model });
+        await using RunningServer server = await RunningServer.Start(new() { Model = shop.Model }, drain: 3000);
         Assert.Equal("ready", (string?)(await server.Ask("/healthz/ready"))["status"]);
         Task<HttpResponseMessage>[] begun = [.. Enumerable.Range(0, 20).Select(_ => server.Post("/v1/recommend", """{"user": "u1"}"""))];
         Task stop = server.Stop();

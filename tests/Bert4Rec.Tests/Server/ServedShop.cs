@@ -79,7 +79,9 @@ internal sealed class RunningServer : IAsyncDisposable
     /// <summary>Beginning with the line of the start.</summary>
     public ConcurrentQueue<string> Log { get; }
 
-    public static async Task<RunningServer> Start(ServerOptions options)
+    /// <param name="options">How it serves; where and on what is the same for all tests.</param>
+    /// <param name="drain">Milliseconds for which it answers on once it is stopped.</param>
+    public static async Task<RunningServer> Start(ServerOptions options, int drain = 500)
     {
         var log = new ConcurrentQueue<string>();
         options = options with
@@ -87,7 +89,7 @@ internal sealed class RunningServer : IAsyncDisposable
             Urls = ["http://127.0.0.1:0"],
             Device = "cpu",
             Threads = 1,
-            Drain = TimeSpan.FromMilliseconds(500),
+            Drain = TimeSpan.FromMilliseconds(drain),
             Poll = TimeSpan.FromMilliseconds(20),
         };
         return new(await RecommendationServer.Start(options, log.Enqueue), log);
@@ -107,7 +109,7 @@ internal sealed class RunningServer : IAsyncDisposable
     /// <summary>Waits for a line of the log with a text.</summary>
     public async Task<string> Logged(string text, int times = 1)
     {
-        for (int tries = 0; tries < 1000; tries++)
+        for (int tries = 0; tries < 3000; tries++)
         {
             string[] lines = [.. Log.Where(line => line.Contains(text, StringComparison.Ordinal))];
             if (lines.Length >= times)

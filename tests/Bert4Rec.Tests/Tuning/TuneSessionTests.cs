@@ -129,14 +129,14 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         var config = shop.Config("objective=cloze", "epochs=100000", "stopping_step=100000");
         var clock = Stopwatch.StartNew();
         TuneResult result = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(5)));
-        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 9);
+        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 30);
         Assert.True(result.Trials.Count >= 2, $"{result.Trials.Count} trials");
         Assert.All(result.Trials, trial => Assert.True(trial.Value is not null && trial.Seconds > 0));
 
         // Resumed, it is over, and its choice the same.
-        clock.Restart();
-        Assert.Equal(result.Chosen, Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(5))).Chosen);
-        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 3);
+        TuneResult again = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(5)));
+        Assert.Equal(result.Chosen, again.Chosen);
+        Assert.Equal(result.Trials.Select(trial => trial.Epochs), again.Trials.Select(trial => trial.Epochs));
     }
 
     [Fact]
