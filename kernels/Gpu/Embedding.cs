@@ -5,7 +5,7 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Item and position lookup, and the sums of their gradients. Many tokens share an item, and atomic additions would come in another order
-/// every time: instead the tokens are sorted by item, and by position behind that, so that the rows of each stand in a run, and the runs are
+/// every time: instead the tokens are sorted by item, and once more by position, so that the rows of each stand in a run, and the runs are
 /// added up in a tree of fixed shape.
 /// </summary>
 internal sealed class Embedding

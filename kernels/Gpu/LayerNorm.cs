@@ -188,7 +188,7 @@ internal sealed class LayerNorm
         Group.Barrier();
     }
 
-    /// <summary>The threads of four columns take turns at the chunks, four chunks at a time under way, and the first of them adds up.</summary>
+    /// <summary>The threads of four columns take turns at the chunks, four of them under way at a time; the first adds up.</summary>
     private static void AddChunks(in BackwardArguments a)
     {
         var shared = SharedMemory.Allocate<Float4>(GpuDevice.LargestGroup);

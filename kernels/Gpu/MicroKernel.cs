@@ -54,8 +54,8 @@ internal static class SharedTile
 internal readonly record struct ThreadPlace(int A, int B, int Row, int Column);
 
 /// <summary>
-/// The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names. Of four rows or columns
-/// there are the first four rows, and of each <see cref="Row.Left"/>.
+/// The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names. Threads with 4 × 4
+/// have the first four rows, and of each <see cref="Row.Left"/>.
 /// </summary>
 internal struct ThreadTile
 {
@@ -164,8 +164,8 @@ internal struct ThreadTile
 ///         +----+----+----+ … +----+     +----+----+----+ … +----+
 ///                  Left                          Right
 /// </code>
-/// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads. Threads
-/// with 4 × 4 results have the upper left block of the four, 16 × 32 together.
+/// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads.
+/// Threads with 4 × 4 results have the upper left block of the four, 16 × 32 together.
 /// </summary>
 internal readonly struct MultiplyAdds : IMicroKernel
 {

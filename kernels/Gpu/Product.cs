@@ -92,7 +92,7 @@ internal interface IEpilogue
     /// <summary>Stores c[row, column] to c[row, column + 3]: the first lies in c, the others may lie past the end of its row.</summary>
     void Store(in TilePlace place, int row, int column, in Float4 c);
 
-    /// <summary>Stores the sums over the K dimension of rows row to row + 3 of a; the first is one, the others may lie past the last.</summary>
+    /// <summary>Takes the sums over the K dimension of rows row to row + 3 of a; the last three may lie past the end.</summary>
     void StoreSums(in TilePlace place, int row, in Float4 sums);
 
     /// <summary>Called once by every thread of the group, after its last <see cref="Store"/>.</summary>
@@ -210,8 +210,8 @@ internal sealed class Product<TA, TB, TEpilogue>
     }
 
     /// <summary>
-    /// Into how many parts the K dimension is worth splitting: as many as give each multiprocessor a group, but to add a part takes the last
-    /// group as long as about four steps along the K dimension, so that more than √k / 2 would cost more than they save.
+    /// Into how many parts the K dimension is worth splitting: as many as give each multiprocessor a group; but to add a part takes the
+    /// last group as long as about four steps along the K dimension, so that more than √k / 2 would cost more than they save.
     /// </summary>
     private int Splits(long tiles, int k) =>
         (int)Math.Max(1, Math.Min(_device.Multiprocessors / tiles, Math.Min(k / ShortestSplit, (int)Math.Sqrt(k) / 2)));

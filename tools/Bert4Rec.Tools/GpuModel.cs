@@ -16,7 +16,7 @@ namespace Bert4Rec.Tools;
 internal sealed record GpuModel(
     string Name, string Architecture, int Multiprocessors, double Gigahertz, double GigabytesPerSecond, int FloatLanes, int TensorLanes)
 {
-    /// <summary>Of a multiprocessor: each starts an instruction in a clock, of its own warps, and has its share of the arithmetic.</summary>
+    /// <summary>Of a multiprocessor: each starts an instruction of its own warps in a clock, and does a share of the arithmetic.</summary>
     private const int Parts = 4;
 
     private const int WarpSize = 32;

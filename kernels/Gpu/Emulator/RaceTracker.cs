@@ -18,8 +18,8 @@ internal struct WordAccess
 /// those of two groups of a launch. Time is counted in intervals between barriers; groups run one after another, so that the time says
 /// which group it was, and no entry has ever to be cleared.
 /// <para>
-/// Groups can meet at a word that each of them adds to atomically: what all threads of a group wrote before, and made visible by a fence and
-/// a barrier, those of a group that comes later may read, behind a barrier and a fence of their own.
+/// Groups can meet at a word that each of them adds to atomically: what all threads of a group wrote before, and made visible by a fence
+/// and a barrier, those of a group that comes later may read, behind a barrier and a fence of their own.
 /// </para>
 /// </summary>
 internal sealed class RaceTracker

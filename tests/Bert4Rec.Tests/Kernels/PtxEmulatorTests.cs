@@ -34,7 +34,8 @@ public class PtxEmulatorTests
     /// <summary>
     /// Each group stores 64 words of its own, counts itself in the last word of all, and then reads the words of the first group.
     /// </summary>
-    private const string Store = "mov.b32 %r2, %ctaid.x; mul.wide.u32 %rd7, %r2, 256; add.u64 %rd8, %rd4, %rd7; st.global.b32 [%rd8], %r1; ";
+    private const string Store =
+        "mov.b32 %r2, %ctaid.x; mul.wide.u32 %rd7, %r2, 256; add.u64 %rd8, %rd4, %rd7; st.global.b32 [%rd8], %r1; ";
     private const string Fence = "membar.gl; ";
     private const string Barrier = "bar.sync 0; ";
     private const string CountGroup = "setp.ne.s32 %p1, %r1, 0; @%p1 bra L_9; atom.add.global.u32 %r3, [%rd1+1020], 1;\nL_9:\n";
