@@ -19,9 +19,8 @@ internal sealed class Adam
 
     private readonly GpuDevice _device;
     private readonly GpuKernel<StepArguments> _step;
-    private readonly GpuKernel<StepFloat4Arguments> _stepFloat4;
+    private readonly GpuKernel<StepArguments> _stepFloat4;
     private readonly GpuKernel<StepRowsArguments> _stepRows;
-    private readonly GpuKernel<SquaresArguments> _squares;
     private readonly GpuKernel<NormArguments> _norm;
 
     public Adam(GpuDevice device)
@@ -29,38 +28,20 @@ internal sealed class Adam
         _device = device;
         int size = device.GroupSize;
         _step = device.Load<StepArguments>(StepKernel, size);
-        _stepFloat4 = device.Load<StepFloat4Arguments>(StepFloat4Kernel, size);
+        _stepFloat4 = device.Load<StepArguments>(StepFloat4Kernel, size);
         _stepRows = device.Load<StepRowsArguments>(StepRowsKernel, size);
-        if (device.UsesWarps)
-        {
-            _squares = device.Load<SquaresArguments>(SquaresKernel<WarpReduction>, size);
-            _norm = device.Load<NormArguments>(NormKernel<WarpReduction>, size);
-        }
-        else
-        {
-            _squares = device.Load<SquaresArguments>(SquaresKernel<SharedReduction>, size);
-            _norm = device.Load<NormArguments>(NormKernel<SharedReduction>, size);
-        }
+        _norm = device.Load<NormArguments>(device.UsesWarps ? NormKernel<WarpReduction> : NormKernel<SharedReduction>, size);
     }
 
     public void Step(
         Tensor parameters, Tensor gradients, Tensor firstMoments, Tensor secondMoments, Tensor norms, in AdamStep step)
     {
         ArrayView<float> p = parameters.View(), g = gradients.View(), m = firstMoments.View(), v = secondMoments.View();
-        var rates = new Rates(step);
-        bool aligned = GpuDevice.IsAligned(p) && GpuDevice.IsAligned(g) && GpuDevice.IsAligned(m) && GpuDevice.IsAligned(v);
-        long whole = aligned ? p.Length / 4 * 4 : 0, rest = p.Length - whole;
-        if (whole > 0)
-        {
-            _stepFloat4.Launch(
-                _device.GroupsFor(whole / 4), new(Float4s(p), Float4s(g), Float4s(m), Float4s(v), norms.View(), rates));
-        }
-        if (rest > 0)
-            _step.Launch(_device.GroupsFor(rest), new(Rest(p), Rest(g), Rest(m), Rest(v), norms.View(), rates));
-
-        ArrayView<Float4> Float4s(ArrayView<float> x) => x.SubView(0, whole).Cast<Float4>();
-
-        ArrayView<float> Rest(ArrayView<float> x) => x.SubView(whole, rest);
+        var arguments = new StepArguments(p, g, m, v, norms.View(), new Rates(step));
+        if (GpuDevice.IsAligned(p) && GpuDevice.IsAligned(g) && GpuDevice.IsAligned(m) && GpuDevice.IsAligned(v))
+            _stepFloat4.Launch(_device.GroupsFor(p.Length / 4), arguments);
+        else
+            _step.Launch(_device.GroupsFor(p.Length), arguments);
     }
 
     public void StepRows(
@@ -84,32 +65,22 @@ internal sealed class Adam
     public void GradientNorm(Tensor x, Tensor result)
     {
         int groups = _device.GroupsFor(x.Length);
-        var squares = _device.Workspace(2 * groups);
-        _squares.Launch(groups, new(x.View(), squares));
-        _norm.Launch(1, new(squares, result.View()));
+        _norm.Launch(groups, new(x.View(), _device.Workspace(2 * groups), result.View(), _device.Counters));
     }
 
     private static void StepKernel(StepArguments a)
     {
         float clip = a.Rates.ClippingScale(a.Norms);
         for (long i = Grid.GlobalLinearIndex; i < a.Parameters.Length; i += (long)Grid.DimX * Group.DimX)
-        {
-            var next = a.Rates.Next(clip, a.Parameters[i], a.Gradients[i], a.FirstMoments[i], a.SecondMoments[i]);
-            a.Parameters[i] = next.Parameter;
-            a.FirstMoments[i] = next.First;
-            a.SecondMoments[i] = next.Second;
-            a.Gradients[i] = 0;
-        }
+            a.Move(i, clip);
     }
 
     /// <summary>The same, a <see cref="Float4"/> at a time.</summary>
-    private static void StepFloat4Kernel(StepFloat4Arguments a)
+    private static void StepFloat4Kernel(StepArguments a)
     {
         float clip = a.Rates.ClippingScale(a.Norms);
-        var parameters = a.Parameters.AsAligned(16);
-        var gradients = a.Gradients.AsAligned(16);
-        var firstMoments = a.FirstMoments.AsAligned(16);
-        var secondMoments = a.SecondMoments.AsAligned(16);
+        ArrayView<Float4> parameters = Float4.Wide(a.Parameters), gradients = Float4.Wide(a.Gradients);
+        ArrayView<Float4> firstMoments = Float4.Wide(a.FirstMoments), secondMoments = Float4.Wide(a.SecondMoments);
         for (long i = Grid.GlobalLinearIndex; i < parameters.Length; i += (long)Grid.DimX * Group.DimX)
         {
             Float4 p = parameters[i], g = gradients[i], m = firstMoments[i], v = secondMoments[i];
@@ -122,6 +93,9 @@ internal sealed class Adam
             secondMoments[i] = new(x.Second, y.Second, z.Second, w.Second);
             gradients[i] = new(0, 0, 0, 0);
         }
+        long rest = (4 * parameters.Length) + Grid.GlobalLinearIndex;
+        if (rest < a.Parameters.Length)
+            a.Move(rest, clip);
     }
 
     /// <summary>Neighbouring threads have neighbouring columns of a row.</summary>
@@ -144,7 +118,7 @@ internal sealed class Adam
         }
     }
 
-    private static void SquaresKernel<R>(SquaresArguments a)
+    private static void NormKernel<R>(NormArguments a)
         where R : struct, IGroupReduction
     {
         var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
@@ -158,23 +132,21 @@ internal sealed class Adam
                 small = small.Plus(x * SmallScale * (x * SmallScale));
         }
         var total = default(R).Reduce<Pair, PairSum>(new(small.Total, large.Total), Group.DimX, shared);
-        if (Group.IdxX != 0)
-            return;
-        a.Squares[2 * Grid.IdxX] = total.X;
-        a.Squares[(2 * Grid.IdxX) + 1] = total.Y;
-    }
-
-    private static void NormKernel<R>(NormArguments a)
-        where R : struct, IGroupReduction
-    {
-        var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
-        CompensatedSum small = new(0, 0), large = new(0, 0);
-        for (int i = 2 * Group.IdxX; i < a.Squares.Length; i += 2 * Group.DimX)
+        if (Group.IdxX == 0)
         {
-            small = small.Plus(a.Squares[i]);
-            large = large.Plus(a.Squares[i + 1]);
+            a.Squares[2 * Grid.IdxX] = total.X;
+            a.Squares[(2 * Grid.IdxX) + 1] = total.Y;
         }
-        var total = default(R).Reduce<Pair, PairSum>(new(small.Total, large.Total), Group.DimX, shared);
+        if (!LastGroup.IsThis(a.Counter, Grid.DimX))
+            return;
+        small = new(0, 0);
+        large = new(0, 0);
+        for (int i = Group.IdxX; i < Grid.DimX; i += Group.DimX)
+        {
+            small = small.Plus(a.Squares[2 * i]);
+            large = large.Plus(a.Squares[(2 * i) + 1]);
+        }
+        total = default(R).Reduce<Pair, PairSum>(new(small.Total, large.Total), Group.DimX, shared);
         if (Group.IdxX != 0)
             return;
         // The small numbers' part is scaled before it is squared: the square of the scale is below the smallest float.
@@ -184,11 +156,18 @@ internal sealed class Adam
 
     internal readonly record struct StepArguments(
         ArrayView<float> Parameters, ArrayView<float> Gradients, ArrayView<float> FirstMoments, ArrayView<float> SecondMoments,
-        ArrayView<float> Norms, Rates Rates);
-
-    internal readonly record struct StepFloat4Arguments(
-        ArrayView<Float4> Parameters, ArrayView<Float4> Gradients, ArrayView<Float4> FirstMoments, ArrayView<Float4> SecondMoments,
-        ArrayView<float> Norms, Rates Rates);
+        ArrayView<float> Norms, Rates Rates)
+    {
+        /// <summary>One parameter's step.</summary>
+        public void Move(long i, float clip)
+        {
+            var next = Rates.Next(clip, Parameters[i], Gradients[i], FirstMoments[i], SecondMoments[i]);
+            Parameters[i] = next.Parameter;
+            FirstMoments[i] = next.First;
+            SecondMoments[i] = next.Second;
+            Gradients[i] = 0;
+        }
+    }
 
     /// <summary>Row m of the gradients belongs to row Rows[m] of the others.</summary>
     internal readonly record struct StepRowsArguments(
@@ -197,9 +176,10 @@ internal sealed class Adam
 
     /// <param name="X">What to square.</param>
     /// <param name="Squares">Two sums a group: of the small numbers, and of the large.</param>
-    internal readonly record struct SquaresArguments(ArrayView<float> X, ArrayView<float> Squares);
-
-    internal readonly record struct NormArguments(ArrayView<float> Squares, ArrayView<float> Result);
+    /// <param name="Result">The norm.</param>
+    /// <param name="Counter">For <see cref="LastGroup"/>.</param>
+    internal readonly record struct NormArguments(
+        ArrayView<float> X, ArrayView<float> Squares, ArrayView<float> Result, ArrayView<int> Counter);
 
     /// <summary>An <see cref="AdamStep"/> with what is the same for all parameters worked out.</summary>
     internal readonly struct Rates

@@ -27,13 +27,11 @@ internal sealed class Attention
     private const int LargestGroup = Half * Half;
 
     private readonly GpuDevice _device;
-    private readonly GpuKernel<RowSumsArguments> _rowSums;
     private readonly (int Columns, Passes Narrow, Passes Wide)[] _passes;
 
     public Attention(GpuDevice device)
     {
         _device = device;
-        _rowSums = device.Load<RowSumsArguments>(RowSumsKernel, device.GroupSize);
         _passes =
         [
             (32, Load<Columns32, NarrowAccess>(), Load<Columns32, WideAccess>()),
@@ -69,18 +67,14 @@ internal sealed class Attention
         Tensor dkv)
     {
         int heads = layout.Heads, columns = q.Columns / heads, sequences = layout.QueryOffsets.Length - 1;
-        bool aligned = IsAligned(dOutput, heads) && IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(dq, heads)
-            && IsAligned(dkv, heads);
-        long sums = (long)q.Rows * heads;
-        var rowSums = _device.Workspace(Math.Max(1, sums));
-        if (sums > 0)
-            _rowSums.Launch(_device.GroupsFor(sums), new(dOutput.View(), output.View(), rowSums, sums, columns));
+        bool aligned = IsAligned(dOutput, heads) && IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(output, heads)
+            && IsAligned(dq, heads) && IsAligned(dkv, heads);
         // Shared, the work grows by two fifths, as scores are made twice: only where three quarters of the device would idle.
         int shares = Shares((long)sequences * heads, layout.MaximumLength, _device.MaximumGroups / 2);
         PassesFor(columns, aligned).Backward.Launch(
             new Index2D(sequences, heads * (shares == 1 ? 1 : 2 * shares)),
             new(
-                dOutput.View(), q.View(), kv.View(), rowSums, logSumExp.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(),
+                dOutput.View(), q.View(), kv.View(), output.View(), logSumExp.View(), layout.QueryOffsets.View(), layout.KeyOffsets.View(),
                 heads, shares, q.Columns, layout.Causal ? 1 : 0, Scale(columns), new DropoutKey(dropout), dq.View(), dkv.View()));
     }
 
@@ -133,12 +127,12 @@ internal sealed class Attention
         var partTotal = SharedMemory.Allocate<float>(Tile * RowThreads);
         var keptBits = SharedMemory.Allocate<uint>(Tile * RowThreads);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal, TColumns.Pitch);
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
         for (int firstQuery = Grid.IdxY / a.Heads * Tile; firstQuery < s.Queries; firstQuery += Grid.DimY / a.Heads * Tile)
         {
             int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
-            LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
+            LoadTile<TColumns, TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
             // Tiles of keys that none of these queries sees are skipped.
             int seen = s.KeysOf(firstQuery + rows - 1);
             for (int firstKey = 0; firstKey < seen; firstKey += Tile)
@@ -146,16 +140,16 @@ internal sealed class Attention
                 int keys = Tile < seen - firstKey ? Tile : seen - firstKey;
                 int before = firstKey / Tile % 2 * Tile, after = Tile - before;
                 bool isFirst = firstKey == 0, isLast = firstKey + Tile >= seen;
-                LoadTile<TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
-                LoadTile<TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
+                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
+                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
                 Group.Barrier();
 
                 for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
                 {
-                    int i = m / Half, j = m % Half;
+                    int i = RowOfCells(m), j = m % Half;
                     if (i >= rows || j >= keys)
                         continue;
-                    var dots = Dots(queryTile, i, keyTile, j, s) * a.Scale;
+                    var dots = Dots<TColumns>(queryTile, i, keyTile, j) * a.Scale;
                     scores[(i * Pitch) + j] = dots.X;
                     scores[(i * Pitch) + j + Half] = dots.Y;
                     scores[((i + Half) * Pitch) + j] = dots.Z;
@@ -192,11 +186,11 @@ internal sealed class Attention
                 }
                 Group.Barrier();
 
-                int pairs = (Half < rows ? Half : rows) * s.Float4s;
+                int pairs = (Half < rows ? Half : rows) * TColumns.Float4s;
                 for (int m = Group.IdxX; m < pairs; m += Group.DimX)
                 {
-                    int i = m / s.Float4s, column = m - (i * s.Float4s);
-                    var sums = Product(probabilities, i * Pitch, Half * Pitch, 1, valueTile, column, keys, s);
+                    int i = m / TColumns.Float4s, column = m % TColumns.Float4s;
+                    var sums = Product<TColumns>(probabilities, i * Pitch, Half * Pitch, 1, valueTile, column, keys);
                     for (int half = 0; half < 2 && i < rows; half++, i += Half)
                     {
                         float old = isFirst ? 0f : total[before + i] * DeviceMath.Exp(largest[before + i] - largest[after + i]);
@@ -223,6 +217,12 @@ internal sealed class Attention
     }
 
     /// <summary>
+    /// The row, of the first half of a tile, of the m-th of 8 × 8 cells, whose column is m % 8: every second one, so that 32 neighbours lie
+    /// in different banks of shared memory.
+    /// </summary>
+    private static int RowOfCells(int m) => (m / Half % 4 * 2) + (m / Half / 4);
+
+    /// <summary>
     /// Which cells of a row stay, of the columns part, part + 4, part + 8 and part + 12 of this tile (bits 0 to 3) and the three tiles
     /// after it (bits 4 to 15).
     /// </summary>
@@ -231,27 +231,16 @@ internal sealed class Attention
         uint bits = 0;
         int bit = 0;
         for (int j = part; j < keys; j += RowThreads)
-        {
-            var words = DevicePhilox.Draw(dropout, (uint)((firstKey / 4) + j), row);
-            bits |= (words.X < dropout.Threshold ? 0u : 1u << bit)
-                | (words.Y < dropout.Threshold ? 0u : 16u << bit)
-                | (words.Z < dropout.Threshold ? 0u : 256u << bit)
-                | (words.W < dropout.Threshold ? 0u : 4096u << bit);
-            bit++;
-        }
+            bits |= KeptBits(dropout, row, firstKey, j) << bit++;
         return bits;
     }
 
-    /// <summary>D = rowsum(dOutput ∘ output) for each query and head.</summary>
-    private static void RowSumsKernel(RowSumsArguments a)
+    /// <summary>Of one column of four tiles, in the bits 0, 4, 8 and 12: a block of random numbers serves all of them.</summary>
+    private static uint KeptBits(DropoutKey dropout, uint row, int firstKey, int column)
     {
-        for (long i = Grid.GlobalLinearIndex; i < a.Count; i += (long)Grid.DimX * Group.DimX)
-        {
-            float sum = 0f;
-            for (long j = i * a.Columns; j < (i + 1) * a.Columns; j++)
-                sum += a.DOutput[j] * a.Output[j];
-            a.Sums[i] = sum;
-        }
+        var words = DevicePhilox.Draw(dropout, (uint)((firstKey / 4) + column), row);
+        return (words.X < dropout.Threshold ? 0u : 1u) | (words.Y < dropout.Threshold ? 0u : 16u)
+            | (words.Z < dropout.Threshold ? 0u : 256u) | (words.W < dropout.Threshold ? 0u : 4096u);
     }
 
     /// <summary>
@@ -269,8 +258,11 @@ internal sealed class Attention
         var valueTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
         var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
+        // D = rowsum(dOutput ∘ output), in four parts.
+        var rowSums = SharedMemory.Allocate<Float4>(Tile);
+        var keptBits = SharedMemory.Allocate<uint>(Half * Half);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal, TColumns.Pitch);
+        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal);
         var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
         int part = Grid.IdxY / a.Heads;
         bool addsKeys = part < a.Shares, addsQueries = a.Shares == 1 || !addsKeys;
@@ -285,60 +277,82 @@ internal sealed class Attention
                 a.DKv[at + s.Size] = 0f;
             }
         }
-        for (int firstKey = keyStart; firstKey < s.Keys && queryStart < s.Queries; firstKey += keyStep)
+        for (int firstQuery = queryStart; firstQuery < s.Queries; firstQuery += queryStep)
         {
-            int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey;
-            LoadTile<TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
-            LoadTile<TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
-            for (int firstQuery = queryStart; firstQuery < s.Queries; firstQuery += queryStep)
+            int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
+            LoadTile<TColumns, TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
+            LoadTile<TColumns, TAccess>(a.DOutput, s.Query(firstQuery), s.Size, rows, s, dOutputTile);
+            for (int m = Group.IdxX; m < rows * RowThreads; m += Group.DimX)
             {
-                int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
-                // None of these queries sees any of these keys.
-                if (firstKey >= s.KeysOf(firstQuery + rows - 1))
-                    continue;
-                LoadTile<TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
-                LoadTile<TAccess>(a.DOutput, s.Query(firstQuery), s.Size, rows, s, dOutputTile);
+                long row = s.Query(firstQuery + (m / RowThreads));
+                float sum = 0f;
+                for (int column = m % RowThreads * 4; column < s.Columns; column += 4 * RowThreads)
+                {
+                    var dOutput = Float4.Load(a.DOutput, row + column, s.Columns - column, TAccess.Wide);
+                    sum = AddDot(sum, dOutput, Float4.Load(a.Output, row + column, s.Columns - column, TAccess.Wide));
+                }
+                rowSums.Cast<float>()[m] = sum;
+            }
+            // Tiles of keys that none of these queries sees are skipped. Four tiles share their random numbers.
+            int seen = s.KeysOf(firstQuery + rows - 1), drawn = -1;
+            for (int firstKey = keyStart; firstKey < seen; firstKey += keyStep)
+            {
+                int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey, chunk = firstKey / (4 * Tile);
+                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
+                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
                 Group.Barrier();
 
                 for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
                 {
-                    int i = m / Half, j = m % Half;
+                    int i = RowOfCells(m), j = m % Half;
                     if (i >= rows || j >= keys)
                         continue;
-                    var dots = Dots(queryTile, i, keyTile, j, s);
-                    var dProbabilities = Dots(dOutputTile, i, valueTile, j, s);
+                    if (dropout.Drops && chunk != drawn)
+                    {
+                        uint row = (uint)(s.FirstQuery + firstQuery + i), bits = KeptBits(dropout, row, chunk * 4 * Tile, j);
+                        if (j + Half < keys)
+                            bits |= KeptBits(dropout, row, chunk * 4 * Tile, j + Half) << 1;
+                        if (i + Half < rows)
+                            bits |= KeptBits(dropout, row + Half, chunk * 4 * Tile, j) << 2;
+                        if (i + Half < rows && j + Half < keys)
+                            bits |= KeptBits(dropout, row + Half, chunk * 4 * Tile, j + Half) << 3;
+                        keptBits[m] = bits;
+                    }
+                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % 4 * 4) : 15;
+                    var dots = Dots<TColumns>(queryTile, i, keyTile, j);
+                    var dProbabilities = Dots<TColumns>(dOutputTile, i, valueTile, j);
                     for (int half = 0; half < 2 && i < rows; half++, i += Half)
                     {
-                        int query = firstQuery + i, at = (i * Pitch) + j;
-                        float logSumExp = a.LogSumExp[s.Row(query)], rowSum = a.RowSums[s.Row(query)];
-                        uint row = (uint)(s.FirstQuery + query), column = (uint)(firstKey + j);
+                        int query = firstQuery + i, at = (i * Pitch) + j, own = s.KeysOf(query) - firstKey;
+                        float logSumExp = a.LogSumExp[s.Row(query)], rowSum = rowSums[i].Sum;
                         bool isLow = half == 0;
                         var cell = new Cell(
-                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z,
-                            logSumExp, rowSum, dropout, row, column, a.Scale);
-                        int own = s.KeysOf(query) - firstKey;
+                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z, logSumExp, rowSum,
+                            (kept & 1) != 0 ? dropout.Scale : 0f, a.Scale);
                         probabilities[at] = j < own ? cell.Probability : 0f;
                         dScores[at] = j < own ? cell.DScore : 0f;
                         if (j + Half < keys)
                         {
                             cell = new Cell(
-                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W,
-                                logSumExp, rowSum, dropout, row, column + Half, a.Scale);
+                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W, logSumExp, rowSum,
+                                (kept & 2) != 0 ? dropout.Scale : 0f, a.Scale);
                             probabilities[at + Half] = j + Half < own ? cell.Probability : 0f;
                             dScores[at + Half] = j + Half < own ? cell.DScore : 0f;
                         }
+                        kept >>= 2;
                     }
                 }
+                drawn = chunk;
                 Group.Barrier();
 
                 // dv = (M ∘ P)ᵀ dOutput, dk = dSᵀ q
                 bool isFirstToSee = firstQuery == s.FirstToSee(firstKey);
-                int keyPairs = addsKeys ? (Half < keys ? Half : keys) * s.Float4s : 0;
+                int keyPairs = addsKeys ? (Half < keys ? Half : keys) * TColumns.Float4s : 0;
                 for (int m = Group.IdxX; m < keyPairs; m += Group.DimX)
                 {
-                    int j = m / s.Float4s, column = m - (j * s.Float4s);
-                    var dv = Product(probabilities, j, Half, Pitch, dOutputTile, column, rows, s);
-                    var dk = Product(dScores, j, Half, Pitch, queryTile, column, rows, s);
+                    int j = m / TColumns.Float4s, column = m % TColumns.Float4s;
+                    var dv = Product<TColumns>(probabilities, j, Half, Pitch, dOutputTile, column, rows);
+                    var dk = Product<TColumns>(dScores, j, Half, Pitch, queryTile, column, rows);
                     AddTo<TAccess>(a.DKv, s.Key(firstKey + j), column, s, dk.Low, isFirstToSee);
                     AddTo<TAccess>(a.DKv, s.Key(firstKey + j) + s.Size, column, s, dv.Low, isFirstToSee);
                     if (j + Half < keys)
@@ -349,11 +363,11 @@ internal sealed class Attention
                 }
 
                 // dq = dS k
-                int queryPairs = addsQueries ? (Half < rows ? Half : rows) * s.Float4s : 0;
+                int queryPairs = addsQueries ? (Half < rows ? Half : rows) * TColumns.Float4s : 0;
                 for (int m = Group.IdxX; m < queryPairs; m += Group.DimX)
                 {
-                    int i = m / s.Float4s, column = m - (i * s.Float4s);
-                    var dq = Product(dScores, i * Pitch, Half * Pitch, 1, keyTile, column, keys, s);
+                    int i = m / TColumns.Float4s, column = m % TColumns.Float4s;
+                    var dq = Product<TColumns>(dScores, i * Pitch, Half * Pitch, 1, keyTile, column, keys);
                     AddTo<TAccess>(a.DQ, s.Query(firstQuery + i), column, s, dq.Low, firstKey == 0);
                     if (i + Half < rows)
                         AddTo<TAccess>(a.DQ, s.Query(firstQuery + i + Half), column, s, dq.High, firstKey == 0);
@@ -365,13 +379,14 @@ internal sealed class Attention
 
     /// <summary>The rows of one head into shared memory, padded with zeros.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadTile<TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
+    private static void LoadTile<TColumns, TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
+        where TColumns : struct, ITileColumns
         where TAccess : struct, IAccess
     {
-        for (int m = Group.IdxX; m < rows * s.Float4s; m += Group.DimX)
+        for (int m = Group.IdxX; m < rows * TColumns.Float4s; m += Group.DimX)
         {
-            int row = m / s.Float4s, column = m - (row * s.Float4s);
-            tile[(row * s.TilePitch) + column] = Float4.Load(
+            int row = m / TColumns.Float4s, column = m % TColumns.Float4s;
+            tile[(row * TColumns.Pitch) + column] = Float4.Load(
                 x, start + ((long)row * stride) + (4 * column), s.Columns - (4 * column), TAccess.Wide);
         }
     }
@@ -380,17 +395,18 @@ internal sealed class Attention
     /// The products a[i]·b[j], a[i]·b[j + 8], a[i + 8]·b[j] and a[i + 8]·b[j + 8]; those of rows that are not there mean nothing.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 Dots(ArrayView<Float4> a, int i, ArrayView<Float4> b, int j, Head s)
+    private static Float4 Dots<TColumns>(ArrayView<Float4> a, int i, ArrayView<Float4> b, int j)
+        where TColumns : struct, ITileColumns
     {
         // Views that run along, two steps a turn: ILGPU does not unroll loops, and only what is at a constant distance from a view's start
         // is addressed without arithmetic.
         Float4 sums = default;
-        int atB = j * s.TilePitch, end = (i * s.TilePitch) + s.Float4s;
-        for (int atA = i * s.TilePitch; atA < end; atA += 2)
+        int atB = j * TColumns.Pitch, end = (i * TColumns.Pitch) + TColumns.Float4s;
+        for (int atA = i * TColumns.Pitch; atA < end; atA += 2)
         {
             ArrayView<Float4> rowsOfA = a.SubView(atA), rowsOfB = b.SubView(atB);
-            sums = AddDots(sums, rowsOfA, rowsOfB, 0, Half * s.TilePitch);
-            sums = AddDots(sums, rowsOfA, rowsOfB, 1, Half * s.TilePitch);
+            sums = AddDots(sums, rowsOfA, rowsOfB, 0, Half * TColumns.Pitch);
+            sums = AddDots(sums, rowsOfA, rowsOfB, 1, Half * TColumns.Pitch);
             atB += 2;
         }
         return sums;
@@ -411,8 +427,9 @@ internal sealed class Attention
     /// those that begin <paramref name="half"/> after it.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Halves Product(
-        ArrayView<float> weights, int start, int half, int stride, ArrayView<Float4> tile, int column, int count, Head s)
+    private static Halves Product<TColumns>(
+        ArrayView<float> weights, int start, int half, int stride, ArrayView<Float4> tile, int column, int count)
+        where TColumns : struct, ITileColumns
     {
         Halves sums = default;
         int at = start, row = column;
@@ -421,9 +438,9 @@ internal sealed class Attention
             ArrayView<Float4> rows = tile.SubView(row);
             ArrayView<float> factors = weights.SubView(at);
             sums = sums.Add(rows[0], factors[0], factors[half]);
-            sums = sums.Add(rows[s.TilePitch], factors[stride], factors[stride + half]);
+            sums = sums.Add(rows[TColumns.Pitch], factors[stride], factors[stride + half]);
             at += 2 * stride;
-            row += 2 * s.TilePitch;
+            row += 2 * TColumns.Pitch;
         }
         return (count & 1) == 0 ? sums : sums.Add(tile[row], weights[at], weights[at + half]);
     }
@@ -443,8 +460,7 @@ internal sealed class Attention
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Head(
-            ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int causal,
-            int tilePitch)
+            ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int causal)
         {
             FirstQuery = queryOffsets[sequence];
             Queries = queryOffsets[sequence + 1] - FirstQuery;
@@ -455,8 +471,6 @@ internal sealed class Attention
             Heads = heads;
             Size = size;
             Columns = size / heads;
-            Float4s = (Columns + 7) / 8 * 2;
-            TilePitch = tilePitch;
         }
 
         public int FirstQuery { get; }
@@ -490,12 +504,6 @@ internal sealed class Attention
         /// <summary>Columns of this head.</summary>
         public int Columns { get; }
 
-        /// <summary>The same in <see cref="Float4"/>, rounded up to an even number with zeros.</summary>
-        public int Float4s { get; }
-
-        /// <summary>Row length of a tile, in <see cref="Float4"/>.</summary>
-        public int TilePitch { get; }
-
         /// <summary>Where a query begins in q, dq, output and dOutput.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public long Query(int query) => ((long)(FirstQuery + query) * Size) + (Number * Columns);
@@ -524,10 +532,9 @@ internal sealed class Attention
     private readonly struct Cell
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Cell(float dot, float dProbability, float logSumExp, float rowSum, DropoutKey dropout, uint row, uint column, float scale)
+        public Cell(float dot, float dProbability, float logSumExp, float rowSum, float mask, float scale)
         {
             float probability = DeviceMath.Exp((dot * scale) - logSumExp);
-            float mask = dropout.Drops ? DevicePhilox.Mask(dropout, row, column) : 1f;
             Probability = probability * mask;
             DScore = probability * ((dProbability * mask) - rowSum) * scale;
         }
@@ -537,9 +544,12 @@ internal sealed class Attention
         public float DScore { get; }
     }
 
-    /// <summary>Heads of how many columns shared memory has room for.</summary>
+    /// <summary>Heads of how many columns shared memory has room for. Zeros are added to those that have fewer.</summary>
     private interface ITileColumns
     {
+        /// <summary>So many, in <see cref="Float4"/>: known to the compiler, which can so count threads without dividing.</summary>
+        static abstract int Float4s { get; }
+
         /// <summary>
         /// Row length of a tile in <see cref="Float4"/>: odd, so that eight rows begin in different banks of shared memory, and the same
         /// for every head, so that where a row lies beside another is known to the compiler.
@@ -549,30 +559,33 @@ internal sealed class Attention
 
     private readonly struct Columns32 : ITileColumns
     {
+        public static int Float4s => 8;
+
         public static int Pitch => 9;
     }
 
     private readonly struct Columns64 : ITileColumns
     {
+        public static int Float4s => 16;
+
         public static int Pitch => 17;
     }
 
     private readonly struct Columns128 : ITileColumns
     {
+        public static int Float4s => 32;
+
         public static int Pitch => 33;
     }
 
     private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);
-
-    internal readonly record struct RowSumsArguments(
-        ArrayView<float> DOutput, ArrayView<float> Output, ArrayView<float> Sums, long Count, int Columns);
 
     internal readonly record struct ForwardArguments(
         ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, int Causal,
         float Scale, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
 
     internal readonly record struct BackwardArguments(
-        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> RowSums, ArrayView<float> LogSumExp,
+        ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> Output, ArrayView<float> LogSumExp,
         ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, int Causal, float Scale,
         DropoutKey Dropout,
         ArrayView<float> DQ, ArrayView<float> DKv);

@@ -5,7 +5,7 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Draws the cloze mask, counts every sequence's masked rows, and lists them where the prefix sums of the counts say. All of it goes
+/// Draws the cloze mask and counts every sequence's masked rows, and lists them where the prefix sums of the counts say. All of it goes
 /// through the transfer queue, behind the upload of the tokens: the next batch is masked while the arithmetic of this one runs.
 /// </summary>
 internal sealed class ClozeMask
@@ -19,7 +19,6 @@ internal sealed class ClozeMask
     private readonly GpuDevice _device;
     private readonly PrefixSum _prefixSum;
     private readonly GpuKernel<Arguments> _draw;
-    private readonly GpuKernel<Arguments> _count;
     private readonly GpuKernel<Arguments> _list;
     private MemoryBuffer1D<int, Stride1D.Dense>? _work;
 
@@ -28,7 +27,6 @@ internal sealed class ClozeMask
         _device = device;
         _prefixSum = new(device);
         _draw = device.Load<Arguments>(DrawKernel, device.GroupSize);
-        _count = device.Load<Arguments>(CountKernel, device.GroupSize);
         _list = device.Load<Arguments>(ListKernel, device.GroupSize);
     }
 
@@ -47,8 +45,8 @@ internal sealed class ClozeMask
         var arguments = new Arguments(
             tokens.TransferView(), offsets.TransferView(), sequences, new Rules(masking), maskedTokens.TransferView(),
             maskedRows.TransferView(), targets.TransferView(), counts);
-        _draw.Launch(queue, Groups((long)sequences * Lanes), arguments);
-        _count.Launch(queue, Groups(sequences + 1), arguments);
+        // One more than there are sequences: of its count, none, the prefix sum is the sum of all.
+        _draw.Launch(queue, Groups((sequences + 1L) * Lanes), arguments);
         _prefixSum.Scan(queue, counts, Work(_prefixSum.WorkLength(sequences + 1)));
         _list.Launch(queue, Groups(sequences), arguments);
 
@@ -71,13 +69,12 @@ internal sealed class ClozeMask
 
     private Index2D Groups(long threads) => new((int)((threads + _device.GroupSize - 1) / _device.GroupSize), 1);
 
-    /// <summary>Sixteen threads a sequence; each block of random numbers is good for four events.</summary>
+    /// <summary>Sixteen threads a sequence; each block of random numbers is good for four events. The first of them counts.</summary>
     private static void DrawKernel(Arguments a)
     {
         int sequence = Grid.GlobalIndex.X / Lanes, lane = Grid.GlobalIndex.X % Lanes;
-        if (sequence >= a.Sequences)
-            return;
-        int start = a.Offsets[sequence], length = a.Offsets[sequence + 1] - start;
+        int start = sequence < a.Sequences ? a.Offsets[sequence] : 0;
+        int length = sequence < a.Sequences ? a.Offsets[sequence + 1] - start : 0;
         bool lastOnly = Philox.ToUnit(DevicePhilox.Cell(a.Rules.LastOnlyKey, (uint)sequence, 0)) < a.Rules.LastOnlyShare;
         for (int block = lane; block / Lanes * 4 * Lanes < length; block += Lanes)
         {
@@ -89,32 +86,28 @@ internal sealed class ClozeMask
                 a.MaskedTokens[start + position] = hidden ? Hidden : a.Tokens[start + position];
             }
         }
+        Group.Barrier();
+        if (lane == 0 && sequence <= a.Sequences)
+            a.MaskedOffsets[sequence] = Count(a, start, length);
     }
 
-    private static void CountKernel(Arguments a)
+    /// <summary>How many masked events of a sequence the loss counts, and where none is masked, the last one may have to be.</summary>
+    private static int Count(Arguments a, int start, int length)
     {
-        int sequence = Grid.GlobalIndex.X;
-        if (sequence > a.Sequences)
-            return;
-        int count = 0;
-        if (sequence < a.Sequences)
+        int count = 0, hidden = 0;
+        for (int position = length - 1; position >= 0; position--)
         {
-            int start = a.Offsets[sequence], length = a.Offsets[sequence + 1] - start, hidden = 0;
-            for (int position = length - 1; position >= 0; position--)
-            {
-                if (a.MaskedTokens[start + position] != Hidden)
-                    continue;
-                count += a.Rules.Counts(position, hidden) ? 1 : 0;
-                hidden++;
-            }
-            if (hidden == 0 && length > 0 && a.Rules.AtLeastOne != 0)
-            {
-                a.MaskedTokens[start + length - 1] = Hidden;
-                count = a.Rules.Counts(length - 1, 0) ? 1 : 0;
-            }
+            if (a.MaskedTokens[start + position] != Hidden)
+                continue;
+            count += a.Rules.Counts(position, hidden) ? 1 : 0;
+            hidden++;
         }
-        // One more than there are sequences: the sum before it is the sum of all.
-        a.MaskedOffsets[sequence] = count;
+        if (hidden == 0 && length > 0 && a.Rules.AtLeastOne != 0)
+        {
+            a.MaskedTokens[start + length - 1] = Hidden;
+            count = a.Rules.Counts(length - 1, 0) ? 1 : 0;
+        }
+        return count;
     }
 
     /// <summary>From the end, as the loss counts the last masked events.</summary>

@@ -21,9 +21,7 @@ internal sealed class Elementwise(GpuDevice device)
     public void AddSum(Tensor x, Tensor accumulator)
     {
         int groups = device.GroupsFor(x.Length);
-        var sums = device.Workspace(groups);
-        _sum.Launch(groups, new(x.View(), sums, Accumulate: 0));
-        _sum.Launch(1, new(sums, accumulator.View(), Accumulate: 1));
+        _sum.Launch(groups, new(x.View(), device.Workspace(groups), accumulator.View(), device.Counters));
     }
 
     private static void FillKernel(FillArguments a)
@@ -47,7 +45,15 @@ internal sealed class Elementwise(GpuDevice device)
             sum = sum.Plus(a.X[i]);
         float total = default(R).Reduce<float, Sum>(sum.Total, Group.DimX, shared);
         if (Group.IdxX == 0)
-            a.Sums[Grid.IdxX] = a.Accumulate == 0 ? total : a.Sums[Grid.IdxX] + total;
+            a.Sums[Grid.IdxX] = total;
+        if (!LastGroup.IsThis(a.Counter, Grid.DimX))
+            return;
+        sum = new CompensatedSum(0, 0);
+        for (int i = Group.IdxX; i < Grid.DimX; i += Group.DimX)
+            sum = sum.Plus(a.Sums[i]);
+        total = default(R).Reduce<float, Sum>(sum.Total, Group.DimX, shared);
+        if (Group.IdxX == 0)
+            a.Accumulator[0] += total;
     }
 
     internal readonly record struct FillArguments(ArrayView<float> X, float Value);
@@ -56,6 +62,8 @@ internal sealed class Elementwise(GpuDevice device)
 
     /// <param name="X">What to sum.</param>
     /// <param name="Sums">One element a group.</param>
-    /// <param name="Accumulate">1 to add to what is there.</param>
-    internal readonly record struct SumArguments(ArrayView<float> X, ArrayView<float> Sums, int Accumulate);
+    /// <param name="Accumulator">What the sum is added to.</param>
+    /// <param name="Counter">For <see cref="LastGroup"/>.</param>
+    internal readonly record struct SumArguments(
+        ArrayView<float> X, ArrayView<float> Sums, ArrayView<float> Accumulator, ArrayView<int> Counter);
 }

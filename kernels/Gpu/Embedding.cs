@@ -5,8 +5,8 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Item and position lookup, and the sums of their gradients. Many tokens share an item, and atomic additions would come in another order
-/// every time: instead the tokens are sorted by item, so that each item's rows stand in a run, and the runs are added up in a tree of fixed
-/// shape.
+/// every time: instead the tokens are sorted by item, and once more by position, so that the rows of each stand in a run, and the runs are
+/// added up in a tree of fixed shape.
 /// </summary>
 internal sealed class Embedding
 {
@@ -38,10 +38,35 @@ internal sealed class Embedding
             new(tokens.View(), positions.View(), items.View(), positionTable.View(), x.View(), x.Rows, x.Columns, lanes.Bits));
     }
 
+    /// <summary>Rows of both tables at once: each token is in two of the runs, that of its item and that of its position.</summary>
     public void Backward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
     {
-        AddByIndex(tokens.View(), 0, dx, dItems);
-        AddByIndex(positions.View(), -1, dx, dPositions);
+        int size = dx.Columns, count = 2 * dx.Rows;
+        if (count == 0)
+            return;
+        var ids = new JointKeys(tokens.View(), positions.View(), dItems.Rows);
+        // Level by level: sorted rows, then the sums at the ends of their segments, then the sums at the ends of the segments of those, …
+        int ends = Ends(count), laterEnds = Ends(ends);
+        long sortLength = _sort.WorkLength(count), endLength = (long)(ends + laterEnds) * (size + 1);
+        var work = _device.Workspace(sortLength + endLength);
+        var order = _sort.Sort(ids, dItems.Rows + dPositions.Rows, work.SubView(0, sortLength).Cast<int>());
+        var sums = work.SubView(sortLength, (long)ends * size);
+        var nextSums = work.SubView(sortLength + sums.Length, (long)laterEnds * size);
+        ArrayView<int> endIds = work.SubView(sortLength + sums.Length + nextSums.Length, ends).Cast<int>();
+        ArrayView<int> nextIds = work.SubView(sortLength + sums.Length + nextSums.Length + ends, laterEnds).Cast<int>();
+
+        ArrayView<float> x = dx.View(), items = dItems.View(), positionTable = dPositions.View();
+        for (; ; count = Ends(count))
+        {
+            int threads = (count + Segment - 1) / Segment * size;
+            _addRuns.Launch(
+                (threads + _device.GroupSize - 1) / _device.GroupSize, new(ids, order, x, items, positionTable, endIds, sums, count, size));
+            if (count <= Segment)
+                return;
+            (ids, order, x) = (new(endIds, default, dItems.Rows), default, sums);
+            (endIds, nextIds) = (nextIds, endIds);
+            (sums, nextSums) = (nextSums, sums);
+        }
     }
 
     public void Gather(Tensor x, Indices rows, Tensor y) => Gather(_gather, x, rows, y);
@@ -52,36 +77,6 @@ internal sealed class Embedding
     {
         var lanes = new RowLanes(_device, x.Columns);
         kernel.Launch(lanes.Groups(rows.Length), new(x.View(), rows.View(), y.View(), rows.Length, x.Columns, lanes.Bits));
-    }
-
-    /// <summary>table[ids[t]] += x[t], but for one id.</summary>
-    private void AddByIndex(ArrayView<int> ids, int ignored, Tensor dx, Tensor dTable)
-    {
-        int rows = dx.Rows, size = dx.Columns;
-        if (rows == 0)
-            return;
-        ArrayView<float> x = dx.View(), table = dTable.View();
-        // Level by level: sorted rows, then the sums at the ends of their segments, then the sums at the ends of the segments of those, …
-        int ends = Ends(rows), laterEnds = Ends(ends);
-        long sortLength = _sort.WorkLength(rows), endLength = (long)(ends + laterEnds) * (size + 1);
-        var work = _device.Workspace(sortLength + endLength);
-        var order = _sort.Sort(ids, dTable.Rows, work.SubView(0, sortLength).Cast<int>());
-        var sums = work.SubView(sortLength, (long)ends * size);
-        var nextSums = work.SubView(sortLength + sums.Length, (long)laterEnds * size);
-        ArrayView<int> endIds = work.SubView(sortLength + sums.Length + nextSums.Length, ends).Cast<int>();
-        ArrayView<int> nextIds = work.SubView(sortLength + sums.Length + nextSums.Length + ends, laterEnds).Cast<int>();
-
-        for (int count = rows; ; count = Ends(count))
-        {
-            int threads = (count + Segment - 1) / Segment * size;
-            _addRuns.Launch(
-                (threads + _device.GroupSize - 1) / _device.GroupSize, new(ids, order, x, table, endIds, sums, count, size, ignored));
-            if (count <= Segment)
-                return;
-            (ids, order, x) = (endIds, default, sums);
-            (endIds, nextIds) = (nextIds, endIds);
-            (sums, nextSums) = (nextSums, sums);
-        }
     }
 
     private static int Ends(int count) => 2 * ((count + Segment - 1) / Segment);
@@ -145,7 +140,7 @@ internal sealed class Embedding
                 run = id;
                 sum = 0;
             }
-            sum += a.X[((long)row * a.Size) + column];
+            sum += a.X[((long)a.RowOfX(row) * a.Size) + column];
         }
         if (whole)
         {
@@ -169,25 +164,29 @@ internal sealed class Embedding
     internal readonly record struct GatherArguments(
         ArrayView<float> X, ArrayView<int> Rows, ArrayView<float> Y, int Count, int Size, int LaneBits);
 
-    /// <param name="Ids">By row of X; in runs when taken in order.</param>
+    /// <param name="Ids">By row; in runs when taken in order.</param>
     /// <param name="Order">The order of the rows; none where they stand in order.</param>
-    /// <param name="X">The rows to add.</param>
-    /// <param name="Table">Where to.</param>
+    /// <param name="X">The rows to add; those of the second list of ids are the same as those of the first.</param>
+    /// <param name="Items">Where to, for ids below <see cref="JointKeys.SecondStart"/>, but for padding (0).</param>
+    /// <param name="Positions">Where to, for the others.</param>
     /// <param name="EndIds">[2 · segments] ids of the first and last run of each segment.</param>
     /// <param name="Ends">[2 · segments, H] sums of these.</param>
     /// <param name="Count">Rows.</param>
     /// <param name="Size">H</param>
-    /// <param name="Ignored">Id whose rows are not added.</param>
     internal readonly record struct RunArguments(
-        ArrayView<int> Ids, ArrayView<int> Order, ArrayView<float> X, ArrayView<float> Table, ArrayView<int> EndIds, ArrayView<float> Ends,
-        int Count, int Size, int Ignored)
+        JointKeys Ids, ArrayView<int> Order, ArrayView<float> X, ArrayView<float> Items, ArrayView<float> Positions,
+        ArrayView<int> EndIds, ArrayView<float> Ends, int Count, int Size)
     {
         public int Row(int i) => Order.Length > 0 ? Order[i] : i;
 
+        public int RowOfX(int row) => row < Ids.First.Length ? row : row - (int)Ids.First.Length;
+
         public void Add(int id, int column, float sum)
         {
-            if (id != Ignored)
-                Table[((long)id * Size) + column] += sum;
+            if (id >= Ids.SecondStart)
+                Positions[((long)(id - Ids.SecondStart) * Size) + column] += sum;
+            else if (id != 0)
+                Items[((long)id * Size) + column] += sum;
         }
 
         public void Leave(int end, int id, int column, float sum)

@@ -90,6 +90,10 @@ internal struct Float4(float x, float y, float z, float w)
     /// <summary>The float4 at a place that is a multiple of four.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ArrayView<Float4> Wide(ArrayView<float> view, long first) => view.SubView(first, 4).Cast<Float4>().AsAligned(16);
+
+    /// <summary>A view that begins at a multiple of four, as float4s.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ArrayView<Float4> Wide(ArrayView<float> view) => view.Cast<Float4>().AsAligned(16);
 }
 
 /// <summary>

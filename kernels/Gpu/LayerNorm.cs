@@ -7,20 +7,16 @@ namespace Bert4Rec.Kernels.Gpu;
 /// <summary>
 /// Dropout, residual and layer norm in one pass. A row has a thread for each <see cref="Float4"/>, so a group takes several short rows at
 /// once, and the thread keeps its float4 in registers from the first read to the last write. The backward sums the gradients of gain and
-/// bias in registers too, over a fixed chunk of rows a group, and a second kernel adds the chunks in order.
+/// bias in registers too, over a fixed chunk of rows a group, and the last group adds the chunks in order.
 /// </summary>
 internal sealed class LayerNorm
 {
     /// <summary>Groups of the backward for each multiprocessor: enough to hide memory's latency, few enough to add up.</summary>
-    private const int ChunksPerMultiprocessor = 4;
-
-    /// <summary>Columns that a group of the second kernel adds up.</summary>
-    private const int ColumnsPerGroup = 16;
+    private const int ChunksPerMultiprocessor = 2;
 
     private readonly GpuDevice _device;
     private readonly GpuKernel<ForwardArguments> _forward;
     private readonly GpuKernel<BackwardArguments> _backward;
-    private readonly GpuKernel<GradientArguments> _addChunks;
 
     public LayerNorm(GpuDevice device)
     {
@@ -29,7 +25,6 @@ internal sealed class LayerNorm
         _forward = device.Load<ForwardArguments>(device.UsesWarps ? ForwardKernel<WarpReduction> : ForwardKernel<SharedReduction>, group);
         _backward = device.Load<BackwardArguments>(
             device.UsesWarps ? BackwardKernel<WarpReduction> : BackwardKernel<SharedReduction>, group);
-        _addChunks = device.Load<GradientArguments>(AddChunksKernel, group);
     }
 
     public void Forward(
@@ -50,14 +45,13 @@ internal sealed class LayerNorm
             return;
         int size = x.Columns, width = Width(size), rowsPerGroup = _device.GroupSize / width;
         int chunks = Math.Min((x.Rows + rowsPerGroup - 1) / rowsPerGroup, ChunksPerMultiprocessor * _device.Multiprocessors);
-        var sums = _device.Workspace(2L * chunks * size);
+        int stride = ((2 * size) + 3) / 4 * 4;
+        var sums = _device.Workspace((long)chunks * stride);
         _backward.Launch(
             chunks,
             new(
-                dy.View(), x.View(), weight.View(), statistics.View(), new DropoutKey(dropout), dSum.View(), dInput.View(), sums,
-                x.Rows, size, width));
-        _addChunks.Launch(
-            (size + ColumnsPerGroup - 1) / ColumnsPerGroup, new(sums, gradient.Weight.View(), gradient.Bias.View(), chunks, size));
+                dy.View(), x.View(), weight.View(), statistics.View(), new DropoutKey(dropout), dSum.View(), dInput.View(), sums, stride,
+                gradient.Weight.View(), gradient.Bias.View(), _device.Counters, x.Rows, size, width));
     }
 
     /// <summary>Threads that share a row: a power of two that gives each one <see cref="Float4"/>, if the group is large enough.</summary>
@@ -120,7 +114,7 @@ internal sealed class LayerNorm
     {
         var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
         int h = a.Size, float4s = PhiloxFloat4.Count(h), lane = Group.IdxX % a.Width, rowsAtOnce = Group.DimX / a.Width;
-        long chunk = Grid.IdxX * 2L * h;
+        long chunk = (long)Grid.IdxX * a.Stride;
         Float4 dGain = default, dBias = default;
         for (int firstRow = Grid.IdxX * rowsAtOnce; firstRow < a.Rows; firstRow += Grid.DimX * rowsAtOnce)
         {
@@ -175,6 +169,8 @@ internal sealed class LayerNorm
         }
         AddRows(dGain, a.Sums, chunk, lane, a.Width, h);
         AddRows(dBias, a.Sums, chunk + h, lane, a.Width, h);
+        if (LastGroup.IsThis(a.Counter, Grid.DimX))
+            AddChunks(a);
     }
 
     /// <summary>Adds the sums of the rows that the group had at once, and stores those of the threads' first float4s.</summary>
@@ -192,32 +188,41 @@ internal sealed class LayerNorm
         Group.Barrier();
     }
 
-    /// <summary>Sixteen columns a group: the threads of a column take turns at the chunks, and the first of them adds up.</summary>
-    private static void AddChunksKernel(GradientArguments a)
+    /// <summary>The threads of four columns take turns at the chunks, four of them under way at a time; the first adds up.</summary>
+    private static void AddChunks(in BackwardArguments a)
     {
-        var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
-        int column = (Grid.IdxX * ColumnsPerGroup) + (Group.IdxX % ColumnsPerGroup);
-        float gain = 0f, bias = 0f;
-        if (column < a.Size)
+        var shared = SharedMemory.Allocate<Float4>(GpuDevice.LargestGroup);
+        var chunks = Float4.Wide(a.Sums);
+        int float4s = a.Stride / 4, across = IntrinsicMath.Min(float4s, Group.DimX), shares = Group.DimX / across;
+        int share = Group.IdxX / across;
+        for (int firstColumn = 0; firstColumn < float4s; firstColumn += across)
         {
-            for (int chunk = Group.IdxX / ColumnsPerGroup; chunk < a.Chunks; chunk += Group.DimX / ColumnsPerGroup)
+            int column = firstColumn + (Group.IdxX % across);
+            // Threads past the last column meet the others at the barriers.
+            int end = column < float4s && share < shares ? Grid.DimX : 0;
+            Float4 sum = default;
+            int chunk = share;
+            for (; chunk + (3 * shares) < end; chunk += 4 * shares)
             {
-                long at = (chunk * 2L * a.Size) + column;
-                gain += a.Sums[at];
-                bias += a.Sums[at + a.Size];
+                Float4 first = chunks[((long)chunk * float4s) + column], second = chunks[((long)(chunk + shares) * float4s) + column];
+                Float4 third = chunks[((long)(chunk + (2 * shares)) * float4s) + column];
+                Float4 fourth = chunks[((long)(chunk + (3 * shares)) * float4s) + column];
+                sum += first + second + (third + fourth);
             }
-        }
-        shared[Group.IdxX] = new Pair(gain, bias);
-        Group.Barrier();
-        if (Group.IdxX < ColumnsPerGroup && column < a.Size)
-        {
-            for (int i = Group.IdxX + ColumnsPerGroup; i < Group.DimX; i += ColumnsPerGroup)
+            for (; chunk < end; chunk += shares)
+                sum += chunks[((long)chunk * float4s) + column];
+            shared[Group.IdxX] = sum;
+            Group.Barrier();
+            if (share == 0 && column < float4s)
             {
-                gain += shared[i].X;
-                bias += shared[i].Y;
+                for (int i = 1; i < shares; i++)
+                    sum += shared[(i * across) + Group.IdxX];
+                a.AddToGradient(4 * column, sum.X);
+                a.AddToGradient((4 * column) + 1, sum.Y);
+                a.AddToGradient((4 * column) + 2, sum.Z);
+                a.AddToGradient((4 * column) + 3, sum.W);
             }
-            a.DGain[column] += gain;
-            a.DBias[column] += bias;
+            Group.Barrier();
         }
     }
 
@@ -225,10 +230,33 @@ internal sealed class LayerNorm
         ArrayView<float> X, ArrayView<float> Residual, DropoutKey Dropout, ArrayView<float> Gain, ArrayView<float> Bias, float Epsilon,
         ArrayView<float> Y, ArrayView<float> Statistics, int Rows, int Size, int Width);
 
+    /// <param name="Dy">[T, H]</param>
+    /// <param name="X">[T, H]</param>
+    /// <param name="Gain">[H]</param>
+    /// <param name="Statistics">[T, 2]</param>
+    /// <param name="Dropout">Of DInput.</param>
+    /// <param name="DSum">[T, H]</param>
+    /// <param name="DInput">[T, H] or none.</param>
+    /// <param name="Sums">Of each chunk, the sums for gain, then those for bias.</param>
+    /// <param name="Stride">From one chunk's sums to the next: a multiple of four.</param>
+    /// <param name="DGain">[H]</param>
+    /// <param name="DBias">[H]</param>
+    /// <param name="Counter">For <see cref="LastGroup"/>.</param>
+    /// <param name="Rows">T</param>
+    /// <param name="Size">H</param>
+    /// <param name="Width">Threads of a row.</param>
     internal readonly record struct BackwardArguments(
         ArrayView<float> Dy, ArrayView<float> X, ArrayView<float> Gain, ArrayView<float> Statistics, DropoutKey Dropout,
-        ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Sums, int Rows, int Size, int Width);
-
-    internal readonly record struct GradientArguments(
-        ArrayView<float> Sums, ArrayView<float> DGain, ArrayView<float> DBias, int Chunks, int Size);
+        ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Sums, int Stride, ArrayView<float> DGain, ArrayView<float> DBias,
+        ArrayView<int> Counter, int Rows, int Size, int Width)
+    {
+        /// <summary>To a column of the gain or, behind those, of the bias.</summary>
+        public void AddToGradient(int column, float sum)
+        {
+            if (column < Size)
+                DGain[column] += sum;
+            else if (column < 2 * Size)
+                DBias[column - Size] += sum;
+        }
+    }
 }

@@ -6,20 +6,14 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// The products of a dense layer, forward and backward: the same tiled product with operands that lie one way or the other, and with what
-/// follows it (bias, gelu, its slope, adding to what is there) done while the results are in registers. Where a product has few tiles but a
-/// long K dimension, as the gradient of a weight has, it is split: groups take parts of it, whose products are then added in a fixed order.
+/// follows it (bias, gelu, its slope, adding to what is there) done while the results are in registers.
 /// </summary>
 internal sealed class Linear(GpuDevice device)
 {
-    /// <summary>Of the groups that add up columns for a bias gradient: rows, and threads that share a column.</summary>
-    private const int RowsOfColumnSum = 256, ThreadsOfColumn = 8;
-
     private readonly Product<KContiguous, KContiguous, AddBias> _forward = new(device);
     private readonly Product<KContiguous, KContiguous, AddBiasGelu> _geluForward = new(device);
     private readonly Product<KContiguous, KStrided, StoreProduct> _backwardInput = new(device);
-    private readonly Product<KStrided, KStrided, StoreProduct> _backwardWeight = new(device);
-    private readonly GpuKernel<ColumnSumsArguments> _columnSums = device.Load<ColumnSumsArguments>(ColumnSumsKernel, device.GroupSize);
-    private readonly GpuKernel<AddPartsArguments> _addParts = device.Load<AddPartsArguments>(AddPartsKernel, device.GroupSize);
+    private readonly Product<KStrided, KStrided, AddToGradient> _backwardWeight = new(device);
 
     /// <summary>y = x · weightᵀ + bias</summary>
     public void Forward(Tensor x, WeightAndBias layer, ArrayView<float> y) => _forward.Launch(
@@ -40,22 +34,8 @@ internal sealed class Linear(GpuDevice device)
     /// <param name="slope">[T, K] or none.</param>
     /// <param name="dx">[T, K]</param>
     /// <param name="accumulate">dx += instead of dx =.</param>
-    public void BackwardInput(Operand dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate)
-    {
-        if (dx.Rows == 0)
-            return;
-        var result = new Operand(dx);
-        int splits = slope.IsNone ? _backwardInput.Splits(dx.Rows, dx.Columns, weight.Rows) : 1;
-        if (splits == 1)
-        {
-            var store = new StoreProduct(result, slope.View(), accumulate);
-            _backwardInput.Launch(dy, new(weight), store, dx.Rows, dx.Columns, weight.Rows);
-            return;
-        }
-        var parts = device.Parts(splits * dx.Length);
-        _backwardInput.Launch(dy, new(weight), StoreProduct.Parts(parts, result), dx.Rows, dx.Columns, weight.Rows, splits);
-        AddParts(parts, splits, result.Values, accumulate);
-    }
+    public void BackwardInput(Operand dy, Tensor weight, Tensor slope, Tensor dx, bool accumulate) => _backwardInput.Launch(
+        dy, new(weight), new StoreProduct(new(dx), slope.View(), accumulate), dx.Rows, dx.Columns, weight.Rows);
 
     /// <summary>The gradient's weight += dyᵀ · x, its bias += column sums of dy.</summary>
     /// <param name="dy">[T, N], as in <see cref="BackwardInput"/>.</param>
@@ -65,73 +45,9 @@ internal sealed class Linear(GpuDevice device)
     {
         if (x.Rows == 0)
             return;
-        var result = new Operand(gradient.Weight);
-        int m = gradient.Weight.Rows, n = x.Columns, k = x.Rows, splits = _backwardWeight.Splits(m, n, k);
-        if (splits == 1)
-        {
-            _backwardWeight.Launch(dy, new(x), new StoreProduct(result, slope: default, accumulate: true), m, n, k);
-        }
-        else
-        {
-            var parts = device.Parts(splits * gradient.Weight.Length);
-            _backwardWeight.Launch(dy, new(x), StoreProduct.Parts(parts, result), m, n, k, splits);
-            AddParts(parts, splits, result.Values, accumulate: true);
-        }
-        ColumnSums(dy, gradient.Bias.View(), x.Rows);
+        var epilogue = new AddToGradient(new(gradient.Weight), gradient.Bias.View());
+        _backwardWeight.Launch(dy, new(x), epilogue, gradient.Weight.Rows, x.Columns, x.Rows);
     }
-
-    private void ColumnSums(Operand dy, ArrayView<float> dBias, int rows)
-    {
-        int columns = (int)dBias.Length, parts = (rows + RowsOfColumnSum - 1) / RowsOfColumnSum;
-        var sums = device.Parts((long)parts * columns);
-        int columnsOfGroup = device.GroupSize / ThreadsOfColumn;
-        _columnSums.Launch(new Index2D((columns + columnsOfGroup - 1) / columnsOfGroup, parts), new(dy, sums, rows, columns));
-        AddParts(sums, parts, dBias, accumulate: true);
-    }
-
-    private void AddParts(ArrayView<float> parts, int count, ArrayView<float> target, bool accumulate) =>
-        _addParts.Launch(device.GroupsFor(target.Length), new(parts, count, target, accumulate ? 1 : 0));
-
-    private static void ColumnSumsKernel(ColumnSumsArguments a)
-    {
-        var shared = SharedMemory.Allocate<float>(GpuDevice.LargestGroup);
-        int columnsOfGroup = Group.DimX / ThreadsOfColumn, lane = Group.IdxX / columnsOfGroup;
-        int column = (Grid.IdxX * columnsOfGroup) + (Group.IdxX % columnsOfGroup);
-        int first = Grid.IdxY * RowsOfColumnSum, end = column < a.Columns ? IntrinsicMath.Min(a.Rows, first + RowsOfColumnSum) : 0;
-        float sum = 0;
-        for (int row = first + lane; row < end; row += ThreadsOfColumn)
-            sum += a.Dy.Values[((long)row * a.Dy.Stride) + column];
-        shared[Group.IdxX] = sum;
-        Group.Barrier();
-        if (lane != 0 || column >= a.Columns)
-            return;
-        for (int other = 1; other < ThreadsOfColumn; other++)
-            sum += shared[(other * columnsOfGroup) + Group.IdxX];
-        a.Sums[((long)Grid.IdxY * a.Columns) + column] = sum;
-    }
-
-    private static void AddPartsKernel(AddPartsArguments a)
-    {
-        for (long i = Grid.GlobalLinearIndex; i < a.Target.Length; i += (long)Grid.DimX * Group.DimX)
-        {
-            float sum = 0;
-            int part = 0;
-            // Four loads under way at a time.
-            for (long at = i; part + 3 < a.Count; part += 4, at += 4 * a.Target.Length)
-            {
-                float first = a.Parts[at], second = a.Parts[at + a.Target.Length];
-                float third = a.Parts[at + (2 * a.Target.Length)], fourth = a.Parts[at + (3 * a.Target.Length)];
-                sum += first + second + (third + fourth);
-            }
-            for (; part < a.Count; part++)
-                sum += a.Parts[(part * a.Target.Length) + i];
-            a.Target[i] = a.Accumulate != 0 ? a.Target[i] + sum : sum;
-        }
-    }
-
-    internal readonly record struct ColumnSumsArguments(Operand Dy, ArrayView<float> Sums, int Rows, int Columns);
-
-    internal readonly record struct AddPartsArguments(ArrayView<float> Parts, int Count, ArrayView<float> Target, int Accumulate);
 }
 
 /// <summary>y = c + bias</summary>
@@ -144,6 +60,8 @@ internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int 
     public static int SharedFloats<TTile>()
         where TTile : struct, ITile => 0;
 
+    public static bool TakesSums => false;
+
     public bool CanBeWide => GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -151,6 +69,10 @@ internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int 
     {
         int count = place.N - column;
         (c + Float4.Load(_bias, column, count, place.Wide)).Store(_y, ((long)row * _stride) + column, count, place.Wide);
+    }
+
+    public void StoreSums(in TilePlace place, int row, in Float4 sums)
+    {
     }
 
     public void Finish(in TilePlace place)
@@ -168,6 +90,8 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
 
     public static int SharedFloats<TTile>()
         where TTile : struct, ITile => 0;
+
+    public static bool TakesSums => false;
 
     public bool CanBeWide =>
         GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias) && GpuDevice.IsAligned(_slope);
@@ -187,40 +111,26 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
             new Float4(x.Slope, y.Slope, z.Slope, w.Slope).Store(_slope, first, count, place.Wide);
     }
 
+    public void StoreSums(in TilePlace place, int row, in Float4 sums)
+    {
+    }
+
     public void Finish(in TilePlace place)
     {
     }
 }
 
-/// <summary>y = c, or c ∘ slope, or y += c; the parts of a split K dimension one after another.</summary>
-internal readonly struct StoreProduct : IEpilogue
+/// <summary>y = c, or c ∘ slope, or y += c.</summary>
+internal readonly struct StoreProduct(Operand y, ArrayView<float> slope, bool accumulate) : IEpilogue
 {
-    private readonly Operand _y;
-    private readonly ArrayView<float> _slope;
-    private readonly int _accumulate;
-    private readonly long _partLength;
-
-    public StoreProduct(Operand y, ArrayView<float> slope, bool accumulate)
-    {
-        _y = y;
-        _slope = slope;
-        _accumulate = accumulate ? 1 : 0;
-        _partLength = 0;
-    }
-
-    private StoreProduct(ArrayView<float> parts, Operand y)
-    {
-        _y = new(parts, y.Stride);
-        _slope = default;
-        _accumulate = 0;
-        _partLength = y.Values.Length;
-    }
-
-    /// <summary>Parts that are shaped as y.</summary>
-    public static StoreProduct Parts(ArrayView<float> parts, Operand y) => new(parts, y);
+    private readonly Operand _y = y;
+    private readonly ArrayView<float> _slope = slope;
+    private readonly int _accumulate = accumulate ? 1 : 0;
 
     public static int SharedFloats<TTile>()
         where TTile : struct, ITile => 0;
+
+    public static bool TakesSums => false;
 
     public bool CanBeWide => _y.IsAligned && GpuDevice.IsAligned(_slope);
 
@@ -228,13 +138,50 @@ internal readonly struct StoreProduct : IEpilogue
     public void Store(in TilePlace place, int row, int column, in Float4 c)
     {
         int count = place.N - column;
-        long first = (place.Split * _partLength) + ((long)row * _y.Stride) + column;
+        long first = ((long)row * _y.Stride) + column;
         var y = c;
         if (_accumulate != 0)
             y += Float4.Load(_y.Values, first, count, place.Wide);
         else if (_slope.Length > 0)
             y *= Float4.Load(_slope, first, count, place.Wide);
         y.Store(_y.Values, first, count, place.Wide);
+    }
+
+    public void StoreSums(in TilePlace place, int row, in Float4 sums)
+    {
+    }
+
+    public void Finish(in TilePlace place)
+    {
+    }
+}
+
+/// <summary>dWeight += c, and dBias += the sums of a's rows, where a is dyᵀ.</summary>
+internal readonly struct AddToGradient(Operand dWeight, ArrayView<float> dBias) : IEpilogue
+{
+    private readonly Operand _dWeight = dWeight;
+    private readonly ArrayView<float> _dBias = dBias;
+
+    public static int SharedFloats<TTile>()
+        where TTile : struct, ITile => 0;
+
+    public static bool TakesSums => true;
+
+    public bool CanBeWide => _dWeight.IsAligned;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c)
+    {
+        int count = place.N - column;
+        long first = ((long)row * _dWeight.Stride) + column;
+        (c + Float4.Load(_dWeight.Values, first, count, place.Wide)).Store(_dWeight.Values, first, count, place.Wide);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void StoreSums(in TilePlace place, int row, in Float4 sums)
+    {
+        int count = place.M - row;
+        (sums + Float4.Load(_dBias, row, count, wide: false)).Store(_dBias, row, count, wide: false);
     }
 
     public void Finish(in TilePlace place)

@@ -11,7 +11,8 @@ namespace Bert4Rec.Kernels.Gpu;
 internal interface IMicroKernel
 {
     /// <summary>Steps along the K dimension for which operands are in shared memory at a time.</summary>
-    static abstract int BK { get; }
+    static abstract int BK<TTile>()
+        where TTile : struct, ITile;
 
     /// <summary>Floats of further shared memory that each thread needs to exchange operands with others.</summary>
     static abstract int ExchangedFloats { get; }
@@ -52,11 +53,12 @@ internal static class SharedTile
 /// <param name="Column">Its first column in the tile.</param>
 internal readonly record struct ThreadPlace(int A, int B, int Row, int Column);
 
-/// <summary>The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names.</summary>
+/// <summary>
+/// The TM × TN results of a thread, in registers: which one is meant must be known to the compiler, hence the names. Threads with 4 × 4
+/// have the first four rows, and of each <see cref="Row.Left"/>.
+/// </summary>
 internal struct ThreadTile
 {
-    public const int TM = 8, TN = 8;
-
     public Row Row0;
     public Row Row1;
     public Row Row2;
@@ -66,6 +68,40 @@ internal struct ThreadTile
     public Row Row6;
     public Row Row7;
 
+    /// <summary>Stores it, each float4 so far behind the one before.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Store<TTile>(ArrayView<Float4> place, int apart)
+        where TTile : struct, ITile
+    {
+        Row0.Store<TTile>(place, 0, apart);
+        Row1.Store<TTile>(place, 1, apart);
+        Row2.Store<TTile>(place, 2, apart);
+        Row3.Store<TTile>(place, 3, apart);
+        if (TTile.TM == 4)
+            return;
+        Row4.Store<TTile>(place, 4, apart);
+        Row5.Store<TTile>(place, 5, apart);
+        Row6.Store<TTile>(place, 6, apart);
+        Row7.Store<TTile>(place, 7, apart);
+    }
+
+    /// <summary>Adds what <see cref="Store"/> stored.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Add<TTile>(ArrayView<Float4> place, int apart)
+        where TTile : struct, ITile
+    {
+        Row0.Add<TTile>(place, 0, apart);
+        Row1.Add<TTile>(place, 1, apart);
+        Row2.Add<TTile>(place, 2, apart);
+        Row3.Add<TTile>(place, 3, apart);
+        if (TTile.TM == 4)
+            return;
+        Row4.Add<TTile>(place, 4, apart);
+        Row5.Add<TTile>(place, 5, apart);
+        Row6.Add<TTile>(place, 6, apart);
+        Row7.Add<TTile>(place, 7, apart);
+    }
+
     /// <summary>A row of them: TN columns in two runs of four.</summary>
     internal struct Row
     {
@@ -73,16 +109,39 @@ internal struct ThreadTile
         public Float4 Right;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Add(float a, in Float4 left, in Float4 right)
+        public void Add<TTile>(float a, in Float4 left, in Float4 right)
+            where TTile : struct, ITile
         {
             Left.X += a * left.X;
             Left.Y += a * left.Y;
             Left.Z += a * left.Z;
             Left.W += a * left.W;
+            if (TTile.TN == 4)
+                return;
             Right.X += a * right.X;
             Right.Y += a * right.Y;
             Right.Z += a * right.Z;
             Right.W += a * right.W;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Store<TTile>(ArrayView<Float4> place, int row, int apart)
+            where TTile : struct, ITile
+        {
+            int at = row * TTile.TN / 4 * apart;
+            place[at] = Left;
+            if (TTile.TN > 4)
+                place[at + apart] = Right;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Add<TTile>(ArrayView<Float4> place, int row, int apart)
+            where TTile : struct, ITile
+        {
+            int at = row * TTile.TN / 4 * apart;
+            Left += place[at];
+            if (TTile.TN > 4)
+                Right += place[at + apart];
         }
     }
 }
@@ -106,13 +165,16 @@ internal struct ThreadTile
 ///                  Left                          Right
 /// </code>
 /// The threads after these have the next 32 rows or, where a tile is wider, the next columns; a tile of 32 columns has 4 × 4 threads.
+/// Threads with 4 × 4 results have the upper left block of the four, 16 × 32 together.
 /// </summary>
 internal readonly struct MultiplyAdds : IMicroKernel
 {
-    /// <summary>Threads above each other that have neighbouring rows, and rows that they have together.</summary>
-    private const int ThreadsDown = 4, BlockRows = ThreadsDown * ThreadTile.TM;
+    /// <summary>Threads above each other that have neighbouring rows; from their first four rows to the others.</summary>
+    private const int ThreadsDown = 4, RowsToLower = 4 * ThreadsDown;
 
-    public static int BK => 8;
+    /// <summary>The threads of a small tile have more steps to load: each as much as those of a large one.</summary>
+    public static int BK<TTile>()
+        where TTile : struct, ITile => TTile.TM == 4 ? 16 : 8;
 
     public static int ExchangedFloats => 0;
 
@@ -123,14 +185,14 @@ internal readonly struct MultiplyAdds : IMicroKernel
     public static ThreadPlace Locate<TTile>(int thread)
         where TTile : struct, ITile
     {
-        int across = ThreadsAcross<TTile>(), blocksAcross = TTile.BN / (ThreadTile.TN * across), block = thread / (ThreadsDown * across);
-        int row = (block / blocksAcross * BlockRows) + (thread / across % ThreadsDown * 4);
-        int column = (block % blocksAcross * ThreadTile.TN * across) + (thread % across * 4);
+        int across = ThreadsAcross<TTile>(), blocksAcross = TTile.BN / (TTile.TN * across), block = thread / (ThreadsDown * across);
+        int row = (block / blocksAcross * ThreadsDown * TTile.TM) + (thread / across % ThreadsDown * 4);
+        int column = (block % blocksAcross * TTile.TN * across) + (thread % across * 4);
         return new(row, column, row, column);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int RowOffset(int i) => i < 4 ? i : i - 4 + (BlockRows / 2);
+    public static int RowOffset(int i) => i < 4 ? i : i - 4 + RowsToLower;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int ColumnsToRight<TTile>()
@@ -141,14 +203,23 @@ internal readonly struct MultiplyAdds : IMicroKernel
         where TTile : struct, ITile
     {
         ArrayView<Float4> rows = a.Cast<Float4>().AsAligned(16), columns = b.Cast<Float4>().AsAligned(16);
-        AddOuterProduct<TTile>(ref c, rows, columns, 0);
-        AddOuterProduct<TTile>(ref c, rows, columns, 1);
-        AddOuterProduct<TTile>(ref c, rows, columns, 2);
-        AddOuterProduct<TTile>(ref c, rows, columns, 3);
-        AddOuterProduct<TTile>(ref c, rows, columns, 4);
-        AddOuterProduct<TTile>(ref c, rows, columns, 5);
-        AddOuterProduct<TTile>(ref c, rows, columns, 6);
-        AddOuterProduct<TTile>(ref c, rows, columns, 7);
+        AddEightSteps<TTile>(ref c, rows, columns, 0);
+        if (BK<TTile>() > 8)
+            AddEightSteps<TTile>(ref c, rows, columns, 8);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddEightSteps<TTile>(ref ThreadTile c, ArrayView<Float4> a, ArrayView<Float4> b, int first)
+        where TTile : struct, ITile
+    {
+        AddOuterProduct<TTile>(ref c, a, b, first);
+        AddOuterProduct<TTile>(ref c, a, b, first + 1);
+        AddOuterProduct<TTile>(ref c, a, b, first + 2);
+        AddOuterProduct<TTile>(ref c, a, b, first + 3);
+        AddOuterProduct<TTile>(ref c, a, b, first + 4);
+        AddOuterProduct<TTile>(ref c, a, b, first + 5);
+        AddOuterProduct<TTile>(ref c, a, b, first + 6);
+        AddOuterProduct<TTile>(ref c, a, b, first + 7);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -156,19 +227,22 @@ internal readonly struct MultiplyAdds : IMicroKernel
         where TTile : struct, ITile
     {
         int atA = step * SharedTile.RowLength(TTile.BM) / 4, atB = step * SharedTile.RowLength(TTile.BN) / 4;
-        Float4 upper = a[atA], lower = a[atA + (BlockRows / 8)], left = b[atB], right = b[atB + ThreadsAcross<TTile>()];
-        c.Row0.Add(upper.X, left, right);
-        c.Row1.Add(upper.Y, left, right);
-        c.Row2.Add(upper.Z, left, right);
-        c.Row3.Add(upper.W, left, right);
-        c.Row4.Add(lower.X, left, right);
-        c.Row5.Add(lower.Y, left, right);
-        c.Row6.Add(lower.Z, left, right);
-        c.Row7.Add(lower.W, left, right);
+        Float4 upper = a[atA], left = b[atB], right = TTile.TN > 4 ? b[atB + ThreadsAcross<TTile>()] : default;
+        c.Row0.Add<TTile>(upper.X, left, right);
+        c.Row1.Add<TTile>(upper.Y, left, right);
+        c.Row2.Add<TTile>(upper.Z, left, right);
+        c.Row3.Add<TTile>(upper.W, left, right);
+        if (TTile.TM == 4)
+            return;
+        var lower = a[atA + (RowsToLower / 4)];
+        c.Row4.Add<TTile>(lower.X, left, right);
+        c.Row5.Add<TTile>(lower.Y, left, right);
+        c.Row6.Add<TTile>(lower.Z, left, right);
+        c.Row7.Add<TTile>(lower.W, left, right);
     }
 
     /// <summary>Threads beside each other that have neighbouring columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int ThreadsAcross<TTile>()
-        where TTile : struct, ITile => IntrinsicMath.Min(8, TTile.BN / ThreadTile.TN);
+        where TTile : struct, ITile => IntrinsicMath.Min(8, TTile.BN / TTile.TN);
 }

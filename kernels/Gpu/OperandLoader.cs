@@ -52,16 +52,18 @@ internal readonly record struct Operand(ArrayView<float> Values, int Stride)
 
 /// <summary>
 /// A thread's part in copying an operand's part of a tile to shared memory, where it lies [BK, BM] or [BK, BN] whatever its layout: up to
-/// four <see cref="Float4"/> a step.
+/// four <see cref="Float4"/> a step. Where the K dimension is contiguous, a float4 is four steps of a row, and goes to four rows of shared
+/// memory: neighbouring threads have the float4s of eight steps, then those of the next row of the operand, so that a warp copies sixteen
+/// rows, and what it stores together lies in 32 different banks.
 /// </summary>
 internal struct OperandLoader<TLayout, TAccess>
     where TLayout : struct, ILayout
     where TAccess : struct, IAccess
 {
+    private readonly int _threads;
+    private readonly int _side;
     private readonly int _step;
-    private readonly int _rowLength;
     private readonly int _count;
-    private readonly int _apart;
     private readonly int _k;
     private readonly int _left;
     private readonly int _second;
@@ -81,16 +83,14 @@ internal struct OperandLoader<TLayout, TAccess>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public OperandLoader(Operand operand, int first, int extent, int start, int k, int thread, int threads, int side, int bk)
     {
-        int across = TLayout.KIsContiguous ? bk / 4 : side / 4;
-        int contiguous = (thread & (across - 1)) * 4, other = thread / across;
+        _threads = threads;
+        _side = side;
         _step = TLayout.KIsContiguous ? bk : bk * operand.Stride;
-        _rowLength = SharedTile.RowLength(side);
         _count = side * bk / (4 * threads);
-        // What a thread copies is in line, across the direction in which the operand is contiguous.
-        _apart = threads / across;
-        _k = TLayout.KIsContiguous ? contiguous : other;
-        int own = TLayout.KIsContiguous ? other : contiguous;
-        Place = (_k * _rowLength) + own;
+        int pair = thread / 2;
+        _k = TLayout.KIsContiguous ? ((thread & 1) * 4) + (pair / side * 8) : thread / (side / 4);
+        int own = TLayout.KIsContiguous ? pair & (side - 1) : (thread & ((side / 4) - 1)) * 4;
+        Place = (_k * SharedTile.RowLength(side)) + own;
         // Rows and columns outside the operand are those at its edge again: nobody stores what is computed of them.
         int last = extent - 1 - first;
         // A thread that has nothing to read stays within the operand.
@@ -100,18 +100,18 @@ internal struct OperandLoader<TLayout, TAccess>
             int begin = IntrinsicMath.Min(own, last);
             _values = operand.Values.SubView(((long)(first + begin) * operand.Stride) + firstK);
             _left = 0;
-            _second = (IntrinsicMath.Min(own + _apart, last) - begin) * operand.Stride;
-            _third = (IntrinsicMath.Min(own + (2 * _apart), last) - begin) * operand.Stride;
-            _fourth = (IntrinsicMath.Min(own + (3 * _apart), last) - begin) * operand.Stride;
+            _second = ((IntrinsicMath.Min(own + Along(1), last) - begin) * operand.Stride) + Steps(1);
+            _third = ((IntrinsicMath.Min(own + Along(2), last) - begin) * operand.Stride) + Steps(2);
+            _fourth = ((IntrinsicMath.Min(own + Along(3), last) - begin) * operand.Stride) + Steps(3);
         }
         else
         {
             own = IntrinsicMath.Min(own, last & ~3);
             _values = operand.Values.SubView(((long)firstK * operand.Stride) + first + own);
             _left = last + 1 - own;
-            _second = _apart * operand.Stride;
-            _third = 2 * _apart * operand.Stride;
-            _fourth = 3 * _apart * operand.Stride;
+            _second = Steps(1) * operand.Stride;
+            _third = Steps(2) * operand.Stride;
+            _fourth = Steps(3) * operand.Stride;
         }
     }
 
@@ -138,26 +138,33 @@ internal struct OperandLoader<TLayout, TAccess>
         var place = bytes.Cast<float>();
         Store(place, 0, TMicroKernel.Round(values.First));
         if (_count > 1)
-            Store(place, _apart, TMicroKernel.Round(values.Second));
+            Store(place, 1, TMicroKernel.Round(values.Second));
         if (_count > 2)
         {
-            Store(place, 2 * _apart, TMicroKernel.Round(values.Third));
-            Store(place, 3 * _apart, TMicroKernel.Round(values.Fourth));
+            Store(place, 2, TMicroKernel.Round(values.Third));
+            Store(place, 3, TMicroKernel.Round(values.Fourth));
         }
     }
+
+    /// <summary>From a thread's first float4 to its i-th: so many rows of a or columns of b.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly int Along(int i) => TLayout.KIsContiguous ? i * _threads / 2 % _side : 0;
+
+    /// <summary>From a thread's first float4 to its i-th: so many steps along the K dimension.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly int Steps(int i) => TLayout.KIsContiguous ? i * _threads / 2 / _side * 8 : i * 4 * _threads / _side;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly Loaded Load(int left)
     {
-        int apart = TLayout.KIsContiguous ? 0 : _apart;
         var result = default(Loaded);
         result.First = Load(0, left, _k);
         if (_count > 1)
-            result.Second = Load(_second, left, _k + apart);
+            result.Second = Load(_second, left, _k + Steps(1));
         if (_count > 2)
         {
-            result.Third = Load(_third, left, _k + (2 * apart));
-            result.Fourth = Load(_fourth, left, _k + (3 * apart));
+            result.Third = Load(_third, left, _k + Steps(2));
+            result.Fourth = Load(_fourth, left, _k + Steps(3));
         }
         return result;
     }
@@ -171,18 +178,19 @@ internal struct OperandLoader<TLayout, TAccess>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly void Store(ArrayView<float> place, int further, in Float4 value)
+    private readonly void Store(ArrayView<float> place, int i, in Float4 value)
     {
+        int rowLength = SharedTile.RowLength(_side), further = Along(i) + (Steps(i) * rowLength);
         if (TLayout.KIsContiguous)
         {
             place[further] = value.X;
-            place[further + _rowLength] = value.Y;
-            place[further + (2 * _rowLength)] = value.Z;
-            place[further + (3 * _rowLength)] = value.W;
+            place[further + rowLength] = value.Y;
+            place[further + (2 * rowLength)] = value.Z;
+            place[further + (3 * rowLength)] = value.W;
         }
         else
         {
-            Float4.Wide(place, further * _rowLength)[0] = value;
+            Float4.Wide(place, further)[0] = value;
         }
     }
 
@@ -193,5 +201,12 @@ internal struct OperandLoader<TLayout, TAccess>
         public Float4 Second;
         public Float4 Third;
         public Float4 Fourth;
+
+        /// <summary>Zeros for those that are not used.</summary>
+        public readonly Float4 Sum
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            get => First + Second + (Third + Fourth);
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 using ILGPU.Runtime;
@@ -46,7 +47,6 @@ internal sealed class PrefixSum(GpuDevice device)
         var ends = SharedMemory.Allocate<int>(GpuDevice.LargestGroup);
         int start = ((Grid.IdxX * Group.DimX) + Group.IdxX) * PerThread;
         int own = SumOf(a.X, start);
-        ends[Group.IdxX] = own;
         if (Group.IdxX == 0)
             before = 0;
         Group.Barrier();
@@ -54,7 +54,23 @@ internal sealed class PrefixSum(GpuDevice device)
         for (int tile = Group.IdxX; tile < Grid.IdxX; tile += Group.DimX)
             tiles += a.TileSums[tile];
         Atomic.Add(ref before, tiles);
+        int sum = Before(own, ends) + before;
+        for (int i = start; i < start + PerThread && i < a.X.Length; i++)
+        {
+            int value = a.X[i];
+            a.X[i] = sum;
+            sum += value;
+        }
+    }
 
+    /// <summary>What the threads before this one have, together; all threads of the group take part.</summary>
+    /// <param name="own">What this thread has.</param>
+    /// <param name="ends">Shared memory, one integer a thread.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int Before(int own, ArrayView<int> ends)
+    {
+        ends[Group.IdxX] = own;
+        Group.Barrier();
         // Hillis and Steele: after the step of length s, ends[i] sums the 2s threads up to i.
         for (int step = 1; step < Group.DimX; step *= 2)
         {
@@ -63,13 +79,7 @@ internal sealed class PrefixSum(GpuDevice device)
             ends[Group.IdxX] += left;
             Group.Barrier();
         }
-        int sum = before + ends[Group.IdxX] - own;
-        for (int i = start; i < start + PerThread && i < a.X.Length; i++)
-        {
-            int value = a.X[i];
-            a.X[i] = sum;
-            sum += value;
-        }
+        return ends[Group.IdxX] - own;
     }
 
     private static int SumOf(ArrayView<int> x, int start)

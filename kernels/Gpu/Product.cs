@@ -19,12 +19,22 @@ namespace Bert4Rec.Kernels.Gpu;
 //   +-----+  +---------+                Which results a thread has, and what multiplies them, is the micro-kernel's: multiply-adds
 //      a                                (MicroKernel.cs), or tensor cores (TensorCores.cs). What becomes of c is the epilogue's.
 
+//
+// Where c has few tiles but a long K dimension, as the gradient of a weight has, the K dimension is split: several groups make a tile, each
+// the sum over a part of the steps, and the last of them to finish adds up the sums and does what is to become of c (LastGroup.cs).
+
 /// <summary>The part of c that a group computes: BM × BN.</summary>
 internal interface ITile
 {
     static abstract int BM { get; }
 
     static abstract int BN { get; }
+
+    /// <summary>Rows of results that a thread has: 8, or 4.</summary>
+    static abstract int TM { get; }
+
+    /// <summary>Columns of results that a thread has, as many.</summary>
+    static abstract int TN { get; }
 }
 
 /// <summary>
@@ -36,14 +46,22 @@ internal readonly struct LargeTile : ITile
     public static int BM => 128;
 
     public static int BN => 64;
+
+    public static int TM => 8;
+
+    public static int TN => 8;
 }
 
-/// <summary>For the others: twice as many groups.</summary>
+/// <summary>For the others: four times as many threads, with a quarter of the results each, which keep more multiprocessors busy.</summary>
 internal readonly struct SmallTile : ITile
 {
     public static int BM => 64;
 
-    public static int BN => 64;
+    public static int BN => 32;
+
+    public static int TM => 4;
+
+    public static int TN => 4;
 }
 
 /// <summary>For devices with groups of 16 threads: the simulator.</summary>
@@ -52,6 +70,10 @@ internal readonly struct TinyTile : ITile
     public static int BM => 32;
 
     public static int BN => 32;
+
+    public static int TM => 8;
+
+    public static int TN => 8;
 }
 
 /// <summary>What becomes of a tile of c.</summary>
@@ -61,11 +83,17 @@ internal interface IEpilogue
     static abstract int SharedFloats<TTile>()
         where TTile : struct, ITile;
 
+    /// <summary>Whether it wants the sums of a's rows, for <see cref="StoreSums"/>; a lies [K, M] then.</summary>
+    static abstract bool TakesSums { get; }
+
     /// <summary>Whether what it reads and writes may be taken a <see cref="Float4"/> at a time.</summary>
     bool CanBeWide { get; }
 
     /// <summary>Stores c[row, column] to c[row, column + 3]: the first lies in c, the others may lie past the end of its row.</summary>
     void Store(in TilePlace place, int row, int column, in Float4 c);
+
+    /// <summary>Takes the sums over the K dimension of rows row to row + 3 of a; the last three may lie past the end.</summary>
+    void StoreSums(in TilePlace place, int row, in Float4 sums);
 
     /// <summary>Called once by every thread of the group, after its last <see cref="Store"/>.</summary>
     void Finish(in TilePlace place);
@@ -92,9 +120,6 @@ internal readonly struct TilePlace
     /// <summary>Columns of the tile.</summary>
     public required int BN { get; init; }
 
-    /// <summary>Which part of the K dimension the results are sums over.</summary>
-    public required int Split { get; init; }
-
     /// <summary>Whether all that is involved may be accessed a <see cref="Float4"/> at a time.</summary>
     public required bool Wide { get; init; }
 
@@ -111,8 +136,11 @@ internal readonly struct TilePlace
 /// <param name="K">The dimension that is summed over.</param>
 /// <param name="KOfSplit">Of it, what a group sums over.</param>
 /// <param name="RowsFirst">1 where the grid's X counts tiles down c, and its Y across; else the other way.</param>
+/// <param name="Parts">Where groups that share a tile leave their sums.</param>
+/// <param name="Counters">One a tile, for <see cref="LastGroup"/>.</param>
 internal readonly record struct ProductArguments<TEpilogue>(
-    Operand A, Operand B, TEpilogue Epilogue, int M, int N, int K, int KOfSplit, int RowsFirst)
+    Operand A, Operand B, TEpilogue Epilogue, int M, int N, int K, int KOfSplit, int RowsFirst, ArrayView<float> Parts,
+    ArrayView<int> Counters)
     where TEpilogue : struct;
 
 /// <summary>How a product's tiles are numbered.</summary>
@@ -142,34 +170,22 @@ internal sealed class Product<TA, TB, TEpilogue>
     where TB : struct, ILayout
     where TEpilogue : struct, IEpilogue
 {
-    /// <summary>Parts of the K dimension are multiples of this.</summary>
-    private const int SplitMultiple = 8;
+    /// <summary>Parts of the K dimension are multiples of the first, and no shorter than the second.</summary>
+    private const int SplitMultiple = 16, ShortestSplit = 64;
 
+    private readonly GpuDevice _device;
     private readonly Variant? _large;
     private readonly Variant _small;
-    private readonly int _wanted;
 
     public Product(GpuDevice device)
     {
-        _wanted = Math.Max(8, 4 * device.Multiprocessors);
-        _small = device.GroupSize >= 64 ? Variant.Of<SmallTile>(device) : Variant.Of<TinyTile>(device);
+        _device = device;
+        _small = device.GroupSize >= 128 ? Variant.Of<SmallTile>(device) : Variant.Of<TinyTile>(device);
         _large = device.GroupSize >= 128 ? Variant.Of<LargeTile>(device) : null;
     }
 
     /// <summary>How many tiles lie side by side in c.</summary>
-    public int TilesAcross(int m, int n) => Choose(m, n, 1).Across(n);
-
-    /// <summary>
-    /// Split-K: into how many parts the K dimension is worth splitting, as many as it takes to fill the device, none shorter than
-    /// <paramref name="minimum"/>.
-    /// </summary>
-    public int Splits(int m, int n, int k, int minimum = 128)
-    {
-        int most = Math.Max(1, k / minimum);
-        int splits = (int)Math.Clamp(_wanted / Math.Max(1, Choose(m, n, most).Tiles(m, n)), 1, most);
-        int length = KOfSplit(k, splits);
-        return (k + length - 1) / length;
-    }
+    public int TilesAcross(int m, int n) => Choose(m, n).Across(n);
 
     /// <param name="a">[m, k] or its transpose.</param>
     /// <param name="b">[k, n] or its transpose.</param>
@@ -177,20 +193,33 @@ internal sealed class Product<TA, TB, TEpilogue>
     /// <param name="m">Rows of the product.</param>
     /// <param name="n">Columns of the product.</param>
     /// <param name="k">The dimension that is summed over.</param>
-    /// <param name="splits">Parts of it; the epilogue gets a product for each.</param>
-    public void Launch(Operand a, Operand b, in TEpilogue epilogue, int m, int n, int k, int splits = 1)
+    public void Launch(Operand a, Operand b, in TEpilogue epilogue, int m, int n, int k)
     {
-        var variant = Choose(m, n, splits);
+        if (m == 0 || n == 0)
+            return;
+        var variant = Choose(m, n);
+        int splits = Splits(variant.Tiles(m, n), k), length = RoundUp((k + splits - 1) / splits, SplitMultiple);
+        splits = Math.Max(1, (k + length - 1) / length);
+        long partLength = (variant.BM * variant.BN) + (TEpilogue.TakesSums ? 4L * variant.Threads : 0);
+        var parts = splits == 1 ? default : _device.Parts(splits * variant.Tiles(m, n) * partLength);
         bool wide = a.IsAligned && b.IsAligned && epilogue.CanBeWide;
         var grid = ProductGrid.Of(variant.Down(m), variant.Across(n));
         (wide ? variant.Wide : variant.Narrow).Launch(
-            new Index3D(grid.X, grid.Y, splits), new(a, b, epilogue, m, n, k, KOfSplit(k, splits), grid.RowsFirst ? 1 : 0));
+            new Index3D(grid.X, grid.Y, splits),
+            new(a, b, epilogue, m, n, k, length, grid.RowsFirst ? 1 : 0, parts, splits == 1 ? default : _device.Counters));
     }
 
-    private static int KOfSplit(int k, int splits) => (((k + splits - 1) / splits) + SplitMultiple - 1) / SplitMultiple * SplitMultiple;
+    /// <summary>
+    /// Into how many parts the K dimension is worth splitting: as many as give each multiprocessor a group; but to add a part takes the
+    /// last group as long as about four steps along the K dimension, so that more than √k / 2 would cost more than they save.
+    /// </summary>
+    private int Splits(long tiles, int k) =>
+        (int)Math.Max(1, Math.Min(_device.Multiprocessors / tiles, Math.Min(k / ShortestSplit, (int)Math.Sqrt(k) / 2)));
 
-    private Variant Choose(int m, int n, int splits) =>
-        _large is not null && _large.Tiles(m, n) * splits >= _wanted / 2 ? _large : _small;
+    private Variant Choose(int m, int n) =>
+        _large is not null && _large.Tiles(m, n) >= 2 * _device.Multiprocessors ? _large : _small;
+
+    private static int RoundUp(int value, int multiple) => (value + multiple - 1) / multiple * multiple;
 
     private static void Kernel<TTile, TAccess, TMicroKernel>(ProductArguments<TEpilogue> arguments)
         where TTile : struct, ITile
@@ -198,8 +227,8 @@ internal sealed class Product<TA, TB, TEpilogue>
         where TMicroKernel : struct, IMicroKernel
     {
         int rowsOfA = SharedTile.RowLength(TTile.BM), rowsOfB = SharedTile.RowLength(TTile.BN);
-        int threads = TTile.BM * TTile.BN / (ThreadTile.TM * ThreadTile.TN), thread = Group.IdxX;
-        int buffer = TMicroKernel.BK * (rowsOfA + rowsOfB);
+        int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN), thread = Group.IdxX, bk = TMicroKernel.BK<TTile>();
+        int buffer = bk * (rowsOfA + rowsOfB);
         var shared = SharedMemory.Allocate<float>(IntrinsicMath.Max(2 * buffer, TEpilogue.SharedFloats<TTile>()));
         var exchange = TMicroKernel.ExchangedFloats > 0 ? SharedMemory.Allocate<float>(threads * TMicroKernel.ExchangedFloats) : default;
         // Selections, not branches: of constants that a branch comes before, ILGPU 1.5.3 makes no use.
@@ -209,32 +238,36 @@ internal sealed class Product<TA, TB, TEpilogue>
 
         // All that changes from step to step is carried along, so that a step has next to nothing to do but multiply.
         var a = new OperandLoader<TA, TAccess>(
-            arguments.A, firstRow, arguments.M, start, arguments.K, thread, threads, TTile.BM, TMicroKernel.BK);
+            arguments.A, firstRow, arguments.M, start, arguments.K, thread, threads, TTile.BM, bk);
         var b = new OperandLoader<TB, TAccess>(
-            arguments.B, firstColumn, arguments.N, start, arguments.K, thread, threads, TTile.BN, TMicroKernel.BK);
+            arguments.B, firstColumn, arguments.N, start, arguments.K, thread, threads, TTile.BN, bk);
         var own = TMicroKernel.Locate<TTile>(thread);
         // Places in shared memory are in bytes: others would have to be multiplied by a size in each step.
-        int bufferOfB = TMicroKernel.BK * rowsOfA, otherBuffer = buffer * sizeof(float);
+        int bufferOfB = bk * rowsOfA, otherBuffer = buffer * sizeof(float);
         int storeA = a.Place * sizeof(float), storeB = (bufferOfB + b.Place) * sizeof(float);
         int readA = own.A * sizeof(float), readB = (bufferOfB + own.B) * sizeof(float);
         var bytes = shared.Cast<byte>();
         int left = end - start;
-        a.Store<TMicroKernel>(bytes.SubView(storeA), a.LoadFirst(left));
+        var nextA = a.LoadFirst(left);
+        var sums = TEpilogue.TakesSums ? nextA.Sum : default;
+        a.Store<TMicroKernel>(bytes.SubView(storeA), nextA);
         b.Store<TMicroKernel>(bytes.SubView(storeB), b.LoadFirst(left));
         storeA += otherBuffer;
         storeB += otherBuffer;
-        left -= TMicroKernel.BK;
-        var nextA = a.LoadNext(left);
+        left -= bk;
+        nextA = a.LoadNext(left);
         var nextB = b.LoadNext(left);
         Group.Barrier();
 
         var c = default(ThreadTile);
-        while (left > -TMicroKernel.BK)
+        while (left > -bk)
         {
             TMicroKernel.MultiplyAdd<TTile>(ref c, bytes.SubView(readA), bytes.SubView(readB), exchange);
+            if (TEpilogue.TakesSums)
+                sums += nextA.Sum;
             a.Store<TMicroKernel>(bytes.SubView(storeA), nextA);
             b.Store<TMicroKernel>(bytes.SubView(storeB), nextB);
-            left -= TMicroKernel.BK;
+            left -= bk;
             nextA = a.LoadNext(left);
             nextB = b.LoadNext(left);
             readA += otherBuffer;
@@ -245,6 +278,9 @@ internal sealed class Product<TA, TB, TEpilogue>
             Group.Barrier();
         }
 
+        int tile = (Grid.IdxY * Grid.DimX) + Grid.IdxX;
+        if (Grid.DimZ > 1 && !AddParts<TTile>(ref c, ref sums, arguments, tile, thread, threads))
+            return;
         var place = new TilePlace
         {
             M = arguments.M,
@@ -253,40 +289,91 @@ internal sealed class Product<TA, TB, TEpilogue>
             FirstColumn = firstColumn,
             BM = TTile.BM,
             BN = TTile.BN,
-            Split = Grid.IdxZ,
             Wide = TAccess.Wide,
             Shared = shared,
         };
         int row = firstRow + own.Row, column = firstColumn + own.Column, right = column + TMicroKernel.ColumnsToRight<TTile>();
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(0), column, right, c.Row0);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(1), column, right, c.Row1);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(2), column, right, c.Row2);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(3), column, right, c.Row3);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(4), column, right, c.Row4);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(5), column, right, c.Row5);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(6), column, right, c.Row6);
-        Store(arguments.Epilogue, place, row + TMicroKernel.RowOffset(7), column, right, c.Row7);
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(0), column, right, c.Row0);
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(1), column, right, c.Row1);
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(2), column, right, c.Row2);
+        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(3), column, right, c.Row3);
+        if (TTile.TM > 4)
+        {
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(4), column, right, c.Row4);
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(5), column, right, c.Row5);
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(6), column, right, c.Row6);
+            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(7), column, right, c.Row7);
+        }
+        if (TEpilogue.TakesSums && firstColumn == 0)
+            StoreSums(arguments.Epilogue, place, sums, thread, threads, TTile.BM);
         arguments.Epilogue.Finish(place);
     }
 
+    /// <summary>
+    /// Leaves a part of the sums; in the last group of the tile to come here, takes the parts of all, and adds them in order.
+    /// </summary>
+    /// <returns>Whether this is the last.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(in TEpilogue epilogue, in TilePlace place, int row, int left, int right, in ThreadTile.Row c)
+    private static bool AddParts<TTile>(
+        ref ThreadTile c, ref Float4 sums, in ProductArguments<TEpilogue> arguments, int tile, int thread, int threads)
+        where TTile : struct, ITile
+    {
+        // A part is a row of float4s for each of a thread's, so that neighbouring threads have neighbouring ones.
+        int tileLength = TTile.TM * TTile.TN / 4 * threads, length = tileLength + (TEpilogue.TakesSums ? threads : 0);
+        var parts = Float4.Wide(arguments.Parts).SubView(((long)tile * Grid.DimZ * length) + thread);
+        var own = parts.SubView((long)Grid.IdxZ * length);
+        c.Store<TTile>(own, threads);
+        if (TEpilogue.TakesSums)
+            own[tileLength] = sums;
+        if (!LastGroup.IsThis(arguments.Counters.SubView(tile), Grid.DimZ))
+            return false;
+        c = default;
+        sums = default;
+        for (int split = 0; split < Grid.DimZ; split++)
+        {
+            var part = parts.SubView((long)split * length);
+            c.Add<TTile>(part, threads);
+            if (TEpilogue.TakesSums)
+                sums += part[tileLength];
+        }
+        return true;
+    }
+
+    /// <summary>What the threads that loaded the same four rows of a have summed, together.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreSums(in TEpilogue epilogue, in TilePlace place, Float4 sums, int thread, int threads, int rows)
+    {
+        var shared = Float4.Wide(place.Shared);
+        shared[thread] = sums;
+        Group.Barrier();
+        int row = place.FirstRow + (4 * thread);
+        if (thread >= rows / 4 || row >= place.M)
+            return;
+        for (int other = thread + (rows / 4); other < threads; other += rows / 4)
+            sums += shared[other];
+        epilogue.StoreSums(place, row, sums);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<TTile>(in TEpilogue epilogue, in TilePlace place, int row, int left, int right, in ThreadTile.Row c)
+        where TTile : struct, ITile
     {
         if (row >= place.M)
             return;
         if (left < place.N)
             epilogue.Store(place, row, left, c.Left);
-        if (right < place.N)
+        if (TTile.TN > 4 && right < place.N)
             epilogue.Store(place, row, right, c.Right);
     }
 
     /// <summary>The kernels of one tile.</summary>
     private sealed record Variant(
-        int BM, int BN, GpuKernel<ProductArguments<TEpilogue>> Wide, GpuKernel<ProductArguments<TEpilogue>> Narrow)
+        int BM, int BN, int Threads, GpuKernel<ProductArguments<TEpilogue>> Wide, GpuKernel<ProductArguments<TEpilogue>> Narrow)
     {
         public static Variant Of<TTile>(GpuDevice device)
             where TTile : struct, ITile
         {
+            int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN);
             return device.TensorCores switch
             {
                 TensorCores.None => With<MultiplyAdds>(),
@@ -298,11 +385,12 @@ internal sealed class Product<TA, TB, TEpilogue>
                 where TMicroKernel : struct, IMicroKernel => new(
                     TTile.BM,
                     TTile.BN,
+                    threads,
                     Load(Kernel<TTile, WideAccess, TMicroKernel>),
                     Load(Kernel<TTile, NarrowAccess, TMicroKernel>));
 
             GpuKernel<ProductArguments<TEpilogue>> Load(Action<ProductArguments<TEpilogue>> kernel) =>
-                device.Load(kernel, TTile.BM * TTile.BN / (ThreadTile.TM * ThreadTile.TN));
+                device.Load(kernel, threads);
         }
 
         public int Down(int m) => (m + BM - 1) / BM;

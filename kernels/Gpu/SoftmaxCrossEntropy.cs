@@ -125,7 +125,9 @@ internal readonly struct ReduceScores(
 
     /// <summary>A maximum and a sum for each float4 of the tile.</summary>
     public static int SharedFloats<TTile>()
-        where TTile : struct, ITile => TTile.BN / 4 * 2 * SharedTile.RowLength(TTile.BM);
+        where TTile : struct, ITile => TTile.BN / 4 * 2 * TTile.BM;
+
+    public static bool TakesSums => false;
 
     public bool CanBeWide => true;
 
@@ -141,10 +143,14 @@ internal readonly struct ReduceScores(
         if ((uint)target < 4)
             _losses[row] = -score.At(target);
         float max = Max(Max(score.X, score.Y), Max(score.Z, score.W));
-        int at = Place(place, (column - place.FirstColumn) / 4) + row - place.FirstRow;
+        int at = Place(place, row - place.FirstRow, (column - place.FirstColumn) / 4);
         place.Shared[at] = max;
-        place.Shared[at + Place(place, place.BN / 4)] = DeviceMath.Exp(score.X - max) + DeviceMath.Exp(score.Y - max)
+        place.Shared[at + (place.BN / 4 * place.BM)] = DeviceMath.Exp(score.X - max) + DeviceMath.Exp(score.Y - max)
             + (DeviceMath.Exp(score.Z - max) + DeviceMath.Exp(score.W - max));
+    }
+
+    public void StoreSums(in TilePlace place, int row, in Float4 sums)
+    {
     }
 
     /// <summary>A thread adds up a row of the tile, from left to right.</summary>
@@ -152,23 +158,31 @@ internal readonly struct ReduceScores(
     {
         Group.Barrier();
         int rows = IntrinsicMath.Min(place.BM, place.M - place.FirstRow);
-        int float4s = IntrinsicMath.Min(place.BN, place.N - place.FirstColumn + 3) / 4, sums = Place(place, place.BN / 4);
+        int float4s = IntrinsicMath.Min(place.BN, place.N - place.FirstColumn + 3) / 4, toSums = place.BN / 4 * place.BM;
         for (int row = Group.IdxX; row < rows; row += Group.DimX)
         {
-            float max = place.Shared[row];
+            float max = place.Shared[Place(place, row, 0)];
             for (int i = 1; i < float4s; i++)
-                max = Max(max, place.Shared[Place(place, i) + row]);
+                max = Max(max, place.Shared[Place(place, row, i)]);
             float sum = 0;
             for (int i = 0; i < float4s; i++)
-                sum += place.Shared[Place(place, i) + sums + row] * DeviceMath.Exp(place.Shared[Place(place, i) + row] - max);
-            long at = ((long)(place.FirstColumn / place.BN) * place.M) + place.FirstRow + row;
-            _maxima[at] = max;
-            _sums[at] = sum;
+            {
+                int at = Place(place, row, i);
+                sum += place.Shared[at + toSums] * DeviceMath.Exp(place.Shared[at] - max);
+            }
+            long tile = ((long)(place.FirstColumn / place.BN) * place.M) + place.FirstRow + row;
+            _maxima[tile] = max;
+            _sums[tile] = sum;
         }
     }
 
-    /// <summary>Where the numbers of a column of float4s begin, one a row.</summary>
-    private static int Place(in TilePlace place, int column) => column * SharedTile.RowLength(place.BM);
+    /// <summary>
+    /// Where the number of a row and a column of float4s is: one column behind the other, the rows of each in such an order that what a
+    /// warp stores together, whichever rows and columns its micro-kernel gives it, lies in 32 different banks.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Place(in TilePlace place, int row, int column) =>
+        (column * place.BM) + (row ^ (((column & 1) * 16) ^ ((column >> 1) & 1) ^ (((column >> 2) & 1) * 18)));
 
     private static float Max(float a, float b) => a > b ? a : b;
 }
@@ -193,6 +207,8 @@ internal readonly struct DifferentiateScores(
     public static int SharedFloats<TTile>()
         where TTile : struct, ITile => 0;
 
+    public static bool TakesSums => false;
+
     public bool CanBeWide => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -207,6 +223,10 @@ internal readonly struct DifferentiateScores(
             count > 2 ? Gradient(c.Z + b.Z - logSumExp, target == 2) : 0f,
             count > 3 ? Gradient(c.W + b.W - logSumExp, target == 3) : 0f);
         d.Store(_dScores.Values, ((long)row * _dScores.Stride) + column, count, wide: true);
+    }
+
+    public void StoreSums(in TilePlace place, int row, in Float4 sums)
+    {
     }
 
     public void Finish(in TilePlace place)

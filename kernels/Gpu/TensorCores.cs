@@ -67,16 +67,19 @@ internal interface ITensorCore
 ///       14,15 |28 L |28 R   |29 L   |29 R   |30 L   |30 R   |31 L   |31 R   |
 ///       16,17 | 0 L | 0 R   | 1 L   | …                                           its rows 2 and 3; from 32 on 4 and 5, from 48 on 6 and 7
 /// </code>
+/// Where threads have 4 × 4 results, a warp has 32 × 16, two instructions down and two across: column n of the j-th is 2 n + j, and the
+/// four neighbours that a thread gets of each row are its Left.
 /// </summary>
 internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     where TCore : struct, ITensorCore
 {
-    private const int WarpSize = 32, WarpRows = 64, WarpColumns = 32;
+    private const int WarpSize = 32;
 
     /// <summary>Rows and steps of an instruction.</summary>
     private const int InstructionRows = 16, InstructionSteps = 8;
 
-    public static int BK => 2 * InstructionSteps;
+    public static int BK<TTile>()
+        where TTile : struct, ITile => 2 * InstructionSteps;
 
     public static int ExchangedFloats => TCore.ExchangedFloats;
 
@@ -87,13 +90,14 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     public static ThreadPlace Locate<TTile>(int thread)
         where TTile : struct, ITile
     {
-        int warp = thread / WarpSize, group = thread % WarpSize / 4, member = thread % 4, warpsAcross = TTile.BN / WarpColumns;
-        int row = (warp / warpsAcross * WarpRows) + (2 * group), column = warp % warpsAcross * WarpColumns;
+        int warp = thread / WarpSize, group = thread % WarpSize / 4, member = thread % 4;
+        int warpRows = 8 * TTile.TM, warpColumns = 4 * TTile.TN, warpsAcross = TTile.BN / warpColumns;
+        int row = (warp / warpsAcross * warpRows) + (2 * group), column = warp % warpsAcross * warpColumns;
         return new(
             (2 * member * SharedTile.RowLength(TTile.BM)) + row,
-            (2 * member * SharedTile.RowLength(TTile.BN)) + column + (4 * group),
+            (2 * member * SharedTile.RowLength(TTile.BN)) + column + (TTile.TN / 2 * group),
             row,
-            column + (8 * member));
+            column + (TTile.TN * member));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -107,28 +111,45 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
         where TTile : struct, ITile
     {
-        int rowLengthA = SharedTile.RowLength(TTile.BM), rowLengthB = SharedTile.RowLength(TTile.BN);
-        ArrayView<Float2> rows = a.Cast<Float2>().AsAligned(8);
-        ArrayView<Float4> columns = b.Cast<Float4>().AsAligned(16);
-        MultiplyAdd(ref c, rows, columns, rowLengthA / 2, rowLengthB / 4, exchange);
-        MultiplyAdd(
-            ref c, rows.SubView(InstructionSteps * rowLengthA / 2), columns.SubView(InstructionSteps * rowLengthB / 4),
-            rowLengthA / 2, rowLengthB / 4, exchange);
+        AddEightSteps<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), 0, exchange);
+        AddEightSteps<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), InstructionSteps, exchange);
     }
 
     /// <summary>
-    /// Eight steps: 4 × 4 instructions, of which the thread gives the steps 2·member and, a row of memory on, 2·member + 1.
+    /// The instructions of eight steps, of which the thread gives the steps 2·member and, a row of memory on, 2·member + 1.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void MultiplyAdd(
-        ref ThreadTile c, ArrayView<Float2> a, ArrayView<Float4> b, int nextA, int nextB, ArrayView<float> exchange)
+    private static void AddEightSteps<TTile>(
+        ref ThreadTile c, ArrayView<float> a, ArrayView<float> b, int first, ArrayView<float> exchange)
+        where TTile : struct, ITile
     {
         const int Next = InstructionRows / 2;
-        Float4 columns = b[0], next = b[nextB];
-        MultiplyAdd(ref c.Row0, ref c.Row1, a[0], a[nextA], columns, next, exchange);
-        MultiplyAdd(ref c.Row2, ref c.Row3, a[Next], a[nextA + Next], columns, next, exchange);
-        MultiplyAdd(ref c.Row4, ref c.Row5, a[2 * Next], a[nextA + (2 * Next)], columns, next, exchange);
-        MultiplyAdd(ref c.Row6, ref c.Row7, a[3 * Next], a[nextA + (3 * Next)], columns, next, exchange);
+        int rowLengthA = SharedTile.RowLength(TTile.BM), rowLengthB = SharedTile.RowLength(TTile.BN);
+        ArrayView<Float2> rows = a.SubView(first * rowLengthA).Cast<Float2>().AsAligned(8), nextRows = rows.SubView(rowLengthA / 2);
+        var steps = b.SubView(first * rowLengthB);
+        if (TTile.TN == 4)
+        {
+            ArrayView<Float2> pairs = steps.Cast<Float2>().AsAligned(8);
+            Float2 pair = pairs[0], nextPair = pairs[rowLengthB / 2];
+            MultiplyAdd(ref c.Row0, ref c.Row1, rows[0], nextRows[0], pair, nextPair, exchange);
+            MultiplyAdd(ref c.Row2, ref c.Row3, rows[Next], nextRows[Next], pair, nextPair, exchange);
+            return;
+        }
+        ArrayView<Float4> fours = steps.Cast<Float4>().AsAligned(16);
+        Float4 columns = fours[0], next = fours[rowLengthB / 4];
+        MultiplyAdd(ref c.Row0, ref c.Row1, rows[0], nextRows[0], columns, next, exchange);
+        MultiplyAdd(ref c.Row2, ref c.Row3, rows[Next], nextRows[Next], columns, next, exchange);
+        MultiplyAdd(ref c.Row4, ref c.Row5, rows[2 * Next], nextRows[2 * Next], columns, next, exchange);
+        MultiplyAdd(ref c.Row6, ref c.Row7, rows[3 * Next], nextRows[3 * Next], columns, next, exchange);
+    }
+
+    /// <summary>Two instructions side by side, of each of which the thread has two columns of <see cref="ThreadTile.Row.Left"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyAdd(
+        ref ThreadTile.Row upper, ref ThreadTile.Row lower, Float2 a, Float2 nextA, Float2 b, Float2 nextB, ArrayView<float> exchange)
+    {
+        TCore.MultiplyAdd(ref upper.Left.X, ref upper.Left.Z, ref lower.Left.X, ref lower.Left.Z, a, nextA, b.X, nextB.X, exchange);
+        TCore.MultiplyAdd(ref upper.Left.Y, ref upper.Left.W, ref lower.Left.Y, ref lower.Left.W, a, nextA, b.Y, nextB.Y, exchange);
     }
 
     /// <summary>

@@ -16,8 +16,10 @@ namespace Bert4Rec.Tools;
 internal sealed record GpuModel(
     string Name, string Architecture, int Multiprocessors, double Gigahertz, double GigabytesPerSecond, int FloatLanes, int TensorLanes)
 {
-    /// <summary>Instructions that a multiprocessor starts in a clock: one in each of its four parts.</summary>
-    private const int Issued = 4;
+    /// <summary>Of a multiprocessor: each starts an instruction of its own warps in a clock, and does a share of the arithmetic.</summary>
+    private const int Parts = 4;
+
+    private const int WarpSize = 32;
 
     /// <summary>Sectors of 32 bytes that a multiprocessor's first cache hands out in a clock.</summary>
     private const int Sectors = 4;
@@ -31,21 +33,28 @@ internal sealed record GpuModel(
         new("H100", "sm_90", 132, 1.98, 3350, 128, 1024),
     ];
 
-    /// <summary>The time that all launches of a kernel take at least, and what it is set by.</summary>
-    public (double Microseconds, string Limit) Estimate(KernelCounts counts)
+    /// <summary>The time that launches take at least, one after another, and what most of it is set by.</summary>
+    public (double Microseconds, string Limit) Estimate(IEnumerable<KernelCounts> launches)
     {
-        // Multiprocessors that have no group, or none any more while others have, do nothing.
-        double groups = (double)counts.Groups / counts.Launches, rounds = Math.Ceiling(groups / Multiprocessors);
-        double clocks = Multiprocessors * Gigahertz * 1e3 * (groups / (rounds * Multiprocessors));
+        (double Microseconds, string Limit)[] all = [.. launches.Select(Estimate)];
+        return (all.Sum(launch => launch.Microseconds),
+            all.GroupBy(launch => launch.Limit).MaxBy(limit => limit.Sum(launch => launch.Microseconds))!.Key);
+    }
+
+    private (double Microseconds, string Limit) Estimate(KernelCounts launch)
+    {
+        // Multiprocessors that have no group, or none any more while others have, do nothing; nor does a part that has no warp.
+        double rounds = Math.Ceiling((double)launch.Groups / Multiprocessors), warps = rounds * launch.GroupSize / WarpSize;
+        double clocks = Gigahertz * 1e3 * launch.Groups / rounds, partClocks = clocks * Math.Min(1, warps / Parts);
         (double Microseconds, string Limit)[] limits =
         [
-            (counts.GlobalBytesTouched / (GigabytesPerSecond * 1e3), "memory"),
-            (counts.FloatInstructions * 32 / (clocks * FloatLanes), "arithmetic"),
-            (counts.TensorInstructions * (double)(16 * 8 * 8) / (clocks * Math.Max(1, TensorLanes)), "cores for tensors"),
-            (counts.SharedWavefronts / clocks, "shared memory"),
-            (counts.GlobalSectors / (clocks * Sectors), "global sectors"),
-            (counts.Instructions / (clocks * Issued), "issue"),
-            (LaunchMicroseconds * counts.Launches, "launch"),
+            (launch.GlobalBytesTouched / (GigabytesPerSecond * 1e3), "memory"),
+            (launch.FloatInstructions * WarpSize / (partClocks * FloatLanes), "arithmetic"),
+            (launch.TensorInstructions * (double)(16 * 8 * 8) / (partClocks * Math.Max(1, TensorLanes)), "cores for tensors"),
+            (launch.SharedWavefronts / clocks, "shared memory"),
+            (launch.GlobalSectors / (clocks * Sectors), "global sectors"),
+            (launch.Instructions / (partClocks * Parts), "issue"),
+            (LaunchMicroseconds, "launch"),
         ];
         return limits.MaxBy(limit => limit.Microseconds);
     }

@@ -109,7 +109,7 @@ internal static class LadderCommand
             device.Free(buffer);
 
         long Sum(Func<KernelCounts, long> of) => counts.Sum(of);
-        var estimates = counts.Select(s_a100.Estimate).ToArray();
+        var estimates = counts.Select(kernel => s_a100.Estimate([kernel])).ToArray();
         long products = Sum(kernel => kernel.FloatOperations) / 64, wavefronts = Sum(kernel => kernel.SharedWavefronts);
         return string.Join(" | ", [
             $"{Sum(kernel => kernel.Launches)}",

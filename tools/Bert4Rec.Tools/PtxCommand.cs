@@ -38,12 +38,12 @@ internal static class PtxCommand
                 ?? throw new InputException($"nvdisasm is not there: put it beside {ptxas}");
             var progress = new ProgressReporter(terminal);
             Row[] rows = Assemble(ptxas, progress);
-            var steps = new List<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Counts)>();
+            var steps = new List<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)>();
             foreach (var step in TrainingStep.All)
             {
                 progress.Report(new("counting training steps", steps.Count, TrainingStep.All.Count, "steps"));
-                var (tokens, masked, counts) = step.Count();
-                steps.Add((step, tokens, masked, counts));
+                var (tokens, masked, launches) = step.Count();
+                steps.Add((step, tokens, masked, launches));
             }
             progress.Clear();
             OutputFile.WriteText(parsed.GetRequiredValue(output), Document(VersionOf(ptxas), rows, disassembler, steps));
@@ -82,7 +82,7 @@ internal static class PtxCommand
         string version,
         Row[] rows,
         string disassembler,
-        IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Counts)> steps)
+        IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)> steps)
     {
         var text = new StringBuilder();
         text.Append(
@@ -169,7 +169,7 @@ internal static class PtxCommand
     }
 
     private static void AppendSteps(
-        StringBuilder text, IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Counts)> steps)
+        StringBuilder text, IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)> steps)
     {
         text.Append(
             $"""
@@ -180,15 +180,15 @@ internal static class PtxCommand
             the PTX, and the time that it takes at least: by the bytes that the launches are the first to touch (m), float32 arithmetic (a),
             tensor cores (c), turns of shared memory (s), sectors of global memory, cached or not (g), instructions (i), or
             {GpuModel.LaunchMicroseconds} us a launch (l), whichever is longest. All multiprocessors share the memory; all else is done by
-            those that have a group. Nothing waits for anything in it: no kernel is faster, and most are slower. None of it was measured
-            on a GPU.
+            those that have a group, and by those of the four parts of each that have a warp. Nothing waits for anything in it: no kernel
+            is faster, and most are slower. None of it was measured on a GPU.
 
             A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for
             32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take.
 
 
             """);
-        foreach (var (step, tokens, masked, counts) in steps)
+        foreach (var (step, tokens, masked, launches) in steps)
         {
             text.AppendLine(
                 $"### {step.Name}, {(step.Precision == Precision.Tf32 ? "tf32" : "fp32")}: {tokens:N0} tokens, {masked:N0} masked, "
@@ -198,30 +198,34 @@ internal static class PtxCommand
                 "| kernel | launches | groups | MB | sectors a request | MFLOP | conflicts | branches that part | "
                 + $"{string.Join(" | ", GpuModel.All.Select(model => $"{model.Name}, us"))} |");
             text.AppendLine($"|---|---:|---:|---:|---:|---:|---:|---:|{string.Concat(GpuModel.All.Select(_ => "---:|"))}");
-            foreach (var kernel in counts)
+            KernelCounts[][] kernels = [.. launches.GroupBy(launch => launch.Kernel).Select(all => all.ToArray())];
+            foreach (var all in kernels)
             {
+                var kernel = KernelCounts.Of(all);
                 text.AppendLine(
                     $"| `{kernel.Kernel}` | {kernel.Launches} | {kernel.Groups / kernel.Launches:N0} "
                     + $"| {kernel.GlobalBytesTouched / 1e6:F2} | {Ratio(kernel.GlobalSectors, kernel.GlobalRequests):F1} "
                     + $"| {kernel.FloatOperations / 1e6:F1} "
                     + $"| {100 * Ratio(kernel.BankConflicts, kernel.SharedWavefronts):F0}% "
                     + $"| {100 * Ratio(kernel.DivergentBranches, kernel.Branches):F0}% "
-                    + $"| {string.Join(" | ", GpuModel.All.Select(model => Describe(model, kernel)))} |");
+                    + $"| {string.Join(" | ", GpuModel.All.Select(model => Describe(model, all)))} |");
             }
-            double megabytes = counts.Sum(kernel => kernel.GlobalBytesTouched) / 1e6;
-            double megaflops = counts.Sum(kernel => kernel.FloatOperations) / 1e6;
-            var sums = GpuModel.All.Select(model => $"{counts.Sum(kernel => model.Estimate(kernel).Microseconds):F0}");
-            long launches = counts.Sum(kernel => kernel.Launches);
-            text.AppendLine($"| all | {launches} | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
+            double megabytes = launches.Sum(launch => launch.GlobalBytesTouched) / 1e6;
+            double megaflops = launches.Sum(launch => launch.FloatOperations) / 1e6;
+            var sums = GpuModel.All.Select(
+                model => launches.Any(launch => IsMissing(model, launch)) ? "" : $"{model.Estimate(launches).Microseconds:F0}");
+            text.AppendLine($"| all | {launches.Count} | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
             text.AppendLine();
         }
 
-        string Describe(GpuModel model, KernelCounts kernel)
+        // Before sm_80 there is no TF32.
+        bool IsMissing(GpuModel model, KernelCounts launch) => launch.TensorInstructions > 0 && model.TensorLanes == 0;
+
+        string Describe(GpuModel model, KernelCounts[] all)
         {
-            // Before sm_80 there is no TF32.
-            if (kernel.TensorInstructions > 0 && model.TensorLanes == 0)
+            if (IsMissing(model, all[0]))
                 return "";
-            var (microseconds, limit) = model.Estimate(kernel);
+            var (microseconds, limit) = model.Estimate(all);
             return $"{microseconds:F1} {limit[0]}";
         }
 

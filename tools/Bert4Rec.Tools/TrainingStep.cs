@@ -27,8 +27,8 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
     ];
 
     /// <summary>Takes the step on the emulator.</summary>
-    /// <returns>Tokens, masked rows, and the counts of each kernel in the order of their first launch.</returns>
-    public (int Tokens, int Masked, IReadOnlyList<KernelCounts> Counts) Count()
+    /// <returns>Tokens, masked rows, and the counts of each launch.</returns>
+    public (int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches) Count()
     {
         var random = new Random((int)Seed);
         int[] lengths =
@@ -49,7 +49,8 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
         Indices starts = Integers(offsets), masked = Integers(new int[tokens]), rows = Integers(new int[tokens]);
         Indices targets = Integers(new int[tokens]), maskedStarts = Integers(new int[offsets.Length]);
         // What came before is not of the step.
-        device.Ptx!.Emulator.Clear();
+        var launches = new List<KernelCounts>();
+        device.Ptx!.Emulator.Launched = launches.Add;
 
         var masking = new ClozeMasking(
             new(Seed, 1, RandomStreams.ClozeMask, 0), 0.2f, 0.2f, Shape.MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: true);
@@ -58,7 +59,7 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
         model.Forward(new(masked, positions, starts, rows.Slice(0, count), maskedStarts), new(Seed, 1, 0, 0));
         model.LossAndBackward(targets.Slice(0, count), 1f / count, loss);
         kernels.Adam(parameters, gradients, first, second, default, new(1, 1e-3f));
-        return (tokens, count, [.. device.Ptx.Emulator.Counts]);
+        return (tokens, count, launches);
 
         Tensor Floats(long length) => Tensor.Of(kernels.AllocateFloats(length));
 

@@ -3,10 +3,11 @@ namespace Bert4Rec.Kernels.Gpu.Emulator;
 /// <summary>What the launches of a kernel have done.</summary>
 internal sealed class KernelCounts(PtxProgram program)
 {
+    private readonly PtxProgram _program = program;
     private readonly long[] _warps = new long[program.Code.Count];
     private readonly long[] _threads = new long[program.Code.Count];
 
-    public string Kernel => program.Name;
+    public string Kernel => _program.Name;
 
     public long Launches { get; set; }
 
@@ -57,7 +58,7 @@ internal sealed class KernelCounts(PtxProgram program)
     public long FloatInstructions => Sum(_warps, opcode => opcode.EndsWith(".f32", StringComparison.Ordinal) && IsArithmetic(opcode));
 
     /// <summary>Multiplications and additions of threads, a multiply-add as two; on tensor cores too.</summary>
-    public long FloatOperations => program.Code.Select((instruction, i) =>
+    public long FloatOperations => _program.Code.Select((instruction, i) =>
         instruction.Opcode.StartsWith("mma", StringComparison.Ordinal) ? _warps[i] * 2 * 16 * 8 * 8
         : instruction.Opcode.EndsWith(".f32", StringComparison.Ordinal) && IsArithmetic(instruction.Opcode) ? _threads[i] : 0).Sum();
 
@@ -67,15 +68,48 @@ internal sealed class KernelCounts(PtxProgram program)
     /// <summary>Opcodes, with how many warps and how many of their lanes executed each; the most frequent first.</summary>
     public IReadOnlyList<(string Opcode, long Warps, long Threads)> ByOpcode =>
     [
-        .. program.Code.Select((instruction, i) => (instruction.Opcode, Warps: _warps[i], Threads: _threads[i]))
+        .. _program.Code.Select((instruction, i) => (instruction.Opcode, Warps: _warps[i], Threads: _threads[i]))
             .GroupBy(entry => entry.Opcode, (opcode, all) => (opcode, all.Sum(entry => entry.Warps), all.Sum(entry => entry.Threads)))
             .Where(entry => entry.Item2 > 0).OrderByDescending(entry => entry.Item2),
     ];
 
-    private long Sum(long[] counts, Func<string, bool> isCounted) => program.Code.Select((instruction, i) =>
-        program.IsRemoved(instruction) || !isCounted(instruction.Opcode) ? 0 : counts[i]).Sum();
+    private long Sum(long[] counts, Func<string, bool> isCounted) => _program.Code.Select((instruction, i) =>
+        _program.IsRemoved(instruction) || !isCounted(instruction.Opcode) ? 0 : counts[i]).Sum();
 
     private static bool IsArithmetic(string opcode) => opcode.Split('.')[0] is "add" or "sub" or "mul" or "fma" or "div" or "rcp" or "sqrt";
+
+    /// <summary>Of several launches of a kernel.</summary>
+    public static KernelCounts Of(IReadOnlyList<KernelCounts> launches)
+    {
+        var all = new KernelCounts(launches[0]._program);
+        foreach (var launch in launches)
+            all.Add(launch);
+        return all;
+    }
+
+    /// <summary>Adds what other launches of the kernel have done.</summary>
+    public void Add(KernelCounts other)
+    {
+        Launches += other.Launches;
+        Groups += other.Groups;
+        GroupSize = other.GroupSize;
+        Barriers += other.Barriers;
+        Branches += other.Branches;
+        DivergentBranches += other.DivergentBranches;
+        GlobalRequests += other.GlobalRequests;
+        GlobalSectors += other.GlobalSectors;
+        GlobalBytesLoaded += other.GlobalBytesLoaded;
+        GlobalBytesStored += other.GlobalBytesStored;
+        GlobalBytesTouched += other.GlobalBytesTouched;
+        SharedRequests += other.SharedRequests;
+        SharedWavefronts += other.SharedWavefronts;
+        BankConflicts += other.BankConflicts;
+        for (int i = 0; i < _warps.Length; i++)
+        {
+            _warps[i] += other._warps[i];
+            _threads[i] += other._threads[i];
+        }
+    }
 
     public void Count(int instruction, int lanes)
     {

@@ -22,9 +22,12 @@ internal static partial class PtxAccess
             ["ld" or "st", var space, "v4", var type] => Access(program, instruction, space, 4, type, operands),
             ["red", "add", "shared", "u32" or "s32"] => AddShared(program, instruction, null, operands[0], operands[1]),
             ["atom", "add", "shared", "u32" or "s32"] => AddShared(program, instruction, operands[0], operands[1], operands[2]),
+            ["red", "add", "global", "u32" or "s32"] => AddGlobal(program, instruction, null, operands[0], operands[1]),
+            ["atom", "add", "global", "u32" or "s32"] => AddGlobal(program, instruction, operands[0], operands[1], operands[2]),
+            ["membar", "gl"] => Fence,
             ["shfl", "sync", "bfly", "b32"] => Shuffle(program, instruction, operands),
             ["mma", "sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"] => Multiply(program, instruction, operands),
-            ["ld" or "st" or "red" or "atom" or "shfl" or "mma", ..] => throw new NotSupportedException(
+            ["ld" or "st" or "red" or "atom" or "shfl" or "mma" or "membar", ..] => throw new NotSupportedException(
                 $"the opcode {instruction.Opcode} is not known"),
             _ => null,
         };
@@ -91,6 +94,15 @@ internal static partial class PtxAccess
         }
     }
 
+    private static void CheckGlobal(Warp warp, int lane, Instruction instruction, long at, int bytes)
+    {
+        var emulator = warp.Emulator;
+        if (!emulator.IsOfArguments(at, bytes))
+            throw emulator.Failure(warp, lane, instruction, "accesses global memory outside the kernel's arguments");
+        if (at % bytes != 0)
+            throw emulator.Failure(warp, lane, instruction, $"accesses global memory at no multiple of {bytes} bytes");
+    }
+
     private static unsafe void Global<TTransfer>(
         Warp warp, Instruction instruction, int address, long offset, int[] values, TTransfer transfer)
         where TTransfer : struct, ITransfer
@@ -103,10 +115,7 @@ internal static partial class PtxAccess
         {
             int lane = BitOperations.TrailingZeroCount(lanes);
             long at = (long)warp.Lane<ulong>(address, lane) + offset;
-            if (!emulator.IsOfArguments(at, bytes))
-                throw emulator.Failure(warp, lane, instruction, "accesses global memory outside the kernel's arguments");
-            if (at % bytes != 0)
-                throw emulator.Failure(warp, lane, instruction, $"accesses global memory at no multiple of {bytes} bytes");
+            CheckGlobal(warp, lane, instruction, at, bytes);
             for (int i = 0; i < bytes; i += sizeof(uint))
             {
                 string? race = TTransfer.Loads
@@ -201,6 +210,38 @@ internal static partial class PtxAccess
             }
             emulator.CountShared(addresses[..count], sizeof(uint));
         };
+    }
+
+    private static unsafe Action<Warp> AddGlobal(PtxProgram program, Instruction instruction, string? result, string place, string addend)
+    {
+        var (address, offset) = Address(program, place);
+        int value = program.Operand<uint>(addend), old = result is null ? -1 : program.Register<uint>(result);
+        return warp =>
+        {
+            var emulator = warp.Emulator;
+            Span<long> addresses = stackalloc long[Warp.Size];
+            int count = 0;
+            for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+            {
+                int lane = BitOperations.TrailingZeroCount(lanes);
+                long at = (long)warp.Lane<ulong>(address, lane) + offset;
+                CheckGlobal(warp, lane, instruction, at, sizeof(uint));
+                if (emulator.Races.AddGlobal(at, warp.FirstThread + lane) is string race)
+                    throw emulator.Failure(warp, lane, instruction, $"{race} in global memory");
+                uint before = *(uint*)at;
+                *(uint*)at = before + warp.Lane<uint>(value, lane);
+                if (old >= 0)
+                    warp.Lane<uint>(old, lane) = before;
+                addresses[count++] = at;
+            }
+            emulator.CountGlobal(addresses[..count], sizeof(uint), loads: false);
+        };
+    }
+
+    private static void Fence(Warp warp)
+    {
+        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+            warp.Emulator.Races.Fence(warp.FirstThread + BitOperations.TrailingZeroCount(lanes));
     }
 
     private static Action<Warp> Shuffle(PtxProgram program, Instruction instruction, string[] operands)

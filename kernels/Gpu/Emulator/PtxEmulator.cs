@@ -42,8 +42,8 @@ internal sealed class PtxEmulator
     /// <summary>Of each kernel that has run.</summary>
     public IReadOnlyCollection<KernelCounts> Counts => _counts.Values;
 
-    /// <summary>Forgets what has run.</summary>
-    public void Clear() => _counts.Clear();
+    /// <summary>Is told of each launch what it did; null for nobody.</summary>
+    public Action<KernelCounts>? Launched { get; set; }
 
     /// <param name="program">The kernel.</param>
     /// <param name="grid">Groups.</param>
@@ -59,15 +59,10 @@ internal sealed class PtxEmulator
         if (grid.Y > ushort.MaxValue || grid.Z > ushort.MaxValue)
             throw new DeviceException($"{program.Name}: a grid of {grid.X} x {grid.Y} x {grid.Z} groups; Y and Z end at 65535");
         (Program, _grid, _groupSize, Parameters, _memory, _lastRange) = (program, grid, groupSize, parameters, memory, 0);
-        if (!_counts.TryGetValue(program, out var counts))
-            _counts[program] = counts = new(program);
-        _kernel = counts;
-        _kernel.Launches++;
-        _kernel.GroupSize = groupSize;
-        _kernel.Groups += (long)grid.X * grid.Y * grid.Z;
+        _kernel = new(program) { Launches = 1, GroupSize = groupSize, Groups = (long)grid.X * grid.Y * grid.Z };
         if (Shared.Length < program.SharedBytes)
             Shared = new byte[program.SharedBytes];
-        Races.StartLaunch(program.SharedBytes);
+        Races.StartLaunch(program.SharedBytes, groupSize);
         long touched = Races.FirstAccesses;
         int warps = (groupSize + Warp.Size - 1) / Warp.Size;
         while (_warps.Count < warps)
@@ -85,7 +80,11 @@ internal sealed class PtxEmulator
                 }
             }
         }
-        _kernel.GlobalBytesTouched += (Races.FirstAccesses - touched) * sizeof(uint);
+        _kernel.GlobalBytesTouched = (Races.FirstAccesses - touched) * sizeof(uint);
+        if (!_counts.TryGetValue(program, out var counts))
+            _counts[program] = counts = new(program);
+        counts.Add(_kernel);
+        Launched?.Invoke(_kernel);
     }
 
     /// <summary>What a special register tells a thread.</summary>

@@ -17,6 +17,10 @@ internal struct WordAccess
 /// Finds accesses to one word, one of them a write, whose order nothing defines: those of threads of a group that no barrier parts, and
 /// those of two groups of a launch. Time is counted in intervals between barriers; groups run one after another, so that the time says
 /// which group it was, and no entry has ever to be cleared.
+/// <para>
+/// Groups can meet at a word that each of them adds to atomically: what all threads of a group wrote before, and made visible by a fence
+/// and a barrier, those of a group that comes later may read, behind a barrier and a fence of their own.
+/// </para>
 /// </summary>
 internal sealed class RaceTracker
 {
@@ -29,6 +33,14 @@ internal sealed class RaceTracker
     private const int MostPages = 1 << 14;
 
     private readonly Dictionary<long, WordAccess[]> _pages = [];
+
+    /// <summary>By the word where they meet: from when to when groups ran that have been there, and left nothing behind a fence.</summary>
+    private readonly Dictionary<long, List<(uint First, uint Last)>> _meetings = [];
+
+    /// <summary>Of each thread of the group: whether it has written since its last fence, and when that was.</summary>
+    private (bool Wrote, uint Fenced)[] _threads = [];
+    private (uint First, uint Last)[] _met = [];
+    private uint _metAt;
     private WordAccess[] _shared = [];
     private WordAccess[] _page = [];
     private long _pageNumber = -1;
@@ -39,8 +51,10 @@ internal sealed class RaceTracker
     /// <summary>Words of global memory that launches were the first to read, and the first to write.</summary>
     public long FirstAccesses { get; private set; }
 
-    public void StartLaunch(int sharedBytes)
+    public void StartLaunch(int sharedBytes, int groupSize)
     {
+        _threads = new (bool, uint)[groupSize];
+        _meetings.Clear();
         if (_shared.Length < sharedBytes / sizeof(uint))
             _shared = new WordAccess[sharedBytes / sizeof(uint)];
         if (_pages.Count > MostPages)
@@ -51,7 +65,15 @@ internal sealed class RaceTracker
         _launch = _now = checked(_now + 1);
     }
 
-    public void StartGroup() => _group = _now = checked(_now + 1);
+    public void StartGroup()
+    {
+        _group = _now = checked(_now + 1);
+        Array.Clear(_threads);
+        _met = [];
+    }
+
+    /// <summary>A thread makes what it has written visible to other groups.</summary>
+    public void Fence(int thread) => _threads[thread] = (false, _now);
 
     public void PassBarrier() => _now = checked(_now + 1);
 
@@ -70,7 +92,28 @@ internal sealed class RaceTracker
         ref var word = ref Global(address);
         if (word.Written < _launch)
             FirstAccesses++;
+        _threads[thread].Wrote = true;
         return Write(ref word, _launch, (ushort)thread);
+    }
+
+    /// <inheritdoc cref="ReadGlobal"/>
+    public string? AddGlobal(long address, int thread)
+    {
+        ref var word = ref Global(address);
+        if (word.Written < _launch)
+            FirstAccesses++;
+        else if (word.Writer != Atomically && (word.Written < _group || (word.Written == _now && word.Writer != thread)))
+            return $"adds atomically to what {(word.Written < _group ? "another group" : Name(word.Writer))} wrote";
+        if (word.Read >= _launch && (word.Read < _group || (word.Read == _now && word.Reader != thread)))
+            return $"adds atomically to what {(word.Read < _group ? "another group" : Name(word.Reader))} read";
+        word.Written = _now;
+        word.Writer = Atomically;
+        if (!_meetings.TryGetValue(address, out var meeting))
+            _meetings[address] = meeting = [];
+        (_met, _metAt) = ([.. meeting], _now);
+        if (Enumerable.Range(0, _threads.Length).All(i => !_threads[i].Wrote && (_threads[i].Fenced < _now || i == thread)))
+            meeting.Add((_group, _now));
+        return null;
     }
 
     /// <inheritdoc cref="ReadGlobal"/>
@@ -96,7 +139,7 @@ internal sealed class RaceTracker
     {
         if (word.Written >= start)
         {
-            if (word.Written < _group)
+            if (word.Written < _group && !HasMet(word.Written, thread))
                 return "reads what another group wrote";
             if (word.Written == _now && word.Writer != thread)
                 return $"reads what {Name(word.Writer)} wrote since the last barrier";
@@ -131,6 +174,9 @@ internal sealed class RaceTracker
         word.Writer = thread;
         return null;
     }
+
+    private bool HasMet(uint written, int thread) =>
+        _met.Length > 0 && _threads[thread].Fenced > _metAt && Array.Exists(_met, group => written >= group.First && written <= group.Last);
 
     private ref WordAccess Global(long address)
     {

@@ -23,6 +23,7 @@ internal sealed class GpuDevice : IDisposable
     private readonly AcceleratorStream? _transfer;
     private DeviceArena.Slice? _workspace;
     private DeviceArena.Slice? _parts;
+    private MemoryBuffer1D<int, Stride1D.Dense>? _counters;
     private long _uses;
     private long _finishedUses;
     private HashSet<Action>? _rehearsed;
@@ -164,6 +165,21 @@ internal sealed class GpuDevice : IDisposable
     /// Work memory for the parts of one sum, beside <see cref="Workspace"/>: products split their sums inside larger operations.
     /// </summary>
     public ArrayView<float> Parts(long floats) => Reserve(ref _parts, floats);
+
+    /// <summary>For <see cref="LastGroup"/>, one a result: zeros, of which operations on <see cref="Compute"/> leave zeros.</summary>
+    public ArrayView<int> Counters
+    {
+        get
+        {
+            if (_counters is null)
+            {
+                _counters = Allocate<int>(MaximumGroups);
+                _counters.MemSetToZero(Compute);
+                FinishCompute();
+            }
+            return _counters.View.BaseView;
+        }
+    }
 
     /// <summary>Whether a view starts at a multiple of four floats, as 128-bit accesses need. An empty one does.</summary>
     public static bool IsAligned(ArrayView<float> view) => IndexOf(view) % 4 == 0;
@@ -316,6 +332,7 @@ internal sealed class GpuDevice : IDisposable
     public void Dispose()
     {
         Arena.Dispose();
+        Free(_counters);
         GiveBack(_transfer);
         GiveBack(_accelerator);
         _context?.Dispose();

@@ -88,12 +88,12 @@ public static class GpuDevices
         // It has the real ones.
         if (kind == Emulator)
             return OpenPtx(device, tf32: true);
-        // Two warps, as the small tile has.
+        // Four warps, as a tile has.
         var context = kind == Simulator
             ? Context.Create(builder =>
             {
                 Configure(builder);
-                builder.CPU(new CPUDevice(32, 2, 1));
+                builder.CPU(new CPUDevice(32, 4, 1));
             })
             : NewContext(kind);
         return new GpuDevice(context, Devices(context, kind)[0], device, tensorCores: TensorCores.Emulated);

@@ -31,6 +31,16 @@ public class PtxEmulatorTests
 
         """;
 
+    /// <summary>
+    /// Each group stores 64 words of its own, counts itself in the last word of all, and then reads the words of the first group.
+    /// </summary>
+    private const string Store =
+        "mov.b32 %r2, %ctaid.x; mul.wide.u32 %rd7, %r2, 256; add.u64 %rd8, %rd4, %rd7; st.global.b32 [%rd8], %r1; ";
+    private const string Fence = "membar.gl; ";
+    private const string Barrier = "bar.sync 0; ";
+    private const string CountGroup = "setp.ne.s32 %p1, %r1, 0; @%p1 bra L_9; atom.add.global.u32 %r3, [%rd1+1020], 1;\nL_9:\n";
+    private const string ReadFirst = "ld.global.b32 %r4, [%rd4];";
+
     /// <summary>What is wrong, the kernel, and what the message says.</summary>
     public static TheoryData<string, string, string> Wrong => new()
     {
@@ -61,6 +71,30 @@ public class PtxEmulatorTests
         {
             "a group that reads another's", "ld.global.b32 %r2, [%rd4]; st.global.b32 [%rd4], %r2;",
             "of group (1, 0, 0) reads what another"
+        },
+        {
+            "a group that counts itself before others can see what it stored",
+            Store + Barrier + CountGroup + Barrier + Fence + ReadFirst, "of group (1, 0, 0) reads what another group wrote"
+        },
+        {
+            "a group that counts itself before all its threads are done",
+            Store + Fence + CountGroup + Barrier + Fence + ReadFirst, "of group (1, 0, 0) reads what another group wrote"
+        },
+        {
+            "a group that stores behind its fence",
+            Fence + Store + Barrier + CountGroup + Barrier + Fence + ReadFirst, "of group (1, 0, 0) reads what another group wrote"
+        },
+        {
+            "a group that reads without waiting for its count",
+            Store + Fence + Barrier + CountGroup + Fence + ReadFirst, "of group (1, 0, 0) reads what another group wrote"
+        },
+        {
+            "a group that reads without a fence",
+            Store + Fence + Barrier + CountGroup + Barrier + ReadFirst, "of group (1, 0, 0) reads what another group wrote"
+        },
+        {
+            "a count that is overwritten", CountGroup + "@%p1 bra L_8; st.global.b32 [%rd1+1020], 0;\nL_8:",
+            "writes what another thread, atomically, wrote"
         },
         { "global memory that was not given", "ld.global.b32 %r2, [%rd4+1024];", "accesses global memory outside the kernel's arguments" },
         { "global memory before it", "ld.global.b32 %r2, [%rd4+-4];", "thread 0 of group (0, 0, 0) accesses global memory outside" },
@@ -108,7 +142,7 @@ public class PtxEmulatorTests
 
     [Theory]
     [InlineData("add.f64 %fd1, %fd2, %fd3;", "add.f64")]
-    [InlineData("atom.add.global.u32 %r2, [%rd4], 1;", "atom.add.global.u32")]
+    [InlineData("atom.max.global.u32 %r2, [%rd4], 1;", "atom.max.global.u32")]
     [InlineData("shfl.sync.down.b32 %r2, %r1, 1, 31, 4294967295;", "shfl.sync.down.b32")]
     [InlineData("ld.global.u8 %r2, [%rd4];", "u8")]
     [InlineData("mov.b32 %rd9, 1;", "%rd9 is no register of 32 bits")]
@@ -152,6 +186,14 @@ public class PtxEmulatorTests
         Assert.Equal(2, counts.Barriers);
         // Of a warp: four times some leave, and four times the others part.
         Assert.Equal(16, counts.DivergentBranches);
+    }
+
+    [Fact]
+    public void Groups_may_meet_at_a_count()
+    {
+        int[] result = Run(Store + Fence + Barrier + CountGroup + Barrier + Fence + ReadFirst, out _, groups: 2);
+        Assert.Equal(Enumerable.Range(0, 128).Select(i => i % 64), result[..128]);
+        Assert.Equal(2, result[255]);
     }
 
     [Theory]
