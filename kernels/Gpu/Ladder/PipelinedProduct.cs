@@ -8,7 +8,9 @@ namespace Bert4Rec.Kernels.Gpu.Ladder;
 /// The next step is on its way to registers while one is multiplied; it goes to the other of two buffers, and one barrier a step is
 /// enough.
 /// </summary>
-/// <remarks>From here <see cref="Product{TA, TB, TEpilogue}"/> goes on: 8 × 8 results a thread, operands that lie either way, edges.</remarks>
+/// <remarks>
+/// From here <see cref="Product{TA, TB, TEpilogue}"/> goes on: 8 × 8 results a thread, operands that lie either way, edges.
+/// </remarks>
 internal static class PipelinedProduct
 {
     /// <summary>Rows and columns of a group's tile, steps of it, and threads along each of its sides.</summary>

@@ -258,7 +258,9 @@ internal sealed class GpuDevice : IDisposable
         }
         try
         {
-            Parallel.ForEach(compilations, compile => compile());
+            // Not on the pool's threads: the compiler waits for some of them, and they would wait for it.
+            Task.WaitAll([.. compilations.Select(compile => Task.Factory.StartNew(
+                compile, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))]);
         }
         catch (AggregateException e)
         {

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
@@ -34,6 +35,29 @@ public class GpuDeviceTests
         string message = Assert.Throws<DeviceException>(() => device.Rehearse(Launch)).Message;
         Assert.StartsWith($"{device.Name}: the device refuses a kernel: ", message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', message);
+    }
+
+    /// <summary>ILGPU's compiler waits for threads of the pool, which are few.</summary>
+    [Fact]
+    public void A_rehearsal_compiles_side_by_side_and_leaves_the_pool_to_the_compiler()
+    {
+        const int Kernels = 8;
+        using var device = GpuDevices.Open(GpuDevices.Simulator);
+        using var all = new Barrier(Kernels);
+        var ofPool = new ConcurrentBag<bool>();
+        device.Rehearse(() =>
+        {
+            for (int i = 0; i < Kernels; i++)
+            {
+                int kernel = i;
+                device.AddRehearsed(() =>
+                {
+                    Assert.True(all.SignalAndWait(TimeSpan.FromSeconds(60)), $"kernel {kernel} waits for the others");
+                    ofPool.Add(Thread.CurrentThread.IsThreadPoolThread);
+                });
+            }
+        });
+        Assert.Equal(Enumerable.Repeat(false, Kernels), ofPool);
     }
 
     private static void AddOne(Arguments a) => a.X[Group.IdxX]++;
