@@ -90,10 +90,10 @@ public sealed class CudaStandInTests(CudaStandIn driver, SmallShop shop, ITestOu
             lock (random)
                 settings = (i % 4) switch
                 {
-                    0 => $"alloc={random.Next(1, 40)}",
-                    1 => $"module={random.Next(1, 40)}",
-                    2 => $"refuse={random.Next(1, 800)}",
-                    _ => $"launch={random.Next(1, 800)}",
+                    0 => $"alloc={random.Next(1, 30)}",
+                    1 => $"module={random.Next(1, 30)}",
+                    2 => $"refuse={random.Next(1, 250)}",
+                    _ => $"launch={random.Next(1, 250)}",
                 };
             failures[i] = $"{settings}: {await Fail(settings, mayEnd: true)}";
         });
