@@ -304,7 +304,7 @@ internal sealed class Product<TA, TB, TEpilogue>
             Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(6), column, right, c.Row6);
             Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(7), column, right, c.Row7);
         }
-        if (TEpilogue.TakesSums && firstColumn == 0)
+        if (TEpilogue.TakesSums)
             StoreSums(arguments.Epilogue, place, sums, thread, threads, TTile.BM);
         arguments.Epilogue.Finish(place);
     }
@@ -339,7 +339,10 @@ internal sealed class Product<TA, TB, TEpilogue>
         return true;
     }
 
-    /// <summary>What the threads that loaded the same four rows of a have summed, together.</summary>
+    /// <summary>
+    /// What the threads that loaded the same four rows of a have summed, together; groups with the same rows have the same sums, and the
+    /// first stores them.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void StoreSums(in TEpilogue epilogue, in TilePlace place, Float4 sums, int thread, int threads, int rows)
     {
@@ -347,7 +350,7 @@ internal sealed class Product<TA, TB, TEpilogue>
         shared[thread] = sums;
         Group.Barrier();
         int row = place.FirstRow + (4 * thread);
-        if (thread >= rows / 4 || row >= place.M)
+        if (place.FirstColumn > 0 || thread >= rows / 4 || row >= place.M)
             return;
         for (int other = thread + (rows / 4); other < threads; other += rows / 4)
             sums += shared[other];
