@@ -278,6 +278,9 @@ internal sealed class Product<TA, TB, TEpilogue>
             Group.Barrier();
         }
 
+        // Before groups that share a tile part: PoCL mixes up what is kept across a barrier that comes after those of a branch.
+        if (TEpilogue.TakesSums)
+            sums = AddSums(shared, sums, thread, threads, TTile.BM / 4);
         int tile = (Grid.IdxY * Grid.DimX) + Grid.IdxX;
         if (Grid.DimZ > 1 && !AddParts<TTile>(ref c, ref sums, arguments, tile, thread, threads))
             return;
@@ -305,7 +308,7 @@ internal sealed class Product<TA, TB, TEpilogue>
             Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(7), column, right, c.Row7);
         }
         if (TEpilogue.TakesSums)
-            StoreSums(arguments.Epilogue, place, sums, thread, threads, TTile.BM);
+            StoreSums(arguments.Epilogue, place, sums, thread);
         arguments.Epilogue.Finish(place);
     }
 
@@ -339,22 +342,25 @@ internal sealed class Product<TA, TB, TEpilogue>
         return true;
     }
 
-    /// <summary>
-    /// What the threads that loaded the same four rows of a have summed, together; groups with the same rows have the same sums, and the
-    /// first stores them.
-    /// </summary>
+    /// <summary>What the threads that loaded the same four rows of a have summed, together; in the first of them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreSums(in TEpilogue epilogue, in TilePlace place, Float4 sums, int thread, int threads, int rows)
+    private static Float4 AddSums(ArrayView<float> shared, Float4 sums, int thread, int threads, int fours)
     {
-        var shared = Float4.Wide(place.Shared);
-        shared[thread] = sums;
+        var all = Float4.Wide(shared);
+        all[thread] = sums;
         Group.Barrier();
+        for (int other = thread + fours; other < threads; other += fours)
+            sums += all[other];
+        return sums;
+    }
+
+    /// <summary>Groups with the same rows of a have the same sums, and the first stores them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreSums(in TEpilogue epilogue, in TilePlace place, Float4 sums, int thread)
+    {
         int row = place.FirstRow + (4 * thread);
-        if (place.FirstColumn > 0 || thread >= rows / 4 || row >= place.M)
-            return;
-        for (int other = thread + (rows / 4); other < threads; other += rows / 4)
-            sums += shared[other];
-        epilogue.StoreSums(place, row, sums);
+        if (place.FirstColumn == 0 && thread < place.BM / 4 && row < place.M)
+            epilogue.StoreSums(place, row, sums);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
