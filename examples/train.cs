@@ -28,7 +28,8 @@ for (int customer = 0; customer < 400; customer++)
 var items =
     from aisle in aisles
     from number in Enumerable.Range(0, 10)
-    select new ItemFields($"{aisle}-{number}", new Dictionary<string, string> { ["aisle:token"] = aisle, ["price:float"] = $"{number + 1}" });
+    select new ItemFields(
+        $"{aisle}-{number}", new Dictionary<string, string> { ["aisle:token"] = aisle, ["price:float"] = $"{number + 1}" });
 
 var result = RecommenderTrainer.Train(
     events,

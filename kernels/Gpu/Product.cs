@@ -18,7 +18,6 @@ namespace Bert4Rec.Kernels.Gpu;
 //   |-----|  |...+--+  |
 //   +-----+  +---------+                Which results a thread has, and what multiplies them, is the micro-kernel's: multiply-adds
 //      a                                (MicroKernel.cs), or tensor cores (TensorCores.cs). What becomes of c is the epilogue's.
-
 //
 // Where c has few tiles but a long K dimension, as the gradient of a weight has, the K dimension is split: several groups make a tile, each
 // the sum over a part of the steps, and the last of them to finish adds up the sums and does what is to become of c (LastGroup.cs).

@@ -10,7 +10,7 @@ public sealed class LineLengthTests
     {
         string[] tooLong =
         [
-            .. from path in new[] { "benchmarks", "kernels", "src", "tests", "tools" }.SelectMany(TestFiles.Sources)
+            .. from path in new[] { "benchmarks", "examples", "kernels", "src", "tests", "tools" }.SelectMany(TestFiles.Sources)
                from line in File.ReadLines(Path.Combine(TestFiles.RepositoryRoot, path)).Index()
                where line.Item.Length > Longest
                select $"{path}:{line.Index + 1}: {line.Item.Length} characters",

@@ -20,10 +20,9 @@ internal static partial class PtxAccess
             ["ld" or "st", var space, var type] => Access(program, instruction, space, 1, type, operands),
             ["ld" or "st", var space, "v2", var type] => Access(program, instruction, space, 2, type, operands),
             ["ld" or "st", var space, "v4", var type] => Access(program, instruction, space, 4, type, operands),
-            ["red", "add", "shared", "u32" or "s32"] => AddShared(program, instruction, null, operands[0], operands[1]),
-            ["atom", "add", "shared", "u32" or "s32"] => AddShared(program, instruction, operands[0], operands[1], operands[2]),
-            ["red", "add", "global", "u32" or "s32"] => AddGlobal(program, instruction, null, operands[0], operands[1]),
-            ["atom", "add", "global", "u32" or "s32"] => AddGlobal(program, instruction, operands[0], operands[1], operands[2]),
+            ["red", "add", "shared" or "global", "u32" or "s32"] => Add(program, instruction, parts[2], null, operands[0], operands[1]),
+            ["atom", "add", "shared" or "global", "u32" or "s32"] =>
+                Add(program, instruction, parts[2], operands[0], operands[1], operands[2]),
             ["membar", "gl"] => Fence,
             ["shfl", "sync", "bfly", "b32"] => Shuffle(program, instruction, operands),
             ["mma", "sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"] => Multiply(program, instruction, operands),
@@ -185,8 +184,10 @@ internal static partial class PtxAccess
         }
     }
 
-    private static Action<Warp> AddShared(PtxProgram program, Instruction instruction, string? result, string place, string addend)
+    private static unsafe Action<Warp> Add(
+        PtxProgram program, Instruction instruction, string space, string? result, string place, string addend)
     {
+        bool isShared = space == "shared";
         var (address, offset) = Address(program, place);
         int value = program.Operand<uint>(addend), old = result is null ? -1 : program.Register<uint>(result);
         return warp =>
@@ -196,45 +197,25 @@ internal static partial class PtxAccess
             int count = 0;
             for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
             {
-                int lane = BitOperations.TrailingZeroCount(lanes);
+                int lane = BitOperations.TrailingZeroCount(lanes), thread = warp.FirstThread + lane;
                 long at = (long)warp.Lane<ulong>(address, lane) + offset;
-                CheckShared(warp, lane, instruction, at, sizeof(uint));
-                if (emulator.Races.AddShared(at, warp.FirstThread + lane) is string race)
-                    throw emulator.Failure(warp, lane, instruction, $"{race} in shared memory");
-                ref uint sum = ref Unsafe.As<byte, uint>(ref emulator.Shared[at]);
+                if (isShared)
+                    CheckShared(warp, lane, instruction, at, sizeof(uint));
+                else
+                    CheckGlobal(warp, lane, instruction, at, sizeof(uint));
+                if ((isShared ? emulator.Races.AddShared(at, thread) : emulator.Races.AddGlobal(at, thread)) is string race)
+                    throw emulator.Failure(warp, lane, instruction, $"{race} in {space} memory");
+                ref uint sum = ref isShared ? ref Unsafe.As<byte, uint>(ref emulator.Shared[at]) : ref *(uint*)at;
                 uint before = sum;
                 sum += warp.Lane<uint>(value, lane);
                 if (old >= 0)
                     warp.Lane<uint>(old, lane) = before;
                 addresses[count++] = at;
             }
-            emulator.CountShared(addresses[..count], sizeof(uint));
-        };
-    }
-
-    private static unsafe Action<Warp> AddGlobal(PtxProgram program, Instruction instruction, string? result, string place, string addend)
-    {
-        var (address, offset) = Address(program, place);
-        int value = program.Operand<uint>(addend), old = result is null ? -1 : program.Register<uint>(result);
-        return warp =>
-        {
-            var emulator = warp.Emulator;
-            Span<long> addresses = stackalloc long[Warp.Size];
-            int count = 0;
-            for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
-            {
-                int lane = BitOperations.TrailingZeroCount(lanes);
-                long at = (long)warp.Lane<ulong>(address, lane) + offset;
-                CheckGlobal(warp, lane, instruction, at, sizeof(uint));
-                if (emulator.Races.AddGlobal(at, warp.FirstThread + lane) is string race)
-                    throw emulator.Failure(warp, lane, instruction, $"{race} in global memory");
-                uint before = *(uint*)at;
-                *(uint*)at = before + warp.Lane<uint>(value, lane);
-                if (old >= 0)
-                    warp.Lane<uint>(old, lane) = before;
-                addresses[count++] = at;
-            }
-            emulator.CountGlobal(addresses[..count], sizeof(uint), loads: false);
+            if (isShared)
+                emulator.CountShared(addresses[..count], sizeof(uint));
+            else
+                emulator.CountGlobal(addresses[..count], sizeof(uint), loads: false);
         };
     }
 

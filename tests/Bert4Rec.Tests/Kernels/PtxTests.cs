@@ -24,10 +24,11 @@ public class PtxTests
     /// But for inline assembly, whose operands ILGPU hands over in variables of local memory: ptxas turns them into registers, as the next
     /// test shows.
     /// </summary>
-    [Theory]
+    [SkippableTheory]
     [MemberData(nameof(Architectures))]
     public void Every_kernel_compiles_to_PTX_without_local_memory(int major, int minor)
     {
+        SkipSlow(major, minor);
         var kernels = Compile(major, minor).Where(kernel => !UsesTensorCores(kernel.Name));
         Assert.NotEmpty(kernels);
         Assert.All(kernels, kernel => Assert.False(
@@ -35,10 +36,13 @@ public class PtxTests
     }
 
     /// <summary>Nobody has looked whether they may: ILGPU's analysis has not.</summary>
-    [Theory]
+    [SkippableTheory]
     [MemberData(nameof(Architectures))]
-    public void No_branch_promises_that_threads_stay_together(int major, int minor) => Assert.All(
-        Compile(major, minor), kernel => Assert.DoesNotMatch(@"@!?%p\d+\s+bra\.uni", kernel.Ptx));
+    public void No_branch_promises_that_threads_stay_together(int major, int minor)
+    {
+        SkipSlow(major, minor);
+        Assert.All(Compile(major, minor), kernel => Assert.DoesNotMatch(@"@!?%p\d+\s+bra\.uni", kernel.Ptx));
+    }
 
     [SkippableTheory]
     [MemberData(nameof(Architectures))]
@@ -106,14 +110,22 @@ public class PtxTests
         });
     }
 
-    [Fact]
-    public void Devices_without_TF32_have_no_kernels_for_it() =>
+    [SkippableFact]
+    public void Devices_without_TF32_have_no_kernels_for_it()
+    {
+        SkipSlow(7, 5);
         Assert.DoesNotContain(Compile(7, 5), kernel => UsesTensorCores(kernel.Name));
+    }
 
     private static bool UsesTensorCores(string name) => name.EndsWith("TensorCoreProducts>", StringComparison.Ordinal);
 
     private static IReadOnlyList<(string Name, int GroupSize, string Ptx)> Compile(int major, int minor) =>
         Compiled.GetOrAdd((major, minor), key => new(() => [.. PtxKernels.Compile(key.Item1, key.Item2)])).Value;
+
+    /// <summary>Each takes ten seconds; what differs between them is for ptxas to say.</summary>
+    private static void SkipSlow(int major, int minor) => Skip.If(
+        (major, minor) != (8, 0) && Ptxas.Find() is null,
+        "without ptxas kernels are compiled for one architecture only; set BERT4REC_PTXAS to the path of ptxas");
 
     private static string Tool(string? path)
     {
