@@ -305,7 +305,7 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("epochs: 1\n!!str hidden_size: 3", "2: not YAML: a key with the tag")]
     [InlineData("\ndataset: ../../x", "2: dataset must be a name, not a path (the folder of datasets is data_path), not '../../x'")]
     [InlineData("dataset: ..", "1: dataset must be a name, not a path")]
-    [InlineData("dataset: /tmp/x", "1: dataset must be a name, not a path")]
+    [InlineData("dataset: /a/x", "1: dataset must be a name, not a path")]
     [InlineData("dataset: a\\b", "1: dataset must be a name, not a path")]
     [InlineData("dataset: ''", "1: dataset must be text, not ''")]
     [InlineData("dataset: \"a\\0\"", "1: dataset must be text")]
