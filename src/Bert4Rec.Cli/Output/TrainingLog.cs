@@ -17,6 +17,8 @@ internal static class TrainingLog
         log.WriteLine($"device   {start.DeviceText}");
         if (start.DeviceNote is not null)
             log.WriteLine($"         {start.DeviceNote}");
+        if (start.SettingsNote is not null)
+            log.WriteLine($"settings {start.SettingsNote}");
         log.WriteLine($"output   {directory}");
         log.WriteLine();
         WriteEpochHeader(log, config);

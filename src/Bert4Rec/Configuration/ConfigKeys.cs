@@ -41,18 +41,18 @@ internal static class ConfigKeys
         new("inner_size", "256"),
         new("n_layers", "2"),
         new("n_heads", "2"),
-        new("hidden_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5"),
-        new("attn_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5"),
+        new("hidden_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5", Sparse: "0.3"),
+        new("attn_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5", Sparse: "0.3"),
         new("hidden_act", "gelu"),
         new("layer_norm_eps", "1e-12"),
         new("norm_first", "false"),
-        new("position_order", "oldest"),
+        new("position_order", "oldest", Sparse: "newest"),
         new("initializer", "normal"),
         new("initializer_range", "0.02"),
         new("loss_type", "CE"),
         new("softmax_samples", "~"),
-        new("mask_ratio", "0.2", "0.3"),
-        new("ft_ratio", "0.5", "0.3"),
+        new("mask_ratio", "0.2", "0.3", Sparse: "0.5"),
+        new("ft_ratio", "0.5", "0.3", Sparse: "0.2"),
         new("seed", "2020"),
         new("epochs", "300", "160"),
         new("train_batch_size", "2048", "32", NextItem: "128"),
@@ -65,7 +65,7 @@ internal static class ConfigKeys
         new("weight_decay", "0.0"),
         new("clip_grad_norm", "~"),
         new("eval_step", "1"),
-        new("stopping_step", "10", "100", NextItem: "10"),
+        new("stopping_step", "10", "100", NextItem: "10", Sparse: "20"),
         new("stopping_margin", "0", NextItem: "0.002"),
         new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
         new("exclude_seen", "false"),
@@ -168,13 +168,15 @@ internal static class ConfigKeys
 /// log.</param>
 /// <param name="SasRec">The default of RecBole's SASRec, where it is another.</param>
 /// <param name="NextItem">The default without recbole_compatible where each event predicts the next, if it is another.</param>
+/// <param name="Sparse">The default without recbole_compatible of cloze on a sparse catalogue, where it is another.</param>
 internal sealed record ConfigKey(
     string Name,
     string Default,
     string? OwnDefault = null,
     string? EventLogDefault = null,
     string? SasRec = null,
-    string? NextItem = null)
+    string? NextItem = null,
+    string? Sparse = null)
 {
     /// <summary>Whether a value is one that the key has by itself.</summary>
     public bool IsDefault(string? value) => value is not null && (value == Default || value == EventLogDefault);
@@ -184,7 +186,9 @@ internal sealed record ConfigKey(
         if (kind.FromEventLog && EventLogDefault is not null)
             return EventLogDefault;
         string recbole = kind.IsSasRec ? SasRec ?? Default : Default;
-        return kind.RecboleCompatible ? recbole : (kind.PredictsNext ? NextItem : OwnDefault) ?? recbole;
+        if (kind.RecboleCompatible)
+            return recbole;
+        return (kind.PredictsNext ? NextItem : kind.IsSparse ? Sparse ?? OwnDefault : OwnDefault) ?? recbole;
     }
 }
 
@@ -193,4 +197,6 @@ internal sealed record ConfigKey(
 /// <param name="IsSasRec">Whether the model is SASRec.</param>
 /// <param name="PredictsNext">Whether the objective is next_item.</param>
 /// <param name="FromEventLog">Whether the dataset is made from a log.</param>
-internal readonly record struct ConfigKind(bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog);
+/// <param name="IsSparse">Whether its catalogue has few events for each item.</param>
+internal readonly record struct ConfigKind(
+    bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog, bool IsSparse);

@@ -11,12 +11,22 @@ internal sealed class RunConfig
     private readonly YamlMappingNode _settings;
     private const string SasRec = "SASRec", AdamW = "adamw";
 
+    /// <summary>
+    /// Events for each item below which a catalogue is sparse: shops have some 15, MovieLens 100k 60, and no dataset between was tried.
+    /// </summary>
+    private const double SparseBelow = 30;
+
     private static readonly string[] s_models = ["BERT4Rec", SasRec];
 
     private readonly List<string> _warnings = [];
 
-    private RunConfig(ConfigTree tree, YamlMappingNode settings)
+    /// <summary>Null until the data is known.</summary>
+    private readonly bool? _isSparse;
+
+    private RunConfig(ConfigTree tree, bool? isSparse = null)
     {
+        YamlMappingNode settings = Resolve(tree, isSparse ?? false);
+        _isSparse = isSparse;
         _tree = tree;
         _settings = settings;
         var read = new ConfigReader(tree, settings);
@@ -303,7 +313,7 @@ internal sealed class RunConfig
     {
         foreach (string setting in overrides)
             tree.AddOverride(setting);
-        var config = new RunConfig(tree, Resolve(tree));
+        var config = new RunConfig(tree);
         config.WarnOfKeysWithoutEffect();
         return config;
     }
@@ -314,7 +324,7 @@ internal sealed class RunConfig
         var tree = new ConfigTree(_tree, _settings);
         foreach (string setting in overrides)
             tree.AddOverride(setting);
-        return new(tree, Resolve(tree));
+        return new(tree, _isSparse);
     }
 
     /// <summary>
@@ -324,7 +334,30 @@ internal sealed class RunConfig
     /// <param name="overrides">"key=value".</param>
     /// <param name="origin">Where an override stands, for errors; null for the command line.</param>
     /// <exception cref="InputException">A value is wrong, or values contradict each other.</exception>
-    internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null)
+    internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null) =>
+        WithFreshDefaults(overrides, origin, _isSparse);
+
+    /// <summary>Whether some defaults depend on the data, which is not known yet.</summary>
+    internal bool AwaitsData => _isSparse is null && LeftToData.Any() && (Objective == Objective.Cloze || LeavesObjectiveOpen());
+
+    private IEnumerable<ConfigKey> LeftToData =>
+        RecboleCompatible ? [] : ConfigKeys.All.Where(key => key.Sparse is not null && !IsGiven(key.Name));
+
+    /// <summary>The same settings, with the defaults that go with the data.</summary>
+    /// <param name="events">How many there are.</param>
+    /// <param name="items">How many there are, without padding.</param>
+    internal RunConfig ForData(long events, int items) => AwaitsData ? WithFreshDefaults([], null, events < SparseBelow * items) : this;
+
+    /// <summary>Says which defaults are those of a sparse catalogue; null where none is.</summary>
+    internal string? DataNote()
+    {
+        if (_isSparse != true || Objective != Objective.Cloze || !LeftToData.Any())
+            return null;
+        string chosen = string.Join(", ", LeftToData.Select(key => $"{key.Name} {key.Sparse}"));
+        return $"fewer than {SparseBelow} events an item, so by default {chosen}";
+    }
+
+    private RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin, bool? isSparse)
     {
         // The names of columns are the data's, though nobody gave them.
         var given = new YamlMappingNode(_settings.Children.Where(setting =>
@@ -333,7 +366,7 @@ internal sealed class RunConfig
         var tree = new ConfigTree(_tree, given);
         foreach (string setting in overrides)
             tree.AddOverride(setting, origin?.Invoke(setting));
-        return new(tree, Resolve(tree));
+        return new(tree, isSparse);
     }
 
     /// <summary>Whether a key was written somewhere, and has not its default.</summary>
@@ -386,7 +419,7 @@ internal sealed class RunConfig
         LoadColumns is null || (LoadColumns.TryGetValue(suffix, out var columns) && (columns is null || columns.Contains(column)));
 
     /// <summary>The defaults depend on a few keys, which are read before them.</summary>
-    private static YamlMappingNode Resolve(ConfigTree tree)
+    private static YamlMappingNode Resolve(ConfigTree tree, bool isSparse)
     {
         var kind = default(ConfigKind);
         var read = new ConfigReader(tree, tree.Resolve(kind));
@@ -394,7 +427,8 @@ internal sealed class RunConfig
             read.Flag("recbole_compatible"),
             IsSasRec: read.OneOf(read["model"], "model", s_models) == SasRec,
             PredictsNext: false,
-            FromEventLog: false);
+            FromEventLog: false,
+            isSparse);
         bool predictsNext = ObjectiveNames.Read(new ConfigReader(tree, tree.Resolve(kind))) == Objective.NextItem;
         return tree.Resolve(kind with { PredictsNext = predictsNext });
     }

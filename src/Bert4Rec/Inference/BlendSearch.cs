@@ -42,8 +42,8 @@ internal sealed class BlendSearch
     /// <summary>Samples that are enough to tell weights apart; of more, as many are taken at even distances.</summary>
     public const int EnoughSamples = 10_000;
 
-    private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4], s_scales = [10, 100, 1000, 10_000];
-    private static readonly float[] s_seen = [-8, -2, -0.5f, 0, 0.5f, 1, 2, 4], s_recent = [0, 1, 2, 4, 8];
+    private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8], s_scales = [10, 100, 1000, 10_000];
+    private static readonly float[] s_seen = [-8, -2, -0.5f, 0, 0.5f, 1, 2, 4, 8], s_recent = [0, 1, 2, 4, 8, 16];
 
     private readonly BlendSample[] _samples;
     private readonly Workers _workers;

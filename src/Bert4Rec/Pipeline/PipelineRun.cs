@@ -111,7 +111,7 @@ internal sealed class PipelineRun
         }
         if (_config.EventLog is not null)
             Analyze();
-        RunConfig config = Prepare();
+        RunConfig config = TrainingSession.ForData(Prepare(), _options, _progress);
         TuneResult? choice = Choose(config);
         TrainedConfig = config = choice?.Config ?? config;
         Train(config, choice);

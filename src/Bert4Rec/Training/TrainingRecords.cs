@@ -37,7 +37,7 @@ internal sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 /// <param name="Seed">Of windows, masks and dropout, so that they are not those that the model has seen before.</param>
 internal sealed record WarmStart(float[] Parameters, Replay Replay, int Seed);
 
-/// <summary>What is about to be trained. Users and items without padding; threads of each rank.</summary>
+/// <summary>What is about to be trained. Users and items without padding; threads of each rank; notes are sentences, or null.</summary>
 internal sealed record TrainingStart(
     string Dataset,
     int Users,
@@ -50,7 +50,8 @@ internal sealed record TrainingStart(
     string Device,
     int Ranks,
     int Threads,
-    string? DeviceNote)
+    string? DeviceNote,
+    string? SettingsNote)
 {
     /// <summary>"cpu (512-bit vectors), 2 threads", with the ranks where there are several.</summary>
     public string DeviceText => $"{Device}, {(Ranks == 1 ? "" : $"{Ranks} ranks of ")}{Threads} {(Threads == 1 ? "thread" : "threads")}";

@@ -54,6 +54,7 @@ internal static class TrainingSession
         CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
+        config = ForData(config, dataset);
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
         if (config.Refit && options.Trial is null)
             Refit(config, dataset, result, options, progress, cancellation);
@@ -68,8 +69,19 @@ internal static class TrainingSession
         IProgress<ProgressUpdate>? progress,
         Action<TrainingStart>? onStart,
         Action<EpochReport>? onEpoch,
-        CancellationToken cancellation) =>
-        TrainModel(config, DatasetLoader.Load(config, progress, options.Cache), null, options, progress, onStart, onEpoch, cancellation);
+        CancellationToken cancellation)
+    {
+        var dataset = DatasetLoader.Load(config, progress, options.Cache);
+        return TrainModel(ForData(config, dataset), dataset, null, options, progress, onStart, onEpoch, cancellation);
+    }
+
+    /// <summary>The settings with the defaults that go with the data, which is read only if some do.</summary>
+    /// <inheritdoc cref="Train"/>
+    internal static RunConfig ForData(RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress) =>
+        config.AwaitsData ? ForData(config, DatasetLoader.Load(config, progress, options.Cache)) : config;
+
+    private static RunConfig ForData(RunConfig config, InteractionDataset dataset) =>
+        config.ForData(dataset.EventItems.Length, dataset.ItemCount - 1);
 
     /// <summary>
     /// Trains the model that recommends: anew, from the same seed, on all events, those that the finished run in the folder held back
@@ -207,7 +219,8 @@ internal static class TrainingSession
             engine.DeviceName,
             options.Ranks.Size,
             engine.Threads,
-            engine.DeviceNote));
+            engine.DeviceNote,
+            config.DataNote()));
 
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         // To go on may be worse than to stay.

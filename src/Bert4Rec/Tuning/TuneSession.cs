@@ -79,6 +79,7 @@ internal sealed class TuneSession
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation)
     {
+        config = TrainingSession.ForData(config, options, progress);
         Check(config, tuning);
         TuneResult result = new TuneSession(config, options, tuning, onTrial, progress, cancellation).Run();
         string path = Path.Combine(options.OutputDirectory, TunedFileName);

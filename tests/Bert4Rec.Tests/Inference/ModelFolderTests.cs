@@ -233,7 +233,7 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
     [Fact]
     public void A_state_dict_of_RecBole_loads_with_its_config()
     {
-        string model = shop.Train("blend=false");
+        string model = shop.Train("blend=false", "position_order=oldest");
         var ours = ModelFolder.Load(model, null);
         using var folder = new TemporaryFolder();
         folder.Write("config.yaml", File.ReadAllText(Path.Combine(model, "config.yaml")));
@@ -302,9 +302,10 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
     [Fact]
     public void A_state_dict_that_lacks_a_tensor_is_refused()
     {
-        var ours = ModelFolder.Load(shop.Model, null);
+        string model = shop.Train("epochs=1", "position_order=oldest");
+        var ours = ModelFolder.Load(model, null);
         using var folder = new TemporaryFolder();
-        folder.Write("config.yaml", File.ReadAllText(Path.Combine(shop.Model, "config.yaml")));
+        folder.Write("config.yaml", File.ReadAllText(Path.Combine(model, "config.yaml")));
         string path = folder.Write("model.safetensors", PlainSafeTensors(ours, leftOut: "output_ln.bias"));
         string message = Refusal(folder.Path);
         Assert.Contains(path, message);
