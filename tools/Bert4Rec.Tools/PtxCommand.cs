@@ -186,6 +186,10 @@ internal static class PtxCommand
             A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for
             32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take.
 
+            Of configs/ecommerce.yaml, whose batches are large, {TrainingStep.MostPlaces} groups of a launch are run, spread over its grid (of a
+            product that is split along K, as many tiles with all their parts), and counted for the others; bytes never for more than the
+            memory that the kernel is given.
+
 
             """);
         foreach (var (step, tokens, masked, launches) in steps)

@@ -16,14 +16,22 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
 {
     private const uint Seed = 1;
 
+    /// <summary>Groups side by side that are run of a launch: a step of a large shop has some hundred thousand, and they are alike.</summary>
+    public const int MostPlaces = 64;
+
     /// <summary>As many as an A100 has: what is split is split as there.</summary>
     public const int Multiprocessors = 108;
+
+    /// <summary>Whether only a part of the groups is run.</summary>
+    private bool IsSampled => Sequences * MeanLength > 10_000;
 
     public static IReadOnlyList<TrainingStep> All { get; } =
     [
         new("configs/sample.yaml", new(600, 20, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f, NewestFirst: true), 64, 5, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Tf32),
+        new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Full),
+        new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Tf32),
     ];
 
     /// <summary>Takes the step on the emulator.</summary>
@@ -55,6 +63,8 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
         var masking = new ClozeMasking(
             new(Seed, 1, RandomStreams.ClozeMask, 0), 0.2f, 0.2f, Shape.MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: true);
         int count = kernels.ClozeMask(events, starts, masking, masked, rows, targets, maskedStarts);
+        if (IsSampled)
+            device.Ptx.Emulator.MostPlaces = MostPlaces;
         kernels.Fill(loss, 0);
         model.Forward(new(masked, positions, starts, rows.Slice(0, count), maskedStarts), new(Seed, 1, 0, 0));
         model.LossAndBackward(targets.Slice(0, count), 1f / count, loss);

@@ -111,6 +111,28 @@ internal sealed class KernelCounts(PtxProgram program)
         }
     }
 
+    /// <summary>Takes what was counted for a part of the groups for all of them; the bytes touched, which groups share, aside.</summary>
+    public void Extrapolate(double factor)
+    {
+        if (factor == 1)
+            return;
+        Barriers = (long)(Barriers * factor);
+        Branches = (long)(Branches * factor);
+        DivergentBranches = (long)(DivergentBranches * factor);
+        GlobalRequests = (long)(GlobalRequests * factor);
+        GlobalSectors = (long)(GlobalSectors * factor);
+        GlobalBytesLoaded = (long)(GlobalBytesLoaded * factor);
+        GlobalBytesStored = (long)(GlobalBytesStored * factor);
+        SharedRequests = (long)(SharedRequests * factor);
+        SharedWavefronts = (long)(SharedWavefronts * factor);
+        BankConflicts = (long)(BankConflicts * factor);
+        for (int i = 0; i < _warps.Length; i++)
+        {
+            _warps[i] = (long)(_warps[i] * factor);
+            _threads[i] = (long)(_threads[i] * factor);
+        }
+    }
+
     public void Count(int instruction, int lanes)
     {
         _warps[instruction]++;

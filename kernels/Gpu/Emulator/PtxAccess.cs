@@ -117,10 +117,7 @@ internal static partial class PtxAccess
             CheckGlobal(warp, lane, instruction, at, bytes);
             for (int i = 0; i < bytes; i += sizeof(uint))
             {
-                string? race = TTransfer.Loads
-                    ? emulator.Races.ReadGlobal(at + i, warp.FirstThread + lane)
-                    : emulator.Races.WriteGlobal(at + i, warp.FirstThread + lane);
-                if (race is not null)
+                if (emulator.TouchGlobal(at + i, warp.FirstThread + lane, TTransfer.Loads) is string race)
                     throw emulator.Failure(warp, lane, instruction, $"{race} in global memory");
             }
             byte* place = (byte*)at;
@@ -203,7 +200,7 @@ internal static partial class PtxAccess
                     CheckShared(warp, lane, instruction, at, sizeof(uint));
                 else
                     CheckGlobal(warp, lane, instruction, at, sizeof(uint));
-                if ((isShared ? emulator.Races.AddShared(at, thread) : emulator.Races.AddGlobal(at, thread)) is string race)
+                if ((isShared ? emulator.Races.AddShared(at, thread) : emulator.AddGlobal(at, thread)) is string race)
                     throw emulator.Failure(warp, lane, instruction, $"{race} in {space} memory");
                 ref uint sum = ref isShared ? ref Unsafe.As<byte, uint>(ref emulator.Shared[at]) : ref *(uint*)at;
                 uint before = sum;

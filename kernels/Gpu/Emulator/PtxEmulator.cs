@@ -22,6 +22,9 @@ internal sealed class PtxEmulator
     private readonly List<Warp> _warps = [];
     private readonly Random _noise = new(7);
     private MemoryRange[] _memory = [];
+
+    /// <summary>[ranges of memory] Words that the launch was the first to read, and the first to write.</summary>
+    private (long Read, long Written)[] _touched = [];
     private KernelCounts _kernel = null!;
     private (int X, int Y, int Z) _grid;
     private (int X, int Y, int Z) _group;
@@ -45,6 +48,12 @@ internal sealed class PtxEmulator
     /// <summary>Is told of each launch what it did; null for nobody.</summary>
     public Action<KernelCounts>? Launched { get; set; }
 
+    /// <summary>
+    /// Of a grid's places in X and Y that many are run at most, spread evenly, with all their groups in Z, and counted for the others: for
+    /// launches whose counts matter and whose results do not. All are run where groups of different places meet.
+    /// </summary>
+    public int MostPlaces { get; set; } = int.MaxValue;
+
     /// <param name="program">The kernel.</param>
     /// <param name="grid">Groups.</param>
     /// <param name="groupSize">Threads of a group.</param>
@@ -63,28 +72,60 @@ internal sealed class PtxEmulator
         if (Shared.Length < program.SharedBytes)
             Shared = new byte[program.SharedBytes];
         Races.StartLaunch(program.SharedBytes, groupSize);
-        long touched = Races.FirstAccesses;
+        _touched = new (long, long)[memory.Length];
         int warps = (groupSize + Warp.Size - 1) / Warp.Size;
         while (_warps.Count < warps)
             _warps.Add(new(this));
         for (int i = 0; i < warps; i++)
             _warps[i].Load(program, i * Warp.Size, groupSize - (i * Warp.Size));
+        long places = (long)grid.X * grid.Y, run = Math.Min(places, MostPlaces);
         for (int z = 0; z < grid.Z; z++)
         {
-            for (int y = 0; y < grid.Y; y++)
+            for (long i = 0; i < run; i++)
             {
-                for (int x = 0; x < grid.X; x++)
-                {
-                    _group = (x, y, z);
-                    RunGroup(_warps[..warps]);
-                }
+                long place = run == places ? i : PlaceOf(i, (double)places / run);
+                _group = ((int)(place % grid.X), (int)(place / grid.X), z);
+                RunGroup(_warps[..warps]);
+                if (run < places && grid.Z == 1 && Races.HasMeetings)
+                    run = places;
             }
         }
-        _kernel.GlobalBytesTouched = (Races.FirstAccesses - touched) * sizeof(uint);
+        double factor = (double)places / run;
+        _kernel.Extrapolate(factor);
+        _kernel.GlobalBytesTouched = _touched.Select(
+            (range, i) => BytesTouched(range.Read, factor, i) + BytesTouched(range.Written, factor, i)).Sum();
         if (!_counts.TryGetValue(program, out var counts))
             _counts[program] = counts = new(program);
         counts.Add(_kernel);
         Launched?.Invoke(_kernel);
+    }
+
+    /// <summary>The i-th of places that are drawn from as many stretches of a length; steps of the golden ratio meet no pattern of a grid.</summary>
+    private static long PlaceOf(long i, double stretch) => (long)((i + (i * 0.6180339887498949 % 1)) * stretch);
+
+    /// <summary>Of words that a part of the groups touched; no more than the range has, for groups share them.</summary>
+    private long BytesTouched(long words, double factor, int range) => factor == 1
+        ? words * sizeof(uint)
+        : (long)Math.Min(words * sizeof(uint) * factor, _memory[range].End - _memory[range].Start);
+
+    /// <summary>Reads or writes a word of global memory.</summary>
+    /// <returns>What is wrong with it; null where nothing is.</returns>
+    public string? TouchGlobal(long address, int thread, bool loads)
+    {
+        long before = Races.FirstAccesses;
+        string? race = loads ? Races.ReadGlobal(address, thread) : Races.WriteGlobal(address, thread);
+        CountTouched(Races.FirstAccesses - before, loads);
+        return race;
+    }
+
+    /// <summary>Adds to a word of global memory atomically.</summary>
+    /// <inheritdoc cref="TouchGlobal"/>
+    public string? AddGlobal(long address, int thread)
+    {
+        long before = Races.FirstAccesses;
+        string? race = Races.AddGlobal(address, thread);
+        CountTouched(Races.FirstAccesses - before, loads: false);
+        return race;
     }
 
     /// <summary>What a special register tells a thread.</summary>
@@ -114,6 +155,12 @@ internal sealed class PtxEmulator
             return true;
         _lastRange = 0;
         return false;
+    }
+
+    private void CountTouched(long words, bool loads)
+    {
+        ref var range = ref _touched[_lastRange];
+        range = loads ? (range.Read + words, range.Written) : (range.Read, range.Written + words);
     }
 
     public void CountGlobal(ReadOnlySpan<long> addresses, int bytes, bool loads)

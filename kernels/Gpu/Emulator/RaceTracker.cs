@@ -51,6 +51,9 @@ internal sealed class RaceTracker
     /// <summary>Words of global memory that launches were the first to read, and the first to write.</summary>
     public long FirstAccesses { get; private set; }
 
+    /// <summary>Whether groups of the launch have added to a word atomically.</summary>
+    public bool HasMeetings => _meetings.Count > 0;
+
     public void StartLaunch(int sharedBytes, int groupSize)
     {
         _threads = new (bool, uint)[groupSize];

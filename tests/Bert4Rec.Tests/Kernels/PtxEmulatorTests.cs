@@ -212,6 +212,31 @@ public class PtxEmulatorTests
         Assert.Equal(2 + conflicts, counts.SharedWavefronts);
     }
 
+    /// <summary>Of 3 groups 2 are run; all of them where they meet.</summary>
+    [Theory]
+    [InlineData(Store, 2)]
+    [InlineData(Store + Fence + Barrier + CountGroup, 3)]
+    public void Groups_that_are_not_run_are_counted(string body, int run)
+    {
+        int[] some = Run(body, out var ofSome, groups: 3, mostPlaces: 2), all = Run(body, out var ofAll, groups: 3);
+        Assert.Equal(run, Enumerable.Range(0, 3).Count(group => some[(64 * group) + 5] != 0));
+        Assert.Equal(3, Enumerable.Range(0, 3).Count(group => all[(64 * group) + 5] != 0));
+        Assert.Equal(ofAll.ByOpcode, ofSome.ByOpcode);
+        Assert.Equal(
+            (ofAll.Groups, ofAll.GlobalRequests, ofAll.GlobalSectors, ofAll.GlobalBytesStored, ofAll.GlobalBytesTouched, ofAll.Barriers),
+            (ofSome.Groups, ofSome.GlobalRequests, ofSome.GlobalSectors, ofSome.GlobalBytesStored, ofSome.GlobalBytesTouched, ofSome.Barriers));
+    }
+
+    /// <summary>Groups that read the same: memory moves it once.</summary>
+    [Fact]
+    public void Bytes_are_not_counted_beyond_the_memory_there_is()
+    {
+        const string ReadAll = "mul.wide.u32 %rd7, %r1, 16; add.u64 %rd8, %rd1, %rd7; ld.global.v4.b32 {%r2,%r3,%r4,%r5}, [%rd8];";
+        Run(ReadAll, out var counts, groups: 100, mostPlaces: 10);
+        Assert.Equal(Words * sizeof(int), counts.GlobalBytesTouched);
+        Assert.Equal(100 * 64 * 16, counts.GlobalBytesLoaded);
+    }
+
     [Fact]
     public void Instructions_are_counted()
     {
@@ -251,13 +276,13 @@ public class PtxEmulatorTests
         message, Assert.Throws<DeviceException>(() => GpuDevices.Open(device, precision)).Message, StringComparison.Ordinal);
 
     /// <summary>On 256 words in groups of 64 threads.</summary>
-    private static int[] Run(string body, out KernelCounts counts, int groups = 1)
+    private static int[] Run(string body, out KernelCounts counts, int groups = 1, int mostPlaces = int.MaxValue)
     {
         const int Alignment = 64;
         int[] memory = GC.AllocateArray<int>(Words + (Alignment / sizeof(int)), pinned: true);
         long begin = Marshal.UnsafeAddrOfPinnedArrayElement(memory, 0), start = (begin + Alignment - 1) / Alignment * Alignment;
         byte[] parameters = [.. BitConverter.GetBytes(start), .. BitConverter.GetBytes(0L)];
-        var emulator = new PtxEmulator();
+        var emulator = new PtxEmulator { MostPlaces = mostPlaces };
         var program = new PtxProgram("Kernel", $"{Prologue}{body}\nret;\n}}");
         emulator.Launch(program, (groups, 1, 1), 64, parameters, [new(start, start + (Words * sizeof(int)), start)]);
         counts = emulator.Counts.Single();
