@@ -130,7 +130,7 @@ internal static class PtxCommand
                 $"| `{row.Name}` | {row.Threads} | {row.SharedBytes:N0} | {string.Join(" | ", Multiprocessor.All.Select(row.Describe))} |");
         }
         AppendLoops(text, rows, disassembler);
-        AppendSteps(text, steps);
+        AppendSteps(text, rows, steps);
         return text.ToString();
     }
 
@@ -169,8 +169,11 @@ internal static class PtxCommand
     }
 
     private static void AppendSteps(
-        StringBuilder text, IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)> steps)
+        StringBuilder text,
+        Row[] rows,
+        IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)> steps)
     {
+        int a100 = Multiprocessor.All.ToList().FindIndex(multiprocessor => multiprocessor.Architecture == LoopArchitecture);
         text.Append(
             $"""
 
@@ -184,7 +187,8 @@ internal static class PtxCommand
             is faster, and most are slower. None of it was measured on a GPU.
 
             A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for
-            32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take.
+            32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take. Occupancy is
+            that of an A100 while the launch runs: as many of its groups on each multiprocessor as there are, and as there is room for.
 
             Of configs/ecommerce.yaml, whose batches are large, {TrainingStep.MostPlaces} groups of a launch are run, spread over its grid (of a
             product that is split along K, as many tiles with all their parts), and counted for the others; bytes never for more than the
@@ -199,15 +203,15 @@ internal static class PtxCommand
                 + $"{step.Shape.ItemCount:N0} items");
             text.AppendLine();
             text.AppendLine(
-                "| kernel | launches | groups | MB | sectors a request | MFLOP | conflicts | branches that part | "
+                "| kernel | launches | groups | occupancy | MB | sectors a request | MFLOP | conflicts | branches that part | "
                 + $"{string.Join(" | ", GpuModel.All.Select(model => $"{model.Name}, us"))} |");
-            text.AppendLine($"|---|---:|---:|---:|---:|---:|---:|---:|{string.Concat(GpuModel.All.Select(_ => "---:|"))}");
+            text.AppendLine($"|---|---:|---:|---:|---:|---:|---:|---:|---:|{string.Concat(GpuModel.All.Select(_ => "---:|"))}");
             KernelCounts[][] kernels = [.. launches.GroupBy(launch => launch.Kernel).Select(all => all.ToArray())];
             foreach (var all in kernels)
             {
                 var kernel = KernelCounts.Of(all);
                 text.AppendLine(
-                    $"| `{kernel.Kernel}` | {kernel.Launches} | {kernel.Groups / kernel.Launches:N0} "
+                    $"| `{kernel.Kernel}` | {kernel.Launches} | {kernel.Groups / kernel.Launches:N0} | {Occupancy(all)} "
                     + $"| {kernel.GlobalBytesTouched / 1e6:F2} | {Ratio(kernel.GlobalSectors, kernel.GlobalRequests):F1} "
                     + $"| {kernel.FloatOperations / 1e6:F1} "
                     + $"| {100 * Ratio(kernel.BankConflicts, kernel.SharedWavefronts):F0}% "
@@ -218,7 +222,7 @@ internal static class PtxCommand
             double megaflops = launches.Sum(launch => launch.FloatOperations) / 1e6;
             var sums = GpuModel.All.Select(
                 model => launches.Any(launch => IsMissing(model, launch)) ? "" : $"{model.Estimate(launches).Microseconds:F0}");
-            text.AppendLine($"| all | {launches.Count} | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
+            text.AppendLine($"| all | {launches.Count} | | | {megabytes:F2} | | {megaflops:F1} | | | {string.Join(" | ", sums)} |");
             text.AppendLine();
         }
 
@@ -231,6 +235,12 @@ internal static class PtxCommand
                 return "";
             var (microseconds, limit) = model.Estimate(all);
             return $"{microseconds:F1} {limit[0]}";
+        }
+
+        string Occupancy(KernelCounts[] all)
+        {
+            var row = rows.FirstOrDefault(row => row.Name == all[0].Kernel && row.Threads == all[0].GroupSize);
+            return row is null ? "" : $"{100 * all.Average(launch => row.Occupancy(Multiprocessor.All[a100], a100, launch.Groups)):F0}%";
         }
 
         double Ratio(long part, long whole) => whole == 0 ? 0 : (double)part / whole;
@@ -252,6 +262,15 @@ internal static class PtxCommand
     private sealed record Row(string Name, int Threads, IReadOnlyList<PtxasUsage?> Usages)
     {
         public int SharedBytes => Usages.Max(usage => usage?.SharedBytes ?? 0);
+
+        /// <summary>While that many groups are spread over an A100.</summary>
+        public double Occupancy(Multiprocessor multiprocessor, int index, long groups)
+        {
+            var usage = Usages[index]!;
+            var (most, _) = multiprocessor.GroupsOf(Threads, usage.Registers, usage.SharedBytes);
+            double resident = Math.Min(1, (double)groups / TrainingStep.Multiprocessors / most);
+            return resident * multiprocessor.OccupancyOf(Threads, usage.Registers, usage.SharedBytes);
+        }
 
         /// <summary>"134, 19% r"</summary>
         public string Describe(Multiprocessor multiprocessor, int index)

@@ -49,10 +49,10 @@ internal sealed class PtxEmulator
     public Action<KernelCounts>? Launched { get; set; }
 
     /// <summary>
-    /// Of a grid's places in X and Y that many are run at most, spread evenly, with all their groups in Z, and counted for the others: for
-    /// launches whose counts matter and whose results do not. All are run where groups of different places meet.
+    /// Of a grid's places in X and Y that many are run at most of a kernel with this name, spread evenly, with all their groups in Z, and
+    /// counted for the others: for launches whose counts matter and whose results do not. All are run where groups of different places meet.
     /// </summary>
-    public int MostPlaces { get; set; } = int.MaxValue;
+    public Func<string, int> MostPlaces { get; set; } = _ => int.MaxValue;
 
     /// <param name="program">The kernel.</param>
     /// <param name="grid">Groups.</param>
@@ -78,7 +78,7 @@ internal sealed class PtxEmulator
             _warps.Add(new(this));
         for (int i = 0; i < warps; i++)
             _warps[i].Load(program, i * Warp.Size, groupSize - (i * Warp.Size));
-        long places = (long)grid.X * grid.Y, run = Math.Min(places, MostPlaces);
+        long places = (long)grid.X * grid.Y, run = Math.Min(places, MostPlaces(program.Name));
         for (int z = 0; z < grid.Z; z++)
         {
             for (long i = 0; i < run; i++)

@@ -17,6 +17,18 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs)
     /// <summary>The last rung of a number of trials has this part of the epochs that a run may have; few runs need more to stop.</summary>
     private const int LastRungShare = 3;
 
+    /// <summary>
+    /// Events that an objective is trained on to be compared. Cloze learns more slowly: with the 52,000 events of lastfm it is behind
+    /// next_item after 36 epochs, and ahead after 100.
+    /// </summary>
+    private const long ComparedEvents = 8_000_000;
+
+    /// <summary>
+    /// Epochs that an objective gets at least. On a shop of 22,000 customers next_item passed at epoch 12 what cloze, of those days, ever
+    /// reached.
+    /// </summary>
+    private const int FewestCompared = 12;
+
     /// <summary>Fewer epochs tell little of what more would bring.</summary>
     private const int FewestEpochs = 3;
 
@@ -52,9 +64,16 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs)
         }
     }
 
-    /// <summary>One rung, of trials that are all given.</summary>
-    public static TunePlan OfOneRung(int trials, int epochs, int mostEpochs, int evalStep) =>
-        new(trials, [Validated(epochs, mostEpochs, evalStep)]);
+    /// <summary>
+    /// One rung in which objectives are compared: for as many epochs as there are in some millions of events, a few minutes. The winner goes
+    /// on from there.
+    /// </summary>
+    /// <param name="trials">Objectives.</param>
+    /// <param name="events">Of the dataset.</param>
+    /// <param name="epochs">Epochs that a run may have at most.</param>
+    /// <param name="evalStep">Epochs from one validation to the next.</param>
+    public static TunePlan OfObjectives(int trials, int events, int epochs, int evalStep) =>
+        new(trials, [Validated((int)Math.Clamp(ComparedEvents / Math.Max(1, events), FewestCompared, int.MaxValue), epochs, evalStep)]);
 
     /// <summary>[rungs] The epochs that all trials of a rung together are expected to cost.</summary>
     public IReadOnlyList<long> Costs => [.. Epochs.Select((epochs, rung) =>

@@ -18,13 +18,6 @@ internal sealed class TuneSession
 
     private const string TrialsFolder = "trials";
 
-    /// <summary>
-    /// Epochs that each objective gets where both are compared. On a shop of 22,000 customers next_item passed the best validation that
-    /// cloze ever reached at epoch 12, of some sixty that either takes to its own best: by then the order is settled, and the loser costs
-    /// little. The winner goes on from there.
-    /// </summary>
-    private const int ComparedEpochs = 12;
-
     /// <summary>What an epoch of a drawn trial is expected to cost, in epochs of the given settings: some models are larger.</summary>
     private const double DrawnCost = 1.2;
 
@@ -98,7 +91,7 @@ internal sealed class TuneSession
         Action<TrialReport>? onTrial,
         IProgress<ProgressUpdate>? progress,
         CancellationToken cancellation) =>
-        new TuneSession(config, options, null, onTrial, progress, cancellation).Run();
+        new TuneSession(TrainingSession.ForData(config, options, progress), options, null, onTrial, progress, cancellation).Run();
 
     /// <summary>Tries everything that a tuning may draw on the settings, without training.</summary>
     /// <exception cref="InputException">A value is wrong, or does not go with others.</exception>
@@ -203,7 +196,8 @@ internal sealed class TuneSession
         TunePlan plan;
         if (_budget is null)
         {
-            plan = TunePlan.OfOneRung(_bases.Count, ComparedEpochs, epochs, step);
+            int events = DatasetLoader.Load(_config, _progress, _options.Cache).EventItems.Length;
+            plan = TunePlan.OfObjectives(_bases.Count, events, epochs, step);
         }
         else if (_budget.Trials is int trials)
         {

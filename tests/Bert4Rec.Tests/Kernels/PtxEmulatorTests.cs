@@ -282,7 +282,7 @@ public class PtxEmulatorTests
         int[] memory = GC.AllocateArray<int>(Words + (Alignment / sizeof(int)), pinned: true);
         long begin = Marshal.UnsafeAddrOfPinnedArrayElement(memory, 0), start = (begin + Alignment - 1) / Alignment * Alignment;
         byte[] parameters = [.. BitConverter.GetBytes(start), .. BitConverter.GetBytes(0L)];
-        var emulator = new PtxEmulator { MostPlaces = mostPlaces };
+        var emulator = new PtxEmulator { MostPlaces = _ => mostPlaces };
         var program = new PtxProgram("Kernel", $"{Prologue}{body}\nret;\n}}");
         emulator.Launch(program, (groups, 1, 1), 64, parameters, [new(start, start + (Words * sizeof(int)), start)]);
         counts = emulator.Counts.Single();

@@ -6,6 +6,20 @@ namespace Bert4Rec.Tests.Tuning;
 public class TunePlanTests
 {
     [Theory]
+    [InlineData(0, 160, 1, 160)]
+    [InlineData(52_000, 160, 1, 153)]
+    [InlineData(167_000, 160, 1, 47)]
+    [InlineData(167_000, 160, 5, 50)]
+    [InlineData(100_000_000, 160, 1, 12)]
+    [InlineData(100_000_000, 7, 5, 7)]
+    public void Objectives_are_compared_the_longer_the_fewer_events_there_are(int events, int epochs, int evalStep, int expected)
+    {
+        var plan = TunePlan.OfObjectives(2, events, epochs, evalStep);
+        Assert.Equal(2, plan.Trials);
+        Assert.Equal([expected], plan.Epochs);
+    }
+
+    [Theory]
     [InlineData(1, 160, 1, new[] { 54 })]
     [InlineData(3, 160, 1, new[] { 54 })]
     [InlineData(9, 160, 1, new[] { 18, 54 })]
