@@ -172,6 +172,18 @@ internal sealed class Product<TA, TB, TEpilogue>
     /// <summary>Parts of the K dimension are multiples of the first, and no shorter than the second.</summary>
     private const int SplitMultiple = 16, ShortestSplit = 64;
 
+    /// <summary>Parts are worth their memory only where each multiprocessor has few groups.</summary>
+    private const int MostGroups = 8;
+
+    /// <summary>
+    /// What a step along the K dimension costs a group with the large tile, if it costs 1 with the small one: four times the arithmetic, but
+    /// twice the operands.
+    /// </summary>
+    private const double LargeStep = 3;
+
+    /// <summary>Steps that take as long as adding a part to the others.</summary>
+    private const int StepsOfPart = 4;
+
     private readonly GpuDevice _device;
     private readonly Variant? _large;
     private readonly Variant _small;
@@ -184,7 +196,7 @@ internal sealed class Product<TA, TB, TEpilogue>
     }
 
     /// <summary>How many tiles lie side by side in c.</summary>
-    public int TilesAcross(int m, int n) => Choose(m, n).Across(n);
+    public int TilesAcross(int m, int n, int k) => Choose(m, n, k).Variant.Across(n);
 
     /// <param name="a">[m, k] or its transpose.</param>
     /// <param name="b">[k, n] or its transpose.</param>
@@ -196,8 +208,8 @@ internal sealed class Product<TA, TB, TEpilogue>
     {
         if (m == 0 || n == 0)
             return;
-        var variant = Choose(m, n);
-        int splits = Splits(variant.Tiles(m, n), k), length = RoundUp((k + splits - 1) / splits, SplitMultiple);
+        var (variant, splits) = Choose(m, n, k);
+        int length = RoundUp((k + splits - 1) / splits, SplitMultiple);
         splits = Math.Max(1, (k + length - 1) / length);
         long partLength = (variant.BM * variant.BN) + (TEpilogue.TakesSums ? 4L * variant.Threads : 0);
         var parts = splits == 1 ? default : _device.Parts(splits * variant.Tiles(m, n) * partLength);
@@ -209,14 +221,32 @@ internal sealed class Product<TA, TB, TEpilogue>
     }
 
     /// <summary>
-    /// Into how many parts the K dimension is worth splitting: as many as give each multiprocessor a group; but to add a part takes the
-    /// last group as long as about four steps along the K dimension, so that more than √k / 2 would cost more than they save.
+    /// The tile, and into how many parts the K dimension is split, that take the fewest steps: each multiprocessor takes one group after the
+    /// other, and the last group of a tile adds up its parts.
     /// </summary>
-    private int Splits(long tiles, int k) =>
-        (int)Math.Max(1, Math.Min(_device.Multiprocessors / tiles, Math.Min(k / ShortestSplit, (int)Math.Sqrt(k) / 2)));
+    private (Variant Variant, int Splits) Choose(int m, int n, int k)
+    {
+        var (steps, splits) = Best(_small, 1);
+        if (_large is null)
+            return (_small, splits);
+        var (stepsOfLarge, splitsOfLarge) = Best(_large, LargeStep);
+        return stepsOfLarge < steps ? (_large, splitsOfLarge) : (_small, splits);
 
-    private Variant Choose(int m, int n) =>
-        _large is not null && _large.Tiles(m, n) >= 2 * _device.Multiprocessors ? _large : _small;
+        (double Steps, int Splits) Best(Variant variant, double step)
+        {
+            long tiles = Math.Max(1, variant.Tiles(m, n));
+            long most = Math.Min(k / ShortestSplit, MostGroups * (long)_device.Multiprocessors / tiles);
+            (double Steps, int Splits) best = (double.PositiveInfinity, 1);
+            for (int parts = 1; parts <= Math.Max(1, most); parts++)
+            {
+                long rounds = ((tiles * parts) + _device.Multiprocessors - 1) / _device.Multiprocessors;
+                double steps = step * ((rounds * ((double)k / parts)) + (parts == 1 ? 0 : StepsOfPart * parts));
+                if (steps < best.Steps)
+                    best = (steps, parts);
+            }
+            return best;
+        }
+    }
 
     private static int RoundUp(int value, int multiple) => (value + multiple - 1) / multiple * multiple;
 

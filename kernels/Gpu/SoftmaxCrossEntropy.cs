@@ -26,10 +26,10 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
     public void Forward(Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp)
     {
         int rows = h.Rows, items = catalogue.Weight.Rows;
-        int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TilesAcross(rows, items)), 1, Math.Max(1, rows));
+        int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TilesAcross(rows, items, h.Columns)), 1, Math.Max(1, rows));
         for (int first = 0; first < rows; first += rowsAtATime)
         {
-            int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TilesAcross(count, items);
+            int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TilesAcross(count, items, h.Columns);
             long numbers = (long)tiles * count;
             var work = device.Workspace(2 * numbers);
             ArrayView<float> maxima = work.SubView(0, numbers), sums = work.SubView(numbers, numbers);

@@ -12,12 +12,16 @@ namespace Bert4Rec.Tools;
 /// <param name="Sequences">Of a batch.</param>
 /// <param name="MeanLength">Of its sequences, whose lengths are drawn between 1 and twice that, where that is not the longest.</param>
 /// <param name="Precision">Of the products.</param>
-internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences, int MeanLength, Precision Precision)
+/// <param name="RecboleCompatible">Whether masks are RecBole's, which spare the first event of a sequence.</param>
+internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences, int MeanLength, Precision Precision, bool RecboleCompatible = false)
 {
     private const uint Seed = 1;
 
+    /// <summary>RecBole masks a fifth of the events in four batches of five.</summary>
+    private const float RecboleMasked = 0.8f * 0.2f;
+
     /// <summary>Groups side by side that are run of a launch: a step of a large shop has some hundred thousand, and they are alike.</summary>
-    public const int MostPlaces = 64;
+    public const int MostPlaces = 48;
 
     /// <summary>As many as an A100 has: what is split is split as there.</summary>
     public const int Multiprocessors = 108;
@@ -33,8 +37,8 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
         new("configs/sample.yaml", new(600, 20, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f, NewestFirst: true), 64, 5, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Tf32),
-        new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Full),
-        new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Tf32),
+        new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Full, true),
+        new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Tf32, true),
     ];
 
     /// <summary>Takes the step on the emulator.</summary>
@@ -64,7 +68,13 @@ internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences
         device.Ptx!.Emulator.Launched = launches.Add;
 
         var masking = new ClozeMasking(
-            new(Seed, 1, RandomStreams.ClozeMask, 0), 0.2f, 0.2f, Shape.MaskToken, int.MaxValue, SkipFirst: false, AtLeastOne: true);
+            new(Seed, 1, RandomStreams.ClozeMask, 0),
+            RecboleCompatible ? RecboleMasked : 0.2f,
+            RecboleCompatible ? 0 : 0.2f,
+            Shape.MaskToken,
+            int.MaxValue,
+            RecboleCompatible,
+            !RecboleCompatible);
         int count = kernels.ClozeMask(events, starts, masking, masked, rows, targets, maskedStarts);
         if (IsSampled)
         {

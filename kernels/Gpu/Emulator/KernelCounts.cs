@@ -50,7 +50,7 @@ internal sealed class KernelCounts(PtxProgram program)
     public long BankConflicts { get; set; }
 
     /// <summary>
-    /// Instructions of warps, without those that NVIDIA's assembler does away with: moves, and multiplications whose product is only added.
+    /// Instructions of warps, without those that NVIDIA's assembler does away with: see <see cref="PtxProgram.IsRemoved"/>.
     /// </summary>
     public long Instructions => Sum(_warps, _ => true);
 

@@ -83,7 +83,7 @@ internal sealed class PtxEmulator
         {
             for (long i = 0; i < run; i++)
             {
-                long place = run == places ? i : PlaceOf(i, (double)places / run);
+                long place = run == places ? i : PlaceOf(i, run, places);
                 _group = ((int)(place % grid.X), (int)(place / grid.X), z);
                 RunGroup(_warps[..warps]);
                 if (run < places && grid.Z == 1 && Races.HasMeetings)
@@ -100,8 +100,12 @@ internal sealed class PtxEmulator
         Launched?.Invoke(_kernel);
     }
 
-    /// <summary>The i-th of places that are drawn from as many stretches of a length; steps of the golden ratio meet no pattern of a grid.</summary>
-    private static long PlaceOf(long i, double stretch) => (long)((i + (i * 0.6180339887498949 % 1)) * stretch);
+    /// <summary>The i-th place to run: one of each of as many stretches of the grid; steps of the golden ratio meet no pattern of it.</summary>
+    private static long PlaceOf(long i, long run, long places)
+    {
+        long start = i * places / run, length = ((i + 1) * places / run) - start;
+        return start + (long)(i * 0.6180339887498949 % 1 * length);
+    }
 
     /// <summary>Of words that a part of the groups touched; no more than the range has, for groups share them.</summary>
     private long BytesTouched(long words, double factor, int range) => factor == 1

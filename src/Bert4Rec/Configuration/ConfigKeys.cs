@@ -65,7 +65,7 @@ internal static class ConfigKeys
         new("weight_decay", "0.0"),
         new("clip_grad_norm", "~"),
         new("eval_step", "1"),
-        new("stopping_step", "10", "100", NextItem: "10", Sparse: "20"),
+        new("stopping_step", "10", "100", NextItem: "10", Sparse: "20", Small: "80"),
         new("stopping_margin", "0", NextItem: "0.002"),
         new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
         new("exclude_seen", "false"),
@@ -168,7 +168,8 @@ internal static class ConfigKeys
 /// log.</param>
 /// <param name="SasRec">The default of RecBole's SASRec, where it is another.</param>
 /// <param name="NextItem">The default without recbole_compatible where each event predicts the next, if it is another.</param>
-/// <param name="Sparse">The default without recbole_compatible of cloze on a sparse catalogue, where it is another.</param>
+/// <param name="Sparse">The default without recbole_compatible of cloze on sparse data, where it is another.</param>
+/// <param name="Small">Likewise on data that is small too.</param>
 internal sealed record ConfigKey(
     string Name,
     string Default,
@@ -176,10 +177,19 @@ internal sealed record ConfigKey(
     string? EventLogDefault = null,
     string? SasRec = null,
     string? NextItem = null,
-    string? Sparse = null)
+    string? Sparse = null,
+    string? Small = null)
 {
     /// <summary>Whether a value is one that the key has by itself.</summary>
     public bool IsDefault(string? value) => value is not null && (value == Default || value == EventLogDefault);
+
+    /// <summary>The default of cloze on such data; null where it is that of any.</summary>
+    public string? OfData(DataShape data) => data switch
+    {
+        DataShape.Dense => null,
+        DataShape.Small => Small ?? Sparse,
+        _ => Sparse,
+    };
 
     public string DefaultFor(ConfigKind kind)
     {
@@ -188,7 +198,7 @@ internal sealed record ConfigKey(
         string recbole = kind.IsSasRec ? SasRec ?? Default : Default;
         if (kind.RecboleCompatible)
             return recbole;
-        return (kind.PredictsNext ? NextItem : kind.IsSparse ? Sparse ?? OwnDefault : OwnDefault) ?? recbole;
+        return (kind.PredictsNext ? NextItem : OfData(kind.Data) ?? OwnDefault) ?? recbole;
     }
 }
 
@@ -197,6 +207,19 @@ internal sealed record ConfigKey(
 /// <param name="IsSasRec">Whether the model is SASRec.</param>
 /// <param name="PredictsNext">Whether the objective is next_item.</param>
 /// <param name="FromEventLog">Whether the dataset is made from a log.</param>
-/// <param name="IsSparse">Whether its catalogue has few events for each item.</param>
+/// <param name="Data">What the dataset is like.</param>
 internal readonly record struct ConfigKind(
-    bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog, bool IsSparse);
+    bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog, DataShape Data);
+
+/// <summary>What defaults of cloze depend on; docs/quality.md has the evidence.</summary>
+internal enum DataShape
+{
+    /// <summary>Every item is seen often.</summary>
+    Dense,
+
+    /// <summary>There are few events for each item.</summary>
+    Sparse,
+
+    /// <summary>And few in all: an epoch has few steps, and validation may stand still for dozens before it rises again.</summary>
+    Small,
+}

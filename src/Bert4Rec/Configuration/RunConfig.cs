@@ -16,17 +16,20 @@ internal sealed class RunConfig
     /// </summary>
     private const double SparseBelow = 30;
 
+    /// <summary>Events below which sparse data is small: between lastfm's 52,551 and toys' 167,597.</summary>
+    private const long SmallBelow = 100_000;
+
     private static readonly string[] s_models = ["BERT4Rec", SasRec];
 
     private readonly List<string> _warnings = [];
 
     /// <summary>Null until the data is known.</summary>
-    private readonly bool? _isSparse;
+    private readonly DataShape? _data;
 
-    private RunConfig(ConfigTree tree, bool? isSparse = null)
+    private RunConfig(ConfigTree tree, DataShape? data = null)
     {
-        YamlMappingNode settings = Resolve(tree, isSparse ?? false);
-        _isSparse = isSparse;
+        YamlMappingNode settings = Resolve(tree, data ?? DataShape.Dense);
+        _data = data;
         _tree = tree;
         _settings = settings;
         var read = new ConfigReader(tree, settings);
@@ -324,7 +327,7 @@ internal sealed class RunConfig
         var tree = new ConfigTree(_tree, _settings);
         foreach (string setting in overrides)
             tree.AddOverride(setting);
-        return new(tree, _isSparse);
+        return new(tree, _data);
     }
 
     /// <summary>
@@ -335,10 +338,10 @@ internal sealed class RunConfig
     /// <param name="origin">Where an override stands, for errors; null for the command line.</param>
     /// <exception cref="InputException">A value is wrong, or values contradict each other.</exception>
     internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null) =>
-        WithFreshDefaults(overrides, origin, _isSparse);
+        WithFreshDefaults(overrides, origin, _data);
 
     /// <summary>Whether some defaults depend on the data, which is not known yet.</summary>
-    internal bool AwaitsData => _isSparse is null && LeftToData.Any() && (Objective == Objective.Cloze || LeavesObjectiveOpen());
+    internal bool AwaitsData => _data is null && LeftToData.Any() && (Objective == Objective.Cloze || LeavesObjectiveOpen());
 
     private IEnumerable<ConfigKey> LeftToData =>
         RecboleCompatible ? [] : ConfigKeys.All.Where(key => key.Sparse is not null && !IsGiven(key.Name));
@@ -346,18 +349,24 @@ internal sealed class RunConfig
     /// <summary>The same settings, with the defaults that go with the data.</summary>
     /// <param name="events">How many there are.</param>
     /// <param name="items">How many there are, without padding.</param>
-    internal RunConfig ForData(long events, int items) => AwaitsData ? WithFreshDefaults([], null, events < SparseBelow * items) : this;
+    internal RunConfig ForData(long events, int items) => !AwaitsData
+        ? this
+        : WithFreshDefaults(
+            [],
+            null,
+            events >= SparseBelow * items ? DataShape.Dense : events >= SmallBelow ? DataShape.Sparse : DataShape.Small);
 
     /// <summary>Says which defaults are those of a sparse catalogue; null where none is.</summary>
     internal string? DataNote()
     {
-        if (_isSparse != true || Objective != Objective.Cloze || !LeftToData.Any())
+        if (_data is not (DataShape.Sparse or DataShape.Small) || Objective != Objective.Cloze || !LeftToData.Any())
             return null;
-        string chosen = string.Join(", ", LeftToData.Select(key => $"{key.Name} {key.Sparse}"));
-        return $"fewer than {SparseBelow} events an item, so by default {chosen}";
+        string chosen = string.Join(", ", LeftToData.Select(key => $"{key.Name} {key.OfData(_data.Value)}"));
+        string small = _data == DataShape.Small ? $", and than {SmallBelow:N0} in all" : "";
+        return $"fewer than {SparseBelow} events an item{small}: by default {chosen}";
     }
 
-    private RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin, bool? isSparse)
+    private RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin, DataShape? data)
     {
         // The names of columns are the data's, though nobody gave them.
         var given = new YamlMappingNode(_settings.Children.Where(setting =>
@@ -366,7 +375,7 @@ internal sealed class RunConfig
         var tree = new ConfigTree(_tree, given);
         foreach (string setting in overrides)
             tree.AddOverride(setting, origin?.Invoke(setting));
-        return new(tree, isSparse);
+        return new(tree, data);
     }
 
     /// <summary>Whether a key was written somewhere, and has not its default.</summary>
@@ -419,7 +428,7 @@ internal sealed class RunConfig
         LoadColumns is null || (LoadColumns.TryGetValue(suffix, out var columns) && (columns is null || columns.Contains(column)));
 
     /// <summary>The defaults depend on a few keys, which are read before them.</summary>
-    private static YamlMappingNode Resolve(ConfigTree tree, bool isSparse)
+    private static YamlMappingNode Resolve(ConfigTree tree, DataShape data)
     {
         var kind = default(ConfigKind);
         var read = new ConfigReader(tree, tree.Resolve(kind));
@@ -428,7 +437,7 @@ internal sealed class RunConfig
             IsSasRec: read.OneOf(read["model"], "model", s_models) == SasRec,
             PredictsNext: false,
             FromEventLog: false,
-            isSparse);
+            data);
         bool predictsNext = ObjectiveNames.Read(new ConfigReader(tree, tree.Resolve(kind))) == Objective.NextItem;
         return tree.Resolve(kind with { PredictsNext = predictsNext });
     }

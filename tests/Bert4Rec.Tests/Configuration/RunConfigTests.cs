@@ -420,19 +420,21 @@ public sealed class RunConfigTests : IDisposable
     private RunConfig Parse(string text) => RunConfig.Load([_folder.Write("a.yaml", text)], []);
 
     [Theory]
-    [InlineData("seed: 1", 299, "newest 0.3 0.3 0.5 0.2 20")]
+    [InlineData("seed: 1", 299, "newest 0.3 0.3 0.5 0.2 80")]
+    [InlineData("seed: 1", 299_999, "newest 0.3 0.3 0.5 0.2 20")]
     [InlineData("seed: 1", 300, "oldest 0.1 0.1 0.3 0.3 100")]
-    [InlineData("hidden_dropout_prob: 0.1\nmask_ratio: 0.4", 299, "newest 0.1 0.3 0.4 0.2 20")]
+    [InlineData("hidden_dropout_prob: 0.1\nmask_ratio: 0.4", 299, "newest 0.1 0.3 0.4 0.2 80")]
     [InlineData("objective: next_item", 299, "oldest 0.5 0.5 0.2 0.5 10")]
     [InlineData("recbole_compatible: true", 299, "oldest 0.2 0.2 0.2 0.5 10")]
     public void A_sparse_catalogue_has_defaults_of_its_own_for_cloze(string text, int events, string expected)
     {
-        var config = Parse(text).ForData(events, 10);
+        int items = events < 1000 ? 10 : 10_000;
+        var config = Parse(text).ForData(events, items);
         Assert.Equal(expected, Values(config));
         Assert.Equal(expected.StartsWith("newest", StringComparison.Ordinal), config.DataNote() is not null);
         Assert.False(config.AwaitsData && config.Objective == Objective.Cloze);
         // What was chosen stays: on other data, over other settings, and written out.
-        Assert.Same(config, config.ForData(events == 299 ? 10_000 : 10, 10));
+        Assert.Same(config, config.ForData(events < 300 ? 10_000 : 10, 10));
         Assert.Equal(config.ToYaml(), config.WithFreshDefaults([]).ToYaml());
         Assert.Equal(config.ToYaml(), config.With("seed=2", "seed=2020").With($"seed={config.Seed}").ToYaml());
         Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ForData(10, 10).ToYaml());
@@ -449,8 +451,8 @@ public sealed class RunConfigTests : IDisposable
     {
         string note = Parse("mask_ratio: 0.4").ForData(10, 10).DataNote()!;
         Assert.Equal(
-            "fewer than 30 events an item, so by default hidden_dropout_prob 0.3, attn_dropout_prob 0.3, position_order newest, "
-            + "ft_ratio 0.2, stopping_step 20",
+            "fewer than 30 events an item, and than 100,000 in all: by default hidden_dropout_prob 0.3, attn_dropout_prob 0.3, "
+            + "position_order newest, ft_ratio 0.2, stopping_step 80",
             note);
     }
 
