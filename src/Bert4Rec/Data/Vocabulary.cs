@@ -1,6 +1,8 @@
 using System.Buffers;
+using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Text;
 using Unicode = System.Text.Unicode.Utf8;
 
@@ -8,7 +10,7 @@ namespace Bert4Rec.Data;
 
 /// <summary>
 /// Tokens and their internal ids. Id 0 is padding, "[PAD]"; the others follow in order of first appearance. A token takes its bytes and
-/// some twenty more: millions of them are one array of text, one of ends and one hash table.
+/// some forty more: millions of them are one array of text, one of ends and one hash table, which has short ones in itself.
 /// </summary>
 internal sealed class Vocabulary
 {
@@ -21,8 +23,8 @@ internal sealed class Vocabulary
     private byte[] _text = new byte[64];
     private int[] _ends = new int[16];
 
-    /// <summary>Open addressing: hash in the upper half, id in the lower, 0 where there is none. Padding is not in it.</summary>
-    private ulong[] _table = new ulong[16];
+    /// <summary>Open addressing. Padding is not in it.</summary>
+    private Entry[] _table = new Entry[16];
 
     public Vocabulary()
     {
@@ -78,7 +80,8 @@ internal sealed class Vocabulary
     /// <inheritdoc cref="GetOrAdd(ReadOnlySpan{byte})"/>
     public int GetOrAdd(ReadOnlySpan<byte> token, uint hash)
     {
-        int place = Find(token, hash, out int id);
+        var key = Key.Of(token, hash);
+        int place = Find(token, hash, key, out int id);
         if (id > 0)
             return id;
         id = Count;
@@ -90,7 +93,7 @@ internal sealed class Vocabulary
         token.CopyTo(_text.AsSpan(start));
         _ends[id] = start + token.Length;
         Count++;
-        _table[place] = ((ulong)hash << 32) | (uint)id;
+        _table[place] = new(id, key);
         if (Count > _table.Length / 4 * 3)
             Rehash();
         return id;
@@ -101,7 +104,11 @@ internal sealed class Vocabulary
     /// lie all over the memory, the processor waits for those of many calls at once.
     /// </summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public int Peek(uint hash) => _text[_ends[(int)_table[(int)hash & (_table.Length - 1)]] - 1];
+    public int Peek(uint hash)
+    {
+        ref Entry entry = ref _table[(int)hash & (_table.Length - 1)];
+        return entry.Key.IsToken ? entry.Id : _text[_ends[entry.Id] - 1];
+    }
 
     /// <inheritdoc cref="GetOrAdd(ReadOnlySpan{byte})"/>
     /// <exception cref="ArgumentException">The token has half a character in it.</exception>
@@ -113,7 +120,7 @@ internal sealed class Vocabulary
     {
         id = 0;
         if (Encode(token, stackalloc byte[ShortToken], out var utf8))
-            Find(utf8, Hash(utf8), out id);
+            TryGetId(utf8, out id);
         return id > 0;
     }
 
@@ -121,7 +128,8 @@ internal sealed class Vocabulary
     /// <param name="id">The id; 0 where the token has none.</param>
     public bool TryGetId(ReadOnlySpan<byte> token, out int id)
     {
-        Find(token, Hash(token), out id);
+        uint hash = Hash(token);
+        Find(token, hash, Key.Of(token, hash), out id);
         return id > 0;
     }
 
@@ -136,14 +144,14 @@ internal sealed class Vocabulary
     }
 
     /// <returns>Where in the table the token is, or belongs.</returns>
-    private int Find(ReadOnlySpan<byte> token, uint hash, out int id)
+    private int Find(ReadOnlySpan<byte> token, uint hash, Key key, out int id)
     {
-        ulong[] table = _table;
+        Entry[] table = _table;
         int place = (int)hash & (table.Length - 1);
-        for (; table[place] != 0; place = (place + 1) & (table.Length - 1))
+        for (; table[place].Id != 0; place = (place + 1) & (table.Length - 1))
         {
-            id = (int)table[place];
-            if (table[place] >> 32 == hash && token.SequenceEqual(_text.AsSpan(_ends[id - 1].._ends[id])))
+            id = table[place].Id;
+            if (table[place].Key == key && (key.IsToken || token.SequenceEqual(_text.AsSpan(_ends[id - 1].._ends[id]))))
                 return place;
         }
         id = 0;
@@ -152,14 +160,14 @@ internal sealed class Vocabulary
 
     private void Rehash()
     {
-        ulong[] old = _table;
-        _table = new ulong[2 * old.Length];
-        foreach (ulong entry in old)
+        Entry[] old = _table;
+        _table = new Entry[2 * old.Length];
+        foreach (Entry entry in old)
         {
-            if (entry == 0)
+            if (entry.Id == 0)
                 continue;
-            int place = (int)(entry >> 32) & (_table.Length - 1);
-            while (_table[place] != 0)
+            int place = (int)Hash(Utf8(entry.Id)) & (_table.Length - 1);
+            while (_table[place].Id != 0)
                 place = (place + 1) & (_table.Length - 1);
             _table[place] = entry;
         }
@@ -170,4 +178,42 @@ internal sealed class Vocabulary
         if (length > array.Length)
             Array.Resize(ref array, (int)Math.Min(Math.Max(length, 2L * array.Length), Array.MaxLength));
     }
+
+    /// <summary>What is known of a token without a look at its text: all of it, if it is short, its hash otherwise.</summary>
+    /// <param name="High">The last bytes, and above them the length; of a long token, a length that none has, and the hash.</param>
+    /// <param name="Low">The first eight bytes.</param>
+    [StructLayout(LayoutKind.Sequential, Pack = 4)]
+    private readonly record struct Key(uint High, ulong Low)
+    {
+        private const int Longest = 11, LengthShift = 24;
+        private const uint Long = 0xFFu << LengthShift;
+
+        public bool IsToken => High < Long;
+
+        public static Key Of(ReadOnlySpan<byte> token, uint hash)
+        {
+            if (token.Length > Longest)
+                return new(Long, hash);
+            uint length = (uint)token.Length << LengthShift;
+            // Bytes that are read twice are the same in every token of this length.
+            if (token.Length >= sizeof(ulong))
+            {
+                uint last = BinaryPrimitives.ReadUInt32LittleEndian(token[^sizeof(uint)..]) >> 8;
+                return new(length | last, BinaryPrimitives.ReadUInt64LittleEndian(token));
+            }
+            if (token.Length >= sizeof(uint))
+            {
+                ulong last = BinaryPrimitives.ReadUInt32LittleEndian(token[^sizeof(uint)..]);
+                return new(length, (last << 32) | BinaryPrimitives.ReadUInt32LittleEndian(token));
+            }
+            ulong low = 0;
+            for (int i = token.Length - 1; i >= 0; i--)
+                low = (low << 8) | token[i];
+            return new(length, low);
+        }
+    }
+
+    /// <summary>16 bytes, four of which are a line of the cache.</summary>
+    [StructLayout(LayoutKind.Sequential, Pack = 4)]
+    private readonly record struct Entry(int Id, Key Key);
 }
