@@ -176,8 +176,8 @@ internal sealed class Product<TA, TB, TEpilogue>
     private const int MostGroups = 8;
 
     /// <summary>
-    /// What a step along the K dimension costs a group with the large tile, if it costs 1 with the small one: four times the arithmetic, but
-    /// twice the operands.
+    /// What a step along the K dimension costs a group with the large tile, if it costs 1 with the small one: four times the arithmetic,
+    /// but twice the operands.
     /// </summary>
     private const double LargeStep = 3;
 
@@ -221,8 +221,8 @@ internal sealed class Product<TA, TB, TEpilogue>
     }
 
     /// <summary>
-    /// The tile, and into how many parts the K dimension is split, that take the fewest steps: each multiprocessor takes one group after the
-    /// other, and the last group of a tile adds up its parts.
+    /// The tile, and into how many parts the K dimension is split, that take the fewest steps: each multiprocessor takes one group after
+    /// the other, and the last group of a tile adds up its parts.
     /// </summary>
     private (Variant Variant, int Splits) Choose(int m, int n, int k)
     {

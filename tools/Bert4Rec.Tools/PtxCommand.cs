@@ -190,9 +190,9 @@ internal static class PtxCommand
             32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take. Occupancy is
             that of an A100 while the launch runs: as many of its groups on each multiprocessor as there are, and as there is room for.
 
-            Of configs/ecommerce.yaml, whose batches are large, {TrainingStep.MostPlaces} groups of a launch are run, spread over its grid (of a
-            product that is split along K, as many tiles with all their parts), and counted for the others; bytes never for more than the
-            memory that the kernel is given.
+            Of configs/ecommerce.yaml, whose batches are large, {TrainingStep.MostPlaces} groups of a launch are run, spread over its
+            grid (of a product that is split along K, as many tiles with all their parts), and counted for the others; bytes never for
+            more than the memory that the kernel is given.
 
 
             """);

@@ -13,14 +13,15 @@ namespace Bert4Rec.Tools;
 /// <param name="MeanLength">Of its sequences, whose lengths are drawn between 1 and twice that, where that is not the longest.</param>
 /// <param name="Precision">Of the products.</param>
 /// <param name="RecboleCompatible">Whether masks are RecBole's, which spare the first event of a sequence.</param>
-internal sealed record TrainingStep(string Name, ModelShape Shape, int Sequences, int MeanLength, Precision Precision, bool RecboleCompatible = false)
+internal sealed record TrainingStep(
+    string Name, ModelShape Shape, int Sequences, int MeanLength, Precision Precision, bool RecboleCompatible = false)
 {
     private const uint Seed = 1;
 
     /// <summary>RecBole masks a fifth of the events in four batches of five.</summary>
     private const float RecboleMasked = 0.8f * 0.2f;
 
-    /// <summary>Groups side by side that are run of a launch: a step of a large shop has some hundred thousand, and they are alike.</summary>
+    /// <summary>Groups side by side that are run of a launch: a step of a large shop has a hundred thousand, which are alike.</summary>
     public const int MostPlaces = 48;
 
     /// <summary>As many as an A100 has: what is split is split as there.</summary>

@@ -50,7 +50,7 @@ internal sealed class PtxEmulator
 
     /// <summary>
     /// Of a grid's places in X and Y that many are run at most of a kernel with this name, spread evenly, with all their groups in Z, and
-    /// counted for the others: for launches whose counts matter and whose results do not. All are run where groups of different places meet.
+    /// counted for the others: for launches whose counts matter and whose results do not. All are run where groups of several places meet.
     /// </summary>
     public Func<string, int> MostPlaces { get; set; } = _ => int.MaxValue;
 
@@ -100,7 +100,7 @@ internal sealed class PtxEmulator
         Launched?.Invoke(_kernel);
     }
 
-    /// <summary>The i-th place to run: one of each of as many stretches of the grid; steps of the golden ratio meet no pattern of it.</summary>
+    /// <summary>The i-th place to run: one of each of as many stretches of the grid; the golden ratio meets no pattern of it.</summary>
     private static long PlaceOf(long i, long run, long places)
     {
         long start = i * places / run, length = ((i + 1) * places / run) - start;

@@ -268,7 +268,8 @@ internal sealed partial class PtxProgram
         ];
         return
         [
-            .. _code.Where(instruction => instruction.Opcode.Split('.') is ["mov" or "cvta", ..] or ["ld", "param", ..] or ["ld" or "st", "local", ..]
+            .. _code.Where(instruction => instruction.Opcode.Split('.')
+                    is ["mov" or "cvta", ..] or ["ld", "param", ..] or ["ld" or "st", "local", ..]
                 || (instruction.Opcode == "mul.f32" && FloatRegister().Match(instruction.Text).Value is var product
                     && uses[product] == 2 && addends.Contains(product))),
         ];

@@ -65,8 +65,8 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs)
     }
 
     /// <summary>
-    /// One rung in which objectives are compared: for as many epochs as there are in some millions of events, a few minutes. The winner goes
-    /// on from there.
+    /// One rung in which objectives are compared: for as many epochs as there are in some millions of events, a few minutes. The winner
+    /// goes on from there.
     /// </summary>
     /// <param name="trials">Objectives.</param>
     /// <param name="events">Of the dataset.</param>

@@ -222,9 +222,12 @@ public class PtxEmulatorTests
         Assert.Equal(run, Enumerable.Range(0, 3).Count(group => some[(64 * group) + 5] != 0));
         Assert.Equal(3, Enumerable.Range(0, 3).Count(group => all[(64 * group) + 5] != 0));
         Assert.Equal(ofAll.ByOpcode, ofSome.ByOpcode);
-        Assert.Equal(
-            (ofAll.Groups, ofAll.GlobalRequests, ofAll.GlobalSectors, ofAll.GlobalBytesStored, ofAll.GlobalBytesTouched, ofAll.Barriers),
-            (ofSome.Groups, ofSome.GlobalRequests, ofSome.GlobalSectors, ofSome.GlobalBytesStored, ofSome.GlobalBytesTouched, ofSome.Barriers));
+        Assert.Equal(Counts(ofAll), Counts(ofSome));
+
+        static long[] Counts(KernelCounts counts) =>
+        [
+            counts.Groups, counts.GlobalRequests, counts.GlobalSectors, counts.GlobalBytesStored, counts.GlobalBytesTouched, counts.Barriers,
+        ];
     }
 
     /// <summary>Groups that read the same: memory moves it once.</summary>
