@@ -226,7 +226,8 @@ public class PtxEmulatorTests
 
         static long[] Counts(KernelCounts counts) =>
         [
-            counts.Groups, counts.GlobalRequests, counts.GlobalSectors, counts.GlobalBytesStored, counts.GlobalBytesTouched, counts.Barriers,
+            counts.Groups, counts.Barriers, counts.GlobalRequests, counts.GlobalSectors, counts.GlobalBytesStored,
+            counts.GlobalBytesTouched,
         ];
     }
 

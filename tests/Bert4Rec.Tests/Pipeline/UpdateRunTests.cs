@@ -82,7 +82,8 @@ public sealed class UpdateRunTests : IDisposable
     public void AModelThatNoEpochImprovesStays()
     {
         Train(
-            refit: false, "epochs=40", "learning_rate=0.01", "hidden_dropout_prob=0.1", "mask_ratio=0.3", "topk=[1]", "valid_metric=NDCG@1");
+            refit: false,
+            "epochs=40", "learning_rate=0.01", "hidden_dropout_prob=0.1", "mask_ratio=0.3", "topk=[1]", "valid_metric=NDCG@1");
         float[] held = ModelFolder.Load(Model, null).Parameters;
         string config = Path.Combine(Model, "config.yaml");
         var dataset = ModelFolder.Load(Model, null).Dataset.Append(
