@@ -77,11 +77,11 @@ internal sealed class PlainRows
         int count = Fill(blocks);
         if (count == 0 || !blocks[0].SkipHeader())
             return false;
+        Parse(blocks, count);
         while (count > 0 && !_isDoubtful)
         {
             progress?.Report(new(activity, _file.Position, _file.Length, "bytes"));
             var round = blocks.AsMemory(0, count);
-            Parallel.For(0, count, i => round.Span[i].Parse(separator, columns));
             foreach (var block in round.Span)
             {
                 if (block.Events is not { } events)
@@ -99,10 +99,14 @@ internal sealed class PlainRows
                     foreach (var block in round.Span)
                         block.IdentifyItems(Items);
                     count = Fill(next);
+                    // Whoever is done with the users helps.
+                    Parse(next, count);
                 });
             (blocks, next) = (next, blocks);
         }
         return !_isDoubtful && Events.Count > 0;
+
+        void Parse(Block[] filled, int number) => Parallel.For(0, number, i => filled[i].Parse(separator, columns));
 
         static Block[] Blocks() =>
             [.. Enumerable.Range(0, Math.Min(Environment.ProcessorCount, MostThreads)).Select(_ => new Block())];
