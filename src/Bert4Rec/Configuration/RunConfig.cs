@@ -17,7 +17,7 @@ internal sealed class RunConfig
     private const double SparseBelow = 30;
 
     /// <summary>Events below which sparse data is small: between lastfm's 52,551 and toys' 167,597.</summary>
-    private const long SmallBelow = 100_000;
+    internal const long SmallBelow = 100_000;
 
     private static readonly string[] s_models = ["BERT4Rec", SasRec];
 

@@ -7,9 +7,10 @@ public class TunePlanTests
 {
     [Theory]
     [InlineData(0, 160, 1, 160)]
-    [InlineData(52_000, 160, 1, 153)]
-    [InlineData(167_000, 160, 1, 47)]
-    [InlineData(167_000, 160, 5, 50)]
+    [InlineData(99_999, 160, 1, 160)]
+    [InlineData(100_000, 160, 1, 40)]
+    [InlineData(167_000, 160, 1, 23)]
+    [InlineData(167_000, 160, 5, 25)]
     [InlineData(100_000_000, 160, 1, 12)]
     [InlineData(100_000_000, 7, 5, 7)]
     public void Objectives_are_compared_the_longer_the_fewer_events_there_are(int events, int epochs, int evalStep, int expected)
