@@ -100,7 +100,7 @@ internal sealed class PtxEmulator
         Launched?.Invoke(_kernel);
     }
 
-    /// <summary>The i-th place to run: one of each of as many stretches of the grid; the golden ratio meets no pattern of it.</summary>
+    /// <summary>The i-th place to run: one of each of as many parts of the grid; the golden ratio meets no pattern of it.</summary>
     private static long PlaceOf(long i, long run, long places)
     {
         long start = i * places / run, length = ((i + 1) * places / run) - start;

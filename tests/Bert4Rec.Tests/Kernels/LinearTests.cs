@@ -11,22 +11,25 @@ namespace Bert4Rec.Tests.Kernels;
 
 public class LinearTests : LayerTests
 {
-    /// <summary>T, K, N.</summary>
-    public static TheoryData<string, int, int, int> Shapes => Backends.Times(
-        (1, 1, 1), (1, 8, 8), (5, 20, 40), (37, 32, 64), (130, 64, 128), (37, 128, 256), (130, 20, 3), (5, 61, 20), (64, 64, 64),
-        (600, 8, 12));
+    /// <summary>T, K, N; of one, groups with large tiles share the sum of the gradient.</summary>
+    public static TheoryData<string, int, int, int> Shapes => WithLarge(
+        Backends.Times(
+            (1, 1, 1), (1, 8, 8), (5, 20, 40), (37, 32, 64), (130, 64, 128), (37, 128, 256), (130, 20, 3), (5, 61, 20), (64, 64, 64),
+            (600, 8, 12)),
+        600,
+        64,
+        128);
 
     /// <summary>Of these, one is a long sum that groups share; of one, all products take large tiles.</summary>
-    public static TheoryData<string, int, int, int> AlignedShapes
+    public static TheoryData<string, int, int, int> AlignedShapes =>
+        WithLarge(Backends.Times((37, 64, 12), (260, 24, 68), (600, 8, 12)), 196, 196, 196);
+
+    /// <summary>Without the simulator, which would take a minute.</summary>
+    private static TheoryData<string, int, int, int> WithLarge(TheoryData<string, int, int, int> shapes, int rows, int inputs, int outputs)
     {
-        get
-        {
-            var shapes = Backends.Times((37, 64, 12), (260, 24, 68), (600, 8, 12));
-            // It would take the simulator a minute.
-            foreach (string backend in Backends.Gpus.Where(name => name != GpuDevices.Simulator))
-                shapes.Add(backend, 196, 196, 196);
-            return shapes;
-        }
+        foreach (string backend in Backends.Gpus.Where(name => name != GpuDevices.Simulator))
+            shapes.Add(backend, rows, inputs, outputs);
+        return shapes;
     }
 
     [Theory]
