@@ -7,6 +7,7 @@ using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Distributed;
 using Bert4Rec.Evaluation;
+using Bert4Rec.Kernels;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Benchmarks;
@@ -18,6 +19,8 @@ internal static class EpochCommand
     {
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
+        Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
         Option<int> epochs = CommonOptions.Whole(1, new Option<int>("--epochs")
         {
@@ -25,10 +28,13 @@ internal static class EpochCommand
             HelpName = "N",
             DefaultValueFactory = _ => 3,
         });
-        var command = new Command("epoch", "Trains and validates some epochs and says what each took.") { config, set, threads, epochs };
+        var command = new Command("epoch", "Trains and validates some epochs and says what each took.")
+        {
+            config, set, device, precision, threads, epochs,
+        };
         command.SetAction(parsed => Run(
             () => CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], null, terminal),
-            parsed.GetValue(threads),
+            new RunOptions("", parsed.GetValue(device)!, parsed.GetValue(threads), false, parsed.GetValue(precision)),
             parsed.GetValue(epochs),
             terminal));
         return command;
@@ -48,7 +54,7 @@ internal static class EpochCommand
     }
 
     /// <summary>Under mpirun on rank 0, with the other ranks' help.</summary>
-    private static void Run(Func<RunConfig> load, int threads, int epochs, Terminal terminal)
+    private static void Run(Func<RunConfig> load, RunOptions options, int epochs, Terminal terminal)
     {
         using ProcessGroup ranks = MpiGroup.Join();
         if (ranks.Rank > 0)
@@ -56,17 +62,17 @@ internal static class EpochCommand
             TrainingEngine.Follow(ranks);
             return;
         }
-        Measure(load(), ranks, threads, epochs, terminal);
+        Measure(load(), options with { Ranks = ranks }, epochs, terminal);
         TrainingEngine.Dismiss(ranks);
     }
 
-    private static void Measure(RunConfig config, ProcessGroup ranks, int threads, int epochs, Terminal terminal)
+    private static void Measure(RunConfig config, RunOptions options, int epochs, Terminal terminal)
     {
+        ProcessGroup ranks = options.Ranks;
         InteractionDataset? loaded = null;
         var load = Times.Of(() => loaded = DatasetLoader.Load(config));
         var dataset = loaded!;
         var split = Splitter.Split(dataset, config.EvalArgs);
-        var options = new RunOptions("", "cpu", threads, false) { Ranks = ranks };
         using var engine = new TrainingEngine(config, dataset, split, options, null);
         var trainer = engine.Trainer;
         var parameters = new float[trainer.Layout.Length];
@@ -80,9 +86,9 @@ internal static class EpochCommand
         terminal.Out.WriteLine($"data loaded in {load.Seconds:F1} s ({load.ProcessorSeconds:F1} s of the processor)");
         terminal.Out.WriteLine();
         terminal.Out.WriteLine(
-            "| epoch | loss | training, s | processor s / thread | tokens/s | validation, s | processor s / thread | histories/s | "
+            "| epoch | loss | steps | training, s | processor s / thread | tokens/s | validation, s | processor s / thread | histories/s | "
             + $"bytes allocated a step |{(ranks.Size == 1 ? "" : " bytes sent a step | exchange, s |")}");
-        terminal.Out.WriteLine($"|---:|---:|---:|---:|---:|---:|---:|---:|---:|{(ranks.Size == 1 ? "" : "---:|---:|")}");
+        terminal.Out.WriteLine($"|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|{(ranks.Size == 1 ? "" : "---:|---:|")}");
         for (int epoch = 1; epoch <= epochs; epoch++)
         {
             (double Loss, long Tokens) result = default;
@@ -98,7 +104,7 @@ internal static class EpochCommand
             engine.RankWith(parameters);
             var validation = Times.Of(() => Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, settings));
             terminal.Out.WriteLine(
-                $"| {epoch} | {result.Loss:F4} | {training.Seconds:F1} | {training.ProcessorSeconds / engine.Threads:F1} | "
+                $"| {epoch} | {result.Loss:F4} | {steps:N0} | {training.Seconds:F1} | {training.ProcessorSeconds / engine.Threads:F1} | "
                 + $"{result.Tokens / training.Seconds:N0} | "
                 + $"{validation.Seconds:F1} | {validation.ProcessorSeconds / engine.Threads:F1} | "
                 + $"{split.Valid.Length / validation.Seconds:N0} | {allocated / steps:N0} |"
