@@ -184,11 +184,11 @@ public sealed class CudaStandIn : IDisposable
             using var compiler = Process.Start("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", _library, source]);
             compiler.WaitForExit();
             Assert.Equal(0, compiler.ExitCode);
-            // Where NVIDIA's driver is, that would be found by its other name.
+            // Where NVIDIA's driver is, that would be found by its other name. A link: two files would be two drivers.
             if (NativeLibrary.TryLoad("libcuda.so", out nint driver))
             {
                 NativeLibrary.Free(driver);
-                File.Copy(_library, Path.ChangeExtension(_library, null));
+                File.CreateSymbolicLink(Path.ChangeExtension(_library, null), _library);
             }
         }
         catch (Win32Exception)
