@@ -11,31 +11,16 @@ internal static class DeviceMath
 {
     private const float InverseLn2 = 1.44269504f;
 
-    /// <summary>1.5 · 2²³: added to a number of up to 2²², it leaves the nearest whole number in the lowest bits.</summary>
-    private const float Rounding = 12582912f;
-
     // ln 2 in two parts, the first with few enough bits that a multiple of it is exact.
     private const float Ln2High = 0.693359375f;
     private const float Ln2Low = -2.12194440e-4f;
 
-    /// <summary>e^x = 2ⁿ e^r with |r| ≤ ln 2 / 2; from 10⁻³⁸ up to 10³⁸, where it stops.</summary>
+    /// <summary>
+    /// e^x = 2^(x / ln 2), by the device's own instruction: its relative error grows with |x|, as the rounding of the exponent does, by
+    /// 6·10⁻⁸ a unit. 0 where that is too small for a normal number.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Exp(float x)
-    {
-        x = x < -87f ? -87f : x;
-        x = x > 88f ? 88f : x;
-        // Conversions take a GPU four times as long.
-        float rounded = (x * InverseLn2) + Rounding, n = rounded - Rounding;
-        float r = x - (n * Ln2High);
-        r -= n * Ln2Low;
-        float p = (0.00138146344f * r) + 0.00836870058f;
-        p = (p * r) + 0.0416683861f;
-        p = (p * r) + 0.166665208f;
-        p = (p * r) + 0.499999935f;
-        p = (p * r) + 1f;
-        p = (p * r) + 1f;
-        return p * Interop.IntAsFloat((Interop.FloatAsInt(rounded) + 127) << 23);
-    }
+    public static float Exp(float x) => IntrinsicMath.CPUOnly.Exp2(x * InverseLn2);
 
     /// <summary>
     /// ln x of a positive normal number: x = 2ⁿ m with m in [1/√2, √2), and ln m = 2 artanh s, s = (m − 1) / (m + 1), by its series.

@@ -11,7 +11,7 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu.Runtime;
 
 /// <summary>
-/// Changes three things in ILGPU's compiler (seen in 1.5.3).
+/// Changes four things in ILGPU's compiler (seen in 1.5.3).
 /// <para>
 /// A pass is taken out. Code placement, which the optimisation level O2 ends with, moves a load behind the last store or barrier of its
 /// block where a loop or a branch takes the value: of "value = x[i]; x[i] = sum; sum += value" it made "x[i] = sum; sum += x[i]". The level
@@ -24,6 +24,9 @@ namespace Bert4Rec.Kernels.Gpu.Runtime;
 /// <para>
 /// PTX promises of a branch on a value that all threads seem to share that none will part from the others (bra.uni). ILGPU looks at what
 /// the value is made of, but not at the branches before it, on which it depends too; NVIDIA's compiler finds out for itself.
+/// </para>
+/// <para>
+/// PTX's powers of two that are not normal numbers are to be zero, as the instruction has it: others would take three more.
 /// </para>
 /// </summary>
 internal static partial class CompilerPasses
@@ -67,7 +70,10 @@ internal static partial class CompilerPasses
         {
             var text = typeof(PTXCompiledKernel).GetField($"<{nameof(ptx.PTXAssembly)}>k__BackingField", Hidden)
                 ?? throw new NotSupportedException($"ILGPU {typeof(Backend).Assembly.GetName().Version} keeps its PTX elsewhere");
-            text.SetValue(ptx, UniformBranch().Replace(ptx.PTXAssembly, "$1bra"));
+            text.SetValue(
+                ptx,
+                UniformBranch().Replace(ptx.PTXAssembly, "$1bra")
+                    .Replace("ex2.approx.f32", "ex2.approx.ftz.f32", StringComparison.Ordinal));
         }
         return compiled;
     }
