@@ -65,10 +65,13 @@ internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int 
     public bool CanBeWide => GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c)
+    public Float4 LoadColumns(in TilePlace place, int column) => Float4.Load(_bias, column, place.N - column, place.Wide);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
     {
         int count = place.N - column;
-        (c + Float4.Load(_bias, column, count, place.Wide)).Store(_y, ((long)row * _stride) + column, count, place.Wide);
+        (c + ofColumns).Store(_y, ((long)row * _stride) + column, count, place.Wide);
     }
 
     public void StoreSums(in TilePlace place, int row, in Float4 sums)
@@ -97,11 +100,14 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
         GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias) && GpuDevice.IsAligned(_slope);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c)
+    public Float4 LoadColumns(in TilePlace place, int column) => Float4.Load(_bias, column, place.N - column, place.Wide);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
     {
         int count = place.N - column;
         long first = ((long)row * _stride) + column;
-        var u = c + Float4.Load(_bias, column, count, place.Wide);
+        var u = c + ofColumns;
         var x = new Gelu.Value(u.X);
         var y = new Gelu.Value(u.Y);
         var z = new Gelu.Value(u.Z);
@@ -135,7 +141,10 @@ internal readonly struct StoreProduct(Operand y, ArrayView<float> slope, bool ac
     public bool CanBeWide => _y.IsAligned && GpuDevice.IsAligned(_slope);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c)
+    public Float4 LoadColumns(in TilePlace place, int column) => default;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
     {
         int count = place.N - column;
         long first = ((long)row * _y.Stride) + column;
@@ -170,7 +179,10 @@ internal readonly struct AddToGradient(Operand dWeight, ArrayView<float> dBias) 
     public bool CanBeWide => _dWeight.IsAligned;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c)
+    public Float4 LoadColumns(in TilePlace place, int column) => default;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
     {
         int count = place.N - column;
         long first = ((long)row * _dWeight.Stride) + column;

@@ -18,9 +18,14 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
     /// </summary>
     private readonly int _workFloats = device.IsSimulator ? 1 << 13 : 32 << 20;
 
+    /// <summary>Threads that combine the tiles of a row, at most: so few that the rows of a group fill a sector of memory.</summary>
+    private const int LanesOfRow = 32;
+
     private readonly Product<KContiguous, KContiguous, ReduceScores> _reduce = new(device);
     private readonly Product<KContiguous, KContiguous, DifferentiateScores> _differentiate = new(device);
-    private readonly GpuKernel<CombineArguments> _combine = device.Load<CombineArguments>(CombineKernel, device.GroupSize);
+    private readonly GpuKernel<CombineArguments> _combine = device.UsesWarps
+        ? device.Load<CombineArguments>(CombineKernel<WarpReduction>, device.GroupSize)
+        : device.Load<CombineArguments>(CombineKernel<SharedReduction>, device.GroupSize);
 
     /// <summary>logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · weightᵀ + bias.</summary>
     public void Forward(Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp)
@@ -41,7 +46,9 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
                 count,
                 items,
                 h.Columns);
-            _combine.Launch(device.GroupsFor(count), new(maxima, sums, tiles, chunkLosses, logSumExp.View().SubView(first, count)));
+            var lanes = new RowLanes(device, Math.Min(tiles, LanesOfRow));
+            _combine.Launch(
+                lanes.Groups(count), new(maxima, sums, tiles, chunkLosses, logSumExp.View().SubView(first, count), lanes.Bits));
         }
     }
 
@@ -77,19 +84,31 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
     private static WeightAndBias Slice(WeightAndBias x, int first, int count) => new(
         x.Weight.SliceRows(first, count), x.Bias with { Offset = x.Bias.Offset + first, Rows = 1, Columns = count });
 
-    /// <summary>A thread a row, since a row has few tiles.</summary>
-    private static void CombineKernel(CombineArguments a)
+    /// <summary>Neighbouring threads share a row, and the rows of a group are neighbours, as are their numbers of each tile.</summary>
+    private static void CombineKernel<R>(CombineArguments a)
+        where R : struct, IGroupReduction
     {
-        for (long row = Grid.GlobalLinearIndex; row < a.Losses.Length; row += (long)Grid.DimX * Group.DimX)
+        var shared = SharedMemory.Allocate<float>(GpuDevice.LargestGroup);
+        int lanes = 1 << a.LaneBits, rowsPerGrid = (Group.DimX >> a.LaneBits) * Grid.DimX, rows = a.Losses.IntLength;
+        int firstRow = Grid.IdxX * (Group.DimX >> a.LaneBits), lane = Group.IdxX & (lanes - 1);
+        for (; firstRow < rows; firstRow += rowsPerGrid)
         {
-            float max = a.Maxima[row], sum = a.Sums[row];
-            for (int tile = 1; tile < a.Tiles; tile++)
+            int row = firstRow + (Group.IdxX >> a.LaneBits);
+            // Threads past the last row take part in the reductions only.
+            int tiles = row < rows ? a.Tiles : 0;
+            float max = CatalogueBias.Lowest;
+            for (int tile = lane; tile < tiles; tile += lanes)
+                max = default(Max).Combine(max, a.Maxima[((long)tile * rows) + row]);
+            max = default(R).Reduce<float, Max>(max, lanes, shared);
+            float sum = 0;
+            for (int tile = lane; tile < tiles; tile += lanes)
             {
-                long at = (tile * a.Losses.Length) + row;
-                float tileMax = a.Maxima[at], before = max;
-                max = tileMax > max ? tileMax : max;
-                sum = (sum * DeviceMath.Exp(before - max)) + (a.Sums[at] * DeviceMath.Exp(tileMax - max));
+                long at = ((long)tile * rows) + row;
+                sum += a.Sums[at] * DeviceMath.Exp(a.Maxima[at] - max);
             }
+            sum = default(R).Reduce<float, Sum>(sum, lanes, shared);
+            if (lane > 0 || row >= rows)
+                continue;
             float logSumExp = max + DeviceMath.Log(sum);
             a.LogSumExp[row] = logSumExp;
             a.Losses[row] += logSumExp;
@@ -101,8 +120,9 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
     /// <param name="Tiles">How many.</param>
     /// <param name="Losses">[M], so far the target's score, negative.</param>
     /// <param name="LogSumExp">[M]</param>
+    /// <param name="LaneBits">Of <see cref="RowLanes"/>.</param>
     internal readonly record struct CombineArguments(
-        ArrayView<float> Maxima, ArrayView<float> Sums, int Tiles, ArrayView<float> Losses, ArrayView<float> LogSumExp);
+        ArrayView<float> Maxima, ArrayView<float> Sums, int Tiles, ArrayView<float> Losses, ArrayView<float> LogSumExp, int LaneBits);
 }
 
 /// <summary>Of a tile of scores: each row's maximum, its sum of exponentials, and the target's score where the tile has it.</summary>
@@ -120,9 +140,6 @@ internal readonly struct ReduceScores(
     private readonly ArrayView<float> _maxima = maxima;
     private readonly ArrayView<float> _sums = sums;
 
-    /// <summary>Below every score, and finite.</summary>
-    private const float Lowest = -1e30f;
-
     /// <summary>A maximum and a sum for each float4 of the tile.</summary>
     public static int SharedFloats<TTile>()
         where TTile : struct, ITile => TTile.BN / 4 * 2 * TTile.BM;
@@ -131,14 +148,14 @@ internal readonly struct ReduceScores(
 
     public bool CanBeWide => true;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Float4 LoadColumns(in TilePlace place, int column) => CatalogueBias.Load(_bias, column, place.N - column);
+
     /// <summary>Four scores go to shared memory as their maximum and the sum of their exponentials.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c)
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
     {
-        int count = place.N - column;
-        var b = Float4.Load(_bias, column, count, wide: false);
-        var score = new Float4(
-            c.X + b.X, count > 1 ? c.Y + b.Y : Lowest, count > 2 ? c.Z + b.Z : Lowest, count > 3 ? c.W + b.W : Lowest);
+        var score = c + ofColumns;
         int target = _targets[row] - column;
         if ((uint)target < 4)
             _losses[row] = -score.At(target);
@@ -212,17 +229,19 @@ internal readonly struct DifferentiateScores(
     public bool CanBeWide => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c)
+    public Float4 LoadColumns(in TilePlace place, int column) => CatalogueBias.Load(_bias, column, place.N - column);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
     {
-        int count = place.N - column, target = _targets[row] - _first - column;
-        float logSumExp = _logSumExp[row];
-        var b = Float4.Load(_bias, column, count, wide: false);
+        int target = _targets[row] - _first - column;
+        var logProbability = c + ofColumns - new Float4(_logSumExp[row]);
         var d = new Float4(
-            Gradient(c.X + b.X - logSumExp, target == 0),
-            count > 1 ? Gradient(c.Y + b.Y - logSumExp, target == 1) : 0f,
-            count > 2 ? Gradient(c.Z + b.Z - logSumExp, target == 2) : 0f,
-            count > 3 ? Gradient(c.W + b.W - logSumExp, target == 3) : 0f);
-        d.Store(_dScores.Values, ((long)row * _dScores.Stride) + column, count, wide: true);
+            Gradient(logProbability.X, target == 0),
+            Gradient(logProbability.Y, target == 1),
+            Gradient(logProbability.Z, target == 2),
+            Gradient(logProbability.W, target == 3));
+        d.Store(_dScores.Values, ((long)row * _dScores.Stride) + column, place.N - column, wide: true);
     }
 
     public void StoreSums(in TilePlace place, int row, in Float4 sums)
@@ -235,4 +254,19 @@ internal readonly struct DifferentiateScores(
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private float Gradient(float logProbability, bool isTarget) => _scale * (DeviceMath.Exp(logProbability) - (isTarget ? 1f : 0f));
+}
+
+/// <summary>The bias of items, and past the end of the catalogue what makes nothing of the scores there, which are 0.</summary>
+internal static class CatalogueBias
+{
+    /// <summary>Below every score, and finite.</summary>
+    public const float Lowest = -1e30f;
+
+    /// <summary>Of <paramref name="count"/> items.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Load(ArrayView<float> bias, int first, int count) => new(
+        bias[first],
+        count > 1 ? bias[first + 1] : Lowest,
+        count > 2 ? bias[first + 2] : Lowest,
+        count > 3 ? bias[first + 3] : Lowest);
 }
