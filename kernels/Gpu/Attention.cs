@@ -23,6 +23,9 @@ internal sealed class Attention
     /// <summary>Threads that share a row of scores in the softmax.</summary>
     private const int RowThreads = 4;
 
+    /// <summary>The most groups that CUDA takes along a grid's second direction.</summary>
+    private const int MostGroupsAcross = ushort.MaxValue;
+
     /// <summary>Pairs of half rows and half columns: a thread each. More threads would idle.</summary>
     private const int LargestGroup = Half * Half;
 
@@ -46,7 +49,8 @@ internal sealed class Attention
     {
         int heads = layout.Heads, columns = q.Columns / heads, sequences = layout.QueryOffsets.Length - 1;
         bool aligned = IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(output, heads);
-        int shares = Shares((long)sequences * heads, layout.MaximumLength, _device.MaximumGroups);
+        // A group for each tile of queries: all wait for the longest sequence, and groups without a tile cost next to nothing.
+        int shares = Math.Min(Tiles(layout.MaximumLength), MostGroupsAcross / heads);
         PassesFor(columns, aligned).Forward.Launch(
             new Index2D(sequences, heads * shares),
             new(
@@ -70,7 +74,8 @@ internal sealed class Attention
         bool aligned = IsAligned(dOutput, heads) && IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(output, heads)
             && IsAligned(dq, heads) && IsAligned(dkv, heads);
         // Shared, the work grows by two fifths, as scores are made twice: only where three quarters of the device would idle.
-        int shares = Shares((long)sequences * heads, layout.MaximumLength, _device.MaximumGroups / 2);
+        int shares = (int)Math.Clamp(
+            _device.MaximumGroups / 2 / Math.Max(1, (long)sequences * heads), 1, Tiles(layout.MaximumLength));
         PassesFor(columns, aligned).Backward.Launch(
             new Index2D(sequences, heads * (shares == 1 ? 1 : 2 * shares)),
             new(
@@ -78,12 +83,7 @@ internal sealed class Attention
                 heads, shares, q.Columns, layout.Causal ? 1 : 0, Scale(columns), new DropoutKey(dropout), dq.View(), dkv.View()));
     }
 
-    /// <summary>
-    /// How many groups share the tiles of a sequence and head, every n-th tile each: so many that there are about
-    /// <paramref name="groups"/> in all, but no more than there are tiles.
-    /// </summary>
-    private static int Shares(long sequencesAndHeads, int maximumLength, int groups) =>
-        (int)Math.Clamp(groups / Math.Max(1, sequencesAndHeads), 1, Math.Max(1, (maximumLength + Tile - 1) / Tile));
+    private static int Tiles(int length) => Math.Max(1, (length + Tile - 1) / Tile);
 
     private static float Scale(int columns) => 1f / MathF.Sqrt(columns);
 
