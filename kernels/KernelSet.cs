@@ -43,6 +43,14 @@ public abstract class KernelSet : IDisposable
     {
     }
 
+    /// <summary>
+    /// What of <see cref="EmbeddingBackward"/> needs no gradient, where that can be done beside other operations; elsewhere nothing. The
+    /// tokens and positions stay as they are until then.
+    /// </summary>
+    internal virtual void BeginEmbeddingBackward(Indices tokens, Indices positions, Tensor dItems, Tensor dPositions)
+    {
+    }
+
     /// <summary>Gives back what the kernels work in; buffers are disposed one by one, before.</summary>
     public abstract void Dispose();
 

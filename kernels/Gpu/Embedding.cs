@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
 
@@ -13,12 +14,19 @@ internal sealed class Embedding
     /// <summary>Sorted rows that one thread adds up.</summary>
     private const int Segment = 32;
 
+    /// <summary>Of them, those that it reads at a time.</summary>
+    private const int Ahead = 4;
+
     private readonly GpuDevice _device;
     private readonly RadixSort _sort;
     private readonly GpuKernel<LookupArguments> _forward;
     private readonly GpuKernel<GatherArguments> _gather;
     private readonly GpuKernel<GatherArguments> _scatter;
     private readonly GpuKernel<RunArguments> _addRuns;
+
+    /// <summary>What is sorted ahead, by turns: the arithmetic may still read what was sorted before.</summary>
+    private readonly GpuIntegers?[] _ahead = new GpuIntegers?[2];
+    private SortedAhead? _sorted;
 
     public Embedding(GpuDevice device)
     {
@@ -32,10 +40,34 @@ internal sealed class Embedding
 
     public void Forward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
     {
+        _sorted = null;
         var lanes = new RowLanes(_device, x.Columns);
         _forward.Launch(
             lanes.Groups(x.Rows),
             new(tokens.View(), positions.View(), items.View(), positionTable.View(), x.View(), x.Rows, x.Columns, lanes.Bits));
+    }
+
+    /// <summary>Sorts on the transfer queue, while the arithmetic comes to the gradient.</summary>
+    public void BeginBackward(Indices tokens, Indices positions, Tensor dItems, Tensor dPositions)
+    {
+        var ids = new JointKeys(tokens.ReadingView(), positions.ReadingView(), dItems.Rows);
+        if (ids.Length == 0)
+            return;
+        long length = _sort.WorkLength(ids.Length);
+        if (_ahead[0] is null || _ahead[0]!.Length < length)
+        {
+            _device.FinishCompute();
+            for (int i = 0; i < _ahead.Length; i++)
+            {
+                _ahead[i]?.Dispose();
+                // Batches differ: somewhat larger ones are to find room.
+                _ahead[i] = new(_device, length + (length / 4));
+            }
+        }
+        var work = _ahead[0]!;
+        (_ahead[0], _ahead[1]) = (_ahead[1], work);
+        var order = _sort.Sort(_device.Transfer, ids, dItems.Rows + dPositions.Rows, work.ForTransfer().SubView(0, length));
+        _sorted = new(tokens, positions, order, work);
     }
 
     /// <summary>Rows of both tables at once: each token is in two of the runs, that of its item and that of its position.</summary>
@@ -47,9 +79,12 @@ internal sealed class Embedding
         var ids = new JointKeys(tokens.View(), positions.View(), dItems.Rows);
         // Level by level: sorted rows, then the sums at the ends of their segments, then the sums at the ends of the segments of those, …
         int ends = Ends(count), laterEnds = Ends(ends);
-        long sortLength = _sort.WorkLength(count), endLength = (long)(ends + laterEnds) * (size + 1);
+        bool isSorted = _sorted is { } ahead && ahead.Tokens == tokens && ahead.Positions == positions;
+        long sortLength = isSorted ? 0 : _sort.WorkLength(count), endLength = (long)(ends + laterEnds) * (size + 1);
         var work = _device.Workspace(sortLength + endLength);
-        var order = _sort.Sort(ids, dItems.Rows + dPositions.Rows, work.SubView(0, sortLength).Cast<int>());
+        var order = isSorted
+            ? TakeSorted()
+            : _sort.Sort(_device.Compute, ids, dItems.Rows + dPositions.Rows, work.SubView(0, sortLength).Cast<int>());
         var sums = work.SubView(sortLength, (long)ends * size);
         var nextSums = work.SubView(sortLength + sums.Length, (long)laterEnds * size);
         ArrayView<int> endIds = work.SubView(sortLength + sums.Length + nextSums.Length, ends).Cast<int>();
@@ -67,6 +102,15 @@ internal sealed class Embedding
             (endIds, nextIds) = (nextIds, endIds);
             (sums, nextSums) = (nextSums, sums);
         }
+    }
+
+    private ArrayView<int> TakeSorted()
+    {
+        var (_, _, order, work) = _sorted!.Value;
+        _sorted = null;
+        _device.FinishTransfer();
+        work.ForCompute();
+        return order;
     }
 
     public void Gather(Tensor x, Indices rows, Tensor y) => Gather(_gather, x, rows, y);
@@ -124,36 +168,82 @@ internal sealed class Embedding
         int next = segment * Segment, end = IntrinsicMath.Min(next + Segment, a.Count);
         if (next >= a.Count)
             return;
-        bool whole = a.Count <= Segment, isFirst = true;
-        int run = a.Ids[a.Row(next)];
-        float sum = 0;
-        for (; next < end; next++)
+        var run = new Run(a, next, column);
+        for (; next < end; next += Ahead)
         {
-            int row = a.Row(next), id = a.Ids[row];
-            if (id != run)
+            // What is read depends on what was read before: four rows at a time wait together.
+            int last = end - 1, row0 = a.Row(next), row1 = a.Row(IntrinsicMath.Min(next + 1, last));
+            int row2 = a.Row(IntrinsicMath.Min(next + 2, last)), row3 = a.Row(IntrinsicMath.Min(next + 3, last));
+            int id0 = a.Ids[row0], id1 = a.Ids[row1], id2 = a.Ids[row2], id3 = a.Ids[row3];
+            float x0 = a.At(row0, column), x1 = a.At(row1, column), x2 = a.At(row2, column), x3 = a.At(row3, column);
+            run.Add(a, id0, x0);
+            if (next + 1 < end)
+                run.Add(a, id1, x1);
+            if (next + 2 < end)
+                run.Add(a, id2, x2);
+            if (next + 3 < end)
+                run.Add(a, id3, x3);
+        }
+        run.End(a);
+    }
+
+    /// <param name="Tokens">Whose rows are sorted.</param>
+    /// <param name="Positions">Likewise.</param>
+    /// <param name="Order">The rows in order.</param>
+    /// <param name="Memory">Where that lies.</param>
+    private readonly record struct SortedAhead(Indices Tokens, Indices Positions, ArrayView<int> Order, GpuIntegers Memory);
+
+    /// <summary>The run of rows with the same id that a thread is in.</summary>
+    private struct Run
+    {
+        private readonly int _segment;
+        private readonly int _column;
+        private int _id;
+        private float _sum;
+        private bool _isFirst;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Run(in RunArguments a, int first, int column)
+        {
+            _segment = first / Segment;
+            _column = column;
+            _id = a.Ids[a.Row(first)];
+            _sum = 0f;
+            _isFirst = true;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Add(in RunArguments a, int id, float x)
+        {
+            if (id != _id)
             {
-                if (isFirst && !whole)
-                    a.Leave(2 * segment, run, column, sum);
+                if (_isFirst && !a.IsWhole)
+                    a.Leave(2 * _segment, _id, _column, _sum);
                 else
-                    a.Add(run, column, sum);
-                isFirst = false;
-                run = id;
-                sum = 0;
+                    a.Add(_id, _column, _sum);
+                _isFirst = false;
+                _id = id;
+                _sum = 0f;
             }
-            sum += a.X[((long)a.RowOfX(row) * a.Size) + column];
+            _sum += x;
         }
-        if (whole)
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void End(in RunArguments a)
         {
-            a.Add(run, column, sum);
-            return;
+            if (a.IsWhole)
+            {
+                a.Add(_id, _column, _sum);
+                return;
+            }
+            if (_isFirst)
+            {
+                // One run from end to end: its sum, and nothing behind it.
+                a.Leave(2 * _segment, _id, _column, _sum);
+                _sum = 0f;
+            }
+            a.Leave((2 * _segment) + 1, _id, _column, _sum);
         }
-        if (isFirst)
-        {
-            // One run from end to end: its sum, and nothing behind it.
-            a.Leave(2 * segment, run, column, sum);
-            sum = 0;
-        }
-        a.Leave((2 * segment) + 1, run, column, sum);
     }
 
     internal readonly record struct LookupArguments(
@@ -177,9 +267,13 @@ internal sealed class Embedding
         JointKeys Ids, ArrayView<int> Order, ArrayView<float> X, ArrayView<float> Items, ArrayView<float> Positions,
         ArrayView<int> EndIds, ArrayView<float> Ends, int Count, int Size)
     {
+        /// <summary>Whether this is the last level.</summary>
+        public bool IsWhole => Count <= Segment;
+
         public int Row(int i) => Order.Length > 0 ? Order[i] : i;
 
-        public int RowOfX(int row) => row < Ids.First.Length ? row : row - (int)Ids.First.Length;
+        public float At(int row, int column) =>
+            X[((long)(row < Ids.First.Length ? row : row - (int)Ids.First.Length) * Size) + column];
 
         public void Add(int id, int column, float sum)
         {

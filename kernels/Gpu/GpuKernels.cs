@@ -68,6 +68,9 @@ public sealed class GpuKernels : KernelSet
 
     internal override void Rehearse(Action work) => _device.Rehearse(work);
 
+    internal override void BeginEmbeddingBackward(Indices tokens, Indices positions, Tensor dItems, Tensor dPositions) =>
+        _embedding.BeginBackward(tokens, positions, dItems, dPositions);
+
     private protected override void FillCore(Tensor x, float value) => _elementwise.Fill(x.View(), value);
 
     private protected override void AddCore(Tensor target, Tensor addend) => _elementwise.Add(target, addend);

@@ -1,5 +1,6 @@
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
+using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
@@ -33,11 +34,12 @@ internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
     /// <summary>Integers of work memory that so many keys need.</summary>
     public long WorkLength(int keys) => (2L * keys) + Counters(keys) + prefixSum.WorkLength(Counters(keys));
 
+    /// <param name="queue">Where it is launched.</param>
     /// <param name="keys">From 0 to <paramref name="keyEnd"/> − 1.</param>
     /// <param name="keyEnd">Bounds the keys, and so the passes.</param>
     /// <param name="work">The result lies in it.</param>
     /// <returns>The rows of <paramref name="keys"/> in order.</returns>
-    public ArrayView<int> Sort(JointKeys keys, int keyEnd, ArrayView<int> work)
+    public ArrayView<int> Sort(AcceleratorStream queue, JointKeys keys, int keyEnd, ArrayView<int> work)
     {
         int length = keys.Length, counters = Counters(length);
         ArrayView<int> from = default, to = work.SubView(0, length), spare = work.SubView(length, length);
@@ -46,7 +48,7 @@ internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
             int largest = Math.Max(keys.SecondStart, keyEnd - keys.SecondStart) - 1, passes = 1;
             while (largest >> (passes * DigitBits) > 0)
                 passes++;
-            _sortShort.Launch(keys.Second.Length > 0 ? 2 : 1, new(keys, to, spare, passes));
+            _sortShort.Launch(queue, new(keys.Second.Length > 0 ? 2 : 1, 1), new(keys, to, spare, passes));
             return passes % 2 == 1 ? to : spare;
         }
         var counts = work.SubView(2L * length, counters);
@@ -55,9 +57,9 @@ internal sealed class RadixSort(GpuDevice device, PrefixSum prefixSum)
         for (int shift = 0; shift == 0 || (keyEnd - 1) >> shift > 0; shift += DigitBits)
         {
             var pass = new Arguments(keys, from, to, counts, shift);
-            _count.Launch(groups, pass);
-            prefixSum.Scan(device.Compute, counts, tileSums);
-            _scatter.Launch(groups, pass);
+            _count.Launch(queue, new(groups, 1), pass);
+            prefixSum.Scan(queue, counts, tileSums);
+            _scatter.Launch(queue, new(groups, 1), pass);
             (from, to, spare) = (to, spare, to);
         }
         return from;

@@ -98,7 +98,7 @@ internal static class AlgorithmsCommand
             ArrayView<int> result = default;
             Compare(
                 "stable sort of rows by key",
-                () => () => result = ours.Sort(new(source.View.BaseView, default, KeyEnd), KeyEnd, work.View.BaseView),
+                () => () => result = ours.Sort(device.Compute, new(source.View.BaseView, default, KeyEnd), KeyEnd, work.View.BaseView),
                 () =>
                 {
                     var sort = device.Accelerator.CreateRadixSortPairs<int, Stride1D.Dense, int, Stride1D.Dense, AscendingInt32>();

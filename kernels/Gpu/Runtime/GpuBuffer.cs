@@ -83,6 +83,9 @@ internal sealed class GpuIntegers : GpuBuffer<int>
         return View;
     }
 
+    /// <summary>For the transfer queue, where that came by them: what reads them there waits for nothing.</summary>
+    public ArrayView<int> ForReading() => View;
+
     protected override ArrayView<int> View => _memory.View.BaseView;
 
     protected override void Upload(ReadOnlySpan<int> source, ArrayView<int> target)
@@ -106,6 +109,9 @@ internal static class OperandViews
 
     public static ArrayView<int> View(this Indices x) =>
         x.IsNone ? default : ((GpuIntegers)x.Buffer).ForCompute().SubView(x.Offset, x.Length);
+
+    /// <summary>As <see cref="View(Indices)"/>, for what the transfer queue only reads.</summary>
+    public static ArrayView<int> ReadingView(this Indices x) => ((GpuIntegers)x.Buffer).ForReading().SubView(x.Offset, x.Length);
 
     /// <summary>As <see cref="View(Indices)"/>, for the transfer queue.</summary>
     public static ArrayView<int> TransferView(this Indices x) => ((GpuIntegers)x.Buffer).ForTransfer().SubView(x.Offset, x.Length);

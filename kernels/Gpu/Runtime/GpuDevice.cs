@@ -199,6 +199,10 @@ internal sealed class GpuDevice : IDisposable
     /// <exception cref="DeviceException">One of them failed.</exception>
     public void FinishCompute() => Finish(Compute);
 
+    /// <summary>Waits for all operations on <see cref="Transfer"/>.</summary>
+    /// <inheritdoc cref="FinishCompute"/>
+    public void FinishTransfer() => Finish(Transfer);
+
     /// <summary>Copies to the device, and waits for that.</summary>
     /// <exception cref="DeviceException">The device failed, now or in what was launched before.</exception>
     public void Upload<T>(AcceleratorStream queue, ReadOnlySpan<T> source, ArrayView<T> target)

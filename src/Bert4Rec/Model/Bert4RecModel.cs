@@ -103,6 +103,7 @@ internal sealed class Bert4RecModel : IDisposable
         int m = targets.Length;
         Tensor hidden = Hidden(m), losses = _a.Losses.First(m), logSumExp = _a.LogSumExp.First(m), dHidden = _a.DHidden.First(m);
         WeightAndBias catalogue = Candidates(_p.Catalogue), gradient = Candidates(_g!.Catalogue);
+        _kernels.BeginEmbeddingBackward(_input.Tokens, _input.Positions, _g.Items, _g.Positions);
         _kernels.SoftmaxCrossEntropyForward(hidden, catalogue, targets, losses, logSumExp);
         _kernels.AddSum(losses, lossAccumulator);
         _kernels.SoftmaxCrossEntropyBackward(hidden, catalogue, targets, logSumExp, scale, dHidden, gradient);

@@ -40,7 +40,7 @@ public class RadixSortTests
             keys[^1] = keyEnd - 1;
             using var values = device.Accelerator.Allocate1D(keys);
             using var work = device.Accelerator.Allocate1D<int>(sort.WorkLength(length));
-            var order = sort.Sort(new(values.View.BaseView, default, keyEnd), keyEnd, work.View.BaseView);
+            var order = sort.Sort(device.Compute, new(values.View.BaseView, default, keyEnd), keyEnd, work.View.BaseView);
             Assert.Equal(Enumerable.Range(0, length).OrderBy(row => keys[row]), Read(device, order));
         }
     }
@@ -59,7 +59,7 @@ public class RadixSortTests
             using var firstValues = device.Accelerator.Allocate1D(first);
             using var secondValues = device.Accelerator.Allocate1D(second);
             using var work = device.Accelerator.Allocate1D<int>(sort.WorkLength(2 * length));
-            var order = sort.Sort(new(firstValues.View.BaseView, secondValues.View.BaseView, 700), 720, work.View.BaseView);
+            var order = sort.Sort(device.Compute, new(firstValues.View.BaseView, secondValues.View.BaseView, 700), 720, work.View.BaseView);
             Assert.Equal(Enumerable.Range(0, 2 * length).OrderBy(row => keys[row]), Read(device, order));
         }
     }
