@@ -181,8 +181,8 @@ internal sealed class Product<TA, TB, TEpilogue>
     /// <summary>What adding up parts takes beside the parts, in steps of <see cref="TileCost"/>.</summary>
     private const double AddingParts = 200;
 
-    private static readonly TileCost s_smallCost = new(Alone: 3, Among: 1, Group: 200, Part: 35);
-    private static readonly TileCost s_largeCost = new(Alone: 6, Among: 2, Group: 400, Part: 450);
+    private static readonly TileCost s_smallCost = new(AtOnce: 7, Alone: 3, Among: 1, Group: 200, Part: 35);
+    private static readonly TileCost s_largeCost = new(AtOnce: 3, Alone: 6, Among: 2, Group: 400, Part: 450);
 
     private readonly GpuDevice _device;
     private readonly Variant? _large;
@@ -414,18 +414,21 @@ internal sealed class Product<TA, TB, TEpilogue>
 
     /// <summary>
     /// What a tile takes, in the steps along the K dimension that a group with the small one takes among others: round numbers that chose,
-    /// of 34 products measured on an H200 with both tiles and up to 132 parts, those that took 1% longer than the best in the mean with
+    /// of 34 products measured on an H200 with both tiles and up to 132 parts, those that took 0.3% longer than the best in the mean with
     /// multiply-adds, and 3% with tensor cores.
     /// </summary>
+    /// <param name="AtOnce">Groups that a multiprocessor has room for: the next ones begin when these end.</param>
     /// <param name="Alone">A step, where the multiprocessor has no other group, so that each wait is in it.</param>
     /// <param name="Among">A step, where others work meanwhile.</param>
     /// <param name="Group">What a group does before and after its steps.</param>
     /// <param name="Part">Adding one part of a tile to the others.</param>
-    private readonly record struct TileCost(double Alone, double Among, double Group, double Part)
+    private readonly record struct TileCost(int AtOnce, double Alone, double Among, double Group, double Part)
     {
         /// <summary>Of so many groups on a multiprocessor, and steps of each.</summary>
-        public double Of(long groups, double steps) =>
-            Math.Max((Alone * steps) + Group, groups * ((Among * steps) + Group));
+        public double Of(long groups, double steps) => (groups / AtOnce * Together(AtOnce, steps)) + Together(groups % AtOnce, steps);
+
+        private double Together(long groups, double steps) =>
+            groups == 0 ? 0 : Math.Max((Alone * steps) + Group, groups * ((Among * steps) + Group));
     }
 
     /// <summary>The kernels of one tile.</summary>
