@@ -107,10 +107,11 @@ internal sealed class TopK
             Group.Barrier();
         }
 
-        // Padding, item 0, is neither listed nor counted.
-        for (int first = 1; first < a.Catalogue; first += PerThread * Group.DimX)
+        // Padding, item 0, is neither listed nor counted. The first round finds all of its items, and compares each with each: it is short.
+        int perThread = 1;
+        for (int first = 1; first < a.Catalogue;)
         {
-            for (int i = 0; i < PerThread; i++)
+            for (int i = 0; i < perThread; i++)
             {
                 int item = first + (i * Group.DimX) + Group.IdxX;
                 if (item >= a.Catalogue)
@@ -125,6 +126,8 @@ internal sealed class TopK
                 if (score > least)
                     found.Put(Atomic.Add(ref counts[round], 1), score, item);
             }
+            first += perThread * Group.DimX;
+            perThread = PerThread;
             Group.Barrier();
             int count = counts[round];
             if (count > 0)
