@@ -4,8 +4,8 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// The functions that ILGPU leaves to each vendor's library, as polynomials in plain arithmetic: the same accuracy on every device, a unit
-/// or two in the last place. NaN stays NaN.
+/// The functions that ILGPU leaves to each vendor's library, in plain arithmetic and with powers of two, for which every device has an
+/// instruction. NaN stays NaN.
 /// </summary>
 internal static class DeviceMath
 {
@@ -23,7 +23,8 @@ internal static class DeviceMath
     public static float Exp(float x) => IntrinsicMath.CPUOnly.Exp2(x * InverseLn2);
 
     /// <summary>
-    /// ln x of a positive normal number: x = 2ⁿ m with m in [1/√2, √2), and ln m = 2 artanh s, s = (m − 1) / (m + 1), by its series.
+    /// ln x of a positive normal number, to a unit or two in the last place: x = 2ⁿ m with m in [1/√2, √2), and ln m = 2 artanh s,
+    /// s = (m − 1) / (m + 1), by its series.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Log(float x)
