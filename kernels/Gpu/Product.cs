@@ -172,17 +172,8 @@ internal sealed class Product<TA, TB, TEpilogue>
     where TB : struct, ILayout
     where TEpilogue : struct, IEpilogue
 {
-    /// <summary>Parts of the K dimension are multiples of the first, and no shorter than the second.</summary>
-    private const int SplitMultiple = 16, ShortestSplit = 64;
-
-    /// <summary>Parts are worth their memory only where each multiprocessor has few groups.</summary>
-    private const int MostGroups = 8;
-
-    /// <summary>What adding up parts takes beside the parts, in steps of <see cref="TileCost"/>.</summary>
-    private const double AddingParts = 200;
-
-    private static readonly TileCost s_smallCost = new(AtOnce: 7, Alone: 3, Among: 1, Group: 200, Part: 35);
-    private static readonly TileCost s_largeCost = new(AtOnce: 3, Alone: 6, Among: 2, Group: 400, Part: 450);
+    /// <summary>Parts of the K dimension are multiples of it.</summary>
+    private const int SplitMultiple = 16;
 
     private readonly GpuDevice _device;
     private readonly Variant? _large;
@@ -223,26 +214,11 @@ internal sealed class Product<TA, TB, TEpilogue>
     /// <summary>The tile, and into how many parts the K dimension is split, that take the least time.</summary>
     private (Variant Variant, int Splits) Choose(int m, int n, int k)
     {
-        var (time, splits) = Best(_small, s_smallCost);
+        var (time, splits) = TileCost.Small.Best(_small.Tiles(m, n), k, _device.Multiprocessors);
         if (_large is null)
             return (_small, splits);
-        var (timeOfLarge, splitsOfLarge) = Best(_large, s_largeCost);
+        var (timeOfLarge, splitsOfLarge) = TileCost.Large.Best(_large.Tiles(m, n), k, _device.Multiprocessors);
         return timeOfLarge < time ? (_large, splitsOfLarge) : (_small, splits);
-
-        (double Time, int Splits) Best(Variant variant, TileCost cost)
-        {
-            long tiles = Math.Max(1, variant.Tiles(m, n));
-            long most = Math.Min(k / ShortestSplit, MostGroups * (long)_device.Multiprocessors / tiles);
-            (double Time, int Splits) best = (double.PositiveInfinity, 1);
-            for (int parts = 1; parts <= Math.Max(1, most); parts++)
-            {
-                long groups = ((tiles * parts) + _device.Multiprocessors - 1) / _device.Multiprocessors;
-                double time = cost.Of(groups, (double)k / parts) + (parts == 1 ? 0 : AddingParts + (cost.Part * parts));
-                if (time < best.Time)
-                    best = (time, parts);
-            }
-            return best;
-        }
     }
 
     private static int RoundUp(int value, int multiple) => (value + multiple - 1) / multiple * multiple;
@@ -410,25 +386,6 @@ internal sealed class Product<TA, TB, TEpilogue>
         public readonly Float4 OfLeft = ofLeft;
         public readonly int Right = right;
         public readonly Float4 OfRight = ofRight;
-    }
-
-    /// <summary>
-    /// What a tile takes, in the steps along the K dimension that a group with the small one takes among others: round numbers that chose,
-    /// of 34 products measured on an H200 with both tiles and up to 132 parts, those that took 0.3% longer than the best in the mean with
-    /// multiply-adds, and 3% with tensor cores.
-    /// </summary>
-    /// <param name="AtOnce">Groups that a multiprocessor has room for: the next ones begin when these end.</param>
-    /// <param name="Alone">A step, where the multiprocessor has no other group, so that each wait is in it.</param>
-    /// <param name="Among">A step, where others work meanwhile.</param>
-    /// <param name="Group">What a group does before and after its steps.</param>
-    /// <param name="Part">Adding one part of a tile to the others.</param>
-    private readonly record struct TileCost(int AtOnce, double Alone, double Among, double Group, double Part)
-    {
-        /// <summary>Of so many groups on a multiprocessor, and steps of each.</summary>
-        public double Of(long groups, double steps) => (groups / AtOnce * Together(AtOnce, steps)) + Together(groups % AtOnce, steps);
-
-        private double Together(long groups, double steps) =>
-            groups == 0 ? 0 : Math.Max((Alone * steps) + Group, groups * ((Among * steps) + Group));
     }
 
     /// <summary>The kernels of one tile.</summary>
