@@ -90,10 +90,10 @@ say "# Results" "" \
     "Time of the processor is what threads spent on a core, which other work on the machine disturbs less than the clock."
 
 if wants epoch; then
-    section "An epoch of seed-scale data (recbole_compatible)" dotnet "$tables" epoch "${seed[@]}"
+    section "An epoch of seed-scale data (recbole_compatible)" dotnet "$tables" epoch --device cpu "${seed[@]}"
     section "Where it goes" dotnet "$tables" profile "${seed[@]}" --steps 4 --rounds 3
     if [ -n "${ML100K:-}" ]; then
-        section "An epoch of ml-100k (recbole_compatible)" dotnet "$tables" epoch "${ml100k[@]}" --epochs 2
+        section "An epoch of ml-100k (recbole_compatible)" dotnet "$tables" epoch --device cpu "${ml100k[@]}" --epochs 2
         section "Where that goes" dotnet "$tables" profile "${ml100k[@]}" --steps 2 --rounds 3
     fi
 fi

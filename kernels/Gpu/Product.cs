@@ -298,7 +298,10 @@ internal sealed class Product<TA, TB, TEpilogue>
             Shared = shared,
         };
         int row = firstRow + own.Row, column = firstColumn + own.Column, right = column + TMicroKernel.ColumnsToRight<TTile>();
-        var columns = new ColumnPair(column, column < arguments.N ? arguments.Epilogue.LoadColumns(place, column) : default, right,
+        var columns = new ColumnPair(
+            column,
+            column < arguments.N ? arguments.Epilogue.LoadColumns(place, column) : default,
+            right,
             TTile.TN > 4 && right < arguments.N ? arguments.Epilogue.LoadColumns(place, right) : default);
         Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(0), columns, c.Row0);
         Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(1), columns, c.Row1);

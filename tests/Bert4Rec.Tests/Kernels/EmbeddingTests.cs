@@ -32,6 +32,50 @@ public class EmbeddingTests : LayerTests
         Numbers.Close("dPositions", c.DPositions + dPositions, results["dPositions"], 5e-7);
     }
 
+    /// <summary>
+    /// Batch after batch in the same memory, one of which is begun twice, and one begun and never ended: the next has the same tokens'
+    /// memory, with other tokens.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Backends.All), MemberType = typeof(Backends))]
+    public void A_backward_that_was_begun_adds_what_it_would_have_added(string backend)
+    {
+        const int Hidden = 3, Longest = 5000;
+        foreach (var (rows, results) in Bench.On(backend, bench =>
+        {
+            Indices tokens = bench.Indices(new int[Longest]), positions = bench.Indices(new int[Longest]);
+            int[] batches = [37, 300, Longest, 40, Longest - 1];
+            return batches.Select((rows, i) => (rows, Begin(bench, tokens.First(rows), positions.First(rows), i))).ToArray();
+        }))
+        {
+            var c = new Case(rows, Hidden);
+            var (dItems, dPositions) = Embedding.Backward(c.Dx, c.Tokens, c.Positions, c.ItemTable.RowCount, c.PositionTable.RowCount);
+            Numbers.Close($"dItems of {rows}", c.DItems + dItems, results["dItems"], 5e-7);
+            Numbers.Close($"dPositions of {rows}", c.DPositions + dPositions, results["dPositions"], 5e-7);
+        }
+
+        static Dictionary<string, float[]> Begin(Bench bench, Indices tokens, Indices positions, int number)
+        {
+            var c = new Case(tokens.Length, Hidden);
+            Tensor dItems = bench.Tensor(c.DItems), dPositions = bench.Tensor(c.DPositions);
+            Tensor items = bench.Tensor(c.ItemTable), positionTable = bench.Tensor(c.PositionTable), x = bench.Garbage(tokens.Length, Hidden);
+            if (number == 3)
+            {
+                tokens.Upload(new int[tokens.Length]);
+                positions.Upload(new int[tokens.Length]);
+                bench.Kernels.EmbeddingForward(tokens, positions, items, positionTable, x);
+                bench.Kernels.BeginEmbeddingBackward(tokens, positions, dItems, dPositions);
+            }
+            tokens.Upload(c.Tokens);
+            positions.Upload(c.Positions);
+            bench.Kernels.EmbeddingForward(tokens, positions, items, positionTable, x);
+            for (int times = number == 3 ? 0 : number == 1 ? 2 : 1; times > 0; times--)
+                bench.Kernels.BeginEmbeddingBackward(tokens, positions, dItems, dPositions);
+            bench.Kernels.EmbeddingBackward(tokens, positions, bench.Tensor(c.Dx), dItems, dPositions);
+            return Results.Of(("dItems", dItems), ("dPositions", dPositions));
+        }
+    }
+
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Case(130, 20).Run(backend);
 
     private sealed class Case
