@@ -2,8 +2,8 @@ namespace Bert4Rec.Kernels;
 
 /// <summary>
 /// Adam (Kingma &amp; Ba, 2015) as PyTorch computes it: g = clip · gradient + weightDecay · parameter; m = β₁m + (1−β₁)g;
-/// v = β₂v + (1−β₂)g²; parameter −= learningRate · (m / (1−β₁ᵗ)) / (√(v / (1−β₂ᵗ)) + ε). With decoupled decay (AdamW; Loshchilov &amp;
-/// Hutter, 2019), g is without the parameter, which shrinks by learningRate · weightDecay of itself instead.
+/// v = β₂v + (1−β₂)g²; parameter −= learningRate · (m / (1−β₁ᵗ)) / (√(v / (1−β₂ᵗ)) + ε). With decoupled decay
+/// (AdamW; Loshchilov &amp; Hutter, 2019), g is without the parameter, which shrinks by learningRate · weightDecay of itself instead.
 /// </summary>
 /// <param name="Step">t, from 1.</param>
 /// <param name="LearningRate">Step length.</param>

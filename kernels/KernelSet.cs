@@ -221,7 +221,9 @@ public abstract class KernelSet : IDisposable
         DropoutCore(x, dropout);
     }
 
-    /// <summary>x = residual + dropout(x), kept for the backward; y = weight ∘ (x − mean) / √(variance + ε) + bias, row by row.</summary>
+    /// <summary>
+    /// x = residual + dropout(x), kept for the backward; y = weight ∘ (x − mean) / √(variance + ε) + bias, row by row.
+    /// </summary>
     /// <param name="x">[T, H], overwritten by the sum.</param>
     /// <param name="residual">[T, H], or none, and then no dropout.</param>
     /// <param name="dropout">Its rows are the rows of x.</param>
@@ -241,8 +243,8 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>
-    /// With x̂ = (x − mean) / σ and g = weight ∘ dy: dSum = (g − mean(g) − x̂ ∘ mean(g ∘ x̂)) / σ, the gradient of x and of the residual;
-    /// dInput = dropout(dSum); the gradient's weight += Σ dy ∘ x̂; its bias += Σ dy.
+    /// With x̂ = (x − mean) / σ and g = weight ∘ dy: dSum = (g − mean(g) − x̂ ∘ mean(g ∘ x̂)) / σ, the gradient of x and
+    /// of the residual; dInput = dropout(dSum); the gradient's weight += Σ dy ∘ x̂; its bias += Σ dy.
     /// </summary>
     /// <param name="dy">[T, H]</param>
     /// <param name="x">[T, H], the sum that the forward left there.</param>
@@ -404,8 +406,8 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>
-    /// dScore = scale (softmax − onehot(target)); dh = dScore · weight; the gradient's weight += dScoreᵀ · h, its bias += column sums of
-    /// dScore.
+    /// dScore = scale (softmax − onehot(target)); dh = dScore · weight; the gradient's weight += dScoreᵀ · h, its bias += column sums
+    /// of dScore.
     /// </summary>
     /// <param name="h">[M, H]</param>
     /// <param name="catalogue">weight [V, H], bias [V]</param>
@@ -510,8 +512,8 @@ public abstract class KernelSet : IDisposable
     /// <param name="exclusions">Items that a row must not get, or none.</param>
     /// <param name="topItems">[B·k] ids, best first; 0 where there are fewer than k.</param>
     /// <param name="topScores">[B, k]; negative infinity where there are fewer than k.</param>
-    /// <param name="targetRanks">[B·3] or none: how many items score higher than the target, how many equally, and how many of these have a
-    /// lower id. The target itself and the row's excluded items count in none of the three; an excluded target has its place among the
+    /// <param name="targetRanks">[B·3] or none: how many items score higher than the target, how many equally, and how many of these have
+    /// a lower id. The target itself and the row's excluded items count in none of the three; an excluded target has its place among the
     /// items that are not.</param>
     public void TopK(
         Tensor h,

@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
-/// gelu(u) = u Φ(u) in its erf form, and its slope Φ(u) + u φ(u) at once: both need e^(−u²/2), and with the slope kept the backward is one
-/// multiplication.
+/// gelu(u) = u Φ(u) in its erf form, and its slope Φ(u) + u φ(u) at once: both need e^(−u²/2), and with the slope kept the backward
+/// is one multiplication.
 /// </summary>
 internal static unsafe class Gelu<V>
     where V : struct, IVector<V>
@@ -36,8 +36,8 @@ internal static unsafe class Gelu<V>
     }
 
     /// <summary>
-    /// Φ(u) and φ(u). The upper tail of z = |u| is e^(−z²/2) t P(t), t = 1 / (1 + 0.33 z), P of degree 6: the form of Abramowitz and Stegun
-    /// 7.1.26, its coefficients by least squares anew, to 3·10⁻⁹.
+    /// Φ(u) and φ(u). The upper tail of z = |u| is e^(−z²/2) t P(t), t = 1 / (1 + 0.33 z), P of degree 6: the form of Abramowitz and
+    /// Stegun 7.1.26, its coefficients by least squares anew, to 3·10⁻⁹.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V NormalDistribution(V u, out V density)

@@ -123,8 +123,8 @@ internal interface IVector<V>
     static virtual V SelectFirst(int count, V x, V y) => V.SelectGreater(count, V.Iota, x, y);
 
     /// <summary>
-    /// eˣ to 1 unit in the last place or so: x = n ln 2 + r, a polynomial of degree 6 in r (least squares of the relative error, 3·10⁻⁹),
-    /// times 2ⁿ. Underflows to about 10⁻³⁸ rather than 0.
+    /// eˣ to 1 unit in the last place or so: x = n ln 2 + r, a polynomial of degree 6 in r (least squares of the relative error,
+    /// 3·10⁻⁹), times 2ⁿ. Underflows to about 10⁻³⁸ rather than 0.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static virtual V Exp(V x)

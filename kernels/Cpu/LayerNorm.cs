@@ -111,7 +111,9 @@ internal static unsafe class LayerNorm<V>
         }
     }
 
-    /// <summary>One row: y = gain ∘ (x − mean) / √(variance + ε) + bias; the statistics are the mean and 1 / √(variance + ε).</summary>
+    /// <summary>
+    /// One row: y = gain ∘ (x − mean) / √(variance + ε) + bias; the statistics are the mean and 1 / √(variance + ε).
+    /// </summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void Normalise<L>(float* x, float* gain, float* bias, float epsilon, float* y, float* statistics, int h)
         where L : ILanes<V>

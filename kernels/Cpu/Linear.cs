@@ -1,8 +1,8 @@
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
-/// The linear layer y = x weightᵀ + bias and its backward: three products. Gelu, or its slope on the way back, follows block by block while
-/// the block's activations are in the first-level cache.
+/// The linear layer y = x weightᵀ + bias and its backward: three products. Gelu, or its slope on the way back, follows block by block
+/// while the block's activations are in the first-level cache.
 /// </summary>
 internal static unsafe class Linear<V>
     where V : struct, IVector<V>

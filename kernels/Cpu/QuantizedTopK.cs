@@ -9,8 +9,8 @@ namespace Bert4Rec.Kernels.Cpu;
 /// one, the k best items are among those whose coarse score is at least the k-th best coarse score − 2e.
 /// </summary>
 /// <remarks>
-/// e follows from the Cauchy–Schwarz inequality: ‖h‖ times the largest distance between a row and its copy, and what rounding adds to the
-/// two sums. It takes in a handful of items more than k.
+/// e follows from the Cauchy–Schwarz inequality: ‖h‖ times the largest distance between a row and its copy, and what rounding adds to
+/// the two sums. It takes in a handful of items more than k.
 /// </remarks>
 internal sealed unsafe class QuantizedTopK<V> : IQuantizedTopK
     where V : struct, IVector<V>

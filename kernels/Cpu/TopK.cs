@@ -4,8 +4,8 @@ namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
 /// Scores and the k best of each row in one pass over the catalogue. A tile of scores is compared with every row's k-th best so far; once a
-/// list has warmed up, hardly any item passes, and only those are looked at one by one. An excluded item's score becomes −∞, which passes
-/// nowhere.
+/// list has warmed up, hardly any item passes, and only those are looked at one by one. An excluded item's score becomes −∞, which
+/// passes nowhere.
 /// </summary>
 internal static unsafe class TopK<V>
     where V : struct, IVector<V>

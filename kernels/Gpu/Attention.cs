@@ -217,8 +217,8 @@ internal sealed class Attention
     }
 
     /// <summary>
-    /// The row, of the first half of a tile, of the m-th of 8 × 8 cells, whose column is m % 8: every second one, so that 32 neighbours lie
-    /// in different banks of shared memory.
+    /// The row, of the first half of a tile, of the m-th of 8 × 8 cells, whose column is m % 8: every second one, so that 32 neighbours
+    /// lie in different banks of shared memory.
     /// </summary>
     private static int RowOfCells(int m) => (m / Half % 4 * 2) + (m / Half / 4);
 

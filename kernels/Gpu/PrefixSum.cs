@@ -6,8 +6,8 @@ using ILGPU.Runtime;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// Exclusive prefix sums of integers, in place: x[i] becomes x[0] + … + x[i−1], which turns counts into the places where things go. A group
-/// takes a tile; the first pass leaves every tile's sum, the second adds up the sums of the tiles before its own.
+/// Exclusive prefix sums of integers, in place: x[i] becomes x[0] + … + x[i−1], which turns counts into the places where things go. A
+/// group takes a tile; the first pass leaves every tile's sum, the second adds up the sums of the tiles before its own.
 /// </summary>
 internal sealed class PrefixSum(GpuDevice device)
 {

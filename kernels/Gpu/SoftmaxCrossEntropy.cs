@@ -27,7 +27,9 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
         ? device.Load<CombineArguments>(CombineKernel<WarpReduction>, device.GroupSize)
         : device.Load<CombineArguments>(CombineKernel<SharedReduction>, device.GroupSize);
 
-    /// <summary>logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · weightᵀ + bias.</summary>
+    /// <summary>
+    /// logSumExp[m] = log Σ exp(score[m]), losses[m] = logSumExp[m] − score[m, targets[m]], score = h · weightᵀ + bias.
+    /// </summary>
     public void Forward(Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp)
     {
         int rows = h.Rows, items = catalogue.Weight.Rows;
@@ -204,7 +206,9 @@ internal readonly struct ReduceScores(
     private static float Max(float a, float b) => a > b ? a : b;
 }
 
-/// <summary>Turns the scores of a chunk of the catalogue into their gradients, scale (exp(score − logSumExp) − onehot(target)).</summary>
+/// <summary>
+/// Turns the scores of a chunk of the catalogue into their gradients, scale (exp(score − logSumExp) − onehot(target)).
+/// </summary>
 /// <param name="bias">[chunk]</param>
 /// <param name="targets">[M]</param>
 /// <param name="logSumExp">[M]</param>

@@ -65,7 +65,7 @@ internal interface ITensorCore
 ///        2, 3 | 4 L | 4 R   | 5 L   | 5 R   | 6 L   | 6 R   | 7 L   | 7 R   |
 ///         …
 ///       14,15 |28 L |28 R   |29 L   |29 R   |30 L   |30 R   |31 L   |31 R   |
-///       16,17 | 0 L | 0 R   | 1 L   | …                                           its rows 2 and 3; from 32 on 4 and 5, from 48 on 6 and 7
+///       16,17 | 0 L | 0 R   | 1 L   | …                                           its rows 2 and 3; from 32 on 4 and 5, from 48 on 6, 7
 /// </code>
 /// Where threads have 4 × 4 results, a warp has 32 × 16, two instructions down and two across: column n of the j-th is 2 n + j, and the
 /// four neighbours that a thread gets of each row are its Left.

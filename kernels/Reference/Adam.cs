@@ -6,10 +6,11 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  θ ← θ − η m̂ / (√v̂ + ε)
 //
-// m and v start at 0, and after t steps their weights add up to 1 − βᵗ only: m̂ and v̂ are divided by that. No gradient: it ends here.
+// m and v start at 0, and after t steps their weights add up to 1 − βᵗ only: m̂ and v̂ are divided by that.
+// No gradient: it ends here.
 //
-// A penalty λ/2 θ² in the loss adds λθ to g, and the division by √v̂ makes it weak where gradients are large. Decoupled (AdamW; Loshchilov
-// & Hutter, 2019), λ stays out of g, and θ shrinks by ηλθ whatever the gradients are.
+// A penalty λ/2 θ² in the loss adds λθ to g, and the division by √v̂ makes it weak where gradients are large. Decoupled (AdamW;
+// Loshchilov & Hutter, 2019), λ stays out of g, and θ shrinks by ηλθ whatever the gradients are.
 
 /// <summary>One step of Adam for one parameter; see <see cref="AdamStep"/>.</summary>
 public static class Adam

@@ -18,7 +18,8 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     dS = P ∘ (dP − D),   D = Σⱼ P[j] dP[j]
 //
-// D needs no sum over keys: P dP is (M ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is  dO · ((M ∘ P) v) = dO · O.
+// D needs no sum over keys: P dP is (M ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is
+// dO · ((M ∘ P) v) = dO · O.
 //
 // From left to right (causal), a query sees only the keys up to its own: S is −∞ above the diagonal, so P is 0 there, and dS is too.
 

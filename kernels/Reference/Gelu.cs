@@ -8,8 +8,8 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     y = u Φ(u)
 //
-// with  Φ(u) = (1 + erf(u / √2)) / 2  the distribution function of the normal distribution, and  φ(u) = exp(−u² / 2) / √(2π)  its density.
-// Φ' = φ, so the slope is
+// with  Φ(u) = (1 + erf(u / √2)) / 2  the distribution function of the normal distribution, and  φ(u) = exp(−u² / 2) / √(2π)  its
+// density. Φ' = φ, so the slope is
 //
 //     gelu'(u) = Φ(u) + u φ(u)
 //

@@ -10,8 +10,8 @@ namespace Bert4Rec.Kernels.Reference;
 // that line made into the gradients of what it used. What is used twice gets two gradients, which are added: the input of a residual
 // connection, the input of attention (by way of queries, keys and values), and the item table, which is looked up and compared with.
 //
-// Layer norm stands after each residual connection, x ← norm(x + sublayer(x)), or before each sublayer, x ← x + sublayer(norm(x)), and then
-// once more after the last layer. The parameters tell which: only then is there a norm for the end.
+// Layer norm stands after each residual connection, x ← norm(x + sublayer(x)), or before each sublayer, x ← x + sublayer(norm(x)), and
+// then once more after the last layer. The parameters tell which: only then is there a norm for the end.
 
 /// <summary>Packed sequences and the rows that are read from them.</summary>
 /// <param name="Tokens">[T] item ids, <c>[mask]</c> where masked.</param>
@@ -63,7 +63,9 @@ public sealed class ReferenceModel(
     /// <summary>What the items are compared with at the batch's rows, h [M, H]: the output of RecBole's <c>forward</c>.</summary>
     public Matrix<double> Predict(ReferenceBatch batch, ReferenceDropout dropout = default) => Forward(batch, dropout).H;
 
-    /// <summary>Of each layer the last query's probabilities, softmax(q kᵀ / √d), [heads, T], of a batch that is one sequence.</summary>
+    /// <summary>
+    /// Of each layer the last query's probabilities, softmax(q kᵀ / √d), [heads, T], of a batch that is one sequence.
+    /// </summary>
     public IReadOnlyList<Matrix<double>> LastProbabilities(ReferenceBatch batch)
     {
         return [.. Forward(batch, default).Kept.Layers.Select(Of)];

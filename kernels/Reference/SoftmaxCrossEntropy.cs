@@ -7,8 +7,8 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     z = E h + b,  softmax(z)[v] = exp(z[v]) / Σ exp(z),  loss = −log softmax(z)[y] = L − z[y],  L = log Σ exp(z)
 //
-// The forward keeps h and L.  ∂L/∂z[v] = exp(z[v]) / Σ exp(z) = exp(z[v] − L), the probability of v: the backward has it again without a
-// sum over the catalogue.  ∂z[y]/∂z[v] is 1 for v = y, else 0.  So, with scale the gradient that arrives at every loss,
+// The forward keeps h and L.  ∂L/∂z[v] = exp(z[v]) / Σ exp(z) = exp(z[v] − L), the probability of v: the backward has it again
+// without a sum over the catalogue.  ∂z[y]/∂z[v] is 1 for v = y, else 0.  So, with scale the gradient that arrives at every loss,
 //
 //     dz = scale (softmax(z) − onehot(y))
 //

@@ -143,9 +143,9 @@ internal static class PtxCommand
 
             What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared
             and of global memory. A product has one loop, which goes BK = 8 steps along the K dimension; the cross-entropy is the products
-            ReduceScores and DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and dq.
-            The variants for aligned operands are listed; the others read global memory a float at a time. With TensorCoreProducts, for
-            `--precision tf32`, BK is 16, and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread; most of the other instructions
+            ReduceScores and DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and
+            dq. The variants for aligned operands are listed; the others read global memory a float at a time. With TensorCoreProducts,
+            for `--precision tf32`, BK is 16, and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread; most of the other instructions
             round to TF32 or move operands into the registers that HMMA wants them in. sm_75 has no TF32, and no such kernels.
 
             | kernel | FFMA | HMMA | LDS.128 | LDG.E.128 | all | share of FFMA or HMMA |

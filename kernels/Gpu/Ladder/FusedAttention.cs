@@ -61,7 +61,9 @@ internal static class FusedAttention
             to[(i / SingleHead.Width * rowLength) + (i % SingleHead.Width)] = from[(first * SingleHead.Width) + i];
     }
 
-    /// <summary>q · k of the warp's query, which begins at <paramref name="query"/>, and a key: two loads for four multiply-adds.</summary>
+    /// <summary>
+    /// q · k of the warp's query, which begins at <paramref name="query"/>, and a key: two loads for four multiply-adds.
+    /// </summary>
     public static float Score(ArrayView<float> queries, int query, ArrayView<float> keys, int key)
     {
         float score = 0;

@@ -3,9 +3,9 @@ using ILGPU;
 namespace Bert4Rec.Kernels.Gpu.Ladder;
 
 /// <summary>
-/// Step 3: maximum and sum in one walk. A sum of exp(x − m) becomes one of exp(x − m') by a factor exp(m − m'); so a thread that meets a
-/// larger value rescales what it has, and two threads' sums are added on their common maximum (Milakov and Gimelshein, "Online normalizer
-/// calculation for softmax", 2018).
+/// Step 3: maximum and sum in one walk. A sum of exp(x − m) becomes one of exp(x − m') by a factor exp(m − m'); so a thread that
+/// meets a larger value rescales what it has, and two threads' sums are added on their common maximum (Milakov and Gimelshein, "Online
+/// normalizer calculation for softmax", 2018).
 /// </summary>
 internal static class OnlineSoftmax
 {

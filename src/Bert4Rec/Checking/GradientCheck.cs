@@ -9,7 +9,8 @@ namespace Bert4Rec.Checking;
 /// <param name="Shape">The shape, and what else matters of the case.</param>
 /// <param name="ForwardError">‖result − formula‖ / ‖formula‖, the formula in double precision.</param>
 /// <param name="BackwardError">
-/// The largest ‖gradient − derivation‖ / ‖derivation‖ of its operands, the derivation in double precision; null where it has no backward.
+/// The largest ‖gradient − derivation‖ / ‖derivation‖ of its operands, the derivation in double precision; null where it has no
+/// backward.
 /// </param>
 /// <param name="DifferencesError">The same against central differences of the formula, which know nothing of the derivation.</param>
 /// <param name="Bound">What none of them may exceed.</param>
@@ -36,7 +37,9 @@ public static class GradientCheck
     /// <summary>Two layers one after the other, and cancelling terms in each.</summary>
     private const double ModelBound = 1e-4;
 
-    /// <summary>Step of the differences, of fourth order: their error is some 10⁻¹¹ of the gradient, a whole model's some 10⁻⁹.</summary>
+    /// <summary>
+    /// Step of the differences, of fourth order: their error is some 10⁻¹¹ of the gradient, a whole model's some 10⁻⁹.
+    /// </summary>
     private const double Step = 2e-4;
 
     /// <summary>What can be checked, in the order of the model.</summary>
@@ -91,8 +94,8 @@ public static class GradientCheck
     }
 
     /// <summary>
-    /// What float32, whose rounding is 6 · 10⁻⁸, allows a sound kernel: about three times the largest error of some two hundred seeds. One
-    /// percent in a backward is off by 10⁻².
+    /// What float32, whose rounding is 6 · 10⁻⁸, allows a sound kernel: about three times the largest error of some two hundred seeds.
+    /// One percent in a backward is off by 10⁻².
     /// </summary>
     private static double Bound(string kernel, Precision precision) => kernel switch
     {

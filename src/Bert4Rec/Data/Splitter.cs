@@ -3,8 +3,8 @@ using Bert4Rec.Configuration;
 namespace Bert4Rec.Data;
 
 /// <summary>
-/// Splits each user's samples, in time order, into training, validation and test. The k-th event of a user (k ≥ 1, from 0) is the target of
-/// one sample, whose history is what came before: a user with n events has n − 1 samples.
+/// Splits each user's samples, in time order, into training, validation and test. The k-th event of a user (k ≥ 1, from 0) is the target
+/// of one sample, whose history is what came before: a user with n events has n − 1 samples.
 /// </summary>
 internal static class Splitter
 {

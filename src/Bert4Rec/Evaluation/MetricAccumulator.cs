@@ -11,11 +11,11 @@ namespace Bert4Rec.Evaluation;
 /// NDCG@k = 1[p &lt; k] / log₂(p + 2);
 /// AveragePopularity@k = mean training count of the list's items; TailPercentage@k = share of the list's items among the least popular 10%
 /// of those that occur in training (⌊10%⌋ of them, at least one; ties by id).</para>
-/// <para>GAUC = mean of (n − r) / (n − 1), r the target's rank from 1 (the mean rank where scores tie) among n candidates; samples with one
-/// candidate are left out, and the value is NaN where none is left.</para>
+/// <para>GAUC = mean of (n − r) / (n − 1), r the target's rank from 1 (the mean rank where scores tie) among n candidates; samples with
+/// one candidate are left out, and the value is NaN where none is left.</para>
 /// <para>Over all lists together, with c_i the number of lists that item i is in, N = Σ c_i, I the number of items <em>with</em> padding
-/// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending, j
-/// from 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
+/// (so RecBole) and D the number with c_i &gt; 0: ItemCoverage@k = D / I; GiniIndex@k = Σ (2j − I − 1) c_(j) / (I N), c_(j) ascending,
+/// j from 1; ShannonEntropy@k = −Σ (c_i / N) ln(c_i / N) / D (RecBole's: the textbook has no D).</para>
 /// </remarks>
 internal sealed class MetricAccumulator
 {
@@ -112,8 +112,8 @@ internal sealed class MetricAccumulator
     public static double Gain(TargetRank rank, int k) => rank.Position < k ? 1 / Math.Log2(rank.Position + 2) : 0;
 
     /// <summary>
-    /// The standard error of each mean over samples, by its name: √(Σ(x − mean)² / (n − 1) / n). Metrics of the target's place alone have
-    /// one; those of the lists, and GAUC, are left out, and with one sample all.
+    /// The standard error of each mean over samples, by its name: √(Σ(x − mean)² / (n − 1) / n). Metrics of the target's place
+    /// alone have one; those of the lists, and GAUC, are left out, and with one sample all.
     /// </summary>
     public OrderedDictionary<string, double> StandardErrors()
     {

@@ -42,8 +42,8 @@ public sealed record BlendWeights(float Transition, float Scale, float Seen, flo
 
 /// <summary>
 /// What a simple rule knows, as a term of the score: score(i | h) = model(i | h) + w ln(1 + s T(i)) + [i ∈ h] (u + v / lag(i)), with
-/// T(i) = Σ_j share(h_j → i) / lag(j) over the last <see cref="ItemTransitions.Window"/> events h_j of the history, which are lag(j) = 1,
-/// 2, … events old. Few items have a T above 0 or are in the history; for all others the score is the model's.
+/// T(i) = Σ_j share(h_j → i) / lag(j) over the last <see cref="ItemTransitions.Window"/> events h_j of the history, which are lag(j) =
+/// 1, 2, … events old. Few items have a T above 0 or are in the history; for all others the score is the model's.
 /// </summary>
 /// <remarks>
 /// A log-linear mixture of a neural and a count-based model, whose four numbers <see cref="BlendSearch"/> chooses on the validation part.

@@ -9,14 +9,16 @@ namespace Bert4Rec.Training;
 /// </summary>
 /// <remarks>
 /// <para>The candidates are the batch's own events B, all of them, and D, what N draws with replacement from a proposal q leave. An item v
-/// outside of B is in D with probability π(v) = 1 − (1 − q(v))ᴺ. So the sum that stands for Z = Σ exp(s(v)) over the catalogue,</para>
-/// <para>Ẑ = Σ exp(s(v)) over B + Σ exp(s(v)) / π(v) over D without B = Σ exp(s(v) + c(v)) over both, c(v) = 0 in B, else −log π(v),</para>
+/// outside of B is in D with probability π(v) = 1 − (1 − q(v))ᴺ. So the sum that stands for
+/// Z = Σ exp(s(v)) over the catalogue,</para>
+/// <para>Ẑ = Σ exp(s(v)) over B + Σ exp(s(v)) / π(v) over D without B = Σ exp(s(v) + c(v)) over both, c(v) = 0 in B,
+/// else −log π(v),</para>
 /// <para>has the mean Z whatever the batch is (Horvitz and Thompson, "A Generalization of Sampling Without Replacement from a Finite
-/// Universe", JASA 47, 1952), and the loss log Ẑ − s(target) is the cross-entropy of the candidates with c as a bias: importance sampling
-/// as of Bengio and Senécal, "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic Language Model", IEEE Trans.
-/// Neural Networks 19(4), 2008, with the log-probability correction of TensorFlow's sampled_softmax_loss. A target is in B, so its score is
-/// not corrected, and an item that is drawn and a target, an accidental hit there, is one candidate here. log Ẑ and its gradient, a
-/// quotient of sums, are off by O(1/N).</para>
+/// Universe", JASA 47, 1952), and the loss log Ẑ − s(target) is the cross-entropy of the candidates with c as a bias: importance
+/// sampling as of Bengio and Senécal, "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic Language Model", IEEE
+/// Trans. Neural Networks 19(4), 2008, with the log-probability correction of TensorFlow's sampled_softmax_loss. A target is in B, so its
+/// score is not corrected, and an item that is drawn and a target, an accidental hit there, is one candidate here. log Ẑ and its
+/// gradient, a quotient of sums, are off by O(1/N).</para>
 /// <para>The variance of Ẑ is least where π(v) ∝ exp(s(v)): q follows the training events, whose frequencies the scores learn first,
 /// to the power of 3/4 as word2vec's, so that rare items are not drawn too rarely to be told apart: q(v) ∝ (1 + events of v)^¾. The
 /// batch itself is the part of the sample that follows them to the power of 1.</para>

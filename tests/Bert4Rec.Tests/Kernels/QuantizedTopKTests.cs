@@ -54,7 +54,8 @@ public class QuantizedTopKTests
     }
 
     /// <summary>
-    /// bfloat16 has 1 and 1 + 2⁻⁷ and nothing between: the best items are rounded down and all others up, so that the copy puts them last.
+    /// bfloat16 has 1 and 1 + 2⁻⁷ and nothing between: the best items are rounded down and all others up, so that the copy puts them
+    /// last.
     /// </summary>
     [Theory]
     [InlineData(512)]

@@ -183,8 +183,8 @@ public class TrainerTests
     }
 
     /// <summary>
-    /// Adam's first moment after one step is (1 − β₁) times the gradient that it was given: (gradient, clipped as PyTorch's clip_grad_norm_
-    /// does) + weight_decay · parameter.
+    /// Adam's first moment after one step is (1 − β₁) times the gradient that it was given: (gradient, clipped as PyTorch's
+    /// clip_grad_norm_ does) + weight_decay · parameter.
     /// </summary>
     [Theory]
     [InlineData(null, 0f, false)]
@@ -290,8 +290,8 @@ public class TrainerTests
     }
 
     /// <summary>
-    /// A whole batch hides only last events, or none does; of a sequence's masked events the last ⌊mask_ratio · L⌋ count, and the one at
-    /// position 0 never. The batch's draw is seen from outside: the loss is the one of either kind.
+    /// A whole batch hides only last events, or none does; of a sequence's masked events the last ⌊mask_ratio · L⌋ count, and the one
+    /// at position 0 never. The batch's draw is seen from outside: the loss is the one of either kind.
     /// </summary>
     [Fact]
     public void Recbole_draws_once_a_batch_and_counts_some()

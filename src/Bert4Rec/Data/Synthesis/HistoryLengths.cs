@@ -6,8 +6,9 @@ namespace Bert4Rec.Data.Synthesis;
 /// <remarks>
 /// <para>P(n) ∝ 1 / (n + 2)², n = 1 … longest, with a median of 3; the longest is chosen so that the sum is right. Means from 4 or
 /// so.</para>
-/// <para>Where the mean is below that, P(n) ∝ 1 / (n + a)³, whose tail needs no bound to have a mean; a is chosen. At a mean of 1.93, that
-/// of the real log's purchases, about two customers of three buy once, and of 285,000 the most loyal one buys some hundred times.</para>
+/// <para>Where the mean is below that, P(n) ∝ 1 / (n + a)³, whose tail needs no bound to have a mean; a is chosen. At a mean of 1.93,
+/// that of the real log's purchases, about two customers of three buy once, and of 285,000 the most loyal one buys some hundred
+/// times.</para>
 /// </remarks>
 internal static class HistoryLengths
 {
