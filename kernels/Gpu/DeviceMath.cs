@@ -17,7 +17,7 @@ internal static class DeviceMath
 
     /// <summary>
     /// e^x = 2^(x / ln 2), by the device's own instruction: its relative error grows with |x|, as the rounding of the exponent does, by
-    /// 6·10⁻⁸ a unit. 0 where that is too small for a normal number.
+    /// 6·10⁻⁸ a unit. On CUDA 0 where that is too small for a normal number.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Exp(float x) => IntrinsicMath.CPUOnly.Exp2(x * InverseLn2);
