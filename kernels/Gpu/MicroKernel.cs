@@ -6,7 +6,8 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// What multiplies in a <see cref="Product{TA, TB, TEpilogue}"/>: which results of a tile a thread has, and how it adds to them what
-/// the operands in shared memory contribute, a [BK, BM] and b [BK, BN], rows <see cref="SharedTile.RowLength"/> apart.
+/// the operands in shared memory contribute, a [BK / StepsPerFloat, BM] and b [BK / StepsPerFloat, BN], rows
+/// <see cref="SharedTile.RowLength"/> apart.
 /// </summary>
 internal interface IMicroKernel
 {
@@ -14,11 +15,14 @@ internal interface IMicroKernel
     static abstract int BK<TTile>()
         where TTile : struct, ITile;
 
+    /// <summary>Of them, those that a float of shared memory holds: 1, or 2 whose operands take half of it.</summary>
+    static abstract int StepsPerFloat { get; }
+
     /// <summary>Floats of further shared memory that each thread needs to exchange operands with others.</summary>
     static abstract int ExchangedFloats { get; }
 
-    /// <summary>What operands become on their way to shared memory.</summary>
-    static abstract Float4 Round(in Float4 x);
+    /// <summary>What an operand becomes on its way to shared memory, with that of the next step where a float holds two.</summary>
+    static abstract float Convert(float x, float next);
 
     static abstract ThreadPlace Locate<TTile>(int thread)
         where TTile : struct, ITile;
@@ -178,8 +182,10 @@ internal readonly struct MultiplyAdds : IMicroKernel
 
     public static int ExchangedFloats => 0;
 
+    public static int StepsPerFloat => 1;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 Round(in Float4 x) => x;
+    public static float Convert(float x, float next) => x;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ThreadPlace Locate<TTile>(int thread)

@@ -54,7 +54,8 @@ internal readonly record struct Operand(ArrayView<float> Values, int Stride)
 /// A thread's part in copying an operand's part of a tile to shared memory, where it lies [BK, BM] or [BK, BN] whatever its layout: up to
 /// four <see cref="Float4"/> a step. Where the K dimension is contiguous, a float4 is four steps of a row, and goes to four rows of shared
 /// memory: neighbouring threads have the float4s of eight steps, then those of the next row of the operand, so that a warp copies sixteen
-/// rows, and what it stores together lies in 32 different banks.
+/// rows, and what it stores together lies in 32 different banks. Where a float of shared memory holds two steps, a float4 goes to two of its
+/// rows, and neighbouring threads have sixteen steps. Where the K dimension is not contiguous, a thread's float4s are then of pairs of steps.
 /// </summary>
 internal struct OperandLoader<TLayout, TAccess>
     where TLayout : struct, ILayout
@@ -62,6 +63,7 @@ internal struct OperandLoader<TLayout, TAccess>
 {
     private readonly int _threads;
     private readonly int _side;
+    private readonly int _stepsPerFloat;
     private readonly int _step;
     private readonly int _count;
     private readonly int _k;
@@ -80,17 +82,21 @@ internal struct OperandLoader<TLayout, TAccess>
     /// <param name="threads">Threads of the group.</param>
     /// <param name="side">BM for a, BN for b.</param>
     /// <param name="bk">BK.</param>
+    /// <param name="stepsPerFloat">Of the micro-kernel.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public OperandLoader(Operand operand, int first, int extent, int start, int k, int thread, int threads, int side, int bk)
+    public OperandLoader(
+        Operand operand, int first, int extent, int start, int k, int thread, int threads, int side, int bk, int stepsPerFloat)
     {
         _threads = threads;
         _side = side;
+        _stepsPerFloat = stepsPerFloat;
         _step = TLayout.KIsContiguous ? bk : bk * operand.Stride;
         _count = side * bk / (4 * threads);
-        int pair = thread / 2;
-        _k = TLayout.KIsContiguous ? ((thread & 1) * 4) + (pair / side * 8) : thread / (side / 4);
-        int own = TLayout.KIsContiguous ? pair & (side - 1) : (thread & ((side / 4) - 1)) * 4;
-        Place = (_k * SharedTile.RowLength(side)) + own;
+        int neighbours = 2 * stepsPerFloat, row = thread / neighbours;
+        _k = TLayout.KIsContiguous
+            ? ((thread & (neighbours - 1)) * 4) + (row / side * 4 * neighbours) : thread / (side / 4) * stepsPerFloat;
+        int own = TLayout.KIsContiguous ? row & (side - 1) : (thread & ((side / 4) - 1)) * 4;
+        Place = (_k / stepsPerFloat * SharedTile.RowLength(side)) + own;
         // Rows and columns outside the operand are those at its edge again: nobody stores what is computed of them.
         int last = extent - 1 - first;
         // A thread that has nothing to read stays within the operand.
@@ -136,23 +142,35 @@ internal struct OperandLoader<TLayout, TAccess>
         where TMicroKernel : struct, IMicroKernel
     {
         var place = bytes.Cast<float>();
-        Store(place, 0, TMicroKernel.Round(values.First));
+        if (!TLayout.KIsContiguous && _stepsPerFloat == 2)
+        {
+            Store<TMicroKernel>(place, 0, values.First, values.Second);
+            if (_count > 2)
+                Store<TMicroKernel>(place, 2, values.Third, values.Fourth);
+            return;
+        }
+        Store<TMicroKernel>(place, 0, values.First, default);
         if (_count > 1)
-            Store(place, 1, TMicroKernel.Round(values.Second));
+            Store<TMicroKernel>(place, 1, values.Second, default);
         if (_count > 2)
         {
-            Store(place, 2, TMicroKernel.Round(values.Third));
-            Store(place, 3, TMicroKernel.Round(values.Fourth));
+            Store<TMicroKernel>(place, 2, values.Third, default);
+            Store<TMicroKernel>(place, 3, values.Fourth, default);
         }
     }
 
+    /// <summary>Where the K dimension is contiguous, rows of which the group's threads have a float4 each time.</summary>
+    private readonly int Rows => _threads / 2 / _stepsPerFloat;
+
     /// <summary>From a thread's first float4 to its i-th: so many rows of a or columns of b.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly int Along(int i) => TLayout.KIsContiguous ? i * _threads / 2 % _side : 0;
+    private readonly int Along(int i) => TLayout.KIsContiguous ? i * Rows % _side : 0;
 
     /// <summary>From a thread's first float4 to its i-th: so many steps along the K dimension.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly int Steps(int i) => TLayout.KIsContiguous ? i * _threads / 2 / _side * 8 : i * 4 * _threads / _side;
+    private readonly int Steps(int i) => TLayout.KIsContiguous
+        ? i * Rows / _side * 8 * _stepsPerFloat
+        : (i / _stepsPerFloat * _stepsPerFloat * 4 * _threads / _side) + (i % _stepsPerFloat);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly Loaded Load(int left)
@@ -177,20 +195,34 @@ internal struct OperandLoader<TLayout, TAccess>
         return Float4.Load(_values, further, TLayout.KIsContiguous ? left - k : left > k ? _left : 0, wide: false);
     }
 
+    /// <param name="place">The thread's.</param>
+    /// <param name="i">Number of the float4.</param>
+    /// <param name="value">It.</param>
+    /// <param name="next">The float4 of the next step, where a float of shared memory holds both.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly void Store(ArrayView<float> place, int i, in Float4 value)
+    private readonly void Store<TMicroKernel>(ArrayView<float> place, int i, in Float4 value, in Float4 next)
+        where TMicroKernel : struct, IMicroKernel
     {
-        int rowLength = SharedTile.RowLength(_side), further = Along(i) + (Steps(i) * rowLength);
-        if (TLayout.KIsContiguous)
+        int rowLength = SharedTile.RowLength(_side), further = Along(i) + (Steps(i) / _stepsPerFloat * rowLength);
+        if (!TLayout.KIsContiguous)
         {
-            place[further] = value.X;
-            place[further + rowLength] = value.Y;
-            place[further + (2 * rowLength)] = value.Z;
-            place[further + (3 * rowLength)] = value.W;
+            Float4.Wide(place, further)[0] = new(
+                TMicroKernel.Convert(value.X, next.X),
+                TMicroKernel.Convert(value.Y, next.Y),
+                TMicroKernel.Convert(value.Z, next.Z),
+                TMicroKernel.Convert(value.W, next.W));
+        }
+        else if (_stepsPerFloat == 2)
+        {
+            place[further] = TMicroKernel.Convert(value.X, value.Y);
+            place[further + rowLength] = TMicroKernel.Convert(value.Z, value.W);
         }
         else
         {
-            Float4.Wide(place, further)[0] = value;
+            place[further] = TMicroKernel.Convert(value.X, 0);
+            place[further + rowLength] = TMicroKernel.Convert(value.Y, 0);
+            place[further + (2 * rowLength)] = TMicroKernel.Convert(value.Z, 0);
+            place[further + (3 * rowLength)] = TMicroKernel.Convert(value.W, 0);
         }
     }
 

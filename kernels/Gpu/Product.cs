@@ -230,7 +230,7 @@ internal sealed class Product<TA, TB, TEpilogue>
     {
         int rowsOfA = SharedTile.RowLength(TTile.BM), rowsOfB = SharedTile.RowLength(TTile.BN);
         int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN), thread = Group.IdxX, bk = TMicroKernel.BK<TTile>();
-        int buffer = bk * (rowsOfA + rowsOfB);
+        int buffer = bk / TMicroKernel.StepsPerFloat * (rowsOfA + rowsOfB);
         var shared = SharedMemory.Allocate<float>(IntrinsicMath.Max(2 * buffer, TEpilogue.SharedFloats<TTile>()));
         var exchange = TMicroKernel.ExchangedFloats > 0 ? SharedMemory.Allocate<float>(threads * TMicroKernel.ExchangedFloats) : default;
         // Selections, not branches: of constants that a branch comes before, ILGPU 1.5.3 makes no use.
@@ -240,12 +240,12 @@ internal sealed class Product<TA, TB, TEpilogue>
 
         // All that changes from step to step is carried along, so that a step has next to nothing to do but multiply.
         var a = new OperandLoader<TA, TAccess>(
-            arguments.A, firstRow, arguments.M, start, arguments.K, thread, threads, TTile.BM, bk);
+            arguments.A, firstRow, arguments.M, start, arguments.K, thread, threads, TTile.BM, bk, TMicroKernel.StepsPerFloat);
         var b = new OperandLoader<TB, TAccess>(
-            arguments.B, firstColumn, arguments.N, start, arguments.K, thread, threads, TTile.BN, bk);
+            arguments.B, firstColumn, arguments.N, start, arguments.K, thread, threads, TTile.BN, bk, TMicroKernel.StepsPerFloat);
         var own = TMicroKernel.Locate<TTile>(thread);
         // Places in shared memory are in bytes: others would have to be multiplied by a size in each step.
-        int bufferOfB = bk * rowsOfA, otherBuffer = buffer * sizeof(float);
+        int bufferOfB = bk / TMicroKernel.StepsPerFloat * rowsOfA, otherBuffer = buffer * sizeof(float);
         int storeA = a.Place * sizeof(float), storeB = (bufferOfB + b.Place) * sizeof(float);
         int readA = own.A * sizeof(float), readB = (bufferOfB + own.B) * sizeof(float);
         var bytes = shared.Cast<byte>();
@@ -399,11 +399,13 @@ internal sealed class Product<TA, TB, TEpilogue>
             where TTile : struct, ITile
         {
             int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN);
-            return device.TensorCores switch
+            return (device.Precision, device.EmulatesTensorCores) switch
             {
-                TensorCores.None => With<MultiplyAdds>(),
-                TensorCores.Used => With<TensorCoreProducts<TensorCore>>(),
-                _ => With<TensorCoreProducts<EmulatedTensorCore>>(),
+                (Precision.Tf32, false) => With<TensorCoreProducts<Tf32Core>>(),
+                (Precision.Tf32, true) => With<TensorCoreProducts<EmulatedCore<Tf32Operands>>>(),
+                (Precision.Bf16, false) => With<TensorCoreProducts<Bf16Core>>(),
+                (Precision.Bf16, true) => With<TensorCoreProducts<EmulatedCore<Bf16Operands>>>(),
+                _ => With<MultiplyAdds>(),
             };
 
             Variant With<TMicroKernel>()

@@ -6,8 +6,8 @@ using ILGPU.Runtime.Cuda;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// The instruction that 32 threads, a warp, execute together: c += a · b, a [16, 8], b [8, 8], c [16, 8]. Each thread (lane) holds four
-/// elements of a, two of b and four of c, its fragments (NVIDIA, PTX ISA, "Matrix Fragments for mma.m16n8k8"). Lane 5 has those marked:
+/// The instruction that 32 threads, a warp, execute together: c += a · b, in TF32 a [16, 8], b [8, 8], c [16, 8]. Each thread (lane) holds
+/// four elements of a, two of b and four of c, its fragments (NVIDIA, PTX ISA, "Matrix Fragments for mma.m16n8k8"). Lane 5 has those marked:
 /// <code>
 ///                                      b   n  0   1   2 …  7
 ///                                        k 0  0   4   8   28  \
@@ -29,19 +29,23 @@ namespace Bert4Rec.Kernels.Gpu;
 ///   15  28  29  30  31    28  29  30  31        28  28    29  29    30  30    31  31
 /// </code>
 /// With group = lane / 4 and member = lane % 4: a0 = a[group, member], a1 eight rows below, a2 and a3 four steps on; b0 = b[member, group],
-/// b1 four steps on; c0 and c1 = c[group, 2 member] and its neighbour, c2 and c3 eight rows below.
+/// b1 four steps on; c0 and c1 = c[group, 2 member] and its neighbour, c2 and c3 eight rows below. In bfloat16, k counts pairs of steps
+/// ("Matrix Fragments for mma.m16n8k16"): a [16, 16], b [16, 8], and an element is two, of an even step and the next.
 /// </summary>
 internal interface ITensorCore
 {
     /// <summary>Floats of shared memory it needs for each thread of the group.</summary>
     static abstract int ExchangedFloats { get; }
 
-    /// <summary>The nearest number of eleven significant bits, away from zero where two are as near.</summary>
-    static abstract float Round(float x);
+    /// <summary>Steps along the K dimension whose operands 32 bits hold.</summary>
+    static abstract int StepsPerFloat { get; }
+
+    /// <summary>An operand as the instruction takes it, with that of the next step where 32 bits hold two.</summary>
+    static abstract float Convert(float x, float next);
 
     /// <summary>Executed by all threads of the group at the same time.</summary>
     /// <param name="c0">A result, as the others.</param>
-    /// <param name="a">a0 and a1, rounded as all operands.</param>
+    /// <param name="a">a0 and a1, converted as all operands.</param>
     /// <param name="nextA">a2 and a3.</param>
     /// <param name="exchange">The group's memory of <see cref="ExchangedFloats"/> a thread.</param>
     static abstract void MultiplyAdd(
@@ -57,7 +61,7 @@ internal interface ITensorCore
 ///                         instruction's name       is, in the warp's 64 × 32
 ///  rows of 16             group, group + 8         2 group, 2 group + 1
 ///  column of 8            n                        4 n + j, in the j-th instruction across
-///  steps of 8             member, member + 4       2 member, 2 member + 1
+///  steps or pairs of 8    member, member + 4       2 member, 2 member + 1
 ///
 ///  column      0       4       8      12      16      20      24      28
 ///          +-------+-------+-------+-------+-------+-------+-------+-------+
@@ -75,16 +79,19 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
 {
     private const int WarpSize = 32;
 
-    /// <summary>Rows and steps of an instruction.</summary>
-    private const int InstructionRows = 16, InstructionSteps = 8;
+    /// <summary>Rows of c of an instruction; rows of shared memory, of steps or of pairs of them.</summary>
+    private const int InstructionRows = 16, SharedRows = 8;
 
+    /// <summary>Of two instructions, or of one where the threads of a large tile load as much for it.</summary>
     public static int BK<TTile>()
-        where TTile : struct, ITile => 2 * InstructionSteps;
+        where TTile : struct, ITile => TCore.StepsPerFloat == 1 || TTile.TM > 4 ? 16 : 32;
 
     public static int ExchangedFloats => TCore.ExchangedFloats;
 
+    public static int StepsPerFloat => TCore.StepsPerFloat;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 Round(in Float4 x) => new(TCore.Round(x.X), TCore.Round(x.Y), TCore.Round(x.Z), TCore.Round(x.W));
+    public static float Convert(float x, float next) => TCore.Convert(x, next);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ThreadPlace Locate<TTile>(int thread)
@@ -111,15 +118,16 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
         where TTile : struct, ITile
     {
-        AddEightSteps<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), 0, exchange);
-        AddEightSteps<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), InstructionSteps, exchange);
+        AddEightRows<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), 0, exchange);
+        if (BK<TTile>() > SharedRows * StepsPerFloat)
+            AddEightRows<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), SharedRows, exchange);
     }
 
     /// <summary>
-    /// The instructions of eight steps, of which the thread gives the steps 2·member and, a row of memory on, 2·member + 1.
+    /// The instructions of eight rows of shared memory, of which the thread gives the rows 2·member and 2·member + 1.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddEightSteps<TTile>(
+    private static void AddEightRows<TTile>(
         ref ThreadTile c, ArrayView<float> a, ArrayView<float> b, int first, ArrayView<float> exchange)
         where TTile : struct, ITile
     {
@@ -167,15 +175,17 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
 }
 
 /// <summary>
-/// NVIDIA's, sm_80 and later, in inline assembly. ILGPU hands its operands over in variables of local memory, which NVIDIA's assembler
-/// turns into registers again.
+/// NVIDIA's, sm_80 and later, in inline assembly: operands are rounded to the nearest number of eleven significant bits, away from zero
+/// where two are as near. ILGPU hands them over in variables of local memory, which NVIDIA's assembler turns into registers again.
 /// </summary>
-internal readonly struct TensorCore : ITensorCore
+internal readonly struct Tf32Core : ITensorCore
 {
     public static int ExchangedFloats => 0;
 
+    public static int StepsPerFloat => 1;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Round(float x)
+    public static float Convert(float x, float next)
     {
         var rounded = default(Output<uint>);
         Input<float> value = x;
@@ -204,17 +214,106 @@ internal readonly struct TensorCore : ITensorCore
 }
 
 /// <summary>
+/// The same in bfloat16, float32's upper half: operands are rounded to the nearest number of eight significant bits, to the even one where
+/// two are as near. Half the shared memory and half the instructions of TF32.
+/// </summary>
+internal readonly struct Bf16Core : ITensorCore
+{
+    public static int ExchangedFloats => 0;
+
+    public static int StepsPerFloat => 2;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Convert(float x, float next)
+    {
+        var pair = default(Output<uint>);
+        Input<float> lower = x, upper = next;
+        CudaAsm.EmitRef("cvt.rn.bf16x2.f32 %0, %1, %2;", ref pair, ref upper, ref lower);
+        return Interop.IntAsFloat(pair.Value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void MultiplyAdd(
+        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1,
+        ArrayView<float> exchange)
+    {
+        Ref<float> s0 = c0, s1 = c1, s2 = c2, s3 = c3;
+        Input<uint> x0 = Interop.FloatAsInt(a.X), x1 = Interop.FloatAsInt(a.Y);
+        Input<uint> x2 = Interop.FloatAsInt(nextA.X), x3 = Interop.FloatAsInt(nextA.Y);
+        Input<uint> y0 = Interop.FloatAsInt(b0), y1 = Interop.FloatAsInt(b1);
+        CudaAsm.EmitRef(
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};",
+            ref s0, ref s1, ref s2, ref s3, ref x0, ref x1, ref x2, ref x3, ref y0, ref y1);
+        c0 = s0.Value;
+        c1 = s1.Value;
+        c2 = s2.Value;
+        c3 = s3.Value;
+    }
+}
+
+/// <summary>What an <see cref="EmulatedCore{TOperands}"/> multiplies.</summary>
+internal interface IOperands
+{
+    /// <inheritdoc cref="ITensorCore.StepsPerFloat"/>
+    static abstract int StepsPerFloat { get; }
+
+    /// <inheritdoc cref="ITensorCore.Convert"/>
+    static abstract float Convert(float x, float next);
+
+    /// <summary>What the converted a and b contribute to c.</summary>
+    static abstract float Multiply(float a, float b);
+}
+
+internal readonly struct Tf32Operands : IOperands
+{
+    public static int StepsPerFloat => 1;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Convert(float x, float next) => Interop.IntAsFloat((Interop.FloatAsInt(x) + 0x1000u) & 0xFFFFE000u);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Multiply(float a, float b) => a * b;
+}
+
+internal readonly struct Bf16Operands : IOperands
+{
+    public static int StepsPerFloat => 2;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Convert(float x, float next) => Interop.IntAsFloat((Round(next) & 0xFFFF0000u) | (Round(x) >> 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Multiply(float a, float b) => (Lower(a) * Lower(b)) + (Upper(a) * Upper(b));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint Round(float x)
+    {
+        uint bits = Interop.FloatAsInt(x);
+        return bits + 0x7FFFu + ((bits >> 16) & 1u);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Lower(float pair) => Interop.IntAsFloat(Interop.FloatAsInt(pair) << 16);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Upper(float pair) => Interop.IntAsFloat(Interop.FloatAsInt(pair) & 0xFFFF0000u);
+}
+
+/// <summary>
 /// The same for any device: threads put what they hold into shared memory, and each adds up its four elements of c. It proves of
 /// <see cref="TensorCoreProducts{TCore}"/> that every thread gives the instruction what the instruction takes from it.
 /// </summary>
-internal readonly struct EmulatedTensorCore : ITensorCore
+internal readonly struct EmulatedCore<TOperands> : ITensorCore
+    where TOperands : struct, IOperands
 {
     private const int Lanes = 32, Rows = 8, Depth = 4;
 
     public static int ExchangedFloats => 6;
 
+    public static int StepsPerFloat => TOperands.StepsPerFloat;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Round(float x) => Interop.IntAsFloat((Interop.FloatAsInt(x) + 0x1000u) & 0xFFFFE000u);
+    public static float Convert(float x, float next) => TOperands.Convert(x, next);
 
     /// <summary>Not inlined: a product has many of them.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -236,10 +335,10 @@ internal readonly struct EmulatedTensorCore : ITensorCore
         {
             float left = B(held, k, 2 * member), right = B(held, k, (2 * member) + 1);
             float upper = A(held, group, k), lower = A(held, group + Rows, k);
-            c0 += upper * left;
-            c1 += upper * right;
-            c2 += lower * left;
-            c3 += lower * right;
+            c0 += TOperands.Multiply(upper, left);
+            c1 += TOperands.Multiply(upper, right);
+            c2 += TOperands.Multiply(lower, left);
+            c3 += TOperands.Multiply(lower, right);
         }
         Group.Barrier();
     }

@@ -97,7 +97,7 @@ internal static class LadderCommand
 
     private static string Count<TProblem>(LadderStep<TProblem> step, int[] lengths, Func<ArrayView<float>[], TProblem> problem)
     {
-        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, tf32: false, TrainingStep.Multiprocessors);
+        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, multiprocessors: TrainingStep.Multiprocessors);
         var random = new Random(1);
         var memory = lengths.Select(length => device.Allocate<float>(length)).ToArray();
         foreach (var (buffer, length) in memory.Zip(lengths))

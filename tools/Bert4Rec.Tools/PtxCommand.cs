@@ -144,9 +144,10 @@ internal static class PtxCommand
             What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared
             and of global memory. A product has one loop, which goes BK = 8 steps along the K dimension; the cross-entropy is the products
             ReduceScores and DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and
-            dq. The variants for aligned operands are listed; the others read global memory a float at a time. With TensorCoreProducts,
-            for `--precision tf32`, BK is 16, and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread; most of the other instructions
-            round to TF32 or move operands into the registers that HMMA wants them in. sm_75 has no TF32, and no such kernels.
+            dq. The variants for aligned operands are listed; the others read global memory a float at a time. With TensorCoreProducts, for
+            `--precision tf32` and `bf16`, BK is 16 (bf16's small tile: 32), and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread, in
+            bf16 twice as many; most of the other instructions round operands or move them into the registers that HMMA wants them in.
+            sm_75 has neither TF32 nor bfloat16, and no such kernels.
 
             | kernel | FFMA | HMMA | LDS.128 | LDG.E.128 | all | share of FFMA or HMMA |
             |---|---:|---:|---:|---:|---:|---:|
@@ -157,7 +158,7 @@ internal static class PtxCommand
         {
             foreach (var loop in MachineCode.Of(disassembler, row.Usages[index]!.Cubin).InnerLoops)
             {
-                int multiplyAdds = loop.Count("FFMA"), products = loop.Count("HMMA.1688.F32.TF32");
+                int multiplyAdds = loop.Count("FFMA"), products = loop.Count("HMMA.1688.F32.TF32") + loop.Count("HMMA.16816.F32.BF16");
                 // Others sum exponentials and the like.
                 if (loop.Count("LDS.128") == 0)
                     continue;
@@ -199,7 +200,7 @@ internal static class PtxCommand
         foreach (var (step, tokens, masked, launches) in steps)
         {
             text.AppendLine(
-                $"### {step.Name}, {(step.Precision == Precision.Tf32 ? "tf32" : "fp32")}: {tokens:N0} tokens, {masked:N0} masked, "
+                $"### {step.Name}, {step.Precision.Name()}: {tokens:N0} tokens, {masked:N0} masked, "
                 + $"{step.Shape.ItemCount:N0} items");
             text.AppendLine();
             text.AppendLine(
@@ -226,7 +227,7 @@ internal static class PtxCommand
             text.AppendLine();
         }
 
-        // Before sm_80 there is no TF32.
+        // Before sm_80 there is neither TF32 nor bfloat16.
         bool IsMissing(GpuModel model, KernelCounts launch) => launch.TensorInstructions > 0 && model.TensorLanes == 0;
 
         string Describe(GpuModel model, KernelCounts[] all)

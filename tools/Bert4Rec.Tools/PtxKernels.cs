@@ -1,4 +1,5 @@
 using System.Reflection;
+using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
 
@@ -21,9 +22,9 @@ internal static class PtxKernels
     private static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> All(bool withTensorCores)
     {
         var kernels = new List<(MethodInfo, int)>();
-        foreach (var tensorCores in withTensorCores ? new[] { TensorCores.None, TensorCores.Used } : [TensorCores.None])
+        foreach (var precision in withTensorCores ? Enum.GetValues<Precision>() : [Precision.Full])
         {
-            using var device = new GpuDevice((kernel, groupSize) => kernels.Add((kernel, groupSize)), tensorCores);
+            using var device = new GpuDevice((kernel, groupSize) => kernels.Add((kernel, groupSize)), precision);
             using var all = new GpuKernels(device);
         }
         return [.. kernels.Distinct()];

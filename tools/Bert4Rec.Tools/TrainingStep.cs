@@ -38,8 +38,10 @@ internal sealed record TrainingStep(
         new("configs/sample.yaml", new(600, 20, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f, NewestFirst: true), 64, 5, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Tf32),
+        new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Bf16),
         new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Full, true),
         new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Tf32, true),
+        new("configs/ecommerce.yaml", new(19259, 50, 128, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 4096, 5, Precision.Bf16, true),
     ];
 
     /// <summary>Takes the step on the emulator.</summary>
@@ -53,7 +55,7 @@ internal sealed record TrainingStep(
         ];
         int[] offsets = [0, .. lengths.Select((_, i) => lengths[..(i + 1)].Sum())];
         int tokens = offsets[^1];
-        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, Precision == Precision.Tf32, Multiprocessors);
+        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, Precision, Multiprocessors);
         using var kernels = new GpuKernels(device);
         var layout = new ParameterLayout(Shape);
         Tensor parameters = Floats(layout.Length), gradients = Floats(layout.Length), loss = Floats(1);

@@ -59,7 +59,7 @@ internal sealed class KernelCounts(PtxProgram program)
 
     /// <summary>Multiplications and additions of threads, a multiply-add as two; on tensor cores too.</summary>
     public long FloatOperations => _program.Code.Select((instruction, i) =>
-        instruction.Opcode.StartsWith("mma", StringComparison.Ordinal) ? _warps[i] * 2 * 16 * 8 * 8
+        instruction.Opcode.StartsWith("mma", StringComparison.Ordinal) ? _warps[i] * 2 * 16 * 8 * StepsOf(instruction.Opcode)
         : instruction.Opcode.EndsWith(".f32", StringComparison.Ordinal) && IsArithmetic(instruction.Opcode) ? _threads[i] : 0).Sum();
 
     /// <summary>Instructions of warps on tensor cores.</summary>
@@ -72,6 +72,9 @@ internal sealed class KernelCounts(PtxProgram program)
             .GroupBy(entry => entry.Opcode, (opcode, all) => (opcode, all.Sum(entry => entry.Warps), all.Sum(entry => entry.Threads)))
             .Where(entry => entry.Item2 > 0).OrderByDescending(entry => entry.Item2),
     ];
+
+    /// <summary>16, or 8: those of the K dimension that a tensor core's instruction takes.</summary>
+    private static int StepsOf(string opcode) => opcode.Contains("m16n8k16", StringComparison.Ordinal) ? 16 : 8;
 
     private long Sum(long[] counts, Func<string, bool> isCounted) => _program.Code.Select((instruction, i) =>
         _program.IsRemoved(instruction) || !isCounted(instruction.Opcode) ? 0 : counts[i]).Sum();

@@ -25,7 +25,10 @@ internal static partial class PtxAccess
                 Add(program, instruction, parts[2], operands[0], operands[1], operands[2]),
             ["membar", "gl"] => Fence,
             ["shfl", "sync", "bfly", "b32"] => Shuffle(program, instruction, operands),
-            ["mma", "sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"] => Multiply(program, instruction, operands),
+            ["mma", "sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"] =>
+                Multiply(program, instruction, operands, stepsPerRegister: 1),
+            ["mma", "sync", "aligned", "m16n8k16", "row", "col", "f32", "bf16", "bf16", "f32"] =>
+                Multiply(program, instruction, operands, stepsPerRegister: 2),
             ["ld" or "st" or "red" or "atom" or "shfl" or "mma" or "membar", ..] => throw new NotSupportedException(
                 $"the opcode {instruction.Opcode} is not known"),
             _ => null,
@@ -243,9 +246,12 @@ internal static partial class PtxAccess
         };
     }
 
-    /// <summary>c = a · b + c: a [16, 8], b [8, 8], c [16, 8], held as <see cref="ITensorCore"/> says.</summary>
-    private static Action<Warp> Multiply(PtxProgram program, Instruction instruction, string[] operands)
+    /// <summary>
+    /// c = a · b + c: a [16, 8 · stepsPerRegister], b [8 · stepsPerRegister, 8], c [16, 8], held as <see cref="ITensorCore"/> says.
+    /// </summary>
+    private static Action<Warp> Multiply(PtxProgram program, Instruction instruction, string[] operands, int stepsPerRegister)
     {
+        int steps = 8 * stepsPerRegister;
         int[] d = [.. Names(operands[0]).Select(program.Register<float>)];
         int[] a = [.. Names(operands[1]).Select(program.Operand<float>)], b = [.. Names(operands[2]).Select(program.Operand<float>)];
         int[] c = [.. Names(operands[3]).Select(program.Operand<float>)];
@@ -254,14 +260,15 @@ internal static partial class PtxAccess
         return warp =>
         {
             RequireAll(warp, instruction);
-            Span<float> left = stackalloc float[16 * 8], right = stackalloc float[8 * 8];
+            // [16, steps], and b transposed, [8, steps].
+            Span<float> left = stackalloc float[16 * steps], right = stackalloc float[8 * steps];
             for (int lane = 0; lane < Warp.Size; lane++)
             {
-                int group = lane / 4, member = lane % 4;
+                int group = lane / 4, step = lane % 4 * stepsPerRegister;
                 for (int i = 0; i < 4; i++)
-                    left[((group + (i % 2 * 8)) * 8) + member + (i / 2 * 4)] = Operand(warp, a[i], lane);
+                    Put(warp, a[i], lane, left[(((group + (i % 2 * 8)) * steps) + step + (i / 2 * steps / 2))..]);
                 for (int i = 0; i < 2; i++)
-                    right[((member + (i * 4)) * 8) + group] = Operand(warp, b[i], lane);
+                    Put(warp, b[i], lane, right[((group * steps) + step + (i * steps / 2))..]);
             }
             for (int lane = 0; lane < Warp.Size; lane++)
             {
@@ -269,18 +276,25 @@ internal static partial class PtxAccess
                 {
                     int row = (lane / 4) + (i / 2 * 8), column = (2 * (lane % 4)) + (i % 2);
                     float sum = warp.Lane<float>(c[i], lane);
-                    for (int k = 0; k < 8; k++)
-                        sum += left[(row * 8) + k] * right[(k * 8) + column];
+                    for (int k = 0; k < steps; k++)
+                        sum += left[(row * steps) + k] * right[(column * steps) + k];
                     warp.Lane<float>(d[i], lane) = sum;
                 }
             }
         };
 
-        float Operand(Warp warp, int slot, int lane)
+        void Put(Warp warp, int slot, int lane, Span<float> place)
         {
-            if ((warp.Lane<uint>(slot, lane) & 0x1FFF) != 0)
+            uint bits = warp.Lane<uint>(slot, lane);
+            if (stepsPerRegister == 2)
+            {
+                place[0] = BitConverter.UInt32BitsToSingle(bits << 16);
+                place[1] = BitConverter.UInt32BitsToSingle(bits & 0xFFFF0000);
+                return;
+            }
+            if ((bits & 0x1FFF) != 0)
                 throw warp.Emulator.Failure(warp, lane, instruction, "multiplies what is not rounded to TF32");
-            return warp.Lane<float>(slot, lane);
+            place[0] = BitConverter.UInt32BitsToSingle(bits);
         }
     }
 

@@ -71,6 +71,8 @@ internal static class PtxArithmetic
             // Out of range the nearest integer, and 0 for NaN: as C# has it.
             "cvt.rzi.s32.f32" => o.Convert<float, int>(a => (int)a),
             "cvt.rna.tf32.f32" => o.Map<uint>(a => (a + Vector256.Create(0x1000u)) & Vector256.Create(0xFFFFE000u)),
+            // The first operand to the upper half.
+            "cvt.rn.bf16x2.f32" => o.Map<uint>((a, b) => (Bfloat(a) << 16) | Bfloat(b)),
             "selp.b32" or "selp.f32" or "selp.s32" or "selp.u32" => o.Select<uint>(),
             "selp.b64" or "selp.s64" or "selp.u64" => o.Select<ulong>(),
             "mov.pred" => o.Predicates((a, _) => a),
@@ -98,6 +100,12 @@ internal static class PtxArithmetic
         return power < 1.17549435e-38f ? 0f
             : float.IsFinite(power) ? BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(power) & ~3u) : power;
     }
+
+    /// <summary>The nearest bfloat16, to the even one where two are as near; of NaN the one that NVIDIA's devices have.</summary>
+    private static Vector256<uint> Bfloat(Vector256<uint> x) => Vector256.ConditionalSelect(
+        Vector256.Equals(x.AsSingle(), x.AsSingle()).AsUInt32(),
+        (x + Vector256.Create(0x7FFFu) + ((x >> 16) & Vector256<uint>.One)) >> 16,
+        Vector256.Create(0x7FFFu));
 
     private static NotSupportedException Unknown(string opcode) => new($"the opcode {opcode} is not known");
 

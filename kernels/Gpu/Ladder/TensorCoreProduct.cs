@@ -30,8 +30,8 @@ internal static class TensorCoreProduct
             {
                 var fromA = Float4.Wide(p.A, (((Grid.IdxY * Size) + (i / Steps)) * p.K) + first + (i % Steps))[0];
                 var fromB = Float4.Wide(p.B, ((first + (i / Size)) * p.N) + (Grid.IdxX * Size) + (i % Size))[0];
-                Float4.Wide(a, (i / Steps * RowOfA) + (i % Steps))[0] = TensorCoreProducts<TensorCore>.Round(fromA);
-                Float4.Wide(b, (i / Size * RowOfB) + (i % Size))[0] = TensorCoreProducts<TensorCore>.Round(fromB);
+                Float4.Wide(a, (i / Steps * RowOfA) + (i % Steps))[0] = Rounded(fromA);
+                Float4.Wide(b, (i / Size * RowOfB) + (i % Size))[0] = Rounded(fromB);
             }
             Group.Barrier();
             for (int k = member; k < Steps; k += 8)
@@ -45,6 +45,9 @@ internal static class TensorCoreProduct
         c0.Store(p, at);
         c1.Store(p, at + (16 * p.N));
     }
+
+    private static Float4 Rounded(in Float4 x) =>
+        new(Tf32Core.Convert(x.X, 0), Tf32Core.Convert(x.Y, 0), Tf32Core.Convert(x.Z, 0), Tf32Core.Convert(x.W, 0));
 
     /// <summary>A thread's results of four instructions side by side, of 16 rows: those of its row, and those eight rows below.</summary>
     private struct Columns
@@ -60,12 +63,12 @@ internal static class TensorCoreProduct
             Float2 here = new() { X = a[fromA], Y = a[fromA + (8 * RowOfA)] };
             Float2 next = new() { X = a[fromA + 4], Y = a[fromA + 4 + (8 * RowOfA)] };
             int later = fromB + (4 * RowOfB);
-            TensorCore.MultiplyAdd(ref _left.X, ref _left.Y, ref _leftBelow.X, ref _leftBelow.Y, here, next, b[fromB], b[later], default);
-            TensorCore.MultiplyAdd(
+            Tf32Core.MultiplyAdd(ref _left.X, ref _left.Y, ref _leftBelow.X, ref _leftBelow.Y, here, next, b[fromB], b[later], default);
+            Tf32Core.MultiplyAdd(
                 ref _left.Z, ref _left.W, ref _leftBelow.Z, ref _leftBelow.W, here, next, b[fromB + 8], b[later + 8], default);
-            TensorCore.MultiplyAdd(
+            Tf32Core.MultiplyAdd(
                 ref _right.X, ref _right.Y, ref _rightBelow.X, ref _rightBelow.Y, here, next, b[fromB + 16], b[later + 16], default);
-            TensorCore.MultiplyAdd(
+            Tf32Core.MultiplyAdd(
                 ref _right.Z, ref _right.W, ref _rightBelow.Z, ref _rightBelow.W, here, next, b[fromB + 24], b[later + 24], default);
         }
 

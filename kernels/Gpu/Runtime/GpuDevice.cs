@@ -33,14 +33,17 @@ internal sealed class GpuDevice : IDisposable
     /// <param name="device">Of that context.</param>
     /// <param name="id">What --device calls it.</param>
     /// <param name="usesWarps">Overrides <see cref="UsesWarps"/>: the simulator has warps too, for tests.</param>
-    /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
+    /// <param name="precision">What products multiply in.</param>
+    /// <param name="emulateTensorCores">Whether tensor cores are emulated where it takes them, for tests: on any device with groups of 64
+    /// threads.</param>
     /// <param name="ptx">What runs the kernels instead of the device, which then only has the memory.</param>
     public GpuDevice(
         Context context,
         Device device,
         string id,
         bool? usesWarps = null,
-        TensorCores tensorCores = TensorCores.None,
+        Precision precision = Precision.Full,
+        bool emulateTensorCores = false,
         PtxDevice? ptx = null)
     {
         _context = context;
@@ -51,10 +54,11 @@ internal sealed class GpuDevice : IDisposable
         if (_accelerator is CLAccelerator)
             CompilerPasses.FenceLocalMemory();
         string name = ptx is null ? Accelerator.Name.Trim() : $"emulated {ptx.Architecture}";
-        Name = $"{id} ({name}){(tensorCores == TensorCores.None ? "" : ", tf32")}";
+        Name = $"{id} ({name}){(precision == Precision.Full ? "" : $", {precision.Name()}")}";
         _transfer = Accelerator.CreateStream();
         UsesWarps = usesWarps ?? (ptx is not null || Accelerator is CudaAccelerator);
-        TensorCores = tensorCores;
+        Precision = precision;
+        EmulatesTensorCores = emulateTensorCores;
         IsSimulator = Accelerator is CPUAccelerator && ptx is not { IsForTests: false };
         GroupSize = 1;
         while (GroupSize * 2 <= Math.Min(LargestGroup, ptx is null ? Accelerator.MaxNumThreadsPerGroup : LargestGroup))
@@ -63,12 +67,12 @@ internal sealed class GpuDevice : IDisposable
 
     /// <summary>A device that is not there: it only tells of the kernels that are loaded, so that others can compile them.</summary>
     /// <param name="onLoad">Is told each kernel and its group size.</param>
-    /// <param name="tensorCores">Whether products are to go to tensor cores.</param>
+    /// <param name="precision">What products multiply in.</param>
     /// <param name="usesWarps">Whether it is a CUDA device.</param>
-    public GpuDevice(Action<MethodInfo, int> onLoad, TensorCores tensorCores, bool usesWarps = true)
+    public GpuDevice(Action<MethodInfo, int> onLoad, Precision precision, bool usesWarps = true)
     {
         Arena = new(this);
-        TensorCores = tensorCores;
+        Precision = precision;
         OnLoad = onLoad;
         Name = usesWarps ? "cuda" : "opencl";
         UsesWarps = usesWarps;
@@ -95,8 +99,11 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>Whether groups reduce by exchanges within warps; elsewhere the size of a warp is not to be relied on.</summary>
     public bool UsesWarps { get; }
 
-    /// <summary>What multiplies in products.</summary>
-    public TensorCores TensorCores { get; }
+    /// <summary>What products multiply in.</summary>
+    public Precision Precision { get; }
+
+    /// <summary>Whether each instruction of tensor cores is emulated.</summary>
+    public bool EmulatesTensorCores { get; }
 
     /// <summary>An executor for tests: ILGPU's own, or the emulator.</summary>
     public bool IsSimulator { get; }

@@ -60,9 +60,9 @@ public static class GpuDevices
     internal static GpuDevice Open(string device, Precision precision = Precision.Full, Action<Context.Builder>? configure = null)
     {
         if (device.Split(':')[0] == Emulator)
-            return OpenPtx(device, precision == Precision.Tf32);
-        if (precision == Precision.Tf32 && !device.StartsWith("cuda", StringComparison.Ordinal))
-            throw DeviceException.NoTensorCores(device);
+            return OpenPtx(device, precision);
+        if (precision != Precision.Full && !device.StartsWith("cuda", StringComparison.Ordinal))
+            throw DeviceException.NoTensorCores(device, precision);
         if (device == Simulator)
             return Open(NewContext(Simulator, configure), 0, Simulator, precision);
         string[] parts = device.Split(':');
@@ -82,12 +82,12 @@ public static class GpuDevices
     }
 
     /// <summary>A device whose products are multiplied as tensor cores would.</summary>
-    internal static GpuDevice OpenEmulated(string device)
+    internal static GpuDevice OpenEmulated(string device, Precision precision)
     {
         string kind = device.Split(':')[0];
         // It has the real ones.
         if (kind == Emulator)
-            return OpenPtx(device, tf32: true);
+            return OpenPtx(device, precision);
         // Four warps, as a tile has.
         var context = kind == Simulator
             ? Context.Create(builder =>
@@ -96,7 +96,7 @@ public static class GpuDevices
                 builder.CPU(new CPUDevice(32, 4, 1));
             })
             : NewContext(kind);
-        return new GpuDevice(context, Devices(context, kind)[0], device, tensorCores: TensorCores.Emulated);
+        return new GpuDevice(context, Devices(context, kind)[0], device, precision: precision, emulateTensorCores: true);
     }
 
     /// <summary>ILGPU's simulator, which can run the reductions of either kind.</summary>
@@ -108,16 +108,15 @@ public static class GpuDevices
 
     /// <summary>The emulator.</summary>
     /// <param name="id">"ptx" or "ptx:90".</param>
-    /// <param name="tf32">Whether products go to tensor cores.</param>
+    /// <param name="precision">What products multiply in.</param>
     /// <param name="multiprocessors">What it says it has; null for few, as tests want.</param>
-    internal static GpuDevice OpenPtx(string id, bool tf32, int? multiprocessors = null)
+    internal static GpuDevice OpenPtx(string id, Precision precision = Precision.Full, int? multiprocessors = null)
     {
         var ptx = new PtxDevice(id, multiprocessors);
-        if (tf32 && !ptx.HasTensorCores)
-            throw DeviceException.NoTensorCores(id);
+        if (precision != Precision.Full && !ptx.HasTensorCores)
+            throw DeviceException.NoTensorCores(id, precision);
         var context = NewContext(Simulator);
-        return new GpuDevice(
-            context, Devices(context, Simulator)[0], id, tensorCores: tf32 ? TensorCores.Used : TensorCores.None, ptx: ptx);
+        return new GpuDevice(context, Devices(context, Simulator)[0], id, precision: precision, ptx: ptx);
     }
 
     private static string Missing(string kind)
@@ -141,14 +140,14 @@ public static class GpuDevices
     private static GpuDevice Open(Context context, int index, string id, Precision precision)
     {
         var device = Devices(context, id.Split(':')[0])[index];
-        if (precision == Precision.Tf32 && device is not CudaDevice { Architecture.Major: >= 8 })
+        if (precision != Precision.Full && device is not CudaDevice { Architecture.Major: >= 8 })
         {
             context.Dispose();
-            throw DeviceException.NoTensorCores(id);
+            throw DeviceException.NoTensorCores(id, precision);
         }
         try
         {
-            return new GpuDevice(context, device, id, tensorCores: precision == Precision.Tf32 ? TensorCores.Used : TensorCores.None);
+            return new GpuDevice(context, device, id, precision: precision);
         }
         catch (Exception e) when (e is CapabilityNotSupportedException or CudaException or CLException or NotSupportedException
             or DllNotFoundException)

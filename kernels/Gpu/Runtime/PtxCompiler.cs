@@ -35,7 +35,7 @@ internal sealed class PtxCompiler : IDisposable
     {
         string name = $"{Plain(kernel.DeclaringType!)}.{kernel.Name.Replace("Kernel", "", StringComparison.Ordinal)}".TrimEnd('.');
         Type[] arguments = [.. kernel.DeclaringType!.GetGenericArguments(), .. kernel.GetGenericArguments()];
-        return arguments.Length == 0 ? name : $"{name}<{string.Join(", ", arguments.Select(Plain))}>";
+        return arguments.Length == 0 ? name : $"{name}<{string.Join(", ", arguments.Select(Full))}>";
     }
 
     public void Dispose()
@@ -45,4 +45,8 @@ internal sealed class PtxCompiler : IDisposable
     }
 
     private static string Plain(Type type) => type.Name.Split('`')[0];
+
+    /// <summary>"TensorCoreProducts&lt;Tf32Core&gt;"</summary>
+    private static string Full(Type type) => type.IsGenericType
+        ? $"{Plain(type)}<{string.Join(", ", type.GetGenericArguments().Select(Full))}>" : type.Name;
 }

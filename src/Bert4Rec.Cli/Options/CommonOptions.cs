@@ -60,24 +60,30 @@ internal static class CommonOptions
     {
         var option = new Option<Precision>("--precision")
         {
-            Description = "What products multiply in: fp32, or tf32, on the tensor cores of a CUDA device "
+            Description = "What products multiply in: fp32; or tf32 or bf16, on the tensor cores of a CUDA device "
                 + "(compute capability 8.0 or newer).",
-            HelpName = "fp32|tf32",
+            HelpName = string.Join('|', PrecisionNames.All),
             DefaultValueFactory = _ => Kernels.Precision.Full,
             CustomParser = argument =>
             {
                 string text = argument.Tokens[0].Value;
-                if (text is not ("fp32" or "tf32"))
-                    argument.AddError($"'{text}' is not a precision; fp32 and tf32 are.");
-                return text == "tf32" ? Kernels.Precision.Tf32 : Kernels.Precision.Full;
+                if (PrecisionNames.Find(text) is not Precision precision)
+                {
+                    argument.AddError($"'{text}' is not a precision; fp32, tf32 and bf16 are.");
+                    return Kernels.Precision.Full;
+                }
+                return precision;
             },
         };
         option.Validators.Add(result =>
         {
             if (!TryGet(result, device, out string? name) || name!.Split(':')[0] is "auto" or "cuda" or GpuDevices.Emulator)
                 return;
-            if (result.Tokens.Any(token => token.Value == "tf32"))
-                result.AddError(DeviceException.NoTensorCores(name).Message);
+            foreach (var precision in result.Tokens.Select(token => PrecisionNames.Find(token.Value)))
+            {
+                if (precision is Kernels.Precision.Tf32 or Kernels.Precision.Bf16)
+                    result.AddError(DeviceException.NoTensorCores(name, precision.Value).Message);
+            }
         });
         return option;
     }

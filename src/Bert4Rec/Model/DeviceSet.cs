@@ -32,8 +32,8 @@ internal sealed class DeviceSet : IDisposable
             device = OfRank(isOpen ? device.Split(':')[0] : device, ranks.LocalRank, GpuDevices.List());
         if (device == "cpu")
         {
-            if (precision == Precision.Tf32)
-                throw DeviceException.NoTensorCores(device);
+            if (precision != Precision.Full)
+                throw DeviceException.NoTensorCores(device, precision);
             int cores = Environment.ProcessorCount, count = threads == 0 ? Math.Max(1, cores / ranks.LocalSize) : threads;
             if (ranks.Size > 1 && count > cores)
                 Note = $"{count} threads on {cores} {(cores == 1 ? "core" : "cores")}: mpirun binds ranks; give it --bind-to none";

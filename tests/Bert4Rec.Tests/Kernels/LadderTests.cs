@@ -21,7 +21,7 @@ public sealed class LadderTests
     public void Products(int step)
     {
         const int m = 128, n = 64, k = 64;
-        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, tf32: false);
+        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator);
         float[] a = Draw(m * k, 1), b = Draw(k * n, 2);
         float[] c = Run(
             device,
@@ -43,7 +43,7 @@ public sealed class LadderTests
     public void Softmaxes(int step)
     {
         const int rows = 64, columns = 75;
-        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, tf32: false);
+        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator);
         float[] x = [.. Draw(rows * columns, 3).Select(value => 20 * value)];
         float[] y = Run(
             device,
@@ -58,7 +58,7 @@ public sealed class LadderTests
     public void Attentions(int step)
     {
         const int length = 128, width = SingleHead.Width;
-        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, tf32: false);
+        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator);
         float[] q = [.. Draw(length * width, 4).Select(value => 4 * value)], k = Draw(q.Length, 5), v = Draw(q.Length, 6);
         float[] o = Run(
             device,

@@ -1,4 +1,5 @@
 using System.Reflection;
+using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
@@ -15,7 +16,7 @@ public class OpenClSourceTests
     public void No_kernel_needs_doubles()
     {
         var kernels = new List<MethodInfo>();
-        using var device = new GpuDevice((kernel, _) => kernels.Add(kernel), TensorCores.None, usesWarps: false);
+        using var device = new GpuDevice((kernel, _) => kernels.Add(kernel), Precision.Full, usesWarps: false);
         using var all = new GpuKernels(device);
         using var context = Context.Create(GpuDevices.Configure);
         var constructor = typeof(CLCapabilityContext).GetConstructors().Single();

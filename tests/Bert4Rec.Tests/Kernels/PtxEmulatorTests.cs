@@ -276,6 +276,7 @@ public class PtxEmulatorTests
     [Theory]
     [InlineData("ptx:81", Precision.Full, "ptx:81: kernels are compiled for ptx:75")]
     [InlineData("ptx:75", Precision.Tf32, "ptx:75: precision tf32 needs")]
+    [InlineData("ptx:75", Precision.Bf16, "ptx:75: precision bf16 needs")]
     public void Other_architectures_are_refused(string device, Precision precision, string message) => Assert.StartsWith(
         message, Assert.Throws<DeviceException>(() => GpuDevices.Open(device, precision)).Message, StringComparison.Ordinal);
 

@@ -13,7 +13,7 @@ public class PtxTests
 {
     private const int RegistersOfMultiprocessor = 65536;
     private const int SharedBytesOfGroup = 48 * 1024;
-    private const string TensorCoreInstruction = "HMMA.1688.F32.TF32";
+    private const string Tf32Instruction = "HMMA.1688.F32.TF32", Bf16Instruction = "HMMA.16816.F32.BF16";
 
     private static readonly ConcurrentDictionary<(int, int), Lazy<IReadOnlyList<(string Name, int GroupSize, string Ptx)>>> Compiled =
         new();
@@ -87,37 +87,41 @@ public class PtxTests
     }
 
     /// <summary>
-    /// From sm_80 on: every instruction of the loop's 2 · 4 · 4, or 2 · 4 of a small tile, and no multiply-add beside them.
+    /// From sm_80 on: every instruction of the loop's 2 · 4 · 4, or 2 · 4 of a small tile, and no multiply-add beside them. In bfloat16 a
+    /// large tile's loop has as many steps, and half the instructions.
     /// </summary>
     [SkippableTheory]
-    [InlineData(8, 0)]
-    [InlineData(8, 6)]
-    [InlineData(9, 0)]
-    public void Products_in_tf32_are_multiplied_by_tensor_cores(int major, int minor)
+    [InlineData(8, 0, nameof(Tf32Core), Tf32Instruction, 32, 8)]
+    [InlineData(8, 6, nameof(Tf32Core), Tf32Instruction, 32, 8)]
+    [InlineData(9, 0, nameof(Tf32Core), Tf32Instruction, 32, 8)]
+    [InlineData(8, 0, nameof(Bf16Core), Bf16Instruction, 16, 8)]
+    [InlineData(8, 6, nameof(Bf16Core), Bf16Instruction, 16, 8)]
+    [InlineData(9, 0, nameof(Bf16Core), Bf16Instruction, 16, 8)]
+    public void Products_are_multiplied_by_tensor_cores(int major, int minor, string core, string instruction, int large, int small)
     {
         string ptxas = Tool(Ptxas.Find()), disassembler = Tool(MachineCode.FindDisassembler());
-        var products = Compile(major, minor).Where(kernel => UsesTensorCores(kernel.Name)).ToList();
+        var products = Compile(major, minor).Where(kernel => kernel.Name.EndsWith($"<{core}>>", StringComparison.Ordinal)).ToList();
         Assert.Equal(
             Compile(major, minor).Count(kernel => kernel.Name.EndsWith("MultiplyAdds>", StringComparison.Ordinal)), products.Count);
         Assert.All(products.Where(kernel => kernel.Name.Contains("Wide", StringComparison.Ordinal)), kernel =>
         {
             var code = MachineCode.Of(disassembler, Ptxas.Assemble(ptxas, kernel.Ptx, $"sm_{major}{minor}").Cubin);
-            var loop = code.InnerLoops.MaxBy(other => other.Count(TensorCoreInstruction))!;
-            int products = kernel.Name.Contains(nameof(SmallTile), StringComparison.Ordinal) ? 8 : 32;
-            Assert.Equal(products, loop.Count(TensorCoreInstruction));
-            Assert.Equal(products, code.Opcodes.Count(opcode => opcode == TensorCoreInstruction));
+            var loop = code.InnerLoops.MaxBy(other => other.Count(instruction))!;
+            int products = kernel.Name.Contains(nameof(SmallTile), StringComparison.Ordinal) ? small : large;
+            Assert.Equal(products, loop.Count(instruction));
+            Assert.Equal(products, code.Opcodes.Count(opcode => opcode == instruction));
             Assert.Equal(0, loop.Count("FFMA"));
         });
     }
 
     [SkippableFact]
-    public void Devices_without_TF32_have_no_kernels_for_it()
+    public void Devices_without_tensor_cores_have_no_kernels_for_them()
     {
         SkipSlow(7, 5);
         Assert.DoesNotContain(Compile(7, 5), kernel => UsesTensorCores(kernel.Name));
     }
 
-    private static bool UsesTensorCores(string name) => name.EndsWith("TensorCoreProducts>", StringComparison.Ordinal);
+    private static bool UsesTensorCores(string name) => name.Contains("TensorCoreProducts<", StringComparison.Ordinal);
 
     private static IReadOnlyList<(string Name, int GroupSize, string Ptx)> Compile(int major, int minor) =>
         Compiled.GetOrAdd((major, minor), key => new(() => [.. PtxKernels.Compile(key.Item1, key.Item2)])).Value;

@@ -49,6 +49,7 @@ public sealed class CudaStandInTests(CudaStandIn driver, SmallShop shop, ITestOu
     [InlineData("devices=2,capability=75", "cuda:1", "layer-norm")]
     [InlineData("", "cuda", null)]
     [InlineData("capability=90", "cuda", null, "--precision", "tf32")]
+    [InlineData("capability=80", "cuda", null, "--precision", "bf16")]
     public async Task Gradcheck_passes(string settings, string device, string? kernel, params string[] more)
     {
         Skip.If(kernel is null && s_cases == 0, "it takes ten seconds; set BERT4REC_STAND_IN_CASES=1");
