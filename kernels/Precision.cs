@@ -25,5 +25,6 @@ public static class PrecisionNames
     public static string Name(this Precision precision) => All[(int)precision];
 
     /// <summary>The precision of that name; null for any other.</summary>
-    public static Precision? Find(string name) => All.Contains(name) ? Enum.GetValues<Precision>().First(found => found.Name() == name) : null;
+    public static Precision? Find(string name) =>
+        All.Contains(name) ? Enum.GetValues<Precision>().First(found => found.Name() == name) : null;
 }

@@ -54,8 +54,8 @@ internal readonly record struct Operand(ArrayView<float> Values, int Stride)
 /// A thread's part in copying an operand's part of a tile to shared memory, where it lies [BK, BM] or [BK, BN] whatever its layout: up to
 /// four <see cref="Float4"/> a step. Where the K dimension is contiguous, a float4 is four steps of a row, and goes to four rows of shared
 /// memory: neighbouring threads have the float4s of eight steps, then those of the next row of the operand, so that a warp copies sixteen
-/// rows, and what it stores together lies in 32 different banks. Where a float of shared memory holds two steps, a float4 goes to two of its
-/// rows, and neighbouring threads have sixteen steps. Where the K dimension is not contiguous, a thread's float4s are then of pairs of steps.
+/// rows, and what it stores together lies in 32 different banks. Where a float of shared memory holds two steps, a float4 goes to two
+/// rows, and neighbouring threads have sixteen steps; where the K dimension is not contiguous, a thread's float4s are of pairs of steps.
 /// </summary>
 internal struct OperandLoader<TLayout, TAccess>
     where TLayout : struct, ILayout

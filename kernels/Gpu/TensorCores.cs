@@ -6,8 +6,9 @@ using ILGPU.Runtime.Cuda;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// The instruction that 32 threads, a warp, execute together: c += a · b, in TF32 a [16, 8], b [8, 8], c [16, 8]. Each thread (lane) holds
-/// four elements of a, two of b and four of c, its fragments (NVIDIA, PTX ISA, "Matrix Fragments for mma.m16n8k8"). Lane 5 has those marked:
+/// The instruction that 32 threads, a warp, execute together: c += a · b, in TF32 a [16, 8], b [8, 8], c [16, 8]. Each thread (lane)
+/// holds four elements of a, two of b and four of c, its fragments (NVIDIA, PTX ISA, "Matrix Fragments for mma.m16n8k8"). Lane 5 has
+/// those marked:
 /// <code>
 ///                                      b   n  0   1   2 …  7
 ///                                        k 0  0   4   8   28  \

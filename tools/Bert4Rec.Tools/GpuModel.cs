@@ -12,8 +12,8 @@ namespace Bert4Rec.Tools;
 /// <param name="Gigahertz">Boost clock.</param>
 /// <param name="GigabytesPerSecond">Of its memory.</param>
 /// <param name="FloatLanes">Multiply-adds in float32 of a multiprocessor and clock.</param>
-/// <param name="TensorLanes">The same in TF32 on tensor cores; 0 where there is no TF32. In bfloat16 they do twice as many, and an instruction
-/// takes twice as many.</param>
+/// <param name="TensorLanes">The same in TF32 on tensor cores; 0 where there is no TF32. In bfloat16 they do twice as many, and an
+/// instruction takes twice as many.</param>
 internal sealed record GpuModel(
     string Name, string Architecture, int Multiprocessors, double Gigahertz, double GigabytesPerSecond, int FloatLanes, int TensorLanes)
 {

@@ -87,8 +87,8 @@ public class PtxTests
     }
 
     /// <summary>
-    /// From sm_80 on: every instruction of the loop's 2 · 4 · 4, or 2 · 4 of a small tile, and no multiply-add beside them. In bfloat16 a
-    /// large tile's loop has as many steps, and half the instructions.
+    /// From sm_80 on: every instruction of the loop's 2 · 4 · 4, or 2 · 4 of a small tile, and no multiply-add beside them. In bfloat16
+    /// a large tile's loop has as many steps, and half the instructions.
     /// </summary>
     [SkippableTheory]
     [InlineData(8, 0, nameof(Tf32Core), Tf32Instruction, 32, 8)]

@@ -40,7 +40,8 @@ public class TensorCoreTests
         using var device = GpuDevices.OpenEmulated(name, precision);
         var random = new Random(1);
         int steps = precision == Precision.Bf16 ? 16 : 8;
-        float[] a = Rounded(random, 16 * steps, precision), b = Rounded(random, steps * 8, precision), c = Rounded(random, 16 * 8, precision);
+        float[] a = Rounded(random, 16 * steps, precision), b = Rounded(random, steps * 8, precision);
+        float[] c = Rounded(random, 16 * 8, precision);
         using var matrixA = device.Accelerator.Allocate1D(a);
         using var matrixB = device.Accelerator.Allocate1D(b);
         using var matrixC = device.Accelerator.Allocate1D(c);
