@@ -8,7 +8,7 @@ internal sealed record TrialPoint(int Epoch, double Value);
 
 /// <summary>A trial of settings, as far as it got.</summary>
 /// <param name="Trial">Its number, from 0.</param>
-/// <param name="Rung">How many times it has gone on.</param>
+/// <param name="Rung">How many times it has gone on; <see cref="Comparison"/> before that.</param>
 /// <param name="Settings">"key=value", over the settings that were given.</param>
 /// <param name="Epochs">Epochs so far.</param>
 /// <param name="BestEpoch">The one that was best.</param>
@@ -27,6 +27,9 @@ internal sealed record TrialReport(
     string? Failure,
     double? Seconds)
 {
+    /// <summary>In place of a rung: objectives are compared.</summary>
+    public const int Comparison = -1;
+
     /// <summary>"learning_rate=0.001, n_layers=3".</summary>
     public string Name => Settings.Count == 0 ? "as given" : string.Join(", ", Settings);
 }

@@ -110,10 +110,11 @@ internal sealed class TuneJournal
 /// <param name="Trials">How many trials begin.</param>
 /// <param name="Epochs">[rungs] The epochs that the trials of a rung have at its end.</param>
 /// <param name="Seconds">What went before the plan: of a budget of time, measuring how long an epoch takes.</param>
+/// <param name="Compared">The epochs of each objective before the first rung; 0 for none.</param>
 internal sealed record JournalHeader(
-    IReadOnlyDictionary<string, string> MadeFrom, int Trials, IReadOnlyList<int> Epochs, double? Seconds)
+    IReadOnlyDictionary<string, string> MadeFrom, int Trials, IReadOnlyList<int> Epochs, double? Seconds, int Compared = 0)
 {
-    public TunePlan Plan => new(Trials, Epochs);
+    public TunePlan Plan => new(Trials, Epochs, Compared);
 }
 
 /// <summary>One of the three.</summary>

@@ -11,7 +11,8 @@ namespace Bert4Rec.Tuning;
 /// </summary>
 /// <param name="Trials">How many begin.</param>
 /// <param name="Epochs">[rungs] The epochs that the trials of a rung have at its end.</param>
-internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs)
+/// <param name="Compared">The epochs that each objective gets before the first rung, to see which is tuned; 0 where one is given.</param>
+internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs, int Compared = 0)
 {
     /// <summary>Of how many trials one goes on, and how many times the epochs it gets.</summary>
     public const int Rate = 3;
@@ -74,11 +75,15 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs)
     /// <param name="epochs">Epochs that a run may have at most.</param>
     /// <param name="evalStep">Epochs from one validation to the next.</param>
     public static TunePlan OfObjectives(int trials, int events, int epochs, int evalStep) =>
-        new(trials, [Validated(ComparedEpochs(events) ?? epochs, epochs, evalStep)]);
+        new(trials, [ComparedEpochs(events, epochs, evalStep)]);
 
-    /// <summary>Null for all that there are.</summary>
-    private static int? ComparedEpochs(int events) =>
-        events < RunConfig.SmallBelow ? null : (int)Math.Max(FewestCompared, ComparedEvents / events);
+    /// <summary>The epochs for which objectives are compared.</summary>
+    public static int ComparedEpochs(int events, int epochs, int evalStep) => Validated(
+        events < RunConfig.SmallBelow ? epochs : (int)Math.Max(FewestCompared, ComparedEvents / events), epochs, evalStep);
+
+    /// <summary>A rung ends with a validation.</summary>
+    public static int Validated(int epochs, int mostEpochs, int evalStep) =>
+        (int)Math.Min(mostEpochs, Math.Max(1, (epochs + (long)evalStep - 1) / evalStep) * evalStep);
 
     /// <summary>[rungs] The epochs that all trials of a rung together are expected to cost.</summary>
     public IReadOnlyList<long> Costs => [.. Epochs.Select((epochs, rung) =>
@@ -98,8 +103,4 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs)
             epochs[rung] = Validated((int)Math.Ceiling(share), mostEpochs, evalStep);
         return new(trials, epochs);
     }
-
-    /// <summary>A rung ends with a validation.</summary>
-    private static int Validated(int epochs, int mostEpochs, int evalStep) =>
-        (int)Math.Min(mostEpochs, Math.Max(1, (epochs + (long)evalStep - 1) / evalStep) * evalStep);
 }

@@ -21,6 +21,9 @@ internal sealed class TuneSession
     /// <summary>What an epoch of a drawn trial is expected to cost, in epochs of the given settings: some models are larger.</summary>
     private const double DrawnCost = 1.2;
 
+    /// <summary>Of a budget of time, what comparing the objectives may take; the rest is for the better one.</summary>
+    private const double ComparedShare = 1.0 / 3;
+
     private readonly RunConfig _config;
     private readonly RunOptions _options;
     private readonly TuneBudget? _budget;
@@ -196,44 +199,58 @@ internal sealed class TuneSession
         TunePlan plan;
         if (_budget is null)
         {
-            int events = DatasetLoader.Load(_config, _progress, _options.Cache).EventItems.Length;
-            plan = TunePlan.OfObjectives(_bases.Count, events, epochs, step);
+            plan = TunePlan.OfObjectives(_bases.Count, Events(), epochs, step);
         }
         else if (_budget.Trials is int trials)
         {
             plan = TunePlan.OfTrials(Math.Max(trials, _bases.Count), epochs, step);
+            if (_bases.Count > 1)
+                plan = plan with { Compared = TunePlan.ComparedEpochs(Events(), epochs, step) };
         }
         else
         {
-            double epoch = MeasureEpoch();
+            double[] epoch = [.. _bases.Index().Select(given => MeasureEpoch(given.Index, given.Item))];
             seconds = _clock.Elapsed.TotalSeconds;
             double left = Math.Max(0, _budget.Time!.Value.TotalSeconds - seconds.Value);
-            plan = TunePlan.OfEpochs(left / (epoch * DrawnCost), _bases.Count, epochs, step);
+            int compared = 0;
+            if (_bases.Count > 1)
+            {
+                double affordable = Math.Min(ComparedShare * left / epoch.Sum(), epochs);
+                compared = TunePlan.Validated(Math.Min((int)affordable, TunePlan.ComparedEpochs(Events(), epochs, step)), epochs, step);
+                left = Math.Max(0, left - (compared * epoch.Sum()));
+            }
+            plan = TunePlan.OfEpochs(left / (epoch.Max() * DrawnCost), _bases.Count, epochs, step) with { Compared = compared };
         }
-        return new(madeFrom, plan.Trials, plan.Epochs, seconds);
+        return new(madeFrom, plan.Trials, plan.Epochs, seconds, plan.Compared);
     }
 
-    /// <summary>Begins the first trial, to see how long an epoch takes; the very first has the runtime's compilation in it.</summary>
-    private double MeasureEpoch()
+    private int Events() => DatasetLoader.Load(_config, _progress, _options.Cache).EventItems.Length;
+
+    /// <summary>Begins a trial, to see how long an epoch takes; the very first has the runtime's compilation in it.</summary>
+    private double MeasureEpoch(int number, IReadOnlyList<string> settings)
     {
+        double begin = _clock.Elapsed.TotalSeconds;
         var ends = new List<double>();
-        Train(0, _config.WithFreshDefaults(_bases[0]), 2 * _config.EvalStep, _ => ends.Add(_clock.Elapsed.TotalSeconds));
-        return ends.Count > 1 ? (ends[^1] - ends[0]) / (ends.Count - 1) : _clock.Elapsed.TotalSeconds;
+        Train(number, _config.WithFreshDefaults(settings), 2 * _config.EvalStep, _ => ends.Add(_clock.Elapsed.TotalSeconds));
+        return ends.Count > 1 ? (ends[^1] - ends[0]) / (ends.Count - 1) : _clock.Elapsed.TotalSeconds - begin;
     }
 
     private void Halve()
     {
         TunePlan plan = _journal!.Header.Plan;
         List<(int Number, IReadOnlyList<string> Settings)> field = [.. _bases.Index()];
+        int first = plan.Compared > 0 ? TrialReport.Comparison : 0;
         foreach (var (number, settings) in field)
-            Try(number, settings, 0);
-        int firstBase = Ranked(field.Select(trial => Report(trial.Number, 0)))[0].Trial;
+            Try(number, settings, first);
+        int firstBase = Ranked(field.Select(trial => Report(trial.Number, first)))[0].Trial;
+        if (plan.Compared > 0)
+            field = [field[firstBase]];
         if (_budget is not null)
         {
             IReadOnlyList<string> given = _bases[firstBase];
             SearchSpace space = _space ?? SearchSpace.Default(_config.WithFreshDefaults(given));
-            foreach (IReadOnlyList<string> drawn in space.Draw((ulong)_config.Seed).Take(plan.Trials - _bases.Count))
-                field.Add((field.Count, [.. given, .. drawn]));
+            foreach (var (i, drawn) in space.Draw((ulong)_config.Seed).Take(plan.Trials - _bases.Count).Index())
+                field.Add((_bases.Count + i, [.. given, .. drawn]));
         }
         for (int rung = 0; rung < plan.Epochs.Count; rung++)
         {
@@ -263,7 +280,7 @@ internal sealed class TuneSession
         TrialReport report;
         try
         {
-            TrainingResult trained = Train(number, config, _journal!.Header.Epochs[rung], null);
+            TrainingResult trained = Train(number, config, Epochs(rung), null);
             bool hasValue = trained.BestValid.TryGetValue(metric, out double value);
             if (!hasValue && _budget is not null)
             {
@@ -317,7 +334,7 @@ internal sealed class TuneSession
     /// </summary>
     private bool HasTime(int number, int rung)
     {
-        if (_budget?.Time is not { } time || (number, rung) == (0, 0))
+        if (_budget?.Time is not { } time || (number == 0 && rung <= 0))
             return true;
         TunePlan plan = _journal!.Header.Plan;
         double limit = time.TotalSeconds;
@@ -326,17 +343,23 @@ internal sealed class TuneSession
             // Once the next rung has begun, this one is over, also for a tuning that was resumed.
             if (_journal.Trials.Any(trial => trial.Rung > 0))
                 return false;
-            limit *= (double)plan.Costs[0] / plan.Costs.Sum();
+            double before = _journal.Trials.Where(trial => trial.Rung < 0).Sum(trial => trial.Seconds ?? 0);
+            limit = before + ((limit - before) * plan.Costs[0] / plan.Costs.Sum());
         }
         var own = _journal.Trials.Where(trial => trial.Trial == number);
         var known = own.Any() ? own : _journal.Trials;
         double seconds = known.Sum(trial => trial.Seconds ?? 0), trained = known.Sum(Trained);
-        double epochs = plan.Epochs[rung] - (rung == 0 ? 0 : plan.Epochs[rung - 1]);
+        double epochs = Math.Max(0, Epochs(rung) - EpochsBefore(number, rung));
         return Elapsed + (trained > 0 ? epochs * seconds / trained : 0) <= limit;
     }
 
+    /// <summary>Epochs that trials have at the end of a rung.</summary>
+    private int Epochs(int rung) => rung < 0 ? _journal!.Header.Compared : _journal!.Header.Epochs[rung];
+
     /// <summary>Epochs that a trial was trained in its rung.</summary>
-    private int Trained(TrialReport trial) => Math.Max(0, trial.Epochs - (Report(trial.Trial, trial.Rung - 1)?.Epochs ?? 0));
+    private int Trained(TrialReport trial) => Math.Max(0, trial.Epochs - EpochsBefore(trial.Trial, trial.Rung));
+
+    private int EpochsBefore(int number, int rung) => Report(number, rung - 1)?.Epochs ?? 0;
 
     private TrialReport? Report(int number, int rung) =>
         _journal!.Trials.FirstOrDefault(trial => trial.Trial == number && trial.Rung == rung);

@@ -166,14 +166,34 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         Assert.Contains("learning_rate", failure.Message);
     }
 
+    /// <summary>As long as <see cref="TuneSession.CompareObjectives"/> does, and with the same choice; only the winner is tuned.</summary>
     [Fact]
-    public void Both_objectives_begin_where_neither_was_named_and_the_better_one_is_tuned()
+    public void Objectives_are_compared_to_the_end_before_the_better_one_is_tuned()
     {
-        TuneResult result = Tune(shop.Config("epochs=9"), shop.NewRun());
+        List<TrialReport> reports = [];
+        var config = shop.Config("epochs=9");
+        TuneResult result = Tune(config, shop.NewRun(), onTrial: reports.Add);
+        TuneResult compared = TuneSession.CompareObjectives(config, Options(shop.NewRun()), null, null, default);
+
         Assert.Equal([["objective=cloze"], ["objective=next_item"]], result.Trials.Take(2).Select(trial => trial.Settings));
         Assert.Equal(9, result.Trials.Count);
-        Assert.Single(result.Trials.Skip(2).Select(trial => trial.Settings[0]).Distinct());
-        Assert.NotEqual("train_batch_size=32", result.Trials[1].Name);
+        Assert.Equal([(0, 9), (1, 9)], reports.TakeWhile(trial => trial.Rung < 0).Select(trial => (trial.Trial, trial.Epochs)));
+        Assert.Equal(compared.Trials.Select(trial => trial.Value), reports.Take(2).Select(trial => trial.Value));
+        Assert.All(result.Trials.Skip(2), trial => Assert.Equal(compared.Best.Settings[0], trial.Settings[0]));
+        Assert.DoesNotContain(reports, trial => trial.Trial == 1 - compared.Chosen && trial.Rung >= 0);
+        Assert.True(result.Best.Value >= compared.Best.Value);
+    }
+
+    [Fact]
+    public void A_budget_of_time_compares_objectives_within_a_part_of_it()
+    {
+        List<TrialReport> reports = [];
+        var config = shop.Config("epochs=100000", "stopping_step=100000");
+        TuneResult result = Tune(config, shop.NewRun(), TuneBudget.OfTime(TimeSpan.FromSeconds(8)), onTrial: reports.Add);
+        TrialReport[] compared = [.. reports.Where(trial => trial.Rung < 0)];
+        Assert.Equal([0, 1], compared.Select(trial => trial.Trial));
+        Assert.InRange(compared.Sum(trial => trial.Seconds!.Value), 0, 6);
+        Assert.Contains(reports, trial => trial.Rung >= 0);
     }
 
     [Fact]
