@@ -452,7 +452,7 @@ public sealed class RunConfigTests : IDisposable
         string note = Parse("mask_ratio: 0.4").ForData(10, 10).DataNote()!;
         Assert.Equal(
             "fewer than 30 events an item, and than 100,000 in all: by default hidden_dropout_prob 0.3, attn_dropout_prob 0.3, "
-            + "position_order newest, ft_ratio 0.2, stopping_step 80",
+            + "position_order newest, ft_ratio 0.2, stopping_step 160",
             note);
     }
 
