@@ -24,7 +24,7 @@ internal enum ColumnUse : byte
 /// </summary>
 internal sealed class PlainRows
 {
-    private const int BlockLength = 1 << 20, BlocksAThread = 4, MostThreads = 4;
+    private const int BlockLength = 1 << 22, MostThreads = 4;
 
     private static readonly double[] s_powersOfTen = [1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
@@ -109,7 +109,7 @@ internal sealed class PlainRows
         void Parse(Block[] filled, int number) => Parallel.For(0, number, i => filled[i].Parse(separator, columns));
 
         static Block[] Blocks() =>
-            [.. Enumerable.Range(0, BlocksAThread * Math.Min(Environment.ProcessorCount, MostThreads)).Select(_ => new Block())];
+            [.. Enumerable.Range(0, Math.Min(Environment.ProcessorCount, MostThreads)).Select(_ => new Block())];
     }
 
     /// <returns>How many blocks have lines in them.</returns>
