@@ -238,6 +238,7 @@ internal readonly struct Bf16Core : ITensorCore
         ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1,
         ArrayView<float> exchange)
     {
+        // As for TF32, but for the instruction, which ILGPU takes as a literal only.
         Ref<float> s0 = c0, s1 = c1, s2 = c2, s3 = c3;
         Input<uint> x0 = Interop.FloatAsInt(a.X), x1 = Interop.FloatAsInt(a.Y);
         Input<uint> x2 = Interop.FloatAsInt(nextA.X), x3 = Interop.FloatAsInt(nextA.Y);
