@@ -420,10 +420,10 @@ public sealed class RunConfigTests : IDisposable
     private RunConfig Parse(string text) => RunConfig.Load([_folder.Write("a.yaml", text)], []);
 
     [Theory]
-    [InlineData("seed: 1", 299, "newest 0.3 0.3 0.5 0.2 80")]
+    [InlineData("seed: 1", 299, "newest 0.3 0.3 0.5 0.2 160")]
     [InlineData("seed: 1", 299_999, "newest 0.3 0.3 0.5 0.2 20")]
     [InlineData("seed: 1", 300, "oldest 0.1 0.1 0.3 0.3 100")]
-    [InlineData("hidden_dropout_prob: 0.1\nmask_ratio: 0.4", 299, "newest 0.1 0.3 0.4 0.2 80")]
+    [InlineData("hidden_dropout_prob: 0.1\nmask_ratio: 0.4", 299, "newest 0.1 0.3 0.4 0.2 160")]
     [InlineData("objective: next_item", 299, "oldest 0.5 0.5 0.2 0.5 10")]
     [InlineData("recbole_compatible: true", 299, "oldest 0.2 0.2 0.2 0.5 10")]
     public void A_sparse_catalogue_has_defaults_of_its_own_for_cloze(string text, int events, string expected)
