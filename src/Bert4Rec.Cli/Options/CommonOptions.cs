@@ -81,7 +81,7 @@ internal static class CommonOptions
                 return;
             foreach (var precision in result.Tokens.Select(token => PrecisionNames.Find(token.Value)))
             {
-                if (precision is Kernels.Precision.Tf32 or Kernels.Precision.Bf16)
+                if (precision is not (null or Kernels.Precision.Full))
                     result.AddError(DeviceException.NoTensorCores(name, precision.Value).Message);
             }
         });

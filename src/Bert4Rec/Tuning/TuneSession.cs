@@ -343,7 +343,8 @@ internal sealed class TuneSession
             // Once the next rung has begun, this one is over, also for a tuning that was resumed.
             if (_journal.Trials.Any(trial => trial.Rung > 0))
                 return false;
-            double before = _journal.Trials.Where(trial => trial.Rung < 0).Sum(trial => trial.Seconds ?? 0);
+            double compared = _journal.Trials.Where(trial => trial.Rung < 0).Sum(trial => trial.Seconds ?? 0);
+            double before = (_journal.Header.Seconds ?? 0) + compared;
             limit = before + ((limit - before) * plan.Costs[0] / plan.Costs.Sum());
         }
         var own = _journal.Trials.Where(trial => trial.Trial == number);
