@@ -9,6 +9,7 @@ var terminal = Terminal.OfProcess();
 var root = new RootCommand("What only those who work on the kernels run.")
 {
     PtxCommand.Create(terminal),
+    StepCommand.Create(terminal),
     LadderCommand.Create(terminal),
     AlgorithmsCommand.Create(terminal),
 };

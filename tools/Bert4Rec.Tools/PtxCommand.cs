@@ -200,8 +200,7 @@ internal static class PtxCommand
         foreach (var (step, tokens, masked, launches) in steps)
         {
             text.AppendLine(
-                $"### {step.Name}, {step.Precision.Name()}: {tokens:N0} tokens, {masked:N0} masked, "
-                + $"{step.Shape.ItemCount:N0} items");
+                $"### {step.Title}: {tokens:N0} tokens, {masked:N0} masked, {step.Shape.ItemCount:N0} items");
             text.AppendLine();
             text.AppendLine(
                 "| kernel | launches | groups | occupancy | MB | sectors a request | MFLOP | conflicts | branches that part | "

@@ -1,5 +1,4 @@
 using Bert4Rec.Kernels;
-using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Emulator;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Model;
@@ -16,11 +15,6 @@ namespace Bert4Rec.Tools;
 internal sealed record TrainingStep(
     string Name, ModelShape Shape, int Sequences, int MeanLength, Precision Precision, bool RecboleCompatible = false)
 {
-    private const uint Seed = 1;
-
-    /// <summary>RecBole masks a fifth of the events in four batches of five.</summary>
-    private const float RecboleMasked = 0.8f * 0.2f;
-
     /// <summary>Groups side by side that are run of a launch: a step of a large shop has a hundred thousand, which are alike.</summary>
     public const int MostPlaces = 48;
 
@@ -29,6 +23,9 @@ internal sealed record TrainingStep(
 
     /// <summary>Kernels whose results say where others read.</summary>
     private static readonly string[] s_places = ["RadixSort", "PrefixSum", "Embedding.AddRuns"];
+
+    /// <summary>"configs/ml-100k.yaml, tf32"</summary>
+    public string Title => $"{Name}, {Precision.Name()}";
 
     /// <summary>Whether only a part of the groups is run.</summary>
     private bool IsSampled => Sequences * MeanLength > 10_000;
@@ -45,58 +42,22 @@ internal sealed record TrainingStep(
     ];
 
     /// <summary>Takes the step on the emulator.</summary>
+    /// <param name="multiprocessors">What is split is split for so many.</param>
     /// <returns>Tokens, masked rows, and the counts of each launch.</returns>
-    public (int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches) Count()
+    public (int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches) Count(int multiprocessors = Multiprocessors)
     {
-        var random = new Random((int)Seed);
-        int[] lengths =
-        [
-            .. Enumerable.Range(0, Sequences).Select(_ => MeanLength == Shape.MaximumLength ? MeanLength : random.Next(1, 2 * MeanLength)),
-        ];
-        int[] offsets = [0, .. lengths.Select((_, i) => lengths[..(i + 1)].Sum())];
-        int tokens = offsets[^1];
-        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, Precision, Multiprocessors);
-        using var kernels = new GpuKernels(device);
-        var layout = new ParameterLayout(Shape);
-        Tensor parameters = Floats(layout.Length), gradients = Floats(layout.Length), loss = Floats(1);
-        Tensor first = Floats(layout.Length), second = Floats(layout.Length);
-        parameters.Upload(ParameterInitializer.Draw(layout, 0.02, (int)Seed));
-        using var model = new Bert4RecModel(kernels, layout, parameters.Buffer, gradients.Buffer, tokens);
-        var events = Integers([.. Enumerable.Range(0, tokens).Select(_ => random.Next(1, Shape.ItemCount))]);
-        var positions = Integers([.. lengths.SelectMany(length => Enumerable.Range(0, length))]);
-        Indices starts = Integers(offsets), masked = Integers(new int[tokens]), rows = Integers(new int[tokens]);
-        Indices targets = Integers(new int[tokens]), maskedStarts = Integers(new int[offsets.Length]);
+        using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, Precision, multiprocessors);
+        using var run = new StepRun(this, device);
         // What came before is not of the step.
         var launches = new List<KernelCounts>();
         device.Ptx!.Emulator.Launched = launches.Add;
-
-        var masking = new ClozeMasking(
-            new(Seed, 1, RandomStreams.ClozeMask, 0),
-            RecboleCompatible ? RecboleMasked : 0.2f,
-            RecboleCompatible ? 0 : 0.2f,
-            Shape.MaskToken,
-            int.MaxValue,
-            RecboleCompatible,
-            !RecboleCompatible);
-        int count = kernels.ClozeMask(events, starts, masking, masked, rows, targets, maskedStarts);
+        int masked = run.Mask();
         if (IsSampled)
         {
             device.Ptx.Emulator.MostPlaces = kernel =>
                 s_places.Any(prefix => kernel.StartsWith(prefix, StringComparison.Ordinal)) ? int.MaxValue : MostPlaces;
         }
-        kernels.Fill(loss, 0);
-        model.Forward(new(masked, positions, starts, rows.Slice(0, count), maskedStarts), new(Seed, 1, 0, 0));
-        model.LossAndBackward(targets.Slice(0, count), 1f / count, loss);
-        kernels.Adam(parameters, gradients, first, second, default, new(1, 1e-3f));
-        return (tokens, count, launches);
-
-        Tensor Floats(long length) => Tensor.Of(kernels.AllocateFloats(length));
-
-        Indices Integers(int[] values)
-        {
-            var indices = Indices.Of(kernels.AllocateInts(values.Length));
-            indices.Upload(values);
-            return indices;
-        }
+        run.Learn(masked);
+        return (run.Tokens, masked, launches);
     }
 }

@@ -120,6 +120,9 @@ internal sealed class GpuDevice : IDisposable
     /// <summary>Where floats lie.</summary>
     public DeviceArena Arena { get; }
 
+    /// <summary>Told of each launch; null where none are timed. The context has to be made for that.</summary>
+    public LaunchTimer? Timer { get; set; }
+
     /// <summary>Bytes taken from the driver.</summary>
     public long AllocatedBytes { get; private set; }
 

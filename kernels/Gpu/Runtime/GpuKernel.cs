@@ -13,6 +13,7 @@ internal sealed class GpuKernel<TArguments>
 {
     private readonly GpuDevice _device;
     private readonly int _groupSize;
+    private readonly Lazy<string> _name;
     private readonly Action _compile;
     private readonly Lazy<Action<AcceleratorStream, KernelConfig, TArguments>> _launch;
 
@@ -20,6 +21,7 @@ internal sealed class GpuKernel<TArguments>
     {
         _device = device;
         _groupSize = groupSize;
+        _name = new(() => PtxCompiler.NameOf(kernel.Method));
         _launch = new(() =>
         {
             device.CountCompiled();
@@ -60,11 +62,24 @@ internal sealed class GpuKernel<TArguments>
         }
         try
         {
-            _launch.Value(stream, new KernelConfig(groups, new Index3D(_groupSize, 1, 1)), arguments);
+            var (launch, config) = (_launch.Value, new KernelConfig(groups, new Index3D(_groupSize, 1, 1)));
+            if (_device.Timer is { } timer)
+                Time(timer, launch, stream, config, arguments);
+            else
+                launch(stream, config, arguments);
         }
         catch (AcceleratorException e)
         {
             throw _device.Failure(e);
         }
     }
+
+    /// <summary>Apart, because what it captures would be allocated with each launch.</summary>
+    private void Time(
+        LaunchTimer timer,
+        Action<AcceleratorStream, KernelConfig, TArguments> launch,
+        AcceleratorStream stream,
+        KernelConfig config,
+        TArguments arguments) =>
+        timer.Time(stream, _name.Value, config.GridDim.Size, () => launch(stream, config, arguments));
 }

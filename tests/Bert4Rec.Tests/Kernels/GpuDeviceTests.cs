@@ -26,6 +26,22 @@ public class GpuDeviceTests
     }
 
     [Fact]
+    public void Launches_are_timed_one_by_one()
+    {
+        using var device = GpuDevices.Open(GpuDevices.Simulator, configure: builder => builder.Profiling());
+        using var x = device.Accelerator.Allocate1D(new[] { 1, 2 });
+        var kernel = device.Load<Arguments>(AddOne, 2);
+        device.Timer = new();
+        kernel.Launch(1, new(x.View.BaseView));
+        kernel.Launch(1, new(x.View.BaseView));
+        var times = device.Timer.Take();
+        Assert.Equal([3, 4], x.GetAsArray1D());
+        Assert.Equal([("GpuDeviceTests.AddOne", 1L), ("GpuDeviceTests.AddOne", 1L)], times.Select(time => (time.Kernel, time.Groups)));
+        Assert.All(times, time => Assert.InRange(time.Microseconds, 0, 60e6));
+        Assert.Empty(device.Timer.Take());
+    }
+
+    [Fact]
     public void What_a_device_refuses_is_a_sentence()
     {
         using var device = GpuDevices.Open(GpuDevices.Simulator);
