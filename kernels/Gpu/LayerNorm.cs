@@ -188,11 +188,10 @@ internal sealed class LayerNorm
         Group.Barrier();
     }
 
-    /// <summary>The threads of four columns take turns at the chunks, four of them under way at a time; the first adds up.</summary>
+    /// <summary>The threads of four columns take turns at the chunks, eight of them under way at a time; the first adds up.</summary>
     private static void AddChunks(in BackwardArguments a)
     {
         var shared = SharedMemory.Allocate<Float4>(GpuDevice.LargestGroup);
-        var chunks = Float4.Wide(a.Sums);
         int float4s = a.Stride / 4, across = IntrinsicMath.Min(float4s, Group.DimX), shares = Group.DimX / across;
         int share = Group.IdxX / across;
         for (int firstColumn = 0; firstColumn < float4s; firstColumn += across)
@@ -201,29 +200,38 @@ internal sealed class LayerNorm
             // Threads past the last column meet the others at the barriers.
             int end = column < float4s && share < shares ? Grid.DimX : 0;
             Float4 sum = default;
-            int chunk = share;
-            for (; chunk + (3 * shares) < end; chunk += 4 * shares)
-            {
-                Float4 first = chunks[((long)chunk * float4s) + column], second = chunks[((long)(chunk + shares) * float4s) + column];
-                Float4 third = chunks[((long)(chunk + (2 * shares)) * float4s) + column];
-                Float4 fourth = chunks[((long)(chunk + (3 * shares)) * float4s) + column];
-                sum += first + second + (third + fourth);
-            }
-            for (; chunk < end; chunk += shares)
-                sum += chunks[((long)chunk * float4s) + column];
+            var chunks = new Chunks(Float4.Wide(a.Sums), float4s, column, end);
+            for (int chunk = share; chunk < end; chunk += 8 * shares)
+                sum += chunks.Four(chunk, shares) + chunks.Four(chunk + (4 * shares), shares);
             shared[Group.IdxX] = sum;
             Group.Barrier();
             if (share == 0 && column < float4s)
             {
                 for (int i = 1; i < shares; i++)
                     sum += shared[(i * across) + Group.IdxX];
-                a.AddToGradient(4 * column, sum.X);
-                a.AddToGradient((4 * column) + 1, sum.Y);
-                a.AddToGradient((4 * column) + 2, sum.Z);
-                a.AddToGradient((4 * column) + 3, sum.W);
+                // Only this thread reads it before the barrier.
+                shared[Group.IdxX] = sum;
             }
             Group.Barrier();
+            var sums = shared.Cast<float>();
+            for (int i = Group.IdxX; i < 4 * IntrinsicMath.Min(across, float4s - firstColumn); i += Group.DimX)
+                a.AddToGradient((4 * firstColumn) + i, sums[i]);
+            Group.Barrier();
         }
+    }
+
+    /// <summary>Four columns of all chunks' sums; zeros past the last chunk.</summary>
+    private readonly struct Chunks(ArrayView<Float4> sums, int float4s, int column, int end)
+    {
+        private readonly ArrayView<Float4> _sums = sums;
+        private readonly int _float4s = float4s;
+        private readonly int _column = column;
+        private readonly int _end = end;
+
+        public Float4 Four(int first, int apart) =>
+            At(first) + At(first + apart) + (At(first + (2 * apart)) + At(first + (3 * apart)));
+
+        private Float4 At(int chunk) => chunk < _end ? _sums[((long)chunk * _float4s) + _column] : default;
     }
 
     internal readonly record struct ForwardArguments(

@@ -68,7 +68,10 @@ internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int 
     public Float4 LoadColumns(in TilePlace place, int column) => Float4.Load(_bias, column, place.N - column, place.Wide);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
+    public Float4 LoadAhead(in TilePlace place, int row, int column) => default;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead)
     {
         int count = place.N - column;
         (c + ofColumns).Store(_y, ((long)row * _stride) + column, count, place.Wide);
@@ -103,7 +106,10 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
     public Float4 LoadColumns(in TilePlace place, int column) => Float4.Load(_bias, column, place.N - column, place.Wide);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
+    public Float4 LoadAhead(in TilePlace place, int row, int column) => default;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead)
     {
         int count = place.N - column;
         long first = ((long)row * _stride) + column;
@@ -144,16 +150,24 @@ internal readonly struct StoreProduct(Operand y, ArrayView<float> slope, bool ac
     public Float4 LoadColumns(in TilePlace place, int column) => default;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
+    public Float4 LoadAhead(in TilePlace place, int row, int column)
     {
         int count = place.N - column;
         long first = ((long)row * _y.Stride) + column;
+        if (_accumulate != 0)
+            return Float4.Load(_y.Values, first, count, place.Wide);
+        return _slope.Length > 0 ? Float4.Load(_slope, first, count, place.Wide) : default;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead)
+    {
         var y = c;
         if (_accumulate != 0)
-            y += Float4.Load(_y.Values, first, count, place.Wide);
+            y += ahead;
         else if (_slope.Length > 0)
-            y *= Float4.Load(_slope, first, count, place.Wide);
-        y.Store(_y.Values, first, count, place.Wide);
+            y *= ahead;
+        y.Store(_y.Values, ((long)row * _y.Stride) + column, place.N - column, place.Wide);
     }
 
     public void StoreSums(in TilePlace place, int row, in Float4 sums)
@@ -182,12 +196,12 @@ internal readonly struct AddToGradient(Operand dWeight, ArrayView<float> dBias) 
     public Float4 LoadColumns(in TilePlace place, int column) => default;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
-    {
-        int count = place.N - column;
-        long first = ((long)row * _dWeight.Stride) + column;
-        (c + Float4.Load(_dWeight.Values, first, count, place.Wide)).Store(_dWeight.Values, first, count, place.Wide);
-    }
+    public Float4 LoadAhead(in TilePlace place, int row, int column) =>
+        Float4.Load(_dWeight.Values, ((long)row * _dWeight.Stride) + column, place.N - column, place.Wide);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead) =>
+        (c + ahead).Store(_dWeight.Values, ((long)row * _dWeight.Stride) + column, place.N - column, place.Wide);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void StoreSums(in TilePlace place, int row, in Float4 sums)

@@ -91,8 +91,14 @@ internal interface IEpilogue
     /// <summary>What <see cref="Store"/> needs of four columns beside c, the first of which lies in c; loaded once for all rows.</summary>
     Float4 LoadColumns(in TilePlace place, int column);
 
+    /// <summary>
+    /// What <see cref="Store"/> needs besides of a row, or of c[row, column] to c[row, column + 3], the first of which lies in c; loaded
+    /// for some rows before any of them is stored, so that the loads wait together.
+    /// </summary>
+    Float4 LoadAhead(in TilePlace place, int row, int column);
+
     /// <summary>Stores c[row, column] to c[row, column + 3]: the first lies in c, the others may lie past the end of its row.</summary>
-    void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns);
+    void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead);
 
     /// <summary>Takes the sums over the K dimension of rows row to row + 3 of a; the last three may lie past the end.</summary>
     void StoreSums(in TilePlace place, int row, in Float4 sums);
@@ -303,17 +309,10 @@ internal sealed class Product<TA, TB, TEpilogue>
             column < arguments.N ? arguments.Epilogue.LoadColumns(place, column) : default,
             right,
             TTile.TN > 4 && right < arguments.N ? arguments.Epilogue.LoadColumns(place, right) : default);
-        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(0), columns, c.Row0);
-        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(1), columns, c.Row1);
-        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(2), columns, c.Row2);
-        Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(3), columns, c.Row3);
+        var epilogue = arguments.Epilogue;
+        StoreFour<TTile, TMicroKernel>(epilogue, place, row, 0, columns, c.Row0, c.Row1, c.Row2, c.Row3);
         if (TTile.TM > 4)
-        {
-            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(4), columns, c.Row4);
-            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(5), columns, c.Row5);
-            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(6), columns, c.Row6);
-            Store<TTile>(arguments.Epilogue, place, row + TMicroKernel.RowOffset(7), columns, c.Row7);
-        }
+            StoreFour<TTile, TMicroKernel>(epilogue, place, row, 4, columns, c.Row4, c.Row5, c.Row6, c.Row7);
         if (TEpilogue.TakesSums)
             StoreSums(arguments.Epilogue, place, sums, thread);
         arguments.Epilogue.Finish(place);
@@ -339,14 +338,27 @@ internal sealed class Product<TA, TB, TEpilogue>
             return false;
         c = default;
         sums = default;
-        for (int split = 0; split < Grid.DimZ; split++)
+        int split = 0;
+        // Four parts of a small tile are under way at a time; of a large one, one part has as many float4s.
+        for (; TTile.TM == 4 && split + 3 < Grid.DimZ; split += 4)
         {
-            var part = parts.SubView((long)split * length);
-            c.Add<TTile>(part, threads);
-            if (TEpilogue.TakesSums)
-                sums += part[tileLength];
+            AddPart<TTile>(ref c, ref sums, parts.SubView((long)split * length), tileLength, threads);
+            AddPart<TTile>(ref c, ref sums, parts.SubView((long)(split + 1) * length), tileLength, threads);
+            AddPart<TTile>(ref c, ref sums, parts.SubView((long)(split + 2) * length), tileLength, threads);
+            AddPart<TTile>(ref c, ref sums, parts.SubView((long)(split + 3) * length), tileLength, threads);
         }
+        for (; split < Grid.DimZ; split++)
+            AddPart<TTile>(ref c, ref sums, parts.SubView((long)split * length), tileLength, threads);
         return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddPart<TTile>(ref ThreadTile c, ref Float4 sums, ArrayView<Float4> part, int tileLength, int threads)
+        where TTile : struct, ITile
+    {
+        c.Add<TTile>(part, threads);
+        if (TEpilogue.TakesSums)
+            sums += part[tileLength];
     }
 
     /// <summary>What the threads that loaded the same four rows of a have summed, together; in the first of them.</summary>
@@ -370,16 +382,53 @@ internal sealed class Product<TA, TB, TEpilogue>
             epilogue.StoreSums(place, row, sums);
     }
 
+    /// <summary>Stores the thread's rows i to i + 3.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TTile>(in TEpilogue epilogue, in TilePlace place, int row, in ColumnPair columns, in ThreadTile.Row c)
+    private static void StoreFour<TTile, TMicroKernel>(
+        in TEpilogue epilogue,
+        in TilePlace place,
+        int firstRow,
+        int i,
+        in ColumnPair columns,
+        in ThreadTile.Row c0,
+        in ThreadTile.Row c1,
+        in ThreadTile.Row c2,
+        in ThreadTile.Row c3)
+        where TTile : struct, ITile
+        where TMicroKernel : struct, IMicroKernel
+    {
+        int row0 = firstRow + TMicroKernel.RowOffset(i), row1 = firstRow + TMicroKernel.RowOffset(i + 1);
+        int row2 = firstRow + TMicroKernel.RowOffset(i + 2), row3 = firstRow + TMicroKernel.RowOffset(i + 3);
+        ThreadTile.Row ahead0 = LoadAhead<TTile>(epilogue, place, row0, columns), ahead1 = LoadAhead<TTile>(epilogue, place, row1, columns);
+        ThreadTile.Row ahead2 = LoadAhead<TTile>(epilogue, place, row2, columns), ahead3 = LoadAhead<TTile>(epilogue, place, row3, columns);
+        Store<TTile>(epilogue, place, row0, columns, c0, ahead0);
+        Store<TTile>(epilogue, place, row1, columns, c1, ahead1);
+        Store<TTile>(epilogue, place, row2, columns, c2, ahead2);
+        Store<TTile>(epilogue, place, row3, columns, c3, ahead3);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ThreadTile.Row LoadAhead<TTile>(in TEpilogue epilogue, in TilePlace place, int row, in ColumnPair columns)
+        where TTile : struct, ITile
+    {
+        var result = default(ThreadTile.Row);
+        result.Left = row < place.M && columns.Left < place.N ? epilogue.LoadAhead(place, row, columns.Left) : default;
+        if (TTile.TN > 4)
+            result.Right = row < place.M && columns.Right < place.N ? epilogue.LoadAhead(place, row, columns.Right) : default;
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<TTile>(
+        in TEpilogue epilogue, in TilePlace place, int row, in ColumnPair columns, in ThreadTile.Row c, in ThreadTile.Row ahead)
         where TTile : struct, ITile
     {
         if (row >= place.M)
             return;
         if (columns.Left < place.N)
-            epilogue.Store(place, row, columns.Left, c.Left, columns.OfLeft);
+            epilogue.Store(place, row, columns.Left, c.Left, columns.OfLeft, ahead.Left);
         if (TTile.TN > 4 && columns.Right < place.N)
-            epilogue.Store(place, row, columns.Right, c.Right, columns.OfRight);
+            epilogue.Store(place, row, columns.Right, c.Right, columns.OfRight, ahead.Right);
     }
 
     /// <summary>Where a thread's two float4s of each row lie, and what the epilogue has loaded for them.</summary>

@@ -153,12 +153,16 @@ internal readonly struct ReduceScores(
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Float4 LoadColumns(in TilePlace place, int column) => CatalogueBias.Load(_bias, column, place.N - column);
 
+    /// <summary>The row's target, as bits.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Float4 LoadAhead(in TilePlace place, int row, int column) => new(Interop.IntAsFloat((uint)_targets[row]));
+
     /// <summary>Four scores go to shared memory as their maximum and the sum of their exponentials.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead)
     {
         var score = c + ofColumns;
-        int target = _targets[row] - column;
+        int target = (int)Interop.FloatAsInt(ahead.X) - column;
         if ((uint)target < 4)
             _losses[row] = -score.At(target);
         float max = Max(Max(score.X, score.Y), Max(score.Z, score.W));
@@ -235,11 +239,16 @@ internal readonly struct DifferentiateScores(
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Float4 LoadColumns(in TilePlace place, int column) => CatalogueBias.Load(_bias, column, place.N - column);
 
+    /// <summary>The row's target, as bits, and its logSumExp.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns)
+    public Float4 LoadAhead(in TilePlace place, int row, int column) =>
+        new(Interop.IntAsFloat((uint)_targets[row]), _logSumExp[row], 0f, 0f);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead)
     {
-        int target = _targets[row] - _first - column;
-        var logProbability = c + ofColumns - new Float4(_logSumExp[row]);
+        int target = (int)Interop.FloatAsInt(ahead.X) - _first - column;
+        var logProbability = c + ofColumns - new Float4(ahead.Y);
         var d = new Float4(
             Gradient(logProbability.X, target == 0),
             Gradient(logProbability.Y, target == 1),

@@ -40,8 +40,15 @@ public static class Backends
     /// <summary>The simulator with the reductions of CUDA devices, for the layers that reduce.</summary>
     public const string SimulatedWarps = "ilgpu-cpu with warps";
 
-    public static KernelSet Create(string name) =>
-        name == SimulatedWarps ? new GpuKernels(GpuDevices.NewSimulator(usesWarps: true)) : Factories[name]();
+    /// <summary>The emulator with as many multiprocessors as a GPU has.</summary>
+    public const string ManyMultiprocessors = "ptx with 60 multiprocessors";
+
+    public static KernelSet Create(string name) => name switch
+    {
+        SimulatedWarps => new GpuKernels(GpuDevices.NewSimulator(usesWarps: true)),
+        ManyMultiprocessors => new GpuKernels(GpuDevices.OpenPtx(GpuDevices.Emulator, multiprocessors: 60)),
+        _ => Factories[name](),
+    };
 
     /// <summary>Every backend with every case.</summary>
     public static TheoryData<string, T1, T2> Times<T1, T2>(params (T1, T2)[] cases)

@@ -76,6 +76,10 @@ public class LayerNormTests : LayerTests
             Numbers.Close(name, expected[name].ToMatrix(1), values, 1e-6);
     }
 
+    /// <summary>More than the last group reads at a time.</summary>
+    [Fact]
+    public void The_sums_of_many_groups_are_added_up() => Backward_matches_the_derivation(Backends.ManyMultiprocessors, 1000, 128, 0f);
+
     protected override IReadOnlyDictionary<string, float[]> Run(string backend) => new Case(37, 20, 0.3f).Run(backend);
 
     private static float[] Every(float[] pairs, int which) => [.. pairs.Where((_, i) => i % 2 == which)];

@@ -66,6 +66,10 @@ public class LinearTests : LayerTests
         Numbers.Close("dBias", c.DBias.Row(0) + dBias, results["dBias"], 8e-7);
     }
 
+    /// <summary>More parts of a small tile's sums than the last group reads at a time.</summary>
+    [Fact]
+    public void Many_parts_of_a_sum_are_added_up() => Backward_matches_the_derivation(Backends.ManyMultiprocessors, 2_000, 64, 64);
+
     /// <summary>CUDA's grids end at 65,535 groups along Y; five million items are 78,125 tiles.</summary>
     [Theory]
     [InlineData(1, 78_125)]
