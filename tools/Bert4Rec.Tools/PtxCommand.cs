@@ -185,7 +185,8 @@ internal static class PtxCommand
             tensor cores (c), turns of shared memory (s), sectors of global memory, cached or not (g), instructions (i), or
             {GpuModel.LaunchMicroseconds} us a launch (l), whichever is longest. All multiprocessors share the memory; all else is done by
             those that have a group, and by those of the four parts of each that have a warp. Nothing waits for anything in it: no kernel
-            is faster, and most are slower. `docs/performance.md` has what an H200 took.
+            is faster, and most are slower. `docs/performance.md` has what an H100 took,
+            kernel by kernel.
 
             A request is a load or a store of a warp in global memory, 32 bytes a sector: 4 are enough for 32 floats side by side, 16 for
             32 float4s. Conflicts are turns of shared memory beyond those that the same accesses in different banks would take. Occupancy is
