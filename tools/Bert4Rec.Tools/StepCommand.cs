@@ -8,7 +8,7 @@ using ILGPU.Runtime;
 
 namespace Bert4Rec.Tools;
 
-/// <summary><c>step</c>: times every kernel of the steps of <see cref="TrainingStep.All"/> on a device, beside what counting says.</summary>
+/// <summary><c>step</c>: times every kernel of the steps of <see cref="TrainingStep.All"/> on a GPU, beside what counting says.</summary>
 internal static class StepCommand
 {
     /// <summary>Steps of which each launch's fastest counts.</summary>

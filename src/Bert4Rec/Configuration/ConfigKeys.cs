@@ -41,8 +41,8 @@ internal static class ConfigKeys
         new("inner_size", "256"),
         new("n_layers", "2"),
         new("n_heads", "2"),
-        new("hidden_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5", Sparse: "0.3"),
-        new("attn_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5", Sparse: "0.3"),
+        new("hidden_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5", DenseNextItem: "0.2", Sparse: "0.3"),
+        new("attn_dropout_prob", "0.2", "0.1", SasRec: "0.5", NextItem: "0.5", DenseNextItem: "0.2", Sparse: "0.3"),
         new("hidden_act", "gelu"),
         new("layer_norm_eps", "1e-12"),
         new("norm_first", "false"),
@@ -50,7 +50,7 @@ internal static class ConfigKeys
         new("initializer", "normal"),
         new("initializer_range", "0.02"),
         new("loss_type", "CE"),
-        new("softmax_samples", "~"),
+        new("softmax_samples", "~", LargeCatalogue: "2048"),
         new("mask_ratio", "0.2", "0.3", Sparse: "0.5"),
         new("ft_ratio", "0.5", "0.3", Sparse: "0.2"),
         new("seed", "2020"),
@@ -168,8 +168,11 @@ internal static class ConfigKeys
 /// log.</param>
 /// <param name="SasRec">The default of RecBole's SASRec, where it is another.</param>
 /// <param name="NextItem">The default without recbole_compatible where each event predicts the next, if it is another.</param>
+/// <param name="DenseNextItem">Likewise on data that is not sparse, but of SASRec.</param>
 /// <param name="Sparse">The default without recbole_compatible of cloze on sparse data, where it is another.</param>
 /// <param name="Small">Likewise on data that is small too.</param>
+/// <param name="LargeCatalogue">The default without recbole_compatible, but of SASRec, where there are many items, if it is
+/// another.</param>
 internal sealed record ConfigKey(
     string Name,
     string Default,
@@ -177,19 +180,17 @@ internal sealed record ConfigKey(
     string? EventLogDefault = null,
     string? SasRec = null,
     string? NextItem = null,
+    string? DenseNextItem = null,
     string? Sparse = null,
-    string? Small = null)
+    string? Small = null,
+    string? LargeCatalogue = null)
 {
     /// <summary>Whether a value is one that the key has by itself.</summary>
     public bool IsDefault(string? value) => value is not null && (value == Default || value == EventLogDefault);
 
-    /// <summary>The default of cloze on such data; null where it is that of any.</summary>
-    public string? OfData(DataShape data) => data switch
-    {
-        DataShape.Dense => null,
-        DataShape.Small => Small ?? Sparse,
-        _ => Sparse,
-    };
+    /// <summary>Whether the default depends on the data.</summary>
+    /// <param name="predictsNext">Whether the objective is next_item.</param>
+    public bool IsLeftToData(bool predictsNext) => (LargeCatalogue ?? (predictsNext ? DenseNextItem : Sparse)) is not null;
 
     public string DefaultFor(ConfigKind kind)
     {
@@ -198,8 +199,20 @@ internal sealed record ConfigKey(
         string recbole = kind.IsSasRec ? SasRec ?? Default : Default;
         if (kind.RecboleCompatible)
             return recbole;
-        return (kind.PredictsNext ? NextItem : OfData(kind.Data) ?? OwnDefault) ?? recbole;
+        if (LargeCatalogue is not null && kind is { IsSasRec: false, Data.HasLargeCatalogue: true })
+            return LargeCatalogue;
+        return (kind.PredictsNext ? OfNextItem(kind) : OfCloze(kind.Data.Density)) ?? recbole;
     }
+
+    private string? OfNextItem(ConfigKind kind) =>
+        (kind is { IsSasRec: false, Data.Density: Density.Dense } ? DenseNextItem : null) ?? NextItem;
+
+    private string? OfCloze(Density density) => density switch
+    {
+        Density.Dense => OwnDefault,
+        Density.Small => Small ?? Sparse ?? OwnDefault,
+        _ => Sparse ?? OwnDefault,
+    };
 }
 
 /// <summary>What the defaults of a config depend on.</summary>
@@ -211,8 +224,30 @@ internal sealed record ConfigKey(
 internal readonly record struct ConfigKind(
     bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog, DataShape Data);
 
-/// <summary>What defaults of cloze depend on; docs/quality.md has the evidence.</summary>
-internal enum DataShape
+/// <summary>What some defaults depend on; docs/quality.md has the evidence.</summary>
+/// <param name="Density">How often items are seen.</param>
+/// <param name="HasLargeCatalogue">Whether most of a step would go into scores.</param>
+internal readonly record struct DataShape(Density Density, bool HasLargeCatalogue)
+{
+    /// <summary>Events for each item below which data is sparse: shops have some 15, and of MovieLens 100k, which has 60, a third is
+    /// dense.</summary>
+    public const double SparseBelow = 20;
+
+    /// <summary>Events below which sparse data is small: between lastfm's 52,551 and toys' 167,597.</summary>
+    public const long SmallBelow = 100_000;
+
+    /// <summary>Items from which on a catalogue is large.</summary>
+    public const int LargeCatalogue = 10_000;
+
+    /// <param name="events">How many there are.</param>
+    /// <param name="items">How many there are, without padding.</param>
+    public static DataShape Of(long events, int items) => new(
+        events >= SparseBelow * items ? Density.Dense : events >= SmallBelow ? Density.Sparse : Density.Small,
+        items >= LargeCatalogue);
+}
+
+/// <summary>How often items are seen.</summary>
+internal enum Density
 {
     /// <summary>Every item is seen often.</summary>
     Dense,

@@ -11,14 +11,6 @@ internal sealed class RunConfig
     private readonly YamlMappingNode _settings;
     private const string SasRec = "SASRec", AdamW = "adamw";
 
-    /// <summary>
-    /// Events for each item below which a catalogue is sparse: shops have some 15, MovieLens 100k 60, and no dataset between was tried.
-    /// </summary>
-    private const double SparseBelow = 30;
-
-    /// <summary>Events below which sparse data is small: between lastfm's 52,551 and toys' 167,597.</summary>
-    internal const long SmallBelow = 100_000;
-
     private static readonly string[] s_models = ["BERT4Rec", SasRec];
 
     private readonly List<string> _warnings = [];
@@ -28,7 +20,7 @@ internal sealed class RunConfig
 
     private RunConfig(ConfigTree tree, DataShape? data = null)
     {
-        YamlMappingNode settings = Resolve(tree, data ?? DataShape.Dense);
+        YamlMappingNode settings = Resolve(tree, data ?? default);
         _data = data;
         _tree = tree;
         _settings = settings;
@@ -67,7 +59,8 @@ internal sealed class RunConfig
         Initializer = read.OneOf<Initializer>("initializer");
         InitializerRange = read.Positive("initializer_range");
         LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
-        SoftmaxSamples = read.IsSet("softmax_samples") ? read.Whole("softmax_samples", 1) : null;
+        int samples = read.IsSet("softmax_samples") ? read.Whole("softmax_samples", 0) : 0;
+        SoftmaxSamples = samples == 0 ? null : samples;
         MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
         FineTuningRatio = read.Probability("ft_ratio");
 
@@ -199,8 +192,8 @@ internal sealed class RunConfig
     public string LossType { get; }
 
     /// <summary>
-    /// softmax_samples (ours): items drawn for each batch, which with its own stand for the catalogue in the loss; null for the whole
-    /// catalogue.
+    /// softmax_samples (ours): items drawn for each batch, which with its own stand for the catalogue in the loss; null, written 0, for the
+    /// whole catalogue.
     /// </summary>
     public int? SoftmaxSamples { get; }
 
@@ -341,29 +334,42 @@ internal sealed class RunConfig
         WithFreshDefaults(overrides, origin, _data);
 
     /// <summary>Whether some defaults depend on the data, which is not known yet.</summary>
-    internal bool AwaitsData => _data is null && LeftToData.Any() && (Objective == Objective.Cloze || LeavesObjectiveOpen());
+    internal bool AwaitsData => _data is null
+        && (LeftToData(Objective).Any() || (LeavesObjectiveOpen() && Enum.GetValues<Objective>().Any(other => LeftToData(other).Any())));
 
-    private IEnumerable<ConfigKey> LeftToData =>
-        RecboleCompatible ? [] : ConfigKeys.All.Where(key => key.Sparse is not null && !IsGiven(key.Name));
+    private IEnumerable<ConfigKey> LeftToData(Objective objective) => RecboleCompatible || Model == SasRec
+        ? []
+        : ConfigKeys.All.Where(key => key.IsLeftToData(objective == Objective.NextItem) && !IsGiven(key.Name));
 
     /// <summary>The same settings, with the defaults that go with the data.</summary>
     /// <param name="events">How many there are.</param>
     /// <param name="items">How many there are, without padding.</param>
-    internal RunConfig ForData(long events, int items) => !AwaitsData
-        ? this
-        : WithFreshDefaults(
-            [],
-            null,
-            events >= SparseBelow * items ? DataShape.Dense : events >= SmallBelow ? DataShape.Sparse : DataShape.Small);
+    internal RunConfig ForData(long events, int items) =>
+        AwaitsData ? WithFreshDefaults([], null, DataShape.Of(events, items)) : this;
 
-    /// <summary>Says which defaults are those of a sparse catalogue; null where none is.</summary>
+    /// <summary>Says which defaults are those of a sparse or of a large catalogue; null where none is.</summary>
     internal string? DataNote()
     {
-        if (_data is not (DataShape.Sparse or DataShape.Small) || Objective != Objective.Cloze || !LeftToData.Any())
+        if (_data is not { } data)
             return null;
-        string chosen = string.Join(", ", LeftToData.Select(key => $"{key.Name} {key.OfData(_data.Value)}"));
-        string small = _data == DataShape.Small ? $", and than {SmallBelow:N0} in all" : "";
-        return $"fewer than {SparseBelow} events an item{small}: by default {chosen}";
+        List<string> notes = [];
+        if (data.Density != Density.Dense)
+        {
+            bool isSmall = data.Density == Density.Small && Objective == Objective.Cloze;
+            AddNote(
+                $"fewer than {DataShape.SparseBelow} events an item{(isSmall ? $", and than {DataShape.SmallBelow:N0} in all" : "")}",
+                key => key.LargeCatalogue is null);
+        }
+        if (data.HasLargeCatalogue)
+            AddNote($"at least {DataShape.LargeCatalogue:N0} items", key => key.LargeCatalogue is not null);
+        return notes.Count == 0 ? null : string.Join("; ", notes);
+
+        void AddNote(string reason, Func<ConfigKey, bool> isOfIt)
+        {
+            string[] chosen = [.. LeftToData(Objective).Where(isOfIt).Select(key => $"{key.Name} {_settings[key.Name]}")];
+            if (chosen.Length > 0)
+                notes.Add($"{reason}: by default {string.Join(", ", chosen)}");
+        }
     }
 
     private RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin, DataShape? data)

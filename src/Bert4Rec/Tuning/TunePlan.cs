@@ -79,7 +79,7 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs, int Compa
 
     /// <summary>The epochs for which objectives are compared.</summary>
     public static int ComparedEpochs(int events, int epochs, int evalStep) => Validated(
-        events < RunConfig.SmallBelow ? epochs : (int)Math.Max(FewestCompared, ComparedEvents / events), epochs, evalStep);
+        events < DataShape.SmallBelow ? epochs : (int)Math.Max(FewestCompared, ComparedEvents / events), epochs, evalStep);
 
     /// <summary>A rung ends with a validation.</summary>
     public static int Validated(int epochs, int mostEpochs, int evalStep) =>

@@ -250,7 +250,7 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("mask_ratio: 0", "1: mask_ratio must be a number above 0 and at most 1")]
     [InlineData("mask_ratio: .nan", "1: mask_ratio must be")]
     [InlineData("recbole_compatible: true\nmask_ratio: 0.01", "2: mask_ratio 0.01 of MAX_ITEM_LIST_LENGTH 50 is less than one event")]
-    [InlineData("softmax_samples: 0", "1: softmax_samples must be a whole number of at least 1, not '0'")]
+    [InlineData("softmax_samples: -1", "1: softmax_samples must be a whole number of at least 0, not '-1'")]
     [InlineData("recbole_compatible: true\nsoftmax_samples: 9", "2: softmax_samples: RecBole takes the loss over the whole catalogue")]
     [InlineData("ft_ratio: 2", "1: ft_ratio must be a probability from 0 to 1")]
     [InlineData("learning_rate: 1e-60", "1: learning_rate must be a number above 0")]
@@ -370,7 +370,7 @@ public sealed class RunConfigTests : IDisposable
 
     [Theory]
     [InlineData("seed: 1", Objective.Cloze, true, 0.1, 32)]
-    [InlineData("objective: next_item", Objective.NextItem, true, 0.5, 128)]
+    [InlineData("objective: next_item", Objective.NextItem, true, 0.2, 128)]
     [InlineData("model: SASRec", Objective.NextItem, false, 0.5, 128)]
     [InlineData("model: sasrec\nrecbole_compatible: true", Objective.NextItem, false, 0.5, 2048)]
     [InlineData("model: BERT4Rec\nrecbole_compatible: true", Objective.Cloze, true, 0.2, 2048)]
@@ -420,30 +420,49 @@ public sealed class RunConfigTests : IDisposable
     private RunConfig Parse(string text) => RunConfig.Load([_folder.Write("a.yaml", text)], []);
 
     [Theory]
-    [InlineData("seed: 1", 299, "newest 0.3 0.3 0.5 0.2 160")]
-    [InlineData("seed: 1", 299_999, "newest 0.3 0.3 0.5 0.2 20")]
-    [InlineData("seed: 1", 300, "oldest 0.1 0.1 0.3 0.3 100")]
-    [InlineData("hidden_dropout_prob: 0.1\nmask_ratio: 0.4", 299, "newest 0.1 0.3 0.4 0.2 160")]
-    [InlineData("objective: next_item", 299, "oldest 0.5 0.5 0.2 0.5 10")]
-    [InlineData("recbole_compatible: true", 299, "oldest 0.2 0.2 0.2 0.5 10")]
-    public void A_sparse_catalogue_has_defaults_of_its_own_for_cloze(string text, int events, string expected)
+    [InlineData("seed: 1", 199, "newest 0.3 0.3 0.5 0.2 160", 0.5)]
+    [InlineData("seed: 1", 199_999, "newest 0.3 0.3 0.5 0.2 20", 0.5)]
+    [InlineData("seed: 1", 200, "oldest 0.1 0.1 0.3 0.3 100", 0.2)]
+    [InlineData("hidden_dropout_prob: 0.1\nmask_ratio: 0.4", 199, "newest 0.1 0.3 0.4 0.2 160", 0.5)]
+    [InlineData("objective: next_item", 199, "oldest 0.5 0.5 0.2 0.5 10", 0.5)]
+    [InlineData("objective: next_item", 200, "oldest 0.2 0.2 0.2 0.5 10", 0.2)]
+    [InlineData("objective: next_item\nattn_dropout_prob: 0.1", 200, "oldest 0.2 0.1 0.2 0.5 10", 0.1)]
+    [InlineData("model: SASRec", 200, "oldest 0.5 0.5 0.2 0.5 10", 0.5)]
+    [InlineData("recbole_compatible: true", 199, "oldest 0.2 0.2 0.2 0.5 10", 0.2)]
+    public void Sparse_and_dense_data_have_defaults_of_their_own(string text, int events, string expected, double dropoutOfNextItem)
     {
         int items = events < 1000 ? 10 : 10_000;
         var config = Parse(text).ForData(events, items);
         Assert.Equal(expected, Values(config));
-        Assert.Equal(expected.StartsWith("newest", StringComparison.Ordinal), config.DataNote() is not null);
-        Assert.False(config.AwaitsData && config.Objective == Objective.Cloze);
+        bool isGiven = config.RecboleCompatible || config.Model == "SASRec";
+        Assert.Equal(!isGiven && events is 199 or 199_999, config.DataNote() is not null);
+        Assert.False(config.AwaitsData);
         // What was chosen stays: on other data, over other settings, and written out.
-        Assert.Same(config, config.ForData(events < 300 ? 10_000 : 10, 10));
+        Assert.Same(config, config.ForData(events < 200 ? 10_000 : 10, 10));
         Assert.Equal(config.ToYaml(), config.WithFreshDefaults([]).ToYaml());
         Assert.Equal(config.ToYaml(), config.With("seed=2", "seed=2020").With($"seed={config.Seed}").ToYaml());
         Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ForData(10, 10).ToYaml());
         if (!config.RecboleCompatible)
-            Assert.Equal(0.5, config.WithFreshDefaults(["objective=next_item"]).AttentionDropoutProbability);
+            Assert.Equal(dropoutOfNextItem, config.WithFreshDefaults(["objective=next_item"]).AttentionDropoutProbability);
 
         static string Values(RunConfig config) => FormattableString.Invariant(
             $"{config.PositionOrder.ToString().ToLowerInvariant()} {config.HiddenDropoutProbability} {config.AttentionDropoutProbability}")
             + FormattableString.Invariant($" {config.MaskRatio} {config.FineTuningRatio} {config.StoppingStep}");
+    }
+
+    [Theory]
+    [InlineData("objective: next_item", 9_999, null)]
+    [InlineData("objective: next_item", 10_000, 2048)]
+    [InlineData("seed: 1", 10_000, 2048)]
+    [InlineData("softmax_samples: 5", 10_000, 5)]
+    [InlineData("softmax_samples: 0", 10_000, null)]
+    [InlineData("model: SASRec", 10_000, null)]
+    [InlineData("recbole_compatible: true", 10_000, null)]
+    public void Of_a_large_catalogue_a_part_is_scored(string text, int items, int? samples)
+    {
+        var config = Parse(text).ForData(1_000_000, items);
+        Assert.Equal(samples, config.SoftmaxSamples);
+        Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ForData(10, 10).ToYaml());
     }
 
     [Fact]
@@ -451,9 +470,16 @@ public sealed class RunConfigTests : IDisposable
     {
         string note = Parse("mask_ratio: 0.4").ForData(10, 10).DataNote()!;
         Assert.Equal(
-            "fewer than 30 events an item, and than 100,000 in all: by default hidden_dropout_prob 0.3, attn_dropout_prob 0.3, "
+            "fewer than 20 events an item, and than 100,000 in all: by default hidden_dropout_prob 0.3, attn_dropout_prob 0.3, "
             + "position_order newest, ft_ratio 0.2, stopping_step 160",
             note);
+        Assert.Equal(
+            "fewer than 20 events an item: by default hidden_dropout_prob 0.5",
+            Parse("objective: next_item\nattn_dropout_prob: 0.3").ForData(10, 10).DataNote());
+        Assert.EndsWith(
+            "stopping_step 20; at least 10,000 items: by default softmax_samples 2048",
+            Parse("mask_ratio: 0.4").ForData(100_000, 10_000).DataNote(),
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -489,7 +515,7 @@ public sealed class RunConfigTests : IDisposable
         const string Text = "event_log: a.csv\ntrain_batch_size: 7\n";
         var config = RunConfig.Load([_folder.Write("a.yaml", Text)], []).With("data_path=b", "event_log=~");
         var fresh = config.WithFreshDefaults(["objective=next_item"]);
-        Assert.Equal((0.1, 0.5), (config.HiddenDropoutProbability, fresh.HiddenDropoutProbability));
+        Assert.Equal((0.1, 0.2), (config.HiddenDropoutProbability, fresh.HiddenDropoutProbability));
         Assert.Equal((7, "b", "product_id"), (fresh.TrainBatchSize, fresh.DataPath, fresh.ItemIdField));
         Assert.Equal(0.1, config.With("objective=next_item").HiddenDropoutProbability);
         Assert.Equal(config.ToYaml(), config.WithFreshDefaults([]).ToYaml());

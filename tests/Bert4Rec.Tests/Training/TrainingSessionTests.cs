@@ -242,7 +242,7 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
 
     [Theory]
     [InlineData("norm_first=true", "norm_first was false when it was saved and is now true")]
-    [InlineData("position_order=oldest", "position_order was newest when it was saved and is now oldest")]
+    [InlineData("position_order=newest", "position_order was oldest when it was saved and is now newest")]
     [InlineData("initializer=xavier", "initializer was normal when it was saved and is now xavier")]
     public void What_the_parameters_mean_does_not_change_on_the_way(string setting, string message)
     {

@@ -210,7 +210,7 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
             Assert.Equal(alone.BestValid["mrr@10"], trial.Value);
         }
         Assert.Equal(result.Trials.MaxBy(trial => trial.Value)!.Trial, result.Chosen);
-        Assert.Equal(result.Chosen == 1 ? 0.5 : 0.3, result.Config.HiddenDropoutProbability);
+        Assert.Equal(result.Chosen == 1 ? 0.2 : 0.1, result.Config.HiddenDropoutProbability);
         Assert.Contains("is taken", result.Verdict());
         Assert.False(File.Exists(Path.Combine(directory, "tuned.yaml")));
     }
