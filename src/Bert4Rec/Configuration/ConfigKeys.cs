@@ -50,7 +50,7 @@ internal static class ConfigKeys
         new("initializer", "normal"),
         new("initializer_range", "0.02"),
         new("loss_type", "CE"),
-        new("softmax_samples", "~", LargeCatalogue: "2048"),
+        new("softmax_samples", "0", LargeCatalogue: "2048"),
         new("mask_ratio", "0.2", "0.3", Sparse: "0.5"),
         new("ft_ratio", "0.5", "0.3", Sparse: "0.2"),
         new("seed", "2020"),

@@ -59,7 +59,7 @@ internal sealed class RunConfig
         Initializer = read.OneOf<Initializer>("initializer");
         InitializerRange = read.Positive("initializer_range");
         LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
-        int samples = read.IsSet("softmax_samples") ? read.Whole("softmax_samples", 0) : 0;
+        int samples = read.Whole("softmax_samples", 0);
         SoftmaxSamples = samples == 0 ? null : samples;
         MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
         FineTuningRatio = read.Probability("ft_ratio");
