@@ -237,7 +237,7 @@ internal readonly record struct DataShape(Density Density, bool HasLargeCatalogu
     public const long SmallBelow = 100_000;
 
     /// <summary>Items from which on a catalogue is large.</summary>
-    public const int LargeCatalogue = 10_000;
+    public const int LargeCatalogue = 30_000;
 
     /// <param name="events">How many there are.</param>
     /// <param name="items">How many there are, without padding.</param>

@@ -451,13 +451,13 @@ public sealed class RunConfigTests : IDisposable
     }
 
     [Theory]
-    [InlineData("objective: next_item", 9_999, null)]
-    [InlineData("objective: next_item", 10_000, 2048)]
-    [InlineData("seed: 1", 10_000, 2048)]
-    [InlineData("softmax_samples: 5", 10_000, 5)]
-    [InlineData("softmax_samples: 0", 10_000, null)]
-    [InlineData("model: SASRec", 10_000, null)]
-    [InlineData("recbole_compatible: true", 10_000, null)]
+    [InlineData("objective: next_item", 29_999, null)]
+    [InlineData("objective: next_item", 30_000, 2048)]
+    [InlineData("seed: 1", 30_000, 2048)]
+    [InlineData("softmax_samples: 5", 30_000, 5)]
+    [InlineData("softmax_samples: 0", 30_000, null)]
+    [InlineData("model: SASRec", 30_000, null)]
+    [InlineData("recbole_compatible: true", 30_000, null)]
     public void Of_a_large_catalogue_a_part_is_scored(string text, int items, int? samples)
     {
         var config = Parse(text).ForData(1_000_000, items);
@@ -478,8 +478,8 @@ public sealed class RunConfigTests : IDisposable
             "fewer than 20 events an item: by default hidden_dropout_prob 0.5",
             Parse("objective: next_item\nattn_dropout_prob: 0.3").ForData(10, 10).DataNote());
         Assert.EndsWith(
-            "stopping_step 20; at least 10,000 items: by default softmax_samples 2048",
-            Parse("mask_ratio: 0.4").ForData(100_000, 10_000).DataNote(),
+            "stopping_step 20; at least 30,000 items: by default softmax_samples 2048",
+            Parse("mask_ratio: 0.4").ForData(300_000, 30_000).DataNote(),
             StringComparison.Ordinal);
     }
 
