@@ -39,7 +39,10 @@ internal static class StepCommand
         command.SetAction(parsed =>
         {
             string wanted = parsed.GetValue(only) ?? "";
-            foreach (var step in TrainingStep.All.Where(step => step.Title.Contains(wanted, StringComparison.OrdinalIgnoreCase)))
+            TrainingStep[] steps = [.. TrainingStep.All.Where(step => step.Title.Contains(wanted, StringComparison.OrdinalIgnoreCase))];
+            if (steps.Length == 0)
+                throw new InputException($"--only {wanted}: no step; there are {string.Join("; ", TrainingStep.All.Select(step => step.Title))}");
+            foreach (var step in steps)
                 Measure(step, parsed.GetRequiredValue(device), !parsed.GetValue(counts), terminal);
         });
         return command;
