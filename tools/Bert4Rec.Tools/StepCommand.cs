@@ -41,7 +41,10 @@ internal static class StepCommand
             string wanted = parsed.GetValue(only) ?? "";
             TrainingStep[] steps = [.. TrainingStep.All.Where(step => step.Title.Contains(wanted, StringComparison.OrdinalIgnoreCase))];
             if (steps.Length == 0)
-                throw new InputException($"--only {wanted}: no step; there are {string.Join("; ", TrainingStep.All.Select(step => step.Title))}");
+            {
+                throw new InputException(
+                    $"--only {wanted}: no step; there are {string.Join("; ", TrainingStep.All.Select(step => step.Title))}");
+            }
             foreach (var step in steps)
                 Measure(step, parsed.GetRequiredValue(device), !parsed.GetValue(counts), terminal);
         });
