@@ -53,9 +53,7 @@ internal sealed class DatasetLoader
     public static InteractionDataset Load(RunConfig config, IProgress<ProgressUpdate>? progress = null, DatasetCache? cache = null)
     {
         var dataset = cache?.Load(config, progress) ?? ReadAll(config, progress);
-        // What the columns took is needed for other things now, and the collector would wait until it is.
-        if (dataset.EventItems.Length > GroupLength)
-            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        SpareMemory.GiveBackAfter(dataset);
         return dataset;
     }
 

@@ -15,15 +15,26 @@ internal static class ItemPlaces
     /// <summary>Calls for each item that occurs, in order of their ids, with its places in order of the events.</summary>
     /// <param name="dataset">The events.</param>
     /// <param name="train">Each user's history goes from the user's first event to the last target of theirs.</param>
+    /// <param name="activity">What that is for.</param>
+    /// <param name="progress">Told of the events whose items are done.</param>
     /// <param name="action">Told an item and its places, which it must not keep.</param>
-    public static void ForEach(InteractionDataset dataset, TrainingSamples train, Action<int, ReadOnlySpan<ItemPlace>> action)
+    public static void ForEach(
+        InteractionDataset dataset,
+        TrainingSamples train,
+        string activity,
+        IProgress<ProgressUpdate>? progress,
+        Action<int, ReadOnlySpan<ItemPlace>> action)
     {
         int[] counts = new int[dataset.ItemCount];
+        long done = 0, all = 0;
         foreach (var run in train.Runs)
         {
-            foreach (int item in dataset.EventItems.AsSpan(dataset.UserOffsets[run.User]..run.End))
+            var items = dataset.EventItems.AsSpan(dataset.UserOffsets[run.User]..run.End);
+            foreach (int item in items)
                 counts[item]++;
+            all += items.Length;
         }
+        ItemPlace[] places = [];
         for (int first = 0, end; first < counts.Length; first = end)
         {
             int total = counts[first];
@@ -37,7 +48,8 @@ internal static class ItemPlaces
             int[] next = new int[endItem - firstItem];
             for (int i = 1; i < next.Length; i++)
                 next[i] = next[i - 1] + counts[firstItem + i - 1];
-            var places = new ItemPlace[total];
+            if (places.Length < total)
+                places = new ItemPlace[total];
             foreach (var run in train.Runs)
             {
                 for (int i = dataset.UserOffsets[run.User]; i < run.End; i++)
@@ -50,8 +62,11 @@ internal static class ItemPlaces
             for (int i = 0; i < next.Length; i++)
             {
                 int count = counts[firstItem + i];
-                if (count > 0)
-                    action(firstItem + i, places.AsSpan(next[i] - count, count));
+                if (count == 0)
+                    continue;
+                action(firstItem + i, places.AsSpan(next[i] - count, count));
+                done += count;
+                progress?.Report(new(activity, done, all, "events"));
             }
         }
     }

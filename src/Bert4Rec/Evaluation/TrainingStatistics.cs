@@ -5,6 +5,8 @@ namespace Bert4Rec.Evaluation;
 /// <summary>How often each item occurs in the training part, counted in the two ways that are wanted.</summary>
 internal sealed class TrainingStatistics
 {
+    private PopularityOrder? _popularity;
+
     private TrainingStatistics(int[] itemCounts, int[] eventCounts)
     {
         ItemCounts = itemCounts;
@@ -20,6 +22,9 @@ internal sealed class TrainingStatistics
     /// <summary>[items] How often an item occurs among the training events: the targets and the events before them. The baselines use
     /// this one, for with short histories the first events are much of what is known.</summary>
     public int[] EventCounts { get; }
+
+    /// <summary>The items by their <see cref="EventCounts"/>.</summary>
+    public PopularityOrder Popularity => _popularity ??= new(EventCounts);
 
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="train">The training samples, user by user in time order.</param>

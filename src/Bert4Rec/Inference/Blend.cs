@@ -51,8 +51,9 @@ public sealed record BlendWeights(float Transition, float Scale, float Seen, flo
 internal sealed class Blend(BlendWeights weights, ItemTransitions transitions)
 {
     /// <summary>With the transitions of a dataset's training part.</summary>
-    public static Blend Of(BlendWeights weights, InteractionDataset dataset, EvalArgs args) =>
-        new(weights, ItemTransitions.Count(dataset, Splitter.Split(dataset, args).Train));
+    public static Blend Of(
+        BlendWeights weights, InteractionDataset dataset, EvalArgs args, IProgress<ProgressUpdate>? progress = null) =>
+        new(weights, ItemTransitions.Count(dataset, Splitter.Split(dataset, args).Train, progress));
 
     public BlendWeights Weights => weights;
 

@@ -29,7 +29,8 @@ internal sealed class ItemTransitions
     /// <summary>Counts the training part: each user's events up to the target of their last training sample.</summary>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="train">The training samples, user by user in time order.</param>
-    public static ItemTransitions Count(InteractionDataset dataset, TrainingSamples train)
+    /// <param name="progress">Told of the events counted.</param>
+    public static ItemTransitions Count(InteractionDataset dataset, TrainingSamples train, IProgress<ProgressUpdate>? progress = null)
     {
         var transitions = new ItemTransitions(dataset.ItemCount);
         int[] events = dataset.EventItems, counts = new int[dataset.ItemCount];
@@ -37,7 +38,7 @@ internal sealed class ItemTransitions
         List<float> shares = [];
         var itemPieces = new ArrayPieces<int>();
         var sharePieces = new ArrayPieces<float>();
-        ItemPlaces.ForEach(dataset, train, (item, places) =>
+        ItemPlaces.ForEach(dataset, train, "counting the blend's transitions", progress, (item, places) =>
         {
             followers.Clear();
             shares.Clear();

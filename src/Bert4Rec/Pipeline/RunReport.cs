@@ -75,7 +75,7 @@ internal sealed record RunReport(
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);
         model.Use(folder.Blend);
-        IRanker[] rankers = samples.Length == 0 ? [] : [model, .. Baselines.Of(dataset, split, statistics)];
+        IRanker[] rankers = samples.Length == 0 ? [] : [model, .. Baselines.Of(dataset, split, statistics, progress)];
         var lists = new List<ListStatistics>();
         foreach (var ranker in rankers)
         {

@@ -231,6 +231,7 @@ internal static class TrainingSession
         }
         if (!IsDone())
             trainer.CompileKernels(state.Epoch + 1);
+        SpareMemory.GiveBackAfter(dataset);
         using (var log = new MetricsLog(directory, epochs))
         {
             for (bool isOver = false; !isOver && !IsDone();)
@@ -269,13 +270,15 @@ internal static class TrainingSession
         // No validation chose: the last parameters are the model.
         if (!state.HasBest)
             average.Values.CopyTo(best, 0);
+        SpareMemory.GiveBackAfter(dataset);
         engine.RankWith(best);
         if (config.Blend && split.Valid.Length > 0)
         {
-            var transitions = ItemTransitions.Count(dataset, split.Train);
+            var transitions = ItemTransitions.Count(dataset, split.Train, progress);
             int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
             choice = engine.ChooseBlend(split.Valid, transitions, k, config.ExcludeSeen, progress);
             engine.Use(new Blend(choice.Weights, transitions));
+            SpareMemory.GiveBackAfter(dataset);
             if (choice.Weights != BlendWeights.None)
                 bestValid = Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, validation, progress);
         }

@@ -16,8 +16,11 @@ public sealed class BlendTests
     {
         var dataset = SmallDatasets.Random(seed, users: 40, itemCount: 12, longest: 45);
         var split = SmallDatasets.LeaveOneOut(dataset);
-        var transitions = ItemTransitions.Count(dataset, split.Train);
+        var progress = new LastUpdate();
+        var transitions = ItemTransitions.Count(dataset, split.Train, progress);
         int[][] histories = [.. TrainingHistories(dataset, split)];
+        int events = histories.Sum(history => history.Length);
+        Assert.Equal((events, events), (progress.Value.Done, progress.Value.Total));
         for (int a = 1; a < dataset.ItemCount; a++)
         {
             int occurrences = histories.Sum(history => history.Count(item => item == a));
@@ -216,4 +219,11 @@ public sealed class BlendTests
     private static IEnumerable<int[]> TrainingHistories(InteractionDataset dataset, DatasetSplit split) =>
         split.Train.GroupBy(sample => sample.User).Select(
             samples => dataset.EventItems[dataset.UserOffsets[samples.Key]..(samples.Max(sample => sample.Event) + 1)]);
+
+    private sealed class LastUpdate : IProgress<ProgressUpdate>
+    {
+        public ProgressUpdate Value { get; private set; }
+
+        public void Report(ProgressUpdate value) => Value = value;
+    }
 }
