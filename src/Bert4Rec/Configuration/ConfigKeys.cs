@@ -36,7 +36,7 @@ internal static class ConfigKeys
         new("item_inter_num_interval", "~"),
         new("ITEM_LIST_LENGTH_FIELD", "item_length"),
         new("LIST_SUFFIX", "_list"),
-        new("MAX_ITEM_LIST_LENGTH", "50"),
+        new("MAX_ITEM_LIST_LENGTH", "50", LongHistories: "200"),
         new("hidden_size", "64"),
         new("inner_size", "256"),
         new("n_layers", "2"),
@@ -55,7 +55,7 @@ internal static class ConfigKeys
         new("ft_ratio", "0.5", "0.3", Sparse: "0.2"),
         new("seed", "2020"),
         new("epochs", "300", "160"),
-        new("train_batch_size", "2048", "32", NextItem: "128"),
+        new("train_batch_size", "2048", "32", NextItem: "128", LongHistories: "64"),
         new("learner", "adam"),
         new("adam_beta1", "0.9"),
         new("adam_beta2", "0.999"),
@@ -169,6 +169,7 @@ internal static class ConfigKeys
 /// <param name="SasRec">The default of RecBole's SASRec, where it is another.</param>
 /// <param name="NextItem">The default without recbole_compatible where each event predicts the next, if it is another.</param>
 /// <param name="DenseNextItem">Likewise on data that is not sparse, but of SASRec.</param>
+/// <param name="LongHistories">Likewise where histories are long too.</param>
 /// <param name="Sparse">The default without recbole_compatible of cloze on sparse data, where it is another.</param>
 /// <param name="Small">Likewise on data that is small too.</param>
 /// <param name="LargeCatalogue">The default without recbole_compatible, but of SASRec, where there are many items, if it is
@@ -181,6 +182,7 @@ internal sealed record ConfigKey(
     string? SasRec = null,
     string? NextItem = null,
     string? DenseNextItem = null,
+    string? LongHistories = null,
     string? Sparse = null,
     string? Small = null,
     string? LargeCatalogue = null)
@@ -190,7 +192,7 @@ internal sealed record ConfigKey(
 
     /// <summary>Whether the default depends on the data.</summary>
     /// <param name="predictsNext">Whether the objective is next_item.</param>
-    public bool IsLeftToData(bool predictsNext) => (LargeCatalogue ?? (predictsNext ? DenseNextItem : Sparse)) is not null;
+    public bool IsLeftToData(bool predictsNext) => (LargeCatalogue ?? (predictsNext ? LongHistories ?? DenseNextItem : Sparse)) is not null;
 
     public string DefaultFor(ConfigKind kind)
     {
@@ -204,8 +206,13 @@ internal sealed record ConfigKey(
         return (kind.PredictsNext ? OfNextItem(kind) : OfCloze(kind.Data.Density)) ?? recbole;
     }
 
-    private string? OfNextItem(ConfigKind kind) =>
-        (kind is { IsSasRec: false, Data.Density: Density.Dense } ? DenseNextItem : null) ?? NextItem;
+    private string? OfNextItem(ConfigKind kind) => kind switch
+    {
+        { IsSasRec: true } => NextItem,
+        { Data.HasLongHistories: true } => LongHistories ?? DenseNextItem ?? NextItem,
+        { Data.Density: Density.Dense } => DenseNextItem ?? NextItem,
+        _ => NextItem,
+    };
 
     private string? OfCloze(Density density) => density switch
     {
@@ -227,7 +234,8 @@ internal readonly record struct ConfigKind(
 /// <summary>What some defaults depend on; docs/quality.md has the evidence.</summary>
 /// <param name="Density">How often items are seen.</param>
 /// <param name="HasLargeCatalogue">Whether most of a step would go into scores.</param>
-internal readonly record struct DataShape(Density Density, bool HasLargeCatalogue)
+/// <param name="HasLongHistories">Whether data is dense, and most of it lies outside windows of 50 events.</param>
+internal readonly record struct DataShape(Density Density, bool HasLargeCatalogue, bool HasLongHistories)
 {
     /// <summary>Events for each item below which data is sparse: shops have some 15, and of MovieLens 100k, which has 60, a third is
     /// dense.</summary>
@@ -239,11 +247,20 @@ internal readonly record struct DataShape(Density Density, bool HasLargeCatalogu
     /// <summary>Items from which on a catalogue is large.</summary>
     public const int LargeCatalogue = 30_000;
 
+    /// <summary>Events for each user from which on histories are long: between lastfm's 48 and MovieLens 100k's 106.</summary>
+    public const int LongHistories = 75;
+
     /// <param name="events">How many there are.</param>
     /// <param name="items">How many there are, without padding.</param>
-    public static DataShape Of(long events, int items) => new(
-        events >= SparseBelow * items ? Density.Dense : events >= SmallBelow ? Density.Sparse : Density.Small,
-        items >= LargeCatalogue);
+    /// <param name="users">How many there are, likewise.</param>
+    public static DataShape Of(long events, int items, int users)
+    {
+        bool isDense = events >= SparseBelow * items;
+        return new(
+            isDense ? Density.Dense : events >= SmallBelow ? Density.Sparse : Density.Small,
+            items >= LargeCatalogue,
+            isDense && events >= (long)LongHistories * users);
+    }
 }
 
 /// <summary>How often items are seen.</summary>

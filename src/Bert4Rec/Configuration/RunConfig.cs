@@ -344,10 +344,11 @@ internal sealed class RunConfig
     /// <summary>The same settings, with the defaults that go with the data.</summary>
     /// <param name="events">How many there are.</param>
     /// <param name="items">How many there are, without padding.</param>
-    internal RunConfig ForData(long events, int items) =>
-        AwaitsData ? WithFreshDefaults([], null, DataShape.Of(events, items)) : this;
+    /// <param name="users">How many there are, likewise.</param>
+    internal RunConfig ForData(long events, int items, int users) =>
+        AwaitsData ? WithFreshDefaults([], null, DataShape.Of(events, items, users)) : this;
 
-    /// <summary>Says which defaults are those of a sparse or of a large catalogue; null where none is.</summary>
+    /// <summary>Says which defaults are those of sparse data, of long histories or of a large catalogue; null where none is.</summary>
     internal string? DataNote()
     {
         if (_data is not { } data)
@@ -358,8 +359,10 @@ internal sealed class RunConfig
             bool isSmall = data.Density == Density.Small && Objective == Objective.Cloze;
             AddNote(
                 $"fewer than {DataShape.SparseBelow} events an item{(isSmall ? $", and than {DataShape.SmallBelow:N0} in all" : "")}",
-                key => key.LargeCatalogue is null);
+                key => key.LargeCatalogue is null && key.LongHistories is null);
         }
+        if (data.HasLongHistories)
+            AddNote($"at least {DataShape.LongHistories} events a user", key => key.LongHistories is not null);
         if (data.HasLargeCatalogue)
             AddNote($"at least {DataShape.LargeCatalogue:N0} items", key => key.LargeCatalogue is not null);
         return notes.Count == 0 ? null : string.Join("; ", notes);

@@ -51,7 +51,9 @@ internal static class Baselines
         IProgress<ProgressUpdate>? progress)
     {
         var own = Measure(model);
-        var baselines = Of(dataset, split, statistics, progress).Concat(others).ToDictionary(baseline => baseline.Name, Measure);
+        IRanker[] rankers = [.. Of(dataset, split, statistics, progress), .. others];
+        SpareMemory.GiveBackAfter(dataset);
+        var baselines = rankers.ToDictionary(baseline => baseline.Name, Measure);
         string compared = $"ndcg@{settings.ComparedCutoff}";
         return new(
             own.Metrics,

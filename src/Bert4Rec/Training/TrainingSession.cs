@@ -81,7 +81,7 @@ internal static class TrainingSession
         config.AwaitsData ? ForData(config, DatasetLoader.Load(config, progress, options.Cache)) : config;
 
     private static RunConfig ForData(RunConfig config, InteractionDataset dataset) =>
-        config.ForData(dataset.EventItems.Length, dataset.ItemCount - 1);
+        config.ForData(dataset.EventItems.Length, dataset.ItemCount - 1, dataset.UserCount - 1);
 
     /// <summary>
     /// Trains the model that recommends: anew, from the same seed, on all events, those that the finished run in the folder held back
@@ -275,6 +275,7 @@ internal static class TrainingSession
         if (config.Blend && split.Valid.Length > 0)
         {
             var transitions = ItemTransitions.Count(dataset, split.Train, progress);
+            SpareMemory.GiveBackAfter(dataset);
             int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
             choice = engine.ChooseBlend(split.Valid, transitions, k, config.ExcludeSeen, progress);
             engine.Use(new Blend(choice.Weights, transitions));

@@ -432,22 +432,38 @@ public sealed class RunConfigTests : IDisposable
     public void Sparse_and_dense_data_have_defaults_of_their_own(string text, int events, string expected, double dropoutOfNextItem)
     {
         int items = events < 1000 ? 10 : 10_000;
-        var config = Parse(text).ForData(events, items);
+        var config = Parse(text).ForData(events, items, events);
         Assert.Equal(expected, Values(config));
         bool isGiven = config.RecboleCompatible || config.Model == "SASRec";
         Assert.Equal(!isGiven && events is 199 or 199_999, config.DataNote() is not null);
         Assert.False(config.AwaitsData);
         // What was chosen stays: on other data, over other settings, and written out.
-        Assert.Same(config, config.ForData(events < 200 ? 10_000 : 10, 10));
+        Assert.Same(config, config.ForData(events < 200 ? 10_000 : 10, 10, 10));
         Assert.Equal(config.ToYaml(), config.WithFreshDefaults([]).ToYaml());
         Assert.Equal(config.ToYaml(), config.With("seed=2", "seed=2020").With($"seed={config.Seed}").ToYaml());
-        Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ForData(10, 10).ToYaml());
+        Assert.Equal(config.ToYaml(), Parse(config.ToYaml()).ForData(10, 10, 10).ToYaml());
         if (!config.RecboleCompatible)
             Assert.Equal(dropoutOfNextItem, config.WithFreshDefaults(["objective=next_item"]).AttentionDropoutProbability);
 
         static string Values(RunConfig config) => FormattableString.Invariant(
             $"{config.PositionOrder.ToString().ToLowerInvariant()} {config.HiddenDropoutProbability} {config.AttentionDropoutProbability}")
             + FormattableString.Invariant($" {config.MaskRatio} {config.FineTuningRatio} {config.StoppingStep}");
+    }
+
+    [Theory]
+    [InlineData("objective: next_item", 74, 10, 50, 128)]
+    [InlineData("objective: next_item", 75, 10, 200, 64)]
+    [InlineData("objective: next_item", 75, 1000, 50, 128)]
+    [InlineData("objective: next_item\nMAX_ITEM_LIST_LENGTH: 100", 75, 10, 100, 64)]
+    [InlineData("objective: next_item\ntrain_batch_size: 128", 75, 10, 200, 128)]
+    [InlineData("objective: cloze", 75, 10, 50, 32)]
+    [InlineData("model: SASRec", 75, 10, 50, 128)]
+    [InlineData("recbole_compatible: true", 75, 10, 50, 2048)]
+    public void Long_histories_of_dense_data_have_defaults_of_their_own(string text, int eventsAUser, int items, int length, int batch)
+    {
+        var config = Parse(text).ForData(100 * eventsAUser, items, 100);
+        Assert.Equal((length, batch), (config.MaximumItemListLength, config.TrainBatchSize));
+        Assert.False(Parse(config.ToYaml()).AwaitsData);
     }
 
     [Theory]
@@ -460,7 +476,7 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("recbole_compatible: true", 30_000, null)]
     public void Of_a_large_catalogue_a_part_is_scored(string text, int items, int? samples)
     {
-        var config = Parse(text).ForData(1_000_000, items);
+        var config = Parse(text).ForData(1_000_000, items, 1_000_000);
         Assert.Equal(samples, config.SoftmaxSamples);
         // A training that goes on asks the data no more.
         Assert.False(Parse(config.ToYaml()).AwaitsData);
@@ -469,17 +485,20 @@ public sealed class RunConfigTests : IDisposable
     [Fact]
     public void What_goes_with_the_data_is_named_where_nobody_gave_it()
     {
-        string note = Parse("mask_ratio: 0.4").ForData(10, 10).DataNote()!;
+        string note = Parse("mask_ratio: 0.4").ForData(10, 10, 10).DataNote()!;
         Assert.Equal(
             "fewer than 20 events an item, and than 100,000 in all: by default hidden_dropout_prob 0.3, attn_dropout_prob 0.3, "
             + "position_order newest, ft_ratio 0.2, stopping_step 160",
             note);
         Assert.Equal(
             "fewer than 20 events an item: by default hidden_dropout_prob 0.5",
-            Parse("objective: next_item\nattn_dropout_prob: 0.3").ForData(10, 10).DataNote());
+            Parse("objective: next_item\nattn_dropout_prob: 0.3").ForData(10, 10, 10).DataNote());
+        Assert.Equal(
+            "at least 75 events a user: by default MAX_ITEM_LIST_LENGTH 200, train_batch_size 64",
+            Parse("objective: next_item").ForData(7500, 10, 100).DataNote());
         Assert.EndsWith(
             "stopping_step 20; at least 30,000 items: by default softmax_samples 2048",
-            Parse("mask_ratio: 0.4").ForData(300_000, 30_000).DataNote(),
+            Parse("mask_ratio: 0.4").ForData(300_000, 30_000, 300_000).DataNote(),
             StringComparison.Ordinal);
     }
 

@@ -32,7 +32,7 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         Assert.Equal(best.Append(0).Distinct().Order(), second.Select(trial => trial.Trial).Order());
         Assert.Equal(result.Trials.Max(trial => trial.Value), result.Best.Value);
         Assert.True(result.Best.Value >= second.First(trial => trial.Trial == 0).Value);
-        Assert.Equal(config.ForData(900, 40).WithFreshDefaults(result.Best.Settings).ToYaml(), result.Config.ToYaml());
+        Assert.Equal(config.ForData(900, 40, 150).WithFreshDefaults(result.Best.Settings).ToYaml(), result.Config.ToYaml());
         Assert.Equal(result.Config.ToYaml(), RunConfig.Load([Path.Combine(directory, "tuned.yaml")], []).ToYaml());
 
         // What the trial reached is what a training with these settings reaches after as many epochs.
