@@ -28,14 +28,23 @@ public class GpuTrainingTests
     [InlineData("norm_first=true", "position_order=newest", "lr_schedule=cosine", "warmup_ratio=0.2", "initializer=xavier")]
     [InlineData("objective=next_item", "norm_first=true", "output_head=false", "learner=adamw", "weight_decay=0.1", "adam_beta2=0.98")]
     [InlineData("objective=next_item", "softmax_samples=200")]
-    public void Two_epochs_of_the_sample_have_the_losses_of_the_cpu_and_the_same_bits_each_time(params string[] settings)
+    public void Two_epochs_of_the_sample_have_the_losses_of_the_cpu(params string[] settings)
     {
         Skip.If(Device is null, "no GPU and no OpenCL here");
-        var (cpu, _) = Train("cpu", settings);
-        var (first, model) = Train(Device!, settings);
-        var (second, again) = Train(Device!, settings);
-        Assert.Equal(2, first.Count);
-        Assert.All(cpu.Zip(first), pair => Assert.InRange(pair.Second / pair.First, 1 - 1e-4, 1 + 1e-4));
+        var (cpu, _) = Train("cpu", 2, settings);
+        var (gpu, _) = Train(Device!, 2, settings);
+        Assert.Equal(2, gpu.Count);
+        Assert.All(cpu.Zip(gpu), pair => Assert.InRange(pair.Second / pair.First, 1 - 1e-4, 1 + 1e-4));
+    }
+
+    [SkippableTheory]
+    [InlineData("objective=cloze")]
+    [InlineData("objective=next_item", "norm_first=true", "softmax_samples=200")]
+    public void An_epoch_of_the_sample_has_the_same_bits_each_time(params string[] settings)
+    {
+        Skip.If(Device is null, "no GPU and no OpenCL here");
+        var (first, model) = Train(Device!, 1, settings);
+        var (second, again) = Train(Device!, 1, settings);
         Assert.Equal(first, second);
         Assert.Equal(model, again);
     }
@@ -91,7 +100,7 @@ public class GpuTrainingTests
     }
 
     /// <summary>The parameters without what else the file holds: the config there names the run's folder.</summary>
-    private static (List<double> Losses, float[] Model) Train(string device, string[] settings)
+    private static (List<double> Losses, float[] Model) Train(string device, int epochs, string[] settings)
     {
         string folder = Directory.CreateTempSubdirectory("bert4rec").FullName;
         try
@@ -99,8 +108,8 @@ public class GpuTrainingTests
             var config = RunConfig.Load(
                 [Path.Combine(TestFiles.RepositoryRoot, "configs", "sample.yaml")],
                 [
-                    $"event_log.input='{Path.Combine(TestFiles.RepositoryRoot, "data", "sample", "events.csv.gz")}'", "epochs=2",
-                    .. settings,
+                    $"event_log.input='{Path.Combine(TestFiles.RepositoryRoot, "data", "sample", "events.csv.gz")}'",
+                    $"epochs={epochs}", .. settings,
                 ]);
             var options = new RunOptions(folder, device, 2, false);
             config = new PipelineRun(config, options, new(), null, default).Prepare();
