@@ -69,4 +69,14 @@ public static class Backends
                 data.Add(name, first, second, third);
         return data;
     }
+
+    /// <inheritdoc cref="Times{T1, T2}"/>
+    public static TheoryData<string, T1, T2, T3, T4> Times<T1, T2, T3, T4>(params (T1, T2, T3, T4)[] cases)
+    {
+        var data = new TheoryData<string, T1, T2, T3, T4>();
+        foreach (string name in Factories.Keys)
+            foreach (var (first, second, third, fourth) in cases)
+                data.Add(name, first, second, third, fourth);
+        return data;
+    }
 }
