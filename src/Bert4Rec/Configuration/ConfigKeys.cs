@@ -234,7 +234,7 @@ internal readonly record struct ConfigKind(
 /// <summary>What some defaults depend on; docs/quality.md has the evidence.</summary>
 /// <param name="Density">How often items are seen.</param>
 /// <param name="HasLargeCatalogue">Whether most of a step would go into scores.</param>
-/// <param name="HasLongHistories">Whether data is dense, and most of it lies outside windows of 50 events.</param>
+/// <param name="HasLongHistories">Whether data is dense, and the mean history longer than a window of 50 events by half.</param>
 internal readonly record struct DataShape(Density Density, bool HasLargeCatalogue, bool HasLongHistories)
 {
     /// <summary>Events for each item below which data is sparse: shops have some 15, and of MovieLens 100k, which has 60, a third is
