@@ -10,7 +10,8 @@ namespace Bert4Rec.Inference;
 /// <param name="Scale">s, by which a share counts before the logarithm.</param>
 /// <param name="Seen">u, for an item that is in the history: below 0 where customers do not come back to what they had.</param>
 /// <param name="Recent">v, for an item that is in the history, the more the later it was.</param>
-public sealed record BlendWeights(float Transition, float Scale, float Seen, float Recent)
+/// <param name="Shrinkage">β of the shares that these were chosen for (<see cref="ItemTransitions"/>).</param>
+public sealed record BlendWeights(float Transition, float Scale, float Seen, float Recent, float Shrinkage = 0)
 {
     /// <summary>The model alone.</summary>
     public static BlendWeights None { get; } = new(0, 1, 0, 0);
@@ -20,19 +21,23 @@ public sealed record BlendWeights(float Transition, float Scale, float Seen, flo
     internal static BlendWeights Parse(string text, string path)
     {
         var numbers = new List<float>();
-        foreach (string part in text.Split(' '))
+        string[] parts = text.Split(' ');
+        foreach (string part in parts)
         {
             if (!float.TryParse(part, NumberStyles.Float, CultureInfo.InvariantCulture, out float number) || !float.IsFinite(number))
                 break;
             numbers.Add(number);
         }
-        return numbers is [var transition, >= 0 and var scale, var seen, var recent] && text.Split(' ').Length == 4
-            ? new(transition, scale, seen, recent)
-            : throw new InputException($"{path}: its blend is '{text}', not four numbers; train again, or restore the file");
+        // Four are from the time before there was a shrinkage.
+        return numbers is [var transition, >= 0 and var scale, var seen, var recent, .. var shrinkage]
+            && shrinkage is [] or [>= 0] && numbers.Count == parts.Length
+            ? new(transition, scale, seen, recent, shrinkage is [var beta] ? beta : 0)
+            : throw new InputException($"{path}: its blend is '{text}', not five numbers; train again, or restore the file");
     }
 
-    /// <summary>The four numbers, as they are kept in the model's file.</summary>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Transition:R} {Scale:R} {Seen:R} {Recent:R}");
+    /// <summary>The five numbers, as they are kept in the model's file.</summary>
+    public override string ToString() =>
+        string.Create(CultureInfo.InvariantCulture, $"{Transition:R} {Scale:R} {Seen:R} {Recent:R} {Shrinkage:R}");
 
     /// <param name="affinity">T of the item after the history.</param>
     /// <param name="lag">How long ago the item was in the history: 1 for its last event, 0 where it was not.</param>
@@ -46,14 +51,15 @@ public sealed record BlendWeights(float Transition, float Scale, float Seen, flo
 /// 1, 2, … events old. Few items have a T above 0 or are in the history; for all others the score is the model's.
 /// </summary>
 /// <remarks>
-/// A log-linear mixture of a neural and a count-based model, whose four numbers <see cref="BlendSearch"/> chooses on the validation part.
+/// A log-linear mixture of a neural and a count-based model, whose first four numbers <see cref="BlendSearch"/> chooses on the validation
+/// part.
 /// </remarks>
 internal sealed class Blend(BlendWeights weights, ItemTransitions transitions)
 {
     /// <summary>With the transitions of a dataset's training part.</summary>
     public static Blend Of(
         BlendWeights weights, InteractionDataset dataset, EvalArgs args, IProgress<ProgressUpdate>? progress = null) =>
-        new(weights, ItemTransitions.Count(dataset, Splitter.Split(dataset, args).Train, progress));
+        new(weights, ItemTransitions.Count(dataset, Splitter.Split(dataset, args).Train, weights.Shrinkage, progress));
 
     public BlendWeights Weights => weights;
 

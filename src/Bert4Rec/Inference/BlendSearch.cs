@@ -49,7 +49,7 @@ internal sealed class BlendSearch
     private readonly Workers _workers;
     private readonly double[] _alone;
     private double[] _best;
-    private BlendWeights _weights = BlendWeights.None;
+    private BlendWeights _weights = BlendWeights.None with { Shrinkage = ItemTransitions.Shrinkage };
 
     private BlendSearch(BlendSample[] samples, Workers workers)
     {

@@ -4,14 +4,18 @@ using Bert4Rec.Data;
 namespace Bert4Rec.Inference;
 
 /// <summary>
-/// What came after what: share(a → b) = how often b is among the <see cref="Window"/> events after an a, over how often a occurs, counted
-/// in the training events.
+/// What came after what: share(a → b) = n(a, b) / (n(a) + β), where n(a, b) is how often b is among the <see cref="Window"/> events
+/// after an a and n(a) how often a occurs, counted in the training events.
 /// </summary>
 internal sealed class ItemTransitions
 {
     /// <summary>Events after an item that count as following it. A look at fewer, five, is as good where histories are short, and worse
     /// where they are long.</summary>
     public const int Window = 20;
+
+    /// <summary>β of the models trained from now on. With 0 a pair that was seen once, after an item that was seen once, counts as much as
+    /// one that always comes.</summary>
+    public const float Shrinkage = 20;
 
     /// <summary>Followers of an item that are kept, most frequent first: bounds memory, and the work for a history.</summary>
     private const int MostFollowers = 64;
@@ -29,8 +33,10 @@ internal sealed class ItemTransitions
     /// <summary>Counts the training part: each user's events up to the target of their last training sample.</summary>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="train">The training samples, user by user in time order.</param>
+    /// <param name="shrinkage">β</param>
     /// <param name="progress">Told of the events counted.</param>
-    public static ItemTransitions Count(InteractionDataset dataset, TrainingSamples train, IProgress<ProgressUpdate>? progress = null)
+    public static ItemTransitions Count(
+        InteractionDataset dataset, TrainingSamples train, float shrinkage, IProgress<ProgressUpdate>? progress = null)
     {
         var transitions = new ItemTransitions(dataset.ItemCount);
         int[] events = dataset.EventItems, counts = new int[dataset.ItemCount];
@@ -60,7 +66,7 @@ internal sealed class ItemTransitions
             followers.Sort();
             foreach (int follower in followers)
             {
-                shares.Add(counts[follower] / (float)places.Length);
+                shares.Add(counts[follower] / (places.Length + shrinkage));
                 counts[follower] = 0;
             }
             transitions._items[item] = itemPieces.Copy(CollectionsMarshal.AsSpan(followers));

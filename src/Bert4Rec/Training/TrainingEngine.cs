@@ -175,8 +175,8 @@ internal sealed class TrainingEngine : IDisposable
     public void Use(Blend blend)
     {
         Tell(_ranks, Order.Blend);
-        var (transition, scale, seen, recent) = blend.Weights;
-        _ranks.Broadcast<float>([transition, scale, seen, recent]);
+        var (transition, scale, seen, recent, shrinkage) = blend.Weights;
+        _ranks.Broadcast<float>([transition, scale, seen, recent, shrinkage]);
         _ranker.Use(blend);
         Done(true);
     }
@@ -283,10 +283,10 @@ internal sealed class TrainingEngine : IDisposable
                         Take(new float[Trainer.Layout.Length]);
                         break;
                     case Order.Blend:
-                        var weights = new float[4];
+                        var weights = new float[5];
                         _ranks.Broadcast<float>(weights);
-                        var blend = new BlendWeights(weights[0], weights[1], weights[2], weights[3]);
-                        _ranker.Use(new(blend, ItemTransitions.Count(_dataset, _train)));
+                        var blend = new BlendWeights(weights[0], weights[1], weights[2], weights[3], weights[4]);
+                        _ranker.Use(new(blend, ItemTransitions.Count(_dataset, _train, blend.Shrinkage)));
                         break;
                     case Order.Rank:
                         RankForFirst(first, second, (Ranking)third);

@@ -274,7 +274,7 @@ internal static class TrainingSession
         engine.RankWith(best);
         if (config.Blend && split.Valid.Length > 0)
         {
-            var transitions = ItemTransitions.Count(dataset, split.Train, progress);
+            var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage, progress);
             SpareMemory.GiveBackAfter(dataset);
             int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
             choice = engine.ChooseBlend(split.Valid, transitions, k, config.ExcludeSeen, progress);

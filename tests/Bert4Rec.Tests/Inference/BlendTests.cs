@@ -10,14 +10,14 @@ namespace Bert4Rec.Tests.Inference;
 public sealed class BlendTests
 {
     [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    public void Transitions_are_counted_in_the_training_events(int seed)
+    [InlineData(1, 0)]
+    [InlineData(2, 2.5f)]
+    public void Transitions_are_counted_in_the_training_events(int seed, float shrinkage)
     {
         var dataset = SmallDatasets.Random(seed, users: 40, itemCount: 12, longest: 45);
         var split = SmallDatasets.LeaveOneOut(dataset);
         var progress = new LastUpdate();
-        var transitions = ItemTransitions.Count(dataset, split.Train, progress);
+        var transitions = ItemTransitions.Count(dataset, split.Train, shrinkage, progress);
         int[][] histories = [.. TrainingHistories(dataset, split)];
         int events = histories.Sum(history => history.Length);
         Assert.Equal((events, events), (progress.Value.Done, progress.Value.Total));
@@ -38,7 +38,7 @@ public sealed class BlendTests
                 int at = transitions.Followers(a).BinarySearch(b);
                 Assert.Equal(following > 0, at >= 0);
                 if (at >= 0)
-                    Assert.Equal((double)following / occurrences, transitions.Shares(a)[at], 1e-6);
+                    Assert.Equal(following / (double)(occurrences + shrinkage), transitions.Shares(a)[at], 1e-6);
             }
         }
     }
@@ -51,7 +51,7 @@ public sealed class BlendTests
         var dataset = SmallDatasets.Of(102, sequences);
         TrainingSamples train =
             [.. Enumerable.Range(1, sequences.Length).Select(user => new Sample(user, dataset.UserOffsets[user] + 1))];
-        var transitions = ItemTransitions.Count(dataset, train);
+        var transitions = ItemTransitions.Count(dataset, train, shrinkage: 0);
         Assert.Equal([.. Enumerable.Range(2, 62), 100, 101], transitions.Followers(1).ToArray());
         Assert.Equal(2f / sequences.Length, transitions.Shares(1)[^1]);
     }
@@ -61,7 +61,7 @@ public sealed class BlendTests
     {
         var dataset = SmallDatasets.Random(3, users: 60, itemCount: 20, longest: 12);
         var split = SmallDatasets.LeaveOneOut(dataset);
-        var transitions = ItemTransitions.Count(dataset, split.Train);
+        var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage);
         var weights = new BlendWeights(1.2f, 100, -0.5f, 3);
         var blended = new BlendedItems(transitions, dataset.ItemCount);
         foreach (var sample in split.Test)
@@ -93,6 +93,7 @@ public sealed class BlendTests
         using var workers = new Workers(2);
         var choice = BlendSearch.Choose([.. Samples(200, follows: 1)], workers, "ndcg@10");
         Assert.True(choice.Weights.Transition > 0);
+        Assert.Equal(ItemTransitions.Shrinkage, choice.Weights.Shrinkage);
         Assert.Equal(200, choice.Samples);
         Assert.True(choice.With > choice.Without + 0.5, $"{choice}");
         Assert.True(choice.P < 0.05);
@@ -119,7 +120,7 @@ public sealed class BlendTests
         var dataset = SmallDatasets.Random(4, users: 90, itemCount: 150, longest: 14);
         var split = SmallDatasets.LeaveOneOut(dataset);
         var weights = new BlendWeights(transition, scale, seenWeight, recent);
-        var transitions = ItemTransitions.Count(dataset, split.Train);
+        var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage);
         var layout = new ParameterLayout(new ModelShape(dataset.ItemCount, 8, 16, 32, 1, 2, 1e-12f, 0, 0, Causal: true));
         using var devices = new DeviceSet("cpu", 2);
         using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
@@ -174,7 +175,7 @@ public sealed class BlendTests
         using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
         parameters.Upload(ParameterInitializer.Draw(layout, 0.3, 1));
         using var predictor = new Predictor(devices.Kernels[0], layout, parameters, 1000, alwaysDropsOldest: false, quantizes: true);
-        var blend = new Blend(new(1, 100, -1, 3), ItemTransitions.Count(dataset, split.Train));
+        var blend = new Blend(new(1, 100, -1, 3), ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage));
         var ranking = new BlendedRanking(blend, dataset.ItemCount);
         int[] targets = [.. split.Test.Take(rows).Select(dataset.Target)], ranks = new int[3 * rows];
         int[] ranked = new int[rows * k], listed = new int[rows * k];
@@ -196,12 +197,15 @@ public sealed class BlendTests
     [Fact]
     public void Weights_are_read_as_they_are_written()
     {
-        var weights = new BlendWeights(1.2f, 1000, -0.5f, 1e-7f);
+        var weights = new BlendWeights(1.2f, 1000, -0.5f, 1e-7f, 20);
         Assert.Equal(weights, BlendWeights.Parse(weights.ToString(), "model"));
-        foreach (string wrong in new[] { "", "1 2 3", "1 2 3 4 5", "1 2 3 NaN", "1 -2 3 4", "1 2 3 1e99", "1  2 3 4" })
+        Assert.Equal(weights with { Shrinkage = 0 }, BlendWeights.Parse("1.2 1000 -0.5 1E-07", "a model of before"));
+        string[] wrongs =
+            ["", "1 2 3", "1 2 3 4 5 6", "1 2 3 NaN", "1 -2 3 4", "1 2 3 4 -5", "1 2 3 4 x", "1 2 3 4 ", "1 2 3 1e99", "1  2 3 4"];
+        foreach (string wrong in wrongs)
         {
             var error = Assert.Throws<InputException>(() => BlendWeights.Parse(wrong, "model"));
-            Assert.Equal($"model: its blend is '{wrong}', not four numbers; train again, or restore the file", error.Message);
+            Assert.Equal($"model: its blend is '{wrong}', not five numbers; train again, or restore the file", error.Message);
         }
     }
 
