@@ -61,9 +61,8 @@ internal static class CommonOptions
         var option = new Option<Precision>("--precision")
         {
             Description = "What products multiply in: fp32; or tf32 or bf16, on the tensor cores of a CUDA device "
-                + "(compute capability 8.0 or newer).",
+                + $"(compute capability 8.0 or newer). [default: {default(Precision).Name()}]",
             HelpName = string.Join('|', PrecisionNames.All),
-            DefaultValueFactory = _ => Kernels.Precision.Full,
             CustomParser = argument =>
             {
                 string text = argument.Tokens[0].Value;
