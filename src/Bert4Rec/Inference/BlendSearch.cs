@@ -16,34 +16,46 @@ public sealed record BlendChoice(BlendWeights Weights, int Samples, double Witho
 /// <param name="Others">The model's scores of the k best items that are not blended, best first.</param>
 /// <param name="Scores">The model's scores of the blended items, the target among them.</param>
 /// <param name="Affinities">Their T.</param>
+/// <param name="Similarities">Their A.</param>
 /// <param name="Lags">Their lags.</param>
-/// <param name="Target">Which of them is the target.</param>
-internal sealed record BlendSample(float[] Others, float[] Scores, float[] Affinities, int[] Lags, int Target)
+/// <param name="Target">Which of them is the target; <see cref="LeftOut"/> where the target must not be in the list, as one that was seen
+/// already where those are left out: no weights gain by it.</param>
+internal sealed record BlendSample(float[] Others, float[] Scores, float[] Affinities, float[] Similarities, int[] Lags, int Target)
 {
+    public const int LeftOut = -1;
+
     /// <summary>NDCG@k, k being the number of others.</summary>
     public double Gain(BlendWeights weights)
     {
-        float score = Scores[Target] + weights.Boost(Affinities[Target], Lags[Target]);
+        if (Target == LeftOut)
+            return 0;
+        float score = Scores[Target] + Boost(weights, Target);
         int better = 0;
         while (better < Others.Length && Others[better] > score)
             better++;
         for (int i = 0; i < Scores.Length && better < Others.Length; i++)
-            better += i != Target && Scores[i] + weights.Boost(Affinities[i], Lags[i]) > score ? 1 : 0;
+            better += i != Target && Scores[i] + Boost(weights, i) > score ? 1 : 0;
         return MetricAccumulator.Gain(new(better, 0, 0), Others.Length);
     }
+
+    private float Boost(BlendWeights weights, int item) => weights.Boost(Affinities[item], Similarities[item], Lags[item]);
 }
 
 /// <summary>
-/// Chooses the weights of a <see cref="Blend"/> by NDCG: the two of the transitions from a grid, then the two of the history, then those of
-/// the transitions again.
+/// Chooses the weights of a <see cref="Blend"/> by NDCG: the two of the transitions from a grid, then the two of the history, then that of
+/// what is alike; then those of the transitions, and of what is alike, again.
 /// </summary>
 internal sealed class BlendSearch
 {
     /// <summary>Samples that are enough to tell weights apart; of more, as many are taken at even distances.</summary>
     public const int EnoughSamples = 10_000;
 
+    /// <summary>Lists need be no longer to tell weights apart, and each sample keeps a score a place.</summary>
+    public const int LongestList = 1000;
+
     private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8], s_scales = [10, 100, 1000, 10_000];
     private static readonly float[] s_seen = [-8, -2, -0.5f, 0, 0.5f, 1, 2, 4, 8], s_recent = [0, 1, 2, 4, 8, 16];
+    private static readonly float[] s_similar = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8, 12];
 
     private readonly BlendSample[] _samples;
     private readonly Workers _workers;
@@ -66,7 +78,9 @@ internal sealed class BlendSearch
         var search = new BlendSearch(samples, workers);
         search.TryTransitions();
         search.TryHistory();
+        search.TrySimilar();
         search.TryTransitions();
+        search.TrySimilar();
         double alone = search._alone.Average(), best = search._best.Average();
         var comparison = Comparison.Of(metric, search._best, search._alone);
         return comparison.IsBetter
@@ -92,6 +106,15 @@ internal sealed class BlendSearch
             foreach (float recent in s_recent)
                 Try(start with { Seen = seen, Recent = recent });
         }
+    }
+
+    private void TrySimilar()
+    {
+        var start = _weights;
+        if (_samples.All(sample => sample.Similarities.All(similarity => similarity == 0)))
+            return;
+        foreach (float similar in s_similar)
+            Try(start with { Similar = similar });
     }
 
     private void Try(BlendWeights trial)

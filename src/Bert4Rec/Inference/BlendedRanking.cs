@@ -16,6 +16,7 @@ internal sealed class BlendedRanking
     private readonly List<int> _items = [];
     private readonly List<float> _boosts = [];
     private readonly List<float> _affinities = [];
+    private readonly List<float> _similarities = [];
     private readonly List<int> _lags = [];
 
     /// <summary>The same of the items that must not be in a row's list, be they blended or not.</summary>
@@ -26,7 +27,7 @@ internal sealed class BlendedRanking
     public BlendedRanking(Blend blend, int itemCount)
     {
         _weights = blend.Weights;
-        _blended = new BlendedItems(blend.Transitions, itemCount);
+        _blended = new BlendedItems(blend.Transitions, blend.Similarity, itemCount);
     }
 
     public void Clear()
@@ -36,6 +37,7 @@ internal sealed class BlendedRanking
         _items.Clear();
         _boosts.Clear();
         _affinities.Clear();
+        _similarities.Clear();
         _lags.Clear();
         _leftOut.Clear();
     }
@@ -68,8 +70,9 @@ internal sealed class BlendedRanking
         {
             _items.Add(item);
             _affinities.Add(_blended.Affinity(item));
+            _similarities.Add(_blended.Similarity(item));
             _lags.Add(_blended.Lag(item));
-            _boosts.Add(_weights.Boost(_affinities[^1], _lags[^1]));
+            _boosts.Add(_weights.Boost(_affinities[^1], _similarities[^1], _lags[^1]));
         }
     }
 
@@ -78,11 +81,15 @@ internal sealed class BlendedRanking
     {
         _blended.Fill(history);
         for (int c = 0; c < candidates.Length; c++)
-            scores[c] += _weights.Boost(_blended.Affinity(candidates[c]), _blended.Lag(candidates[c]));
+        {
+            int item = candidates[c];
+            scores[c] += _weights.Boost(_blended.Affinity(item), _blended.Similarity(item), _blended.Lag(item));
+        }
     }
 
     /// <summary>As <see cref="Predictor.TopK"/>; what is left out is what <see cref="Add"/> was given.</summary>
-    public void TopK(
+    /// <returns>Whether all that was scored here is a number.</returns>
+    public bool TopK(
         Predictor predictor, int k, ReadOnlySpan<int> targets, Span<int> topItems, Span<float> topScores, Span<int> ranks)
     {
         int rows = predictor.Count;
@@ -119,6 +126,7 @@ internal sealed class BlendedRanking
             for (int i = 0; i < Math.Min(k, _ranking.Count); i++)
                 (listScores[i], list[i]) = _ranking[i];
         }
+        return scores.All(float.IsFinite);
     }
 
     /// <summary>What a search for weights needs of the rows: the scores of the k best others and of the blended items.</summary>
@@ -135,8 +143,9 @@ internal sealed class BlendedRanking
                 others[(row * k)..((row + 1) * k)],
                 scores[range],
                 [.. CollectionsMarshal.AsSpan(_affinities)[range]],
+                [.. CollectionsMarshal.AsSpan(_similarities)[range]],
                 [.. CollectionsMarshal.AsSpan(_lags)[range]],
-                Place(row, targets[row]) - _offsets[row]);
+                LeftOut(row).BinarySearch(targets[row]) < 0 ? Place(row, targets[row]) - _offsets[row] : BlendSample.LeftOut);
         }
     }
 

@@ -177,7 +177,7 @@ internal sealed class ModelFolder
         }
         CheckFinite(path, layout, parameters, "train again, or restore the file");
         BlendWeights? weights = file.Metadata.TryGetValue(BlendKey, out string? text) ? BlendWeights.Parse(text, path) : null;
-        var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained.EvalArgs, progress);
+        var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained, progress);
         return new(config, dataset, layout, parameters, file, path, isOurs, blend);
     }
 

@@ -45,6 +45,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="samples">At least one.</param>
     /// <param name="transitions">Of the training part.</param>
+    /// <param name="similarity">Of the items, by their fields; null where they have none in common.</param>
     /// <param name="k">Length of the lists.</param>
     /// <param name="excludeSeen">Whether the items of the histories are left out.</param>
     /// <param name="progress">Told after each batch.</param>
@@ -52,6 +53,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
         InteractionDataset dataset,
         ReadOnlySpan<Sample> samples,
         ItemTransitions transitions,
+        ItemSimilarity? similarity,
         int k,
         bool excludeSeen,
         IProgress<ProgressUpdate>? progress)
@@ -62,7 +64,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
             chosen[i] = samples[(int)((long)samples.Length * i / count)];
         var seen = excludeSeen ? SeenItems.Of(dataset, chosen) : null;
         var collected = new BlendSample[count];
-        var alone = new Blend(BlendWeights.None, transitions);
+        var alone = new Blend(BlendWeights.None, transitions, similarity);
         _workers.Run(worker =>
         {
             var ranking = new BlendedRanking(alone, dataset.ItemCount);
@@ -211,7 +213,8 @@ internal sealed class ModelRanker : IRanker, IDisposable
                     ReadOnlySpan<int> itsLeftOut = seen is null ? [] : seen[start + first + i];
                     blending.Add(dataset.History(samples[first + i], _shape.HistoryLength), itsLeftOut, targets[i]);
                 }
-                blending.TopK(predictor, k, theirTargets, lists, scores, counts);
+                if (!blending.TopK(predictor, k, theirTargets, lists, scores, counts))
+                    throw NotFinite();
             }
             for (int i = 0; i < count; i++)
             {
@@ -219,7 +222,9 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 int sample = first + i, listed = Math.Min(k, dataset.ItemCount - 1 - (seen?[start + sample].Length ?? 0));
                 bool isListed = rank.Position < listed && !(seen?.Contains(start + sample, targets[i]) ?? false);
                 // No number is greater than NaN: a target with such a score would count as the first, though the list has another there.
-                if (isListed && topItems[(sample * k) + rank.Position] != targets[i])
+                // With a blend that is known by now, and in a low precision two of nearly the same score may stand the other way round:
+                // the target's is computed anew, in full precision.
+                if (blending is null && isListed && topItems[(sample * k) + rank.Position] != targets[i])
                     throw NotFinite();
                 ThrowIfNotFinite(scores.AsSpan(i * k, listed));
                 ranks[sample] = rank;

@@ -175,16 +175,29 @@ internal sealed class TrainingEngine : IDisposable
     public void Use(Blend blend)
     {
         Tell(_ranks, Order.Blend);
-        var (transition, scale, seen, recent, shrinkage) = blend.Weights;
-        _ranks.Broadcast<float>([transition, scale, seen, recent, shrinkage]);
+        var (transition, scale, seen, recent, similar, shrinkage) = blend.Weights;
+        _ranks.Broadcast<float>([transition, scale, seen, recent, similar, shrinkage]);
+        if (blend.Similarity is { } similarity)
+        {
+            var (offsets, words, weights) = similarity.Arrays;
+            _ranks.Broadcast<int>([words.Length, similarity.WordCount]);
+            _ranks.Broadcast<int>(offsets);
+            _ranks.Broadcast<int>(words);
+            _ranks.Broadcast<float>(weights);
+        }
         _ranker.Use(blend);
         Done(true);
     }
 
     /// <inheritdoc cref="ModelRanker.ChooseBlend"/>
     public BlendChoice ChooseBlend(
-        ReadOnlySpan<Sample> samples, ItemTransitions transitions, int k, bool excludeSeen, IProgress<ProgressUpdate>? progress) =>
-        _ranker.ChooseBlend(_dataset, samples, transitions, k, excludeSeen, progress);
+        ReadOnlySpan<Sample> samples,
+        ItemTransitions transitions,
+        ItemSimilarity? similarity,
+        int k,
+        bool excludeSeen,
+        IProgress<ProgressUpdate>? progress) =>
+        _ranker.ChooseBlend(_dataset, samples, transitions, similarity, k, excludeSeen, progress);
 
     public void Dispose()
     {
@@ -258,6 +271,26 @@ internal sealed class TrainingEngine : IDisposable
         return new(config, dataset, Splitter.Split(dataset, config.EvalArgs), options, ranks, null, tellsOthers: false);
     }
 
+    private Blend ReceiveBlend()
+    {
+        var numbers = new float[6];
+        _ranks.Broadcast<float>(numbers);
+        var weights = new BlendWeights(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]);
+        ItemSimilarity? similarity = null;
+        if (weights.Similar != 0)
+        {
+            int[] sizes = new int[2], offsets = new int[_dataset.ItemCount + 1];
+            _ranks.Broadcast<int>(sizes);
+            int[] words = new int[sizes[0]];
+            var weightsOfWords = new float[sizes[0]];
+            _ranks.Broadcast<int>(offsets);
+            _ranks.Broadcast<int>(words);
+            _ranks.Broadcast<float>(weightsOfWords);
+            similarity = new(offsets, words, weightsOfWords, sizes[1]);
+        }
+        return new(weights, ItemTransitions.Count(_dataset, _train, weights.Shrinkage), similarity);
+    }
+
     /// <summary>Does what rank 0 says until the end of the training.</summary>
     /// <returns>Whether another one may follow.</returns>
     private bool Obey()
@@ -283,10 +316,7 @@ internal sealed class TrainingEngine : IDisposable
                         Take(new float[Trainer.Layout.Length]);
                         break;
                     case Order.Blend:
-                        var weights = new float[5];
-                        _ranks.Broadcast<float>(weights);
-                        var blend = new BlendWeights(weights[0], weights[1], weights[2], weights[3], weights[4]);
-                        _ranker.Use(new(blend, ItemTransitions.Count(_dataset, _train, blend.Shrinkage)));
+                        _ranker.Use(ReceiveBlend());
                         break;
                     case Order.Rank:
                         RankForFirst(first, second, (Ranking)third);

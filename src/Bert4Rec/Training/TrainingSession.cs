@@ -42,6 +42,10 @@ internal static class TrainingSession
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }
 
+    /// <summary>Counted up when the same settings and data make another model than before, the blend included: a run does such a training
+    /// again, and a tuning does not go on with trials that were judged otherwise.</summary>
+    internal const string Revision = "2";
+
     /// <summary>The same with data that is there already.</summary>
     /// <inheritdoc cref="Train"/>
     internal static TrainingResult TrainOn(
@@ -126,6 +130,9 @@ internal static class TrainingSession
         CancellationToken cancellation) =>
         Refit(config, dataset, heldOut, options, progress, cancellation, start);
 
+    /// <summary>A run's settings, of the refit: no event is held back.</summary>
+    internal static RunConfig RefitSettings(RunConfig config) => config.With("eval_args.split={RS: [1, 0, 0]}", "refit=false");
+
     private static (int Epochs, int Events) Refit(
         RunConfig config,
         InteractionDataset dataset,
@@ -146,7 +153,7 @@ internal static class TrainingSession
         if (Checkpoint.TryReadOrigin(refit)?.GetValueOrDefault(Checkpoint.HeldOutKey) != task.HeldOut)
             DiscardRefit(directory);
         TrainModel(
-            config.With("eval_args.split={RS: [1, 0, 0]}", "refit=false"),
+            RefitSettings(config),
             dataset,
             task,
             options with { OutputDirectory = refit, Resume = true },
@@ -276,9 +283,10 @@ internal static class TrainingSession
         {
             var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage, progress);
             SpareMemory.GiveBackAfter(dataset);
-            int k = Math.Min(validation.ComparedCutoff, dataset.ItemCount - 1);
-            choice = engine.ChooseBlend(split.Valid, transitions, k, config.ExcludeSeen, progress);
-            engine.Use(new Blend(choice.Weights, transitions));
+            int k = Math.Min(Math.Min(validation.ComparedCutoff, BlendSearch.LongestList), dataset.ItemCount - 1);
+            var similarity = ItemSimilarity.Of(dataset, config.SequenceSeparator);
+            choice = engine.ChooseBlend(split.Valid, transitions, similarity, k, config.ExcludeSeen, progress);
+            engine.Use(new Blend(choice.Weights, transitions, choice.Weights.Similar == 0 ? null : similarity));
             SpareMemory.GiveBackAfter(dataset);
             if (choice.Weights != BlendWeights.None)
                 bestValid = Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, validation, progress);
@@ -323,7 +331,7 @@ internal static class TrainingSession
             || state.Epoch >= (refit?.Epochs ?? Math.Min(config.Epochs, options.Trial?.Epochs ?? int.MaxValue));
     }
 
-    /// <summary>What the parameters mean and the order of everything random depend on.</summary>
+    /// <summary>What the parameters mean, the order of everything random, and which epoch is the best, depend on.</summary>
     private static SortedDictionary<string, string> Origin(RunConfig config, InteractionDataset dataset, DatasetSplit split) =>
         new(StringComparer.Ordinal)
         {
@@ -344,6 +352,10 @@ internal static class TrainingSession
             ["layer_norm_eps"] = Text(config.LayerNormEpsilon),
             ["mask_ratio"] = Text(config.MaskRatio),
             ["ft_ratio"] = Text(config.FineTuningRatio),
+            ["valid_metric"] = config.ValidMetric.ToLowerInvariant(),
+            ["valid_metric_bigger"] = Text(config.ValidMetricBigger),
+            ["exclude_seen"] = Text(config.ExcludeSeen),
+            ["eval_args.mode"] = config.EvalArgs.ValidMode.ToString(),
         };
 
     /// <summary>As a config has it, where words are in lower case.</summary>

@@ -50,7 +50,7 @@ public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedSh
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
         using var blended = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
-        blended.Use(Blend.Of(s_weights, dataset, folder.Config.EvalArgs));
+        blended.Use(Blend.Of(s_weights, dataset, folder.Config));
         var settings = new EvaluationSettings
         {
             Mode = mode,
@@ -85,7 +85,7 @@ public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedSh
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
         using var blended = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, recboleCompatible: false);
-        blended.Use(Blend.Of(s_weights, dataset, folder.Config.EvalArgs));
+        blended.Use(Blend.Of(s_weights, dataset, folder.Config));
         int items = dataset.ItemCount - 1;
         foreach (IRanker ranker in (IRanker[])[model, blended, .. Baselines.Of(dataset, split, training)])
         {

@@ -1,3 +1,4 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
@@ -56,32 +57,78 @@ public sealed class BlendTests
         Assert.Equal(2f / sequences.Length, transitions.Shares(1)[^1]);
     }
 
+    /// <summary>Cosines worked out by hand: "shop" is everybody's, "rare" one item's, the price no word, and a word of one column is not
+    /// that of another.</summary>
+    [Fact]
+    public void Items_are_as_alike_as_the_words_they_share()
+    {
+        var dataset = new InteractionDataset(new(), SmallDatasets.Of(5).Items, [0, 0], [])
+        {
+            ItemFields = new ItemTable(
+                [new("tags", AtomicType.TokenSequence), new("brand", AtomicType.Token), new("price", AtomicType.Number)],
+                [
+                    [null, "shop toy toy  red", "shop toy", "shop red rare", "shop"],
+                    [null, "red a", "red a", "toy", null],
+                    [null, "1", "1", "1", "1"],
+                ]),
+        };
+        var similarity = ItemSimilarity.Of(dataset, ' ')!;
+        // Two of four items have each of toy, red and the brand "red a": all weigh ln 2.
+        double[,] cosines =
+        {
+            { 1, 2 / Math.Sqrt(6), 1 / Math.Sqrt(3), 0 },
+            { 2 / Math.Sqrt(6), 1, 0, 0 },
+            { 1 / Math.Sqrt(3), 0, 1, 0 },
+            { 0, 0, 0, 0 },
+        };
+        for (int a = 1; a <= 4; a++)
+        {
+            var vector = new float[similarity.WordCount];
+            similarity.AddTo(a, 1, vector);
+            for (int b = 1; b <= 4; b++)
+                Assert.Equal(cosines[a - 1, b - 1], similarity.Product(b, vector), 1e-6);
+            similarity.Clear(a, vector);
+            Assert.All(vector, value => Assert.Equal(0, value));
+        }
+        Assert.Null(ItemSimilarity.Of(SmallDatasets.Of(5), ' '));
+    }
+
+    [Fact]
+    public void Weights_for_fields_need_items_with_fields()
+    {
+        var dataset = SmallDatasets.Random(3, users: 60, itemCount: 20, longest: 12);
+        var error = Assert.Throws<InputException>(
+            () => Blend.Of(new(1, 100, 0, 0, Similar: 2), dataset, RunConfig.Parse("", "config", [])));
+        Assert.Contains("they have no field", error.Message);
+    }
+
     [Fact]
     public void A_boost_is_that_of_the_formula()
     {
         var dataset = SmallDatasets.Random(3, users: 60, itemCount: 20, longest: 12);
         var split = SmallDatasets.LeaveOneOut(dataset);
         var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage);
-        var weights = new BlendWeights(1.2f, 100, -0.5f, 3);
-        var blended = new BlendedItems(transitions, dataset.ItemCount);
+        var weights = new BlendWeights(1.2f, 100, -0.5f, 3, 0.7f);
+        var blended = new BlendedItems(transitions, Pairs(dataset.ItemCount), dataset.ItemCount);
         foreach (var sample in split.Test)
         {
             int[] history = dataset.History(sample, 10).ToArray();
             blended.Fill(history);
             for (int item = 1; item < dataset.ItemCount; item++)
             {
-                double affinity = 0;
+                double affinity = 0, similarity = 0;
                 for (int lag = 1; lag <= Math.Min(20, history.Length); lag++)
                 {
                     int at = transitions.Followers(history[^lag]).BinarySearch(item);
                     affinity += at < 0 ? 0 : transitions.Shares(history[^lag])[at] / lag;
+                    similarity += history[^lag] / 2 == item / 2 ? 1 / Math.Sqrt(lag) : 0;
                 }
                 int last = Array.LastIndexOf(history, item), ago = last < 0 ? 0 : history.Length - last;
-                double expected = (1.2 * Math.Log(1 + (100 * affinity))) + (last < 0 ? 0 : -0.5 + (3.0 / ago));
+                double expected = (1.2 * Math.Log(1 + (100 * affinity))) + (0.7 * similarity) + (last < 0 ? 0 : -0.5 + (3.0 / ago));
                 bool isBlended = blended.Items.BinarySearch(item) >= 0;
                 Assert.Equal(affinity > 0 || last >= 0, isBlended);
-                if (isBlended)
-                    Assert.Equal(expected, weights.Boost(blended.Affinity(item), blended.Lag(item)), 1e-4);
+                double boost = weights.Boost(blended.Affinity(item), blended.Similarity(item), blended.Lag(item));
+                Assert.Equal(isBlended ? expected : 0, boost, 1e-4);
             }
         }
     }
@@ -94,6 +141,9 @@ public sealed class BlendTests
         var choice = BlendSearch.Choose([.. Samples(200, follows: 1)], workers, "ndcg@10");
         Assert.True(choice.Weights.Transition > 0);
         Assert.Equal(ItemTransitions.Shrinkage, choice.Weights.Shrinkage);
+        Assert.Equal(0, choice.Weights.Similar);
+        BlendSample[] alike = [.. Samples(200, follows: 0).Select(sample => sample with { Similarities = [1, 0] })];
+        Assert.True(BlendSearch.Choose(alike, workers, "ndcg@10").Weights.Similar > 0);
         Assert.Equal(200, choice.Samples);
         Assert.True(choice.With > choice.Without + 0.5, $"{choice}");
         Assert.True(choice.P < 0.05);
@@ -103,6 +153,9 @@ public sealed class BlendTests
     public void Weights_that_chance_alone_makes_better_are_not()
     {
         using var workers = new Workers(1);
+        // Nor is a target that is left out, whatever is added to it.
+        BlendSample[] leftOut = [.. Samples(200, follows: 1).Select(sample => sample with { Target = BlendSample.LeftOut })];
+        Assert.Equal(BlendWeights.None, BlendSearch.Choose(leftOut, workers, "ndcg@10").Weights);
         var choice = BlendSearch.Choose([.. Samples(30, follows: 0)], workers, "ndcg@10");
         Assert.Equal(BlendWeights.None, choice.Weights);
         Assert.Equal(choice.Without, choice.With);
@@ -119,7 +172,8 @@ public sealed class BlendTests
         const int k = 10;
         var dataset = SmallDatasets.Random(4, users: 90, itemCount: 150, longest: 14);
         var split = SmallDatasets.LeaveOneOut(dataset);
-        var weights = new BlendWeights(transition, scale, seenWeight, recent);
+        var weights = new BlendWeights(transition, scale, seenWeight, recent, Similar: recent / 3);
+        var similarity = Pairs(dataset.ItemCount);
         var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage);
         var layout = new ParameterLayout(new ModelShape(dataset.ItemCount, 8, 16, 32, 1, 2, 1e-12f, 0, 0, Causal: true));
         using var devices = new DeviceSet("cpu", 2);
@@ -131,7 +185,7 @@ public sealed class BlendTests
         int[] all = [.. Enumerable.Range(0, samples.Length * dataset.ItemCount).Select(i => i % dataset.ItemCount)];
         float[] scores = new float[all.Length], blended = new float[all.Length];
         ranker.Score(dataset, samples, all, scores);
-        ranker.Use(new Blend(weights, transitions));
+        ranker.Use(new Blend(weights, transitions, similarity));
         ranker.Score(dataset, samples, all, blended);
         var lists = new int[samples.Length * k];
         var ranks = new TargetRank[samples.Length];
@@ -140,14 +194,14 @@ public sealed class BlendTests
         var without = new TargetRank[samples.Length];
         ranker.Unblended.Single().Rank(dataset, samples, k, new int[lists.Length], without, seen);
 
-        var items = new BlendedItems(transitions, dataset.ItemCount);
+        var items = new BlendedItems(transitions, similarity, dataset.ItemCount);
         for (int i = 0; i < samples.Length; i++)
         {
             items.Fill(dataset.History(samples[i], 8));
             var sum = new double[dataset.ItemCount];
             for (int item = 1; item < dataset.ItemCount; item++)
             {
-                float boost = weights.Boost(items.Affinity(item), items.Lag(item));
+                float boost = weights.Boost(items.Affinity(item), items.Similarity(item), items.Lag(item));
                 sum[item] = scores[(i * dataset.ItemCount) + item] + boost;
                 Assert.Equal(sum[item], blended[(i * dataset.ItemCount) + item], 1e-5);
             }
@@ -175,7 +229,7 @@ public sealed class BlendTests
         using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
         parameters.Upload(ParameterInitializer.Draw(layout, 0.3, 1));
         using var predictor = new Predictor(devices.Kernels[0], layout, parameters, 1000, alwaysDropsOldest: false, quantizes: true);
-        var blend = new Blend(new(1, 100, -1, 3), ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage));
+        var blend = new Blend(new(1, 100, -1, 3), ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage), null);
         var ranking = new BlendedRanking(blend, dataset.ItemCount);
         int[] targets = [.. split.Test.Take(rows).Select(dataset.Target)], ranks = new int[3 * rows];
         int[] ranked = new int[rows * k], listed = new int[rows * k];
@@ -197,16 +251,26 @@ public sealed class BlendTests
     [Fact]
     public void Weights_are_read_as_they_are_written()
     {
-        var weights = new BlendWeights(1.2f, 1000, -0.5f, 1e-7f, 20);
+        var weights = new BlendWeights(1.2f, 1000, -0.5f, 1e-7f, 0.3f, 20);
         Assert.Equal(weights, BlendWeights.Parse(weights.ToString(), "model"));
-        Assert.Equal(weights with { Shrinkage = 0 }, BlendWeights.Parse("1.2 1000 -0.5 1E-07", "a model of before"));
+        Assert.Equal(weights with { Similar = 0, Shrinkage = 0 }, BlendWeights.Parse("1.2 1000 -0.5 1E-07", "a model of before"));
         string[] wrongs =
-            ["", "1 2 3", "1 2 3 4 5 6", "1 2 3 NaN", "1 -2 3 4", "1 2 3 4 -5", "1 2 3 4 x", "1 2 3 4 ", "1 2 3 1e99", "1  2 3 4"];
+        [
+            "", "1 2 3", "1 2 3 4 5", "1 2 3 4 5 6 7", "1 2 3 NaN", "1 -2 3 4", "1 2 3 4 5 -6", "1 2 3 4 5 x", "1 2 3 4 ", "1 2 3 1e99",
+            "1  2 3 4",
+        ];
         foreach (string wrong in wrongs)
         {
             var error = Assert.Throws<InputException>(() => BlendWeights.Parse(wrong, "model"));
-            Assert.Equal($"model: its blend is '{wrong}', not five numbers; train again, or restore the file", error.Message);
+            Assert.Equal($"model: its blend is '{wrong}', not six numbers; train again, or restore the file", error.Message);
         }
+    }
+
+    /// <summary>Items 2 and 3, 4 and 5 and so on are alike, and no others.</summary>
+    private static ItemSimilarity Pairs(int itemCount)
+    {
+        int[] all = [.. Enumerable.Range(0, itemCount)];
+        return new([.. all, itemCount], [.. all.Select(item => item / 2)], [.. all.Select(_ => 1f)], (itemCount / 2) + 1);
     }
 
     /// <summary>Ten others score higher than the target unless something is added to it.</summary>
@@ -216,7 +280,7 @@ public sealed class BlendTests
         for (int i = 0; i < count; i++)
         {
             float[] others = [.. Enumerable.Range(0, 10).Select(_ => random.NextSingle()).OrderDescending()];
-            yield return new(others, [-1, random.NextSingle() - 1], [follows, 0.2f * random.NextSingle()], [0, 0], 0);
+            yield return new(others, [-1, random.NextSingle() - 1], [follows, 0.2f * random.NextSingle()], [0, 0], [0, 0], 0);
         }
     }
 
