@@ -56,6 +56,7 @@ internal static class UpdateCommand
     private static int Update(RunConfig inputs, RunOptions options, int? epochs, bool json, Terminal terminal)
     {
         TextWriter log = json ? terminal.Error : terminal.Out;
+        RunConfig config = UpdateRun.SettingsOf(options.OutputDirectory);
         return Interruption.Run(
             terminal,
             (progress, cancellation) =>
@@ -71,12 +72,12 @@ internal static class UpdateCommand
                             + $"{start.NewItems:N0} new items");
                         log.WriteLine($"training {start.Epochs} epochs");
                         log.WriteLine();
-                        TrainingLog.WriteEpochHeader(log, inputs);
+                        TrainingLog.WriteEpochHeader(log, config);
                     },
                     epoch =>
                     {
                         progress.Clear();
-                        TrainingLog.WriteEpoch(log, epoch, inputs);
+                        TrainingLog.WriteEpoch(log, epoch, config);
                     });
             },
             result =>
@@ -86,7 +87,7 @@ internal static class UpdateCommand
                     Report.WriteJson(terminal.Out, new { output = options.OutputDirectory, result });
                     return;
                 }
-                Write(terminal, result, inputs);
+                Write(terminal, result, config);
                 terminal.Out.WriteLine();
                 terminal.Out.WriteLine(
                     $"{Terminal.OneLine(options.OutputDirectory)} was replaced by the updated model; "

@@ -104,9 +104,16 @@ internal static class EventLogOptions
     }
 
     /// <summary>The .inter file that an input is, or that a folder holds; null for an event log.</summary>
-    private static string? AtomicFile(string input) => Directory.Exists(input)
-        ? Directory.EnumerateFiles(input).Where(IsAtomic).Order(StringComparer.Ordinal).FirstOrDefault()
-        : IsAtomic(input) ? input : null;
+    private static string? AtomicFile(string input)
+    {
+        if (!Directory.Exists(input))
+            return IsAtomic(input) ? input : null;
+        string[] files = [.. Directory.EnumerateFiles(input).Where(IsAtomic).Order(StringComparer.Ordinal)];
+        return files.Length < 2
+            ? files.FirstOrDefault()
+            : throw new InputException(
+                $"--input {input}: {string.Join(" and ", files.Select(Path.GetFileName))} are in it; name one of them");
+    }
 
     private static bool IsAtomic(string path) =>
         path.EndsWith(".inter", StringComparison.Ordinal) || path.EndsWith(".inter.gz", StringComparison.Ordinal);

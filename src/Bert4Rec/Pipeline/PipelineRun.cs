@@ -227,6 +227,7 @@ internal sealed class PipelineRun
     {
         ["device"] = _options.Device,
         ["precision"] = _options.Precision.ToString(),
+        ["revision"] = TrainingSession.Revision,
         ["config"] = config.With(s_indifferent).ToYaml(),
     };
 

@@ -47,6 +47,13 @@ internal sealed class UpdateRun
     /// <summary>Of the epochs that the training took, the part that an update takes.</summary>
     private const double EpochShare = 1.0 / 5;
 
+    /// <summary>Keys of where the new events are and how they are read.</summary>
+    private static readonly string[] s_inputKeys =
+    [
+        "data_path", "dataset", "event_log", "field_separator", "seq_separator", "USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD",
+        "TIME_FIELD", "load_col", "val_interval", "filter_inter_by_user_or_item",
+    ];
+
     private readonly RunConfig _config;
     private readonly RunConfig _inputs;
     private readonly RunOptions _options;
@@ -64,13 +71,17 @@ internal sealed class UpdateRun
     public UpdateRun(
         RunConfig inputs, RunOptions options, int? epochs, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
     {
-        _config = RunConfig.Load([Path.Combine(options.OutputDirectory, ModelFolder.ConfigFileName)], []);
+        _config = SettingsOf(options.OutputDirectory);
         _inputs = inputs;
         _options = options;
         _epochs = epochs;
         _progress = progress;
         _cancellation = cancellation;
     }
+
+    /// <summary>The settings that a folder's model was trained with, and is updated with.</summary>
+    /// <exception cref="InputException">The folder has no config.</exception>
+    public static RunConfig SettingsOf(string directory) => RunConfig.Load([Path.Combine(directory, ModelFolder.ConfigFileName)], []);
 
     /// <summary>
     /// A folder's settings with other events: how a log was cleaned and grouped into histories for the folder's training holds for the new
@@ -81,6 +92,16 @@ internal sealed class UpdateRun
     /// <exception cref="InputException">The folder has no config, or a setting is wrong.</exception>
     public static RunConfig Inputs(string directory, IReadOnlyList<string> settings)
     {
+        foreach (string setting in settings)
+        {
+            string key = setting.Split('=', '.')[0].Trim();
+            if (!s_inputKeys.Contains(key))
+            {
+                throw new InputException(
+                    $"--set {setting}: the model keeps its settings; only where the new events are, and how they are read, is said anew "
+                    + $"({string.Join(", ", s_inputKeys)})");
+            }
+        }
         var before = new List<string> { "user_inter_num_interval=~", "item_inter_num_interval=~" };
         if (settings.Any(setting => setting.StartsWith("event_log.input=", StringComparison.Ordinal)))
         {
@@ -123,6 +144,8 @@ internal sealed class UpdateRun
         {
             string[] checksums = Checksums(target, model);
             InteractionDataset added = Read(Path.Combine(staged, "events"));
+            if (IsPartOf(added, model.Dataset))
+                throw new InputException("the events are those that the model was trained on; give those that came since");
             InteractionDataset dataset = model.Dataset.Append(added);
             var hasNew = new bool[dataset.UserCount];
             for (int user = 1; user < added.UserCount; user++)
@@ -144,7 +167,7 @@ internal sealed class UpdateRun
             int update = (model.Updates?.Inputs.Count ?? 0) + 1;
             int seed = unchecked(_config.Seed + update) & int.MaxValue;
             var replay = new Replay(hasNew, others == 0 ? 0 : Math.Min(1, Math.Max(users, 100) / (double)others), (ulong)seed);
-            RunConfig settings = _config.With($"epochs={epochs}", $"stopping_step={epochs}", "refit=false");
+            RunConfig settings = _config.With($"epochs={epochs}", $"stopping_step={epochs}", "eval_step=1", "refit=false");
             RunOptions options = _options with { OutputDirectory = staged, Resume = false };
             float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset);
             TrainingResult result = TrainingSession.Continue(
@@ -210,6 +233,25 @@ internal sealed class UpdateRun
         return [.. checksums];
     }
 
+    /// <summary>Whether the events are, user by user, what the model's histories begin with, and half of all: no new ones.</summary>
+    private static bool IsPartOf(InteractionDataset added, InteractionDataset known)
+    {
+        if (2L * added.EventItems.Length < known.EventItems.Length)
+            return false;
+        for (int user = 1; user < added.UserCount; user++)
+        {
+            int first = added.UserOffsets[user], count = added.UserOffsets[user + 1] - first;
+            if (!known.Users.TryGetId(added.Users[user], out int id) || known.UserOffsets[id + 1] - known.UserOffsets[id] < count)
+                return false;
+            for (int i = 0; i < count; i++)
+            {
+                if (added.Items[added.EventItems[first + i]] != known.Items[known.EventItems[known.UserOffsets[id] + i]])
+                    return false;
+            }
+        }
+        return true;
+    }
+
     private InteractionDataset Read(string directory)
     {
         RunConfig prepared = new PipelineRun(
@@ -222,8 +264,9 @@ internal sealed class UpdateRun
     private ModelFolder Seal(string directory, ModelUpdates updates, string? refitOf)
     {
         ModelFolder model = ModelFolder.Load(directory, null);
-        ModelFolder.SaveConfig(directory, _config);
-        ModelFolder.SaveModel(directory, _config, model.Layout, model.Parameters, model.Blend?.Weights, refitOf, updates);
+        RunConfig config = refitOf is null ? _config : TrainingSession.RefitSettings(_config);
+        ModelFolder.SaveConfig(directory, config);
+        ModelFolder.SaveModel(directory, config, model.Layout, model.Parameters, model.Blend?.Weights, refitOf, updates);
         return model;
     }
 
@@ -262,6 +305,8 @@ internal sealed class UpdateRun
         offsets.AsSpan().Fill(before.Dataset.EventItems.Length);
         before.Dataset.UserOffsets.CopyTo(offsets, 0);
         return Blend.Of(
-            before.Blend.Weights, new(dataset.Users, dataset.Items, offsets, before.Dataset.EventItems), _config.EvalArgs);
+            before.Blend.Weights,
+            new(dataset.Users, dataset.Items, offsets, before.Dataset.EventItems) { ItemFields = dataset.ItemFields },
+            _config);
     }
 }

@@ -22,7 +22,11 @@ internal sealed class RecordJson(IJsonTypeInfoResolver types)
     };
 
     /// <summary>Names as they are.</summary>
-    public JsonSerializerOptions Plain { get; } = new() { TypeInfoResolver = types };
+    public JsonSerializerOptions Plain { get; } = new()
+    {
+        TypeInfoResolver = types,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
 
     public string Line<T>(T value) => JsonSerializer.Serialize(value, _lines);
 

@@ -181,6 +181,7 @@ internal sealed class TuneSession
         {
             ["the data"] = string.Join(' ', files),
             ["the budget"] = _budget?.ToString() ?? "the objectives",
+            ["the program"] = TrainingSession.Revision,
         };
         foreach (var (i, settings) in _bases.Index())
         {

@@ -32,6 +32,7 @@ public sealed class UpdateRunTests : IDisposable
         Assert.Equal(0, outcome.ExitCode);
         Assert.Empty(outcome.Complaints);
 
+        string refitConfig = Path.Combine(RefitFolder.Of(Model), "config.yaml");
         var folder = ModelFolder.Load(Model, null);
         var dataset = folder.Dataset;
         Assert.True(dataset.Items.TryGetId("new", out int item));
@@ -42,6 +43,9 @@ public sealed class UpdateRunTests : IDisposable
         Assert.Equal(dataset.Checksum(), ModelFolder.Load(RefitFolder.Of(Model), null).Dataset.Checksum());
         Assert.Equal(folder.Config.ToYaml(), RunConfig.Load([Path.Combine(Model, "config.yaml")], []).ToYaml());
         Assert.Equal(4, folder.Config.Epochs);
+        // The refit's transitions are counted in all events, so its split holds none back.
+        Assert.Equal(TrainingSession.RefitSettings(folder.Config).ToYaml(), RunConfig.Load([refitConfig], []).ToYaml());
+        Assert.NotEqual(folder.Config.ToYaml(), RunConfig.Load([refitConfig], []).ToYaml());
 
         var (_, evaluated, _) = CommandLine.Run("evaluate", Model, "--threads", "1", "--json");
         Assert.Equal(Value(outcome.Out, "after", "ndcg@10"), Value(evaluated, "metrics", "ndcg@10"), 12);
@@ -76,6 +80,65 @@ public sealed class UpdateRunTests : IDisposable
         Assert.Equal(1, code);
         Assert.Contains("trained or updated with it before", error);
         Assert.Equal(before.Parameters, ModelFolder.Load(Model, null).Parameters);
+    }
+
+    /// <summary>Training on atomic files keeps no checksum of them; the events themselves tell.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void TheEventsThatTheModelWasTrainedOnAreRefused(bool isUpdated)
+    {
+        Train(refit: false);
+        if (isUpdated)
+            Succeed("update", "--model", Model, "--input", Write("later", "u1\ti3\t100\n"), "--threads", "1", "--epochs", "1");
+        var before = ModelFolder.Load(Model, null);
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", Path.Combine(_folder.Path, "log"), "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("the events are those that the model was trained on", error);
+        Assert.Equal(before.Dataset.Checksum(), ModelFolder.Load(Model, null).Dataset.Checksum());
+    }
+
+    [Fact]
+    public void OfTwoLogsInAFolderNeitherIsTaken()
+    {
+        Train(refit: false);
+        string later = Write("later", "u1\ti3\t100\n");
+        File.Copy(Path.Combine(later, "later.inter"), Path.Combine(later, "another.inter"));
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later);
+        Assert.Equal(1, code);
+        Assert.Contains("another.inter and later.inter are in it; name one of them", error);
+    }
+
+    [Theory]
+    [InlineData("epochs=50")]
+    [InlineData("valid_metric=Recall@7")]
+    public void SettingsOfTheModelAreNotChanged(string setting)
+    {
+        Train(refit: false);
+        string later = Write("later", "u1\ti3\t100\n");
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--set", setting);
+        Assert.Equal(1, code);
+        Assert.Contains($"--set {setting}: the model keeps its settings", error);
+    }
+
+    /// <summary>An update has fewer epochs than a training, which may look at its validation part every fifth only.</summary>
+    [Fact]
+    public void EachEpochOfAnUpdateIsValidated()
+    {
+        Train(refit: false, "eval_step=4");
+        string later = Write("later", "u1\ti3\t100\n");
+        string[] command = ["update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "2", "--json"];
+        var (code, _, error) = CommandLine.Run(command);
+        Assert.True(code == 0, error);
+        Assert.Equal(4, ModelFolder.Load(Model, null).Config.EvalStep);
+        // Epoch, loss, seconds, tokens a second, and the metric.
+        string[][] epochs =
+        [
+            .. error.Split('\n').Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+                .Where(line => line is ["1" or "2", ..]),
+        ];
+        Assert.Equal(2, epochs.Length);
+        Assert.All(epochs, epoch => Assert.True(epoch.Length >= 5, string.Join(' ', epoch)));
     }
 
     [Fact]

@@ -244,12 +244,29 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
     [InlineData("norm_first=true", "norm_first was false when it was saved and is now true")]
     [InlineData("position_order=newest", "position_order was oldest when it was saved and is now newest")]
     [InlineData("initializer=xavier", "initializer was normal when it was saved and is now xavier")]
+    [InlineData("valid_metric=Recall@5", "valid_metric was mrr@10 when it was saved and is now recall@5")]
+    [InlineData("exclude_seen=true", "exclude_seen was false when it was saved and is now true")]
+    [InlineData("eval_args.mode=uni5", "eval_args.mode was ")]
     public void What_the_parameters_mean_does_not_change_on_the_way(string setting, string message)
     {
         string directory = shop.NewRun();
         SmallShop.Train(shop.Config("epochs=1"), directory);
         var failure = Assert.Throws<InputException>(() => SmallShop.Train(shop.Config(setting), directory, resume: true));
         Assert.Contains(message, failure.Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>With no item but one GAUC divides 0 by 0.</summary>
+    [Fact]
+    public void A_metric_that_is_no_number_ends_no_run()
+    {
+        string data = Path.Combine(shop.NewRun(), "one"), directory = shop.NewRun();
+        Directory.CreateDirectory(data);
+        string rows = string.Concat(Enumerable.Range(0, 20).Select(i => $"u{i % 4}\tonly\t{i}\n"));
+        File.WriteAllText(Path.Combine(data, "one.inter"), "user_id:token\titem_id:token\ttimestamp:float\n" + rows);
+        var config = shop.Config(
+            $"data_path={Path.GetDirectoryName(data)}", "dataset=one", "load_col=~", "metrics=[GAUC]", "valid_metric=GAUC", "epochs=2");
+        Assert.Equal(2, SmallShop.Train(config, directory).Epochs);
+        Assert.Equal(2, Lines(directory).Length);
     }
 
     [Fact]

@@ -39,7 +39,9 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         TrainingResult alone = SmallShop.Train(result.Config.With($"epochs={result.Best.Epochs}"), shop.NewRun());
         Assert.Equal(alone.BestValid["mrr@10"], result.Best.Value);
         Assert.Equal(Enumerable.Range(1, result.Best.Epochs), result.Best.Curve.Select(point => point.Epoch));
-        Assert.Equal([$"{result.Chosen:D3}"], Directory.GetDirectories(Path.Combine(directory, "trials")).Select(Path.GetFileName));
+        // One that went no further than the first rung, and yet is the best, is trained anew.
+        string[] kept = second.Any(trial => trial.Trial == result.Chosen) ? [$"{result.Chosen:D3}"] : [];
+        Assert.Equal(kept, Directory.GetDirectories(Path.Combine(directory, "trials")).Select(Path.GetFileName));
     }
 
     [Fact]
