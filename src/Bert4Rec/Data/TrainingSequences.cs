@@ -35,7 +35,7 @@ internal abstract class TrainingSequences
     /// Our way: a user's training events, the target of the last training sample included, cut into windows of
     /// <paramref name="maximumLength"/>. Where a user has more events than that, the first cut is drawn anew for each epoch, so that over
     /// the epochs events meet different neighbours. Where there are fewer, every other epoch or so takes only the first few, so that over
-    /// the epochs each event has been the last one. A window of a single event has no target and is left out.
+    /// the epochs each event has been the last one. A window of a single event is left out: nothing is around it to guess it from.
     /// </summary>
     public static TrainingSequences Windows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
         new ClozeWindows(dataset, split, maximumLength, (ulong)seed);

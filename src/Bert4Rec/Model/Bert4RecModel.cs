@@ -7,7 +7,8 @@ namespace Bert4Rec.Model;
 /// <param name="Positions">[T]</param>
 /// <param name="Offsets">[B+1]</param>
 /// <param name="QueryRows">[Q] ascending rows, or none for all of them. In a causal model a sequence's newest ones.</param>
-/// <param name="QueryOffsets">[B+1]: which of them are whose. None with QueryRows.</param>
+/// <param name="QueryOffsets">[B+1]: sequence b has the query rows from QueryOffsets[b] to QueryOffsets[b + 1]. None where
+/// QueryRows is none.</param>
 /// <param name="FirstRow">Row of the whole batch that row 0 is, for dropout.</param>
 /// <param name="FirstQuery">The same of QueryRows.</param>
 internal readonly record struct ModelInput(
@@ -96,8 +97,12 @@ internal sealed class Bert4RecModel : IDisposable
     }
 
     /// <summary>
-    /// Cross-entropy of the last forward's rows: adds the sum of losses to an accumulator, and the gradient of scale · Σ loss.
+    /// Cross-entropy of the last forward's query rows: adds Σ loss to the accumulator, and the gradients of scale · Σ loss to those
+    /// of the parameters.
     /// </summary>
+    /// <param name="targets">[M] Items, one a query row.</param>
+    /// <param name="scale">1 / rows with a target in the whole batch.</param>
+    /// <param name="lossAccumulator">[1]</param>
     public void LossAndBackward(Indices targets, float scale, Tensor lossAccumulator)
     {
         int m = targets.Length;

@@ -103,7 +103,17 @@ internal sealed class PipelineRun
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public TrainingResult Run()
     {
-        if (ModelFolder.ReadUpdates(Folder) is { } updates)
+        ModelUpdates? updates;
+        try
+        {
+            updates = ModelFolder.ReadUpdates(Folder);
+        }
+        catch (InputException damage)
+        {
+            // It may have been updated: its events would be lost without a word.
+            throw new InputException($"{damage.Message}; remove it to train again");
+        }
+        if (updates is not null)
         {
             throw new InputException(
                 $"{Folder}: its model has been updated with {updates.Inputs.Count} files of events since, which a run would not train on; "

@@ -4,7 +4,7 @@ using Bert4Rec.Model;
 namespace Bert4Rec.Training;
 
 /// <summary>
-/// A part of a training batch, small enough for its activations to stay in the cache, with what is to be predicted in it.
+/// A part of a training batch that goes through the model at once (<see cref="MicroBatchSize"/>), with what is to be predicted in it.
 /// </summary>
 internal sealed class MicroBatch : IDisposable
 {

@@ -41,7 +41,7 @@ internal sealed class Replica : IDisposable
     public int TargetCount { get; private set; }
 
     /// <summary>
-    /// Packs a share of the batch into micro-batches and lays out what they are to predict. The last share's memory stays as it is: a
+    /// Packs a share of the batch into micro-batches and lays out what they are to predict. The previous share's memory stays as it is: a
     /// device may still be working on it.
     /// </summary>
     /// <param name="events">Events, of the dataset or of a batch.</param>

@@ -166,10 +166,11 @@ internal sealed class Trainer : IDisposable
     });
 
     /// <summary>Trains on everything once.</summary>
-    /// <param name="epoch">From 1; decides the order, the windows and, with the step, the masks.</param>
+    /// <param name="epoch">From 1; decides the order, the windows and the learning rate. Masks and dropout follow from the step.</param>
     /// <param name="progress">Told after each step.</param>
     /// <param name="cancellation">Looked at between steps.</param>
-    /// <returns>The mean of the batches' mean losses, as RecBole counts, and the tokens trained on.</returns>
+    /// <returns>The mean of the batches' mean losses, as RecBole counts, and the epoch's tokens, those of sequences without a target
+    /// included.</returns>
     /// <exception cref="InputException">The loss is no longer a number.</exception>
     /// <exception cref="OperationCanceledException">The caller of any rank wants no more.</exception>
     public (double Loss, long Tokens) TrainEpoch(int epoch, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)

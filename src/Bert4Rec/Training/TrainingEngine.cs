@@ -21,9 +21,11 @@ internal sealed class TrainingEngine : IDisposable
         /// <summary>The program is at its end.</summary>
         Leave,
 
-        /// <summary>Begin a training: follow the length of its settings, and its events.</summary>
+        /// <summary>Begin a training. Bytes of the settings, number of user offsets, number of events; the three follow.</summary>
         Begin,
         End,
+
+        /// <summary>The epoch, and the steps before it.</summary>
         TrainEpoch,
         LoadMoments,
         ReadMoments,
@@ -31,7 +33,7 @@ internal sealed class TrainingEngine : IDisposable
         /// <summary>Follow the parameters that are ranked with.</summary>
         RankWith,
 
-        /// <summary>Follow the blend's weights.</summary>
+        /// <summary>Follow the blend's weights and, where they count, the items' words.</summary>
         Blend,
 
         /// <summary>Samples, length of the lists, flags; follow the samples.</summary>
