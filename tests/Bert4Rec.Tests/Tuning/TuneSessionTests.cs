@@ -130,13 +130,13 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         string directory = shop.NewRun();
         var config = shop.Config("objective=cloze", "epochs=100000", "stopping_step=100000");
         var clock = Stopwatch.StartNew();
-        TuneResult result = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(5)));
+        TuneResult result = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(3)));
         Assert.InRange(clock.Elapsed.TotalSeconds, 0, 30);
         Assert.True(result.Trials.Count >= 2, $"{result.Trials.Count} trials");
         Assert.All(result.Trials, trial => Assert.True(trial.Value is not null && trial.Seconds > 0));
 
         // Resumed, it is over, and its choice the same.
-        TuneResult again = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(5)));
+        TuneResult again = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(3)));
         Assert.Equal(result.Chosen, again.Chosen);
         Assert.Equal(result.Trials.Select(trial => trial.Epochs), again.Trials.Select(trial => trial.Epochs));
     }
@@ -191,10 +191,10 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
     {
         List<TrialReport> reports = [];
         var config = shop.Config("epochs=100000", "stopping_step=100000");
-        TuneResult result = Tune(config, shop.NewRun(), TuneBudget.OfTime(TimeSpan.FromSeconds(8)), onTrial: reports.Add);
+        TuneResult result = Tune(config, shop.NewRun(), TuneBudget.OfTime(TimeSpan.FromSeconds(5)), onTrial: reports.Add);
         TrialReport[] compared = [.. reports.Where(trial => trial.Rung < 0)];
         Assert.Equal([0, 1], compared.Select(trial => trial.Trial));
-        Assert.InRange(compared.Sum(trial => trial.Seconds!.Value), 0, 6);
+        Assert.InRange(compared.Sum(trial => trial.Seconds!.Value), 0, 4);
         Assert.Contains(reports, trial => trial.Rung >= 0);
     }
 
