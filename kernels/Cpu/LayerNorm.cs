@@ -11,7 +11,8 @@ internal static unsafe class LayerNorm<V>
     where V : struct, IVector<V>
 {
     /// <summary>
-    /// Rows of a step. What a row draws or sums waits for itself only; rows of the same step in a row give the processor others to work on.
+    /// Rows that are taken together: first all their residuals, then all their norms. Within a row each addition waits for the one before;
+    /// the next row's need not, so the processor has both under way.
     /// </summary>
     private const int RowBlock = 8;
 

@@ -49,7 +49,7 @@ internal sealed class Attention
     {
         int heads = layout.Heads, columns = q.Columns / heads, sequences = layout.QueryOffsets.Length - 1;
         bool aligned = IsAligned(q, heads) && IsAligned(kv, heads) && IsAligned(output, heads);
-        // A group for each tile of queries: all wait for the longest sequence, and groups without a tile cost next to nothing.
+        // A group for each tile of queries: one for a sequence would have all wait for the longest. Groups without a tile end at once.
         int shares = Math.Min(Tiles(layout.MaximumLength), MostGroupsAcross / heads);
         PassesFor(columns, aligned).Forward.Launch(
             new Index2D(sequences, heads * shares),
@@ -377,7 +377,9 @@ internal sealed class Attention
         }
     }
 
-    /// <summary>The rows of one head into shared memory, padded with zeros.</summary>
+    /// <summary>
+    /// The rows of one head into shared memory, each padded with zeros to the tile's columns; rows past the last keep what they had.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadTile<TColumns, TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
         where TColumns : struct, ITileColumns
@@ -482,7 +484,7 @@ internal sealed class Attention
         public int Keys { get; }
 
         /// <summary>
-        /// How many keys, at least, a query sees that are older than the sequence's first query; all where it may see newer ones.
+        /// Where a query sees older keys only, those that are older than the sequence's first query; all keys otherwise.
         /// </summary>
         private int KeysBefore { get; }
 

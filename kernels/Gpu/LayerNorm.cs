@@ -258,7 +258,7 @@ internal sealed class LayerNorm
         ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Sums, int Stride, ArrayView<float> DGain, ArrayView<float> DBias,
         ArrayView<int> Counter, int Rows, int Size, int Width)
     {
-        /// <summary>To a column of the gain or, behind those, of the bias.</summary>
+        /// <summary>Adds to the gain's gradient (the first H columns) or the bias's (the next H); those after them fill.</summary>
         public void AddToGradient(int column, float sum)
         {
             if (column < Size)

@@ -132,7 +132,7 @@ internal sealed class Bert4RecModel : IDisposable
 
     private int TokenCount => _input.Tokens.Length;
 
-    /// <summary>Items that there is room for where scores are made of them.</summary>
+    /// <summary>Rows of what is scored: the catalogue or, with sampled softmax, the room for candidates.</summary>
     private int ScoredItems => _sampled?.Layout.Shape.ItemCount ?? _shape.ItemCount;
 
     private Tensor NoBias(int half) => _noBias is null ? default : new(_noBias, (long)half * ScoredItems, 1, ScoredItems);

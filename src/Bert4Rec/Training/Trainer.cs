@@ -403,8 +403,8 @@ internal sealed class Trainer : IDisposable
     }
 
     /// <summary>
-    /// Multiply-adds that a sequence may be expected to need: in the encoder for each event, in the softmax for each that
-    /// is predicted.
+    /// Multiply-adds that a sequence may be expected to need: in the encoder's linear layers for each event (forward, dx and dW: 3), in the
+    /// softmax for each that is predicted (forward, again in the backward, and its two products: 4). Attention's own are few.
     /// </summary>
     private double Work(int length)
     {
@@ -513,8 +513,8 @@ internal sealed class Trainer : IDisposable
     }
 
     /// <summary>
-    /// Of a replica's gradients, or of a part of those of sampled softmax, one of so many shards: what a share, or a replica, adds up and
-    /// steps.
+    /// A shard of a replica's gradients; with sampled softmax, of their part 0 (the candidates' rows), 1 (what belongs to no item) or 2
+    /// (the candidates' biases).
     /// </summary>
     private Tensor GradientShard(int replica, int part, int shard, int shards)
     {
@@ -529,7 +529,7 @@ internal sealed class Trainer : IDisposable
             };
     }
 
-    /// <summary>The shards of a rank's shares in the gradients.</summary>
+    /// <summary>Where a rank's shards begin in the gradients, and how many floats they are.</summary>
     private (long Start, long Length) RankRange(int part, int rank)
     {
         int first = rank * _replicas.Length;

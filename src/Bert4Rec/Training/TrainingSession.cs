@@ -230,7 +230,7 @@ internal static class TrainingSession
             config.DataNote()));
 
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
-        // To go on may be worse than to stay.
+        // To go on may be worse than to stay. (What goes on with a model is never resumed.)
         if (start is not null && split.Valid.Length > 0)
         {
             Validate(start.Parameters);
@@ -326,7 +326,7 @@ internal static class TrainingSession
             choice,
             config.ExcludeSeen);
 
-        // The schedule of the learning rate is that of the held-out run, so a refit has its epochs and ends before them.
+        // A refit keeps the held-out run's epochs, so that its learning rate takes the same course, and stops at the best of them.
         bool IsDone() => state.Stopping.ShouldStop(config.StoppingStep)
             || state.Epoch >= (refit?.Epochs ?? Math.Min(config.Epochs, options.Trial?.Epochs ?? int.MaxValue));
     }
