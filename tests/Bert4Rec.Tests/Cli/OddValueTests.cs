@@ -39,7 +39,7 @@ public sealed partial class OddValueTests(SmallShop shop) : IClassFixture<SmallS
     public void Of_a_key(string key)
     {
         string run = shop.NewRun();
-        string[] settings = shop.Settings("n_layers=1", "epochs=1");
+        string[] settings = shop.Settings("n_layers=1", "epochs=1", "blend=false");
         foreach (string value in s_yaml)
         {
             // That many epochs are no mistake.

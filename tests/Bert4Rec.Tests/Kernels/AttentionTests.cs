@@ -1,4 +1,5 @@
 using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Kernels.Reference;
 using MathNet.Numerics.LinearAlgebra;
 
@@ -7,9 +8,23 @@ namespace Bert4Rec.Tests.Kernels;
 public class AttentionTests : LayerTests
 {
     /// <summary>Hidden size, heads, dropout probability.</summary>
-    public static TheoryData<string, int, int, float> Heads => Backends.Times(
-        (8, 1, 0f), (8, 2, 0.3f), (8, 4, 0f), (20, 1, 0.3f), (20, 4, 0f), (32, 2, 0.5f),
-        (64, 2, 0.2f), (64, 4, 0f), (128, 2, 0f), (128, 4, 0.2f));
+    /// <summary>All of them but on the simulator, which takes seconds for each; the emulator and OpenCL have them all.</summary>
+    public static TheoryData<string, int, int, float> Heads
+    {
+        get
+        {
+            var data = new TheoryData<string, int, int, float>();
+            foreach (object[] row in Backends.Times(
+                (8, 1, 0f), (8, 2, 0.3f), (8, 4, 0f), (20, 1, 0.3f), (20, 4, 0f), (32, 2, 0.5f),
+                (64, 2, 0.2f), (64, 4, 0f), (128, 2, 0f), (128, 4, 0.2f)))
+            {
+                if (row is not [GpuDevices.Simulator, 8, 1 or 4, _] and not [GpuDevices.Simulator, 64, 4, _]
+                    and not [GpuDevices.Simulator, 128, 2, _])
+                    data.Add((string)row[0], (int)row[1], (int)row[2], (float)row[3]);
+            }
+            return data;
+        }
+    }
 
     /// <summary>Keys and queries of each sequence.</summary>
     private static readonly (int[] Keys, int[] Queries)[] Batches =
