@@ -1,6 +1,8 @@
 namespace Bert4Rec.Data;
 
-/// <summary>What .item says of each item, for people to read. Values are kept as the text they were; equal ones share a string.</summary>
+/// <summary>
+/// What .item says of each item, for people to read and for the blend. Values are kept as the text they were; equal ones share a string.
+/// </summary>
 internal sealed class ItemTable
 {
     private readonly string[][] _values;
