@@ -7,8 +7,10 @@ namespace Bert4Rec.Tests.Kernels;
 
 public class AttentionTests : LayerTests
 {
-    /// <summary>Hidden size, heads, dropout probability.</summary>
-    /// <summary>All of them but on the simulator, which takes seconds for each; the emulator and OpenCL have them all.</summary>
+    /// <summary>
+    /// Hidden size, heads, dropout probability: all of them but on the simulator, which takes seconds for each; the emulator and OpenCL
+    /// have them all.
+    /// </summary>
     public static TheoryData<string, int, int, float> Heads
     {
         get
@@ -39,29 +41,10 @@ public class AttentionTests : LayerTests
 
     [Theory]
     [MemberData(nameof(Heads))]
-    public void Forward_matches_the_formula(string backend, int hidden, int heads, float dropout)
+    public void Forward_and_backward_match_the_derivation(string backend, int hidden, int heads, float dropout)
     {
         foreach (var (keys, queries) in Batches)
-        {
-            var c = new Case(hidden, heads, dropout, keys, queries);
-            var results = c.Run(backend);
-            var (output, logSumExp) = c.Forward(c.Q, c.Kv);
-            Numbers.Close($"output of {c}", output, results["output"], 8e-7);
-            double scale = logSumExp.Norm() + Math.Sqrt(results["logSumExp"].Length);
-            Numbers.Close($"logSumExp of {c}", logSumExp, results["logSumExp"], 4e-7, scale);
-        }
-    }
-
-    [Theory]
-    [MemberData(nameof(Heads))]
-    public void Backward_matches_the_derivation(string backend, int hidden, int heads, float dropout)
-    {
-        foreach (var (keys, queries) in Batches)
-        {
-            var c = new Case(hidden, heads, dropout, keys, queries);
-            var results = c.Run(backend);
-            c.CheckBackward(results);
-        }
+            new Case(hidden, heads, dropout, keys, queries).Check(backend);
     }
 
     /// <summary>Whole sequences, and of some only the newest events ask; lengths of one tile or block and of several.</summary>
@@ -80,15 +63,7 @@ public class AttentionTests : LayerTests
     public void Causal_attention_sees_no_newer_event(string backend, int hidden, int heads, float dropout)
     {
         foreach (var (keys, queries) in CausalBatches)
-        {
-            var c = new Case(hidden, heads, dropout, keys, queries, causal: true);
-            var results = c.Run(backend);
-            var (output, logSumExp) = c.Forward(c.Q, c.Kv);
-            Numbers.Close($"output of {c}", output, results["output"], 8e-7);
-            double scale = logSumExp.Norm() + Math.Sqrt(results["logSumExp"].Length);
-            Numbers.Close($"logSumExp of {c}", logSumExp, results["logSumExp"], 4e-7, scale);
-            c.CheckBackward(results);
-        }
+            new Case(hidden, heads, dropout, keys, queries, causal: true).Check(backend);
     }
 
     /// <summary>
@@ -208,6 +183,16 @@ public class AttentionTests : LayerTests
 
         public (Matrix<double> Output, Matrix<double> LogSumExp) Forward(Matrix<double> q, Matrix<double> kv) =>
             Attention.Forward(q, kv, _queryOffsets, _keyOffsets, _heads, _dropout, _causal);
+
+        public void Check(string backend)
+        {
+            var results = Run(backend);
+            var (output, logSumExp) = Forward(Q, Kv);
+            Numbers.Close($"output of {this}", output, results["output"], 8e-7);
+            double scale = logSumExp.Norm() + Math.Sqrt(results["logSumExp"].Length);
+            Numbers.Close($"logSumExp of {this}", logSumExp, results["logSumExp"], 4e-7, scale);
+            CheckBackward(results);
+        }
 
         /// <summary>
         /// The score of a one-event sequence has no say: its dq is zero but for the rounding of terms as large as dOutput.
