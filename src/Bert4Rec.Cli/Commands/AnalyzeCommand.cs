@@ -15,13 +15,20 @@ internal static class AnalyzeCommand
     {
         Argument<string[]> inputs = EventLogOptions.Inputs();
         var html = new Option<string?>("--html") { Description = "Also write a page with charts; it needs no network.", HelpName = "FILE" };
+        var format = new LogFormatOptions();
         Option<double> maxBadRows = EventLogOptions.MaxBadRows();
         Option<int> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
         var command = new Command("analyze", "Analyses a shop's event log.") { inputs, html, maxBadRows, threads, json };
+        format.AddTo(command);
         command.SetAction(parsed =>
         {
-            var options = new AnalyzeOptions { MaxBadRows = parsed.GetValue(maxBadRows), Threads = parsed.GetValue(threads) };
+            var options = new AnalyzeOptions
+            {
+                Format = format.Read(parsed),
+                MaxBadRows = parsed.GetValue(maxBadRows),
+                Threads = parsed.GetValue(threads),
+            };
             return Interruption.Run(
                 terminal,
                 (progress, cancellation) => EventLogAnalysis.Analyze(parsed.GetRequiredValue(inputs), options, progress, cancellation),
@@ -53,10 +60,7 @@ internal static class AnalyzeCommand
                 table.AddRow(row.Select(cell => new Text(cell)));
             Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
         }
-        var dropped = new Dictionary<string, long>();
-        if (analysis.BadRows > 0)
-            dropped["unreadable"] = analysis.BadRows;
-        EventLogOptions.WriteRows(terminal, analysis.Read!.Rows, analysis.RawRows, dropped);
+        EventLogOptions.WriteRows(terminal, analysis.Read!.Rows, analysis.RawRows, analysis.Dropped);
         if (analysis.Approximate.Count > 0)
             terminal.Out.WriteLine($"estimates, because the log is large: {string.Join(", ", analysis.Approximate)}");
     }

@@ -14,42 +14,13 @@ internal static class CleanCommand
         Argument<string[]> inputs = EventLogOptions.Inputs();
         var output = new Option<string>("--output", "-o")
         {
-            Description = "The cleaned CSV file.",
+            Description = "The cleaned file: CSV, or Parquet where its name ends in .parquet.",
             HelpName = "FILE",
             Required = true,
         };
-        var events = new Option<EventTypes>("--events")
-        {
-            Description = $"Events to keep: all, or some of {string.Join(",", EventTypeNames.Names)}.",
-            HelpName = "purchase|cart,purchase|all",
-            DefaultValueFactory = _ => EventTypes.Purchase,
-            CustomParser = argument =>
-            {
-                string text = argument.Tokens[0].Value;
-                if (!EventTypeNames.TryParse(text, out EventTypes types))
-                    argument.AddError($"--events must be all, or some of {string.Join(",", EventTypeNames.Names)}, not '{text}'.");
-                return types;
-            },
-        };
-        string optional = string.Join(", ", EventColumns.Optional.Select(EventColumns.Name));
-        var keepNulls = new Option<EventColumn[]>("--keep-nulls")
-        {
-            Description = "Columns that may be empty: a row without them is kept.",
-            HelpName = "COLUMN,...",
-            DefaultValueFactory = _ => [],
-            CustomParser = argument =>
-            {
-                var columns = new List<EventColumn>();
-                foreach (string name in argument.Tokens.SelectMany(token => token.Value.Split(',')))
-                {
-                    if (EventColumns.TryParse(name, out EventColumn column) && !EventColumns.Required.Contains(column))
-                        columns.Add(column);
-                    else
-                        argument.AddError($"'{name}' after --keep-nulls is not one of {optional}.");
-                }
-                return [.. columns];
-            },
-        };
+        Option<EventTypes> events = EventLogOptions.Events();
+        Option<EventColumn[]> keepNulls = EventLogOptions.KeepNulls();
+        var format = new LogFormatOptions();
         Option<double> maxBadRows = EventLogOptions.MaxBadRows();
         Option<int> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
@@ -57,10 +28,12 @@ internal static class CleanCommand
         {
             inputs, output, events, keepNulls, maxBadRows, threads, json,
         };
+        format.AddTo(command);
         command.SetAction(parsed =>
         {
             var options = new CleanOptions
             {
+                Format = format.Read(parsed),
                 Events = parsed.GetValue(events),
                 KeepNulls = parsed.GetRequiredValue(keepNulls).ToHashSet(),
                 MaxBadRows = parsed.GetValue(maxBadRows),
@@ -87,6 +60,9 @@ internal static class CleanCommand
                         return;
                     }
                     EventLogOptions.WriteRows(terminal, summary.RowsRead, summary.RowsKept, summary.Dropped);
+                    EventLogOptions.WarnOfLostRows(terminal, summary.RowsKept, summary.Dropped);
+                    if (summary.RowsKept == 0)
+                        return;
                     terminal.Out.WriteLine(
                         $"cleaned file: {summary.Output}; try: bert4rec convert {Terminal.Quote(summary.Output)} --output DIR --name NAME");
                 });

@@ -44,11 +44,17 @@ internal static class RunCommand
             },
             mayBeTrials: true);
         Option<string> space = CommonOptions.Space();
+        var format = new LogFormatOptions();
+        Option<EventTypes> events = EventLogOptions.Events();
+        Option<EventColumn[]> keepNulls = EventLogOptions.KeepNulls();
         const string Steps = "analyze, clean, convert, train, refit, report";
         var command = new Command("run", $"From an event log to a trained model and a report: {Steps}.")
         {
             config, set, input, output, tune, space, device, precision, threads, seed, cache, json,
         };
+        format.AddTo(command);
+        command.Options.Add(events);
+        command.Options.Add(keepNulls);
         command.Validators.Add(result =>
         {
             if (result.GetResult(config) is null && result.GetResult(input) is null && result.GetResult(set) is null)
@@ -58,7 +64,13 @@ internal static class RunCommand
         });
         command.SetAction(parsed =>
         {
-            string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(parsed.GetValue(input) ?? [])];
+            string[] inputs = parsed.GetValue(input) ?? [];
+            List<string> ofLog = [.. format.Settings(parsed)];
+            if (parsed.GetResult(events) is { Implicit: false })
+                ofLog.Add($"event_log.events={EventTypeNames.List(parsed.GetValue(events))}");
+            if (parsed.GetRequiredValue(keepNulls) is { Length: > 0 } columns)
+                ofLog.Add($"event_log.keep_nulls=[{string.Join(',', columns.Select(EventColumns.Name))}]");
+            string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(inputs, ofLog)];
             RunConfig runConfig = CommonOptions.LoadConfig(
                 parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
             // What is put to use is to know all that there is; RecBole's way has no such step.

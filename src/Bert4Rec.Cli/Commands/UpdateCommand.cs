@@ -42,7 +42,7 @@ internal static class UpdateCommand
         {
             string directory = parsed.GetRequiredValue(model);
             CommonOptions.ConfigOfRun(directory);
-            string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(parsed.GetRequiredValue(input))];
+            string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(parsed.GetRequiredValue(input), [])];
             RunConfig inputs = UpdateRun.Inputs(directory, settings);
             foreach (string warning in inputs.Warnings)
                 terminal.Warn(warning);

@@ -11,6 +11,13 @@ namespace Bert4Rec.Cli.Options;
 /// <summary>What the commands on event logs share: their options, and the counts of rows they end with.</summary>
 internal static class EventLogOptions
 {
+    /// <summary>The share of the events that may go for a missing value without a word.</summary>
+    private const double LargeLoss = 0.05;
+
+    private const string Dropped = "dropped: ";
+
+    private static string OptionalColumns => string.Join(", ", EventColumns.Optional.Select(EventColumns.Name));
+
     public static Argument<string[]> Inputs() => new("INPUT")
     {
         Description = "Event logs: .csv, .csv.gz or .parquet files, or folders of them.",
@@ -36,6 +43,55 @@ internal static class EventLogOptions
         },
     };
 
+    public static Option<EventTypes> Events() => new("--events")
+    {
+        Description = $"Events to keep: all, or some of {string.Join(",", EventTypeNames.Names)}.",
+        HelpName = "purchase|cart,purchase|all",
+        DefaultValueFactory = _ => new CleanOptions().Events,
+        CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            if (!EventTypeNames.TryParse(text, out EventTypes types))
+                argument.AddError($"--events must be all, or some of {string.Join(",", EventTypeNames.Names)}, not '{text}'.");
+            return types;
+        },
+    };
+
+    public static Option<EventColumn[]> KeepNulls() => new("--keep-nulls")
+    {
+        Description = $"Columns that may be empty, a row without them being kept: all, or some of {OptionalColumns}.",
+        HelpName = "COLUMN,...|all",
+        DefaultValueFactory = _ => [],
+        CustomParser = argument =>
+        {
+            var columns = new List<EventColumn>();
+            foreach (string name in argument.Tokens.SelectMany(token => token.Value.Split(',')))
+            {
+                if (name == "all")
+                    columns.AddRange(EventColumns.Optional);
+                else if (EventColumns.TryParse(name, out EventColumn column) && !EventColumns.Required.Contains(column))
+                    columns.Add(column);
+                else
+                    argument.AddError($"'{name}' after --keep-nulls is not one of {OptionalColumns}.");
+            }
+            return [.. columns];
+        },
+    };
+
+    /// <summary>Says how rows that were dropped for a missing value are kept, where they are many.</summary>
+    public static void WarnOfLostRows(Terminal terminal, long kept, IReadOnlyDictionary<string, long> dropped)
+    {
+        string[] columns = [.. EventColumns.Optional.Select(EventColumns.Name).Where(name => Lost(name) > 0)];
+        long lost = columns.Sum(Lost);
+        if (lost <= (kept + lost) * LargeLoss)
+            return;
+        terminal.Warn(
+            $"{lost:N0} of {kept + lost:N0} such events have no {string.Join(" or ", columns)} and are left out, with all that they say of "
+            + $"customers and items; --keep-nulls {string.Join(',', columns)} keeps them");
+
+        long Lost(string name) => dropped.GetValueOrDefault($"no {name}");
+    }
+
     /// <summary>Names the first unreadable rows, as warnings.</summary>
     public static void WarnOfBadRows(Terminal terminal, ReadSummary read)
     {
@@ -51,6 +107,12 @@ internal static class EventLogOptions
         if (step.Read is not null)
             WarnOfBadRows(terminal, step.Read);
         log.WriteLine(Describe(step));
+        if (step.Name == "clean" && step.Rows.TryGetValue("kept", out long kept))
+        {
+            var dropped = step.Rows.Where(row => row.Key.StartsWith(Dropped, StringComparison.Ordinal))
+                .ToDictionary(row => row.Key[Dropped.Length..], row => row.Value);
+            WarnOfLostRows(terminal, kept, dropped);
+        }
     }
 
     /// <summary>Rows read, kept, and dropped by reason.</summary>
@@ -71,7 +133,6 @@ internal static class EventLogOptions
     /// <summary>"clean    80,000 rows read, 60,000 kept, 20,000 dropped (other event type 20,000)".</summary>
     private static string Describe(StepReport step)
     {
-        const string Dropped = "dropped: ";
         string rows = "";
         if (step.Rows.TryGetValue("read", out long read) && step.Rows.TryGetValue("kept", out long kept))
         {
@@ -87,16 +148,26 @@ internal static class EventLogOptions
     }
 
     /// <summary>--input as settings: event logs, or the atomic files of one dataset.</summary>
-    public static IEnumerable<string> InputSettings(string[] inputs)
+    /// <param name="inputs">Files and folders.</param>
+    /// <param name="ofLog">Settings of event_log that were given beside it.</param>
+    /// <exception cref="InputException">They are not of one kind, or <paramref name="ofLog"/> has no log to go with.</exception>
+    public static IEnumerable<string> InputSettings(string[] inputs, IReadOnlyList<string> ofLog)
     {
         if (inputs.Length == 0)
-            return [];
+            return ofLog;
         string?[] atomic = [.. inputs.Select(AtomicFile)];
         if (atomic.All(file => file is null))
-            return [$"event_log.input=[{string.Join(", ", inputs.Select(RunConfig.Quoted))}]"];
+            return [$"event_log.input=[{string.Join(", ", inputs.Select(RunConfig.Quoted))}]", .. ofLog];
         if (atomic is not [string interactions])
             throw new InputException(
                 $"--input {string.Join(' ', inputs)}: atomic files are given alone, by their .inter file or its folder");
+        if (ofLog.Count > 0)
+        {
+            throw new InputException(
+                $"--input {interactions}: {ofLog[0][..ofLog[0].IndexOf('=')]} is for event logs; of atomic files --set says it "
+                + "(USER_ID_FIELD, ITEM_ID_FIELD, TIME_FIELD, field_separator)")
+            { IsWrongUsage = true };
+        }
         string name = Path.GetFileName(interactions);
         name = name[..name.LastIndexOf(".inter", StringComparison.Ordinal)];
         string folder = Path.GetDirectoryName(Path.GetFullPath(interactions))!;

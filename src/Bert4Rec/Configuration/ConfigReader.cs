@@ -83,14 +83,17 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
     public double Positive(string key) => Real(key, "a number above 0", value => (float)value > 0 && float.IsFinite((float)value));
 
     /// <summary>A character that stands between values; "\t" may be written with or without YAML's escape.</summary>
-    public char Separator(string key)
+    public char Separator(string key) => Separator(this[key], key);
+
+    /// <summary>As <see cref="Separator(string)"/>; "tab" will do as well.</summary>
+    public char Separator(YamlNode node, string key)
     {
-        string text = (this[key] as YamlScalarNode)?.Value ?? "";
-        if (text == "\\t")
+        string text = (node as YamlScalarNode)?.Value ?? "";
+        if (text is "\\t" or "tab")
             return '\t';
         return text.Length == 1 && char.IsAscii(text[0]) && (text[0] == '\t' || !char.IsControl(text[0]))
             ? text[0]
-            : throw WrongValue(this[key], key, "one ASCII character, a TAB or one that prints");
+            : throw WrongValue(node, key, "one ASCII character, a TAB or one that prints");
     }
 
     /// <summary>A list, or a single value as a list of one.</summary>

@@ -171,6 +171,9 @@ internal sealed class ConfigTree
             // A split is one strategy: beside an earlier one it would be two.
             if (path[0] != "split" && target.Children.TryGetValue(key, out var old) && old is YamlMappingNode oldMapping)
                 inner = new YamlMappingNode(oldMapping.Children) { Style = oldMapping.Style };
+            else if (path[0] == "event_log" && target.Children.TryGetValue(key, out var input) && !IsNull(input))
+                // A log by its name alone.
+                inner.Add("input", input);
             PutInside(inner, path[1..], value, origin);
             value = Known(inner, origin);
         }

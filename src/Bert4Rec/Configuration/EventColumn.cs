@@ -92,6 +92,10 @@ internal static class EventTypeNames
         return true;
     }
 
+    /// <summary>As <see cref="TryParse(string, out EventTypes)"/> reads it.</summary>
+    public static string List(EventTypes types) =>
+        string.Join(',', Names.Where((_, index) => types.HasFlag((EventTypes)(1 << index))));
+
     internal static bool TryParse(ReadOnlySpan<byte> name, out EventTypes type)
     {
         type = name.SequenceEqual("view"u8) ? EventTypes.View

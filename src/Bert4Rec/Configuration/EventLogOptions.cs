@@ -3,6 +3,9 @@ namespace Bert4Rec.Configuration;
 /// <summary>How a log is read.</summary>
 internal record ReadOptions
 {
+    /// <summary>What the log calls its columns and event types.</summary>
+    public LogFormat Format { get; init; } = LogFormat.Plain;
+
     /// <summary>The largest share of rows that may be unreadable; a last line that was cut off does not count.</summary>
     public double MaxBadRows { get; init; } = 0.001;
 
@@ -16,7 +19,8 @@ internal sealed record CleanOptions : ReadOptions
     /// <summary>The events to keep.</summary>
     public EventTypes Events { get; init; } = EventTypes.Purchase;
 
-    /// <summary>Columns that may be empty; a row that lacks another is dropped. See <see cref="EventColumns.Required"/>.</summary>
+    /// <summary>Columns that may be empty; a row that lacks another is dropped, but for those that
+    /// <see cref="LogFormat.MayBeMissing"/>. See <see cref="EventColumns.Required"/>.</summary>
     public IReadOnlySet<EventColumn> KeepNulls { get; init; } = new HashSet<EventColumn>();
 
     /// <summary>Bytes of rows to hold in memory while sorting; more goes through the disk, beside the output.</summary>

@@ -8,6 +8,11 @@ namespace Bert4Rec.Configuration;
 /// <param name="Convert">Whose events make a history, and how long one may be.</param>
 internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptions Clean, ConvertOptions Convert)
 {
+    private static readonly string[] _keys =
+    [
+        "input", .. LogFormat.Keys, "events", "keep_nulls", "max_bad_rows", "group_by", "min_length", "max_length",
+    ];
+
     /// <summary>"events" for a log events.csv.gz: the dataset's name where it has no other.</summary>
     public string Name
     {
@@ -25,7 +30,7 @@ internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptio
         if (read[key] is not YamlMappingNode mapping)
             return new(read.List(read[key], key, read.Text), new CleanOptions(), new ConvertOptions());
         foreach (var name in mapping.Children.Keys)
-            read.OneOf(name, $"a key of {key}", "input", "events", "keep_nulls", "max_bad_rows", "group_by", "min_length", "max_length");
+            read.OneOf(name, $"a key of {key}", [.. _keys]);
         if (Value("input") is not { } input)
             throw read.WrongValue(mapping, key, "a file, a list of files, or a mapping whose input is one");
         var defaults = new ConvertOptions();
@@ -39,11 +44,12 @@ internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptio
             read.List(input, $"{key}.input", read.Text),
             new CleanOptions
             {
+                Format = ReadFormat(),
                 Events = Value("events") is { } events
                     ? read.List(events, $"{key}.events", ReadEvents).Aggregate((all, type) => all | type)
                     : EventTypes.Purchase,
                 KeepNulls = Value("keep_nulls") is { } columns and not YamlSequenceNode { Children.Count: 0 }
-                    ? read.List(columns, $"{key}.keep_nulls", ReadColumn).ToHashSet()
+                    ? read.List(columns, $"{key}.keep_nulls", ReadColumns).SelectMany(some => some).ToHashSet()
                     : new HashSet<EventColumn>(),
                 MaxBadRows = maxBadRows,
             },
@@ -58,13 +64,56 @@ internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptio
         YamlNode? Value(string name) =>
             mapping.Children.TryGetValue(new YamlScalarNode(name), out var value) && !ConfigTree.IsNull(value) ? value : null;
 
+        LogFormat ReadFormat()
+        {
+            var columns = new Dictionary<EventColumn, string>();
+            if (Value("columns") is { } named)
+            {
+                foreach (var (ours, theirs) in read.Mapping(named, $"{key}.columns", "a mapping like user_id: customer").Children)
+                {
+                    var column = EventColumns.TryParse(read.Text(ours, $"{key}.columns"), out var known)
+                        ? known
+                        : throw read.WrongValue(ours, $"a name in {key}.columns", $"one of {string.Join(", ", EventColumns.Names)}");
+                    columns[column] = ConfigTree.IsNull(theirs) || theirs is YamlScalarNode { Value: "" }
+                        ? ""
+                        : read.Text(theirs, $"{key}.columns.{column.Name()}");
+                    if (columns[column].Length == 0 && EventColumns.Required.Contains(column))
+                        throw read.WrongValue(theirs, $"{key}.columns.{column.Name()}", "a column's name: every event needs one");
+                }
+            }
+            var events = new Dictionary<string, string>();
+            if (Value("event_names") is { } kinds)
+            {
+                string wanted = "a mapping like view: [page_view, product_view]";
+                foreach (var (kind, names) in read.Mapping(kinds, $"{key}.event_names", wanted).Children)
+                {
+                    string ours = read.OneOf(kind, $"a name in {key}.event_names", [.. LogFormat.EventKinds]);
+                    foreach (string theirs in read.List(names, $"{key}.event_names.{ours}", read.Text))
+                    {
+                        if (!events.TryAdd(LogFormat.WordOf(theirs), ours))
+                        {
+                            string other = events[LogFormat.WordOf(theirs)];
+                            throw read.WrongValue(names, $"{key}.event_names", $"one kind for each name: '{theirs}' is {other} too");
+                        }
+                    }
+                }
+            }
+            return new()
+            {
+                Columns = columns,
+                EventNames = events,
+                Separator = Value("separator") is { } separator ? read.Separator(separator, $"{key}.separator") : ',',
+                HasHeader = Value("header") is not { } header || read.OneOf(header, $"{key}.header", "true", "false") == "true",
+            };
+        }
+
         EventTypes ReadEvents(YamlNode node, string name) => EventTypeNames.TryParse(read.Text(node, name), out var types)
             ? types
             : throw read.WrongValue(node, name, $"all, or some of {string.Join(", ", EventTypeNames.Names)}");
 
-        EventColumn ReadColumn(YamlNode node, string name) =>
-            EventColumns.TryParse(read.Text(node, name), out var column) && !EventColumns.Required.Contains(column)
-                ? column
-                : throw read.WrongValue(node, name, $"some of {string.Join(", ", EventColumns.Optional.Select(EventColumns.Name))}");
+        IReadOnlyList<EventColumn> ReadColumns(YamlNode node, string name) =>
+            read.Text(node, name) is "all" ? EventColumns.Optional
+            : EventColumns.TryParse(read.Text(node, name), out var column) && !EventColumns.Required.Contains(column) ? [column]
+            : throw read.WrongValue(node, name, $"all, or some of {string.Join(", ", EventColumns.Optional.Select(EventColumns.Name))}");
     }
 }

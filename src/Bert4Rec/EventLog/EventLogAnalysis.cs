@@ -46,7 +46,7 @@ internal sealed record CoreSize(int K, long Users, long Items, long Purchases);
 /// <param name="Unique">Distinct values by column.</param>
 /// <param name="EventType">Events by type, most frequent first.</param>
 /// <param name="Price">The price; null where no row has one.</param>
-/// <param name="RowsWithoutNulls">Rows with all nine values.</param>
+/// <param name="RowsWithoutNulls">Rows with all nine values, or all that <see cref="LogFormat"/> says a log has.</param>
 /// <param name="RowsWithoutDuplicates">Of those, the distinct ones.</param>
 /// <param name="Purchases">Of those, the purchases.</param>
 /// <param name="Sha256Purchase">Checksum of the log cleaned for purchases; null for a log too large to clean on the side.</param>
@@ -92,6 +92,16 @@ internal sealed record LogAnalysis(
     IReadOnlyList<string> Approximate,
     long BadRows)
 {
+    /// <summary>Rows of events that <see cref="LogFormat.EventNames"/> leave out; in the file where there are some.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long LeftOut { get; init; }
+
+    /// <summary>Rows that nothing was learned from, by reason.</summary>
+    [JsonIgnore]
+    public IReadOnlyDictionary<string, long> Dropped =>
+        new Dictionary<string, long> { ["unreadable"] = BadRows, ["other event type"] = LeftOut }
+            .Where(reason => reason.Value > 0).ToDictionary();
+
     /// <summary>What the reader saw.</summary>
     [JsonIgnore]
     public ReadSummary? Read { get; init; }
@@ -141,7 +151,7 @@ internal static class EventLogAnalysis
             cancellationToken);
         if (totals.Rows == 0)
             throw new InputException($"{EventLogFiles.List(inputs)[0]}: there is no row to analyse, only a header");
-        LogAnalysis analysis = totals.Result(read, EventLogReader.Head(inputs[0], HeadRows), cancellationToken);
+        LogAnalysis analysis = totals.Result(read, EventLogReader.Head(inputs[0], options.Format, HeadRows), cancellationToken);
         return Math.Max(read.Bytes, read.Rows * LeastRowBytes) > options.ChecksumBytes
             ? analysis
             : analysis with { Sha256Purchase = Checksum(EventTypes.Purchase), Sha256All = Checksum(EventTypes.All) };
@@ -150,6 +160,7 @@ internal static class EventLogAnalysis
         {
             var clean = new CleanOptions
             {
+                Format = options.Format,
                 Events = events,
                 MaxBadRows = options.MaxBadRows,
                 Threads = options.Threads,
@@ -205,16 +216,16 @@ internal static class EventLogAnalysis
                 {
                     case EventColumn.EventTime:
                         if (!EventValues.TryParseTime(value, out figures.Time))
-                            return $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(value)}";
+                            return EventValues.WrongTime(value);
                         break;
                     case EventColumn.EventType:
                         if (!EventTypeNames.TryParse(value, out figures.Type))
-                            return $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {Printable.Quoted(value)}";
+                            return EventValues.WrongType(value);
                         break;
                     case EventColumn.Price:
                         int length = EventValues.WriteShortest(value, _price);
                         if (length < 0)
-                            return $"price must be a number, not {Printable.Quoted(value)}";
+                            return EventValues.WrongPrice(value);
                         // 33.20 and 33.2 are one price.
                         value = _price.AsSpan(0, length);
                         figures.Price = double.Parse(value, NumberStyles.Float, CultureInfo.InvariantCulture);
@@ -247,6 +258,7 @@ internal static class EventLogAnalysis
         private readonly Dictionary<ulong, int> _items = [];
         private readonly List<(int User, int Item)> _purchases = [];
         private readonly int _maxPrices;
+        private readonly int _needed;
         private long _rowsWithoutNulls;
         private bool _pricesRounded;
         private int _notInteger;
@@ -257,6 +269,8 @@ internal static class EventLogAnalysis
             _purchaseRows = new DistinctCounter(options.MaxDistinctValues);
             _values = [.. Enumerable.Range(0, EventColumns.Count).Select(_ => new DistinctCounter(options.MaxDistinctValues))];
             _maxPrices = options.MaxDistinctValues / 4;
+            foreach (EventColumn column in Enum.GetValues<EventColumn>().Where(column => !options.Format.MayBeMissing(column)))
+                _needed |= 1 << (int)column;
         }
 
         public long Rows { get; private set; }
@@ -323,6 +337,7 @@ internal static class EventLogAnalysis
                 approximate,
                 read.BadRows)
             {
+                LeftOut = read.LeftOut,
                 Read = read,
             };
         }
@@ -362,8 +377,9 @@ internal static class EventLogAnalysis
                     _values[column].Add(hash);
                 }
             }
-            _rows.Add(row.Hash, marked: row.Nulls == 0);
-            if (row.Nulls == 0)
+            bool isWhole = (row.Nulls & _needed) == 0;
+            _rows.Add(row.Hash, marked: isWhole);
+            if (isWhole)
             {
                 _rowsWithoutNulls++;
                 if (row.Type == EventTypes.Purchase)

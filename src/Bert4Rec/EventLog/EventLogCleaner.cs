@@ -117,7 +117,7 @@ internal static class EventLogCleaner
 
         var dropped = new Dictionary<string, long>();
         Drop("unreadable", read.BadRows);
-        Drop("other event type", otherEvents);
+        Drop("other event type", otherEvents + read.LeftOut);
         for (int column = 0; column < nulls.Length; column++)
             Drop($"no {EventColumns.Names[column]}", nulls[column]);
         Drop("duplicate", sorted - kept);
@@ -135,7 +135,10 @@ internal static class EventLogCleaner
     {
         private readonly EventTypes _events = options.Events;
         private readonly bool[] _keepNulls =
-            [.. Enumerable.Range(0, EventColumns.Count).Select(column => options.KeepNulls.Contains((EventColumn)column))];
+        [
+            .. Enum.GetValues<EventColumn>().Select(
+                column => options.KeepNulls.Contains(column) || options.Format.MayBeMissing(column)),
+        ];
 
         private byte[] _records = new byte[1 << 12];
         private int _used;
@@ -159,7 +162,7 @@ internal static class EventLogCleaner
         {
             ReadOnlySpan<byte> typeName = row[EventColumn.EventType];
             if (!EventTypeNames.TryParse(typeName, out EventTypes type) && !EventValues.IsNull(typeName))
-                return $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {Printable.Quoted(typeName)}";
+                return EventValues.WrongType(typeName);
             if (type != EventTypes.None && (type & _events) == 0)
             {
                 OtherEvents++;
@@ -174,7 +177,7 @@ internal static class EventLogCleaner
                 }
             }
             if (!EventValues.TryParseTime(row[EventColumn.EventTime], out long time))
-                return $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(row[EventColumn.EventTime])}";
+                return EventValues.WrongTime(row[EventColumn.EventTime]);
             _length = 0;
             WriteNumber(time);
             Write(".0,"u8);
@@ -184,7 +187,7 @@ internal static class EventLogCleaner
             WriteCategory(row[EventColumn.CategoryCode]);
             WriteValue(row[EventColumn.Brand]);
             if (!WritePrice(row[EventColumn.Price]))
-                return $"price must be a number, not {Printable.Quoted(row[EventColumn.Price])}";
+                return EventValues.WrongPrice(row[EventColumn.Price]);
             WriteValue(row[EventColumn.UserId]);
             ReadOnlySpan<byte> session = row[EventColumn.UserSession];
             int sessionStart = _length;

@@ -9,8 +9,8 @@ internal static class EventLogFiles
     private const int DeepestFolder = 32;
 
     /// <summary>
-    /// The files that inputs stand for: a file is itself, a folder its .csv and .csv.gz files by name; or its .parquet files, those of
-    /// the folders in it too, by their paths. What Spark hides (names that begin with a point or an underscore) is no part of the log.
+    /// The files that inputs stand for: a file is itself, a folder its .csv and .tsv files, packed ones too, by name; or its .parquet
+    /// files, those of the folders in it too, by their paths. What Spark hides (names that begin with a point or an underscore) is no part of the log.
     /// </summary>
     /// <exception cref="InputException">There is no such file or folder, or no log in the folder, or one of both kinds.</exception>
     public static IReadOnlyList<string> List(IReadOnlyList<string> inputs)
@@ -37,11 +37,11 @@ internal static class EventLogFiles
         if (csv.Length > 0 && parquet.Length > 0)
             throw new InputException($"{folder}: has both .csv and .parquet files; name those that are the log");
         if (csv.Length + parquet.Length == 0)
-            throw new InputException($"{folder}: no .csv, .csv.gz or .parquet file in this folder");
+            throw new InputException($"{folder}: no .csv, .csv.gz, .tsv, .tsv.gz or .parquet file in this folder");
         return csv.Length > 0 ? csv : parquet;
 
         static bool IsCsv(string path) =>
-            path.EndsWith(".csv", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".csv.gz", StringComparison.OrdinalIgnoreCase);
+            new[] { ".csv", ".csv.gz", ".tsv", ".tsv.gz" }.Any(suffix => path.EndsWith(suffix, StringComparison.OrdinalIgnoreCase));
     }
 
     private static IEnumerable<string> Parquet(string folder, int depth)

@@ -47,6 +47,7 @@ internal static class EventLogReader
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var parsed = new BlockingCollection<Task<ParsedBlock<TBlock>>>(2 * options.Threads);
         var buffers = new ConcurrentBag<byte[]>();
+        EventNameTable? names = options.Format.Table();
         using var parsers = new SemaphoreSlim(options.Threads);
         CancellationToken stopped = stop.Token;
         Task reading = Task.Factory.StartNew(
@@ -54,7 +55,7 @@ internal static class EventLogReader
             {
                 try
                 {
-                    foreach (Block block in ReadBlocks(files, buffers))
+                    foreach (Block block in ReadBlocks(files, options.Format, buffers))
                     {
                         parsers.Wait(stopped);
                         parsed.Add(
@@ -63,7 +64,7 @@ internal static class EventLogReader
                                 {
                                     try
                                     {
-                                        return Parse(block, newBlock(), readRow, buffers);
+                                        return Parse(block, names, newBlock(), readRow, buffers);
                                     }
                                     finally
                                     {
@@ -94,6 +95,7 @@ internal static class EventLogReader
                 {
                     Rows = summary.Rows + block.Rows,
                     BadRows = summary.BadRows + block.BadRows,
+                    LeftOut = summary.LeftOut + block.LeftOut,
                     CutRows = summary.CutRows + block.CutRows,
                     Examples = block.Examples.Count == 0 || summary.Examples.Count == KeptExamples
                         ? summary.Examples
@@ -118,11 +120,11 @@ internal static class EventLogReader
 
     /// <summary>The first line of a file, as it is, and its first rows, of Parquet as CSV would have them: for a look at it.</summary>
     /// <exception cref="InputException">It is no event log.</exception>
-    public static IReadOnlyList<string> Head(string input, int rows)
+    public static IReadOnlyList<string> Head(string input, LogFormat format, int rows)
     {
         string first = EventLogFiles.List([input])[0];
         if (ParquetInput.IsParquet(first))
-            return new ParquetLog().Head(first, rows);
+            return new ParquetLog(format).Head(first, rows);
         using var file = new InputFile(first);
         // Of a line that never ends, a block is enough.
         byte[] start = new byte[BlockSize];
@@ -147,10 +149,10 @@ internal static class EventLogReader
             + $"the {100 * share:0.####}% of --max-bad-rows");
     }
 
-    private static IEnumerable<Block> ReadBlocks(IReadOnlyList<string> files, ConcurrentBag<byte[]> buffers)
+    private static IEnumerable<Block> ReadBlocks(IReadOnlyList<string> files, LogFormat format, ConcurrentBag<byte[]> buffers)
     {
         long bytesBefore = 0;
-        var parquet = new ParquetLog();
+        var parquet = new ParquetLog(format);
         foreach (string path in files)
         {
             if (ParquetInput.IsParquet(path))
@@ -164,8 +166,8 @@ internal static class EventLogReader
             using var file = new InputFile(path);
             byte[] buffer = Rent(buffers);
             int filled = file.Read(buffer, buffer.Length, line: 1);
-            Header header = ReadHeader(path, buffer.AsSpan(0, filled), out int start);
-            long line = 2;
+            Header header = ReadHeader(path, format, buffer.AsSpan(0, filled), out int start);
+            long line = format.HasHeader ? 2 : 1;
             buffer.AsSpan(start, filled - start).CopyTo(buffer);
             filled -= start;
             while (true)
@@ -216,9 +218,11 @@ internal static class EventLogReader
         }
     }
 
-    private static Header ReadHeader(string path, ReadOnlySpan<byte> content, out int end)
+    private static Header ReadHeader(string path, LogFormat format, ReadOnlySpan<byte> content, out int end)
     {
-        string wanted = $"the first line must name the columns {string.Join(",", EventColumns.Names)}";
+        string[] needed = [.. Enum.GetValues<EventColumn>().Where(format.Needs).Select(format.NameOf)];
+        string wanted = format.HasHeader ? $"the first line must name the columns {string.Join(",", needed)}"
+            : $"the columns {string.Join(", ", needed)} are to be read";
         if (content.IsEmpty)
             throw InputException.At(path, 1, $"the file is empty; {wanted}");
         int length = content.IndexOf((byte)'\n');
@@ -226,42 +230,63 @@ internal static class EventLogReader
             throw InputException.At(path, 1, $"the line is longer than {BlockSize >> 20} MB: this is no event log; {wanted}");
         ReadOnlySpan<byte> line = length < 0 ? content : content[..length];
         end = length < 0 ? content.Length : length + 1;
-        if (line.StartsWith(Encoding.UTF8.Preamble))
-            line = line[Encoding.UTF8.Preamble.Length..];
-        line = line.TrimEnd((byte)'\r');
-        using CsvReader csv = CsvReader.Create(line.ToArray(), CsvOptions);
-        string[] names = csv.Read() ? [.. Enumerable.Range(0, csv.FieldCount).Select(csv.GetString)] : [];
-        string[] missing = [.. EventColumns.Names.Except(names)];
+        int mark = line.StartsWith(Encoding.UTF8.Preamble) ? Encoding.UTF8.Preamble.Length : 0;
+        line = line[mark..].TrimEnd((byte)'\r');
+        if (line.Contains((byte)'\0') || line.StartsWith(Encoding.Unicode.Preamble) || line.StartsWith(Encoding.BigEndianUnicode.Preamble))
+            throw InputException.At(path, 1, $"the first line {Printable.Quoted(line)} is not UTF-8; save the file as UTF-8");
+        if (line.Contains((byte)'\r'))
+            throw InputException.At(path, 1, "the line has a carriage return in it; end lines with a line feed, or with both");
+        CsvReaderOptions options = CsvOptions(format.Separator);
+        using CsvReader csv = CsvReader.Create(line.ToArray(), options);
+        int count = csv.Read() ? csv.FieldCount : 0;
+        string[] names = [.. Enumerable.Range(0, count).Select(i => format.HasHeader ? csv.GetString(i).Trim() : $"{i + 1}")];
+        string[] missing = [.. needed.Except(names)];
+        string called = format.HasHeader ? "header" : "first line";
         if (missing.Length > 0)
         {
             string lacks = missing.Length == EventColumns.Count ? "any of its columns" : string.Join(", ", missing);
-            throw InputException.At(path, 1, $"the header {Printable.Quoted(line)} lacks {lacks}; {wanted}");
+            throw InputException.At(path, 1, $"the {called} {Printable.Quoted(line)} lacks {lacks}; {wanted}{Hint(format, line)}");
         }
-        if (EventColumns.Names.FirstOrDefault(name => names.Count(other => other == name) > 1) is string twice)
+        int[] columns = [.. Enum.GetValues<EventColumn>().Select(column => Array.IndexOf(names, format.NameOf(column)))];
+        if (columns.Where(column => column >= 0).Select(column => names[column]).FirstOrDefault(IsTwice) is string twice)
             throw InputException.At(path, 1, $"the header names the column {twice} twice; rename one");
-        return new Header([.. EventColumns.Names.Select(name => Array.IndexOf(names, name))], names.Length);
+        if (!format.HasHeader)
+            end = mark;
+        return new Header(called, columns, names.Length, options);
+
+        bool IsTwice(string name) => names.Count(other => other == name) > 1;
     }
 
-    private static CsvReaderOptions CsvOptions { get; } = new()
+    /// <summary>What to do about a header with other names.</summary>
+    private static string Hint(LogFormat format, ReadOnlySpan<byte> line)
     {
-        Separator = ',',
+        if (!format.HasHeader)
+            return "; --columns user_id=1 and so on say by number which is which";
+        return LogFormat.Suggest(Encoding.UTF8.GetString(line)) is string options ? $"; perhaps {Printable.OneLine(options)}"
+            : "; --columns user_id=NAME,... gives other names, --separator ';' what is between them; --no-header says that there are none";
+    }
+
+    private static CsvReaderOptions CsvOptions(char separator) => new()
+    {
+        Separator = separator,
         HasHeader = false,
         AllowLineBreaksInQuotes = false,
     };
 
-    private static ParsedBlock<TBlock> Parse<TBlock>(Block block, TBlock result, RowAction<TBlock> readRow, ConcurrentBag<byte[]> buffers)
+    private static ParsedBlock<TBlock> Parse<TBlock>(
+        Block block, EventNameTable? names, TBlock result, RowAction<TBlock> readRow, ConcurrentBag<byte[]> buffers)
     {
         var parsed = new ParsedBlock<TBlock>(result, block);
         if (block.Lines is { } lines)
         {
-            Parse(lines, parsed, readRow);
+            Parse(lines, names, parsed, readRow);
             buffers.Add(lines.Buffer);
             return parsed;
         }
         ParquetRows rows = block.Rows!;
         for (int row = 0; row < rows.Count; row++)
         {
-            if ((rows.Oddity(row) ?? readRow(new EventRow(rows, row), result)) is string reason)
+            if ((rows.Oddity(row) ?? parsed.Take(new EventRow(rows, row, names), readRow)) is string reason)
                 parsed.AddBad(block.FirstLine + row, reason);
         }
         parsed.Rows = rows.Count;
@@ -269,7 +294,7 @@ internal static class EventLogReader
         return parsed;
     }
 
-    private static void Parse<TBlock>(CsvLines block, ParsedBlock<TBlock> parsed, RowAction<TBlock> readRow)
+    private static void Parse<TBlock>(CsvLines block, EventNameTable? names, ParsedBlock<TBlock> parsed, RowAction<TBlock> readRow)
     {
         Header header = block.Header;
         if (block.IsSkippedLine)
@@ -279,7 +304,7 @@ internal static class EventLogReader
             return;
         }
         CsvMalformedReason? malformed = null;
-        CsvReaderOptions options = CsvOptions with { OnMalformedRecord = record => malformed ??= record.Reason };
+        CsvReaderOptions options = header.Options with { OnMalformedRecord = record => malformed ??= record.Reason };
         var content = new ReadOnlyMemory<byte>(block.Buffer, 0, block.Length);
         bool lastIsBad = false;
         using (CsvReader csv = CsvReader.Create(content, options))
@@ -291,8 +316,8 @@ internal static class EventLogReader
                 malformed = null;
                 int values = csv.FieldCount;
                 if (reason is null && values != header.FieldCount)
-                    reason = $"{values} {(values == 1 ? "value" : "values")} where the header has {header.FieldCount} columns";
-                reason ??= readRow(new EventRow(csv, header.Columns), parsed.Result);
+                    reason = $"{values} {(values == 1 ? "value" : "values")} where the {header.Name} has {header.FieldCount} columns";
+                reason ??= parsed.Take(new EventRow(csv, header.Columns, names), readRow);
                 lastIsBad = reason is not null;
                 if (reason is null)
                     continue;
@@ -320,7 +345,7 @@ internal static class EventLogReader
     };
 
     /// <summary>What the first line of a file says.</summary>
-    private sealed record Header(int[] Columns, int FieldCount);
+    private sealed record Header(string Name, int[] Columns, int FieldCount, CsvReaderOptions Options);
 
     /// <summary>Rows of a file: <paramref name="FirstLine"/> is the number of the first of them.</summary>
     private sealed record Block(string File, long BytesRead, long FirstLine)
@@ -350,6 +375,16 @@ internal static class EventLogReader
         public long CutRows { get; set; }
 
         public List<BadRow> Examples { get; } = [];
+
+        public long LeftOut { get; private set; }
+
+        public string? Take(EventRow row, RowAction<TBlock> readRow)
+        {
+            if (!row.IsLeftOut)
+                return readRow(row, Result);
+            LeftOut++;
+            return null;
+        }
 
         public void AddBad(long line, string reason)
         {

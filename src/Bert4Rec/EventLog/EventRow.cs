@@ -15,27 +15,51 @@ internal readonly ref struct EventRow
     private readonly int[] _columns = [];
     private readonly ParquetRows? _rows;
     private readonly int _row;
+    private readonly EventNameTable? _names;
 
-    internal EventRow(CsvReader csv, int[] columns)
+    /// <param name="csv">At the row.</param>
+    /// <param name="columns">The place of each of our columns in it; below 0 for one that it does not have.</param>
+    /// <param name="names">The log's names of event types.</param>
+    internal EventRow(CsvReader csv, int[] columns, EventNameTable? names)
     {
         _csv = csv;
         _columns = columns;
+        _names = names;
     }
 
-    internal EventRow(ParquetRows rows, int row)
+    internal EventRow(ParquetRows rows, int row, EventNameTable? names)
     {
         _rows = rows;
         _row = row;
+        _names = names;
     }
 
-    public ReadOnlySpan<byte> this[EventColumn column] =>
-        _rows is null ? _csv!.GetSpan(_columns[(int)column]) : _rows[column][_row];
+    /// <summary>The value of a column, empty where the log has no such column; of an event's type ours for the log's.</summary>
+    public ReadOnlySpan<byte> this[EventColumn column]
+    {
+        get
+        {
+            ReadOnlySpan<byte> value = Read(column);
+            return column == EventColumn.EventType && _names is not null ? _names.Find(value) : value;
+        }
+    }
+
+    /// <summary>Whether it is an event that the log's names leave out.</summary>
+    public bool IsLeftOut => _names is not null && _names.LeavesOut(Read(EventColumn.EventType));
+
+    private ReadOnlySpan<byte> Read(EventColumn column) =>
+        _rows is not null ? _rows[column][_row]
+        : _columns[(int)column] >= 0 ? _csv!.GetSpan(_columns[(int)column])
+        : default;
 }
 
 /// <summary>What the values of a row mean.</summary>
 internal static class EventValues
 {
     private const int SecondsPerDay = 86_400;
+
+    /// <summary>1990 and 2100 as Unix seconds: a number outside is no time, and in between it is clear which unit it has.</summary>
+    private const long FirstSecond = 631_152_000, LastSecond = 4_102_444_800;
 
     private static readonly byte[][] _nulls =
     [
@@ -45,6 +69,15 @@ internal static class EventValues
             "None", "n/a", "nan", "null",
         }.Select(Encoding.UTF8.GetBytes),
     ];
+
+    public static string WrongTime(ReadOnlySpan<byte> value) =>
+        $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(value)} (ISO 8601 and Unix time will do as well)";
+
+    public static string WrongType(ReadOnlySpan<byte> value) =>
+        $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {Printable.Quoted(value)} (--event-names can say so)";
+
+    public static string WrongPrice(ReadOnlySpan<byte> value) =>
+        $"price must be a number, not {Printable.Quoted(value)} (--columns price= reads none)";
 
     /// <summary>Whether a value is missing: empty, or one of the words that pandas' read_csv takes for it.</summary>
     public static bool IsNull(ReadOnlySpan<byte> value)
@@ -61,13 +94,74 @@ internal static class EventValues
         return false;
     }
 
-    /// <summary>Reads "2019-10-01 00:00:00 UTC", with or without the UTC, as Unix seconds.</summary>
+    /// <summary>
+    /// Reads a time as whole Unix seconds: "2019-10-01 00:00:00", a T in place of the space or not, with a fraction of a second or not,
+    /// and then nothing or " UTC" or "Z" for UTC, or an offset from it, "+02:00"; seconds may be missing, and the time of a day;
+    /// a number is Unix seconds, or thousandths, millionths or billionths of them, whichever lies between 1990 and 2100.
+    /// </summary>
     public static bool TryParseTime(ReadOnlySpan<byte> text, out long seconds)
     {
-        seconds = 0;
         if (text.Length == 23 && text.EndsWith(" UTC"u8))
-            text = text[..19];
-        if (text.Length != 19 || text[4] != '-' || text[7] != '-' || text[10] != ' ' || text[13] != ':' || text[16] != ':')
+            return TryParseDateAndTime(text[..19], out seconds);
+        seconds = 0;
+        if (text.Length < 5 || text[4] != '-')
+            return TryParseUnixTime(text, out seconds);
+        if (text.Length is 10 or 16)
+            return TryParseDateAndTime([.. text, .. " 00:00:00"u8[(text.Length - 10)..]], out seconds);
+        if (text.Length < 19)
+            return false;
+        if (!TryParseDateAndTime(text[..19], out seconds))
+            return false;
+        ReadOnlySpan<byte> rest = text[19..];
+        if (rest.Length > 1 && rest[0] is (byte)'.' or (byte)',' && char.IsAsciiDigit((char)rest[1]))
+        {
+            int end = rest[1..].IndexOfAnyExceptInRange((byte)'0', (byte)'9');
+            rest = end < 0 ? default : rest[(end + 1)..];
+        }
+        if (rest.IsEmpty || rest.SequenceEqual("Z"u8) || rest.SequenceEqual(" UTC"u8))
+            return true;
+        if (!TryParseOffset(rest, out int offset))
+            return false;
+        seconds -= offset;
+        return true;
+    }
+
+    /// <summary>"+02:00", "+0200", "+02", with a minus as well, a space before it or not, as seconds.</summary>
+    private static bool TryParseOffset(ReadOnlySpan<byte> text, out int seconds)
+    {
+        seconds = 0;
+        if (text[0] == ' ')
+            text = text[1..];
+        if (text.Length is not (3 or 5 or 6) || text[0] is not ((byte)'+' or (byte)'-') || (text.Length == 6 && text[3] != ':'))
+            return false;
+        int hours = Digits(text, 1), minutes = text.Length == 3 ? 0 : Digits(text, text.Length - 2);
+        if (hours is < 0 or > 14 || minutes is < 0 or > 59)
+            return false;
+        seconds = ((hours * 3600) + (minutes * 60)) * (text[0] == '-' ? -1 : 1);
+        return true;
+    }
+
+    private static bool TryParseUnixTime(ReadOnlySpan<byte> text, out long seconds)
+    {
+        seconds = 0;
+        if (text.Length > 24 || !char.IsAsciiDigit(text.IsEmpty ? ' ' : (char)text[0])
+            || !decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out decimal number))
+            return false;
+        for (long unit = 1; unit <= 1_000_000_000; unit *= 1000)
+        {
+            if (number >= FirstSecond * (decimal)unit && number < LastSecond * (decimal)unit)
+            {
+                seconds = (long)(number / unit);
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static bool TryParseDateAndTime(ReadOnlySpan<byte> text, out long seconds)
+    {
+        seconds = 0;
+        if (text[4] != '-' || text[7] != '-' || text[10] is not ((byte)' ' or (byte)'T') || text[13] != ':' || text[16] != ':')
             return false;
         int year = (Digits(text, 0) * 100) + Digits(text, 2);
         int month = Digits(text, 5), day = Digits(text, 8), hour = Digits(text, 11), minute = Digits(text, 14), second = Digits(text, 17);

@@ -53,11 +53,13 @@ internal sealed class ParquetRows(ParquetBatch[] columns, ConcurrentBag<ParquetR
 /// Reads the Parquet files of an event log. A column that a file lacks may be a folder's name above it, <c>event_type=view</c>; the parts
 /// of a log must agree on what a column's values are.
 /// </summary>
-internal sealed class ParquetLog
+/// <param name="format">What the log calls its columns.</param>
+internal sealed class ParquetLog(LogFormat format)
 {
     /// <summary>What a partition's folder is named after where the value is missing.</summary>
     private const string MissingPartition = "__HIVE_DEFAULT_PARTITION__";
 
+    private readonly string[] _names = [.. Enum.GetValues<EventColumn>().Select(format.NameOf)];
     private readonly (ParquetKind Kind, string TypeName, string File)[] _kinds = new (ParquetKind, string, string)[EventColumns.Count];
 
     /// <summary>Reads a file in order: rows, and the share of the file that is read with them.</summary>
@@ -65,7 +67,7 @@ internal sealed class ParquetLog
     public IEnumerable<(ParquetRows Rows, double Share)> Read(string path)
     {
         using var file = new ParquetInput(path);
-        ParquetColumn?[] columns = [.. EventColumns.Names.Select(name => file.Column(name))];
+        ParquetColumn?[] columns = [.. _names.Select(name => name.Length > 0 ? file.Column(name) : null)];
         byte[]?[] partitions = Partitions(path);
         Check(file, columns, partitions);
         var pool = new ConcurrentBag<ParquetRows>();
@@ -104,14 +106,24 @@ internal sealed class ParquetLog
     /// <summary>The columns' names, and the first rows of a file, as lines of CSV.</summary>
     public IReadOnlyList<string> Head(string path, int count)
     {
+        EventColumn[] shown;
+        using (var file = new ParquetInput(path))
+        {
+            byte[]?[] partitions = Partitions(path);
+            shown =
+            [
+                .. Enum.GetValues<EventColumn>().Where(
+                    column => partitions[(int)column] is not null || file.Names.Contains(_names[(int)column])),
+            ];
+        }
         using var text = new StringWriter(CultureInfo.InvariantCulture);
         using (var csv = CsvWriter.Create(text, new CsvWriterOptions { NewLine = "\n" }, leaveOpen: true))
         {
-            csv.WriteRecord([.. EventColumns.Names]);
+            csv.WriteRecord([.. shown.Select(column => format.NameOf(column))]);
             foreach ((ParquetRows rows, _) in Read(path).Take(1))
             {
                 for (int row = 0; row < Math.Min(count, rows.Count); row++)
-                    csv.WriteRecord([.. EventColumns.Names.Select((_, column) => Text(rows[(EventColumn)column][row]))]);
+                    csv.WriteRecord([.. shown.Select(column => Text(rows[column][row]))]);
             }
         }
         return text.ToString().Split('\n')[..^1];
@@ -120,16 +132,18 @@ internal sealed class ParquetLog
     }
 
     /// <summary>The values of the folders <c>NAME=VALUE</c> above a file, by column; the innermost counts.</summary>
-    private static byte[]?[] Partitions(string path)
+    private byte[]?[] Partitions(string path)
     {
         var values = new byte[]?[EventColumns.Count];
         foreach (string folder in Path.GetDirectoryName(Path.GetFullPath(path))!.Split(Path.DirectorySeparatorChar))
         {
             int equals = folder.IndexOf('=');
-            if (equals > 0 && EventColumns.TryParse(Uri.UnescapeDataString(folder[..equals]), out EventColumn column))
+            if (equals <= 0)
+                continue;
+            string name = Uri.UnescapeDataString(folder[..equals]), value = folder[(equals + 1)..];
+            foreach (int column in Enumerable.Range(0, EventColumns.Count).Where(column => _names[column] == name))
             {
-                string value = folder[(equals + 1)..];
-                values[(int)column] = value == MissingPartition ? [] : Encoding.UTF8.GetBytes(Uri.UnescapeDataString(value));
+                values[column] = value == MissingPartition ? [] : Encoding.UTF8.GetBytes(Uri.UnescapeDataString(value));
             }
         }
         return values;
@@ -137,12 +151,16 @@ internal sealed class ParquetLog
 
     private void Check(ParquetInput file, ParquetColumn?[] columns, byte[]?[] partitions)
     {
-        string[] missing = [.. EventColumns.Names.Where((_, column) => columns[column] is null && partitions[column] is null)];
+        EventColumn[] needed = [.. Enum.GetValues<EventColumn>().Where(format.Needs)];
+        string[] missing =
+        [
+            .. needed.Where(column => columns[(int)column] is null && partitions[(int)column] is null).Select(format.NameOf),
+        ];
         if (missing.Length > 0)
         {
             throw new InputException(
                 $"{file.Path}: there is no column {string.Join(", ", missing)} among {Printable.Short(string.Join(", ", file.Names))}; "
-                + $"it must have {string.Join(", ", EventColumns.Names)}");
+                + $"it must have {string.Join(", ", needed.Select(format.NameOf))} (other names are told by --columns)");
         }
         foreach ((int index, ParquetColumn? column) in columns.Index())
         {

@@ -12,4 +12,8 @@ internal sealed record BadRow(string File, long Line, string Reason);
 /// <param name="CutRows">Those among them that are the last line of a file, cut off.</param>
 /// <param name="Examples">The first ten unreadable rows.</param>
 /// <param name="Bytes">Bytes of the files, as they lie on the disk.</param>
-internal sealed record ReadSummary(long Rows, long BadRows, long CutRows, IReadOnlyList<BadRow> Examples, long Bytes);
+internal sealed record ReadSummary(long Rows, long BadRows, long CutRows, IReadOnlyList<BadRow> Examples, long Bytes)
+{
+    /// <summary>Rows of events that <see cref="Configuration.LogFormat.EventNames"/> leave out.</summary>
+    public long LeftOut { get; init; }
+}

@@ -145,7 +145,7 @@ internal sealed class PipelineRun
         Step(
             "clean",
             LogFiles(log),
-            new()
+            new(FormatOf(log))
             {
                 ["events"] = log.Clean.Events.ToString(),
                 ["keep_nulls"] = string.Join(",", log.Clean.KeepNulls.Order().Select(EventColumns.Name)),
@@ -180,18 +180,27 @@ internal sealed class PipelineRun
 
     private int Threads => _options.Threads == 0 ? Environment.ProcessorCount : _options.Threads;
 
+    /// <summary>What a log's columns are called, for the manifest; nothing where they have our names.</summary>
+    private static Dictionary<string, string> FormatOf(EventLogSettings log) => new(log.Clean.Format.Settings());
+
     private void Analyze()
     {
         EventLogSettings log = _config.EventLog!;
         string file = Path.Combine(Folder, AnalysisFileName), page = Path.Combine(Folder, AnalysisPageName);
-        Step("analyze", LogFiles(log), new() { ["max_bad_rows"] = Text(log.Clean.MaxBadRows) }, [file, page], () =>
+        Step("analyze", LogFiles(log), new(FormatOf(log)) { ["max_bad_rows"] = Text(log.Clean.MaxBadRows) }, [file, page], () =>
         {
             // The run cleans the log anyway: no checksums of it on the side.
-            var options = new AnalyzeOptions { MaxBadRows = log.Clean.MaxBadRows, Threads = Threads, ChecksumBytes = 0 };
+            var options = new AnalyzeOptions
+            {
+                Format = log.Clean.Format,
+                MaxBadRows = log.Clean.MaxBadRows,
+                Threads = Threads,
+                ChecksumBytes = 0,
+            };
             LogAnalysis analysis = EventLogAnalysis.Analyze(log.Inputs, options, _progress, _cancellation);
             OutputFile.WriteText(file, JsonSerializer.Serialize(analysis, _analysisFormat) + "\n");
             OutputFile.WriteText(page, AnalysisPage.Render(analysis));
-            return (Rows(analysis.Read!.Rows, analysis.RawRows, new Dictionary<string, long> { ["unreadable"] = analysis.BadRows }), null);
+            return (Rows(analysis.Read!.Rows, analysis.RawRows, analysis.Dropped), null);
         });
     }
 

@@ -106,6 +106,11 @@ internal sealed class UpdateRun
         if (settings.Any(setting => setting.StartsWith("event_log.input=", StringComparison.Ordinal)))
         {
             RunManifest manifest = RunManifest.Load(directory, null);
+            foreach (string option in LogFormat.Keys)
+            {
+                if (manifest["clean"]?.Options.GetValueOrDefault(option) is { } value)
+                    before.Add($"event_log.{option}={value}");
+            }
             foreach (var (step, option) in new[]
             {
                 ("clean", "events"), ("clean", "keep_nulls"), ("clean", "max_bad_rows"), ("convert", "group_by"), ("convert", "max_length"),

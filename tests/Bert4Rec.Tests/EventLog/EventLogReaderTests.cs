@@ -154,7 +154,7 @@ public sealed class EventLogReaderTests : IDisposable
     public void What_is_not_there_is_named()
     {
         Assert.Contains("there is no such file or folder", Throws([Path.Combine(_folder.Path, "no.csv")]));
-        Assert.Contains("no .csv, .csv.gz or .parquet file", Throws([_folder.Path]));
+        Assert.Contains("no .csv, .csv.gz, .tsv, .tsv.gz or .parquet file", Throws([_folder.Path]));
         string path = _folder.Write("a.csv", SmallLog.Text(SmallLog.Row()));
         Assert.Contains("given twice", Throws([path, _folder.Path]));
         byte[] packed = SmallLog.Gzip(SmallLog.Random(1, 5000));

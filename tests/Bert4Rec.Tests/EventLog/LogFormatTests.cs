@@ -1,0 +1,194 @@
+using Bert4Rec.Configuration;
+using Bert4Rec.EventLog;
+using Bert4Rec.Pipeline;
+using Bert4Rec.Tests.Cli;
+
+namespace Bert4Rec.Tests.EventLog;
+
+/// <summary>Logs with other names, separators and times than ours.</summary>
+public sealed class LogFormatTests : IDisposable
+{
+    private const string Columns = "user_id=Customer,product_id=sku,event_time=ts,event_type=action";
+
+    private static readonly string[] _options =
+        ["--separator", ";", "--columns", Columns, "--event-names", "cart=add,purchase=order,other=any"];
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData("2019-10-01 00:00:00 UTC", 1569888000)]
+    [InlineData("2019-10-01T00:00:00", 1569888000)]
+    [InlineData("2019-10-01T00:00:00Z", 1569888000)]
+    [InlineData("2019-10-01T02:30:00.999+02:30", 1569888000)]
+    [InlineData("2019-09-30 19:00:00.5-0500", 1569888000)]
+    [InlineData("2019-10-01 02:00:00 +02", 1569888000)]
+    [InlineData("2019-10-01", 1569888000)]
+    [InlineData("2019-10-01 00:00", 1569888000)]
+    [InlineData("1569888000", 1569888000)]
+    [InlineData("1569888000.75", 1569888000)]
+    [InlineData("1569888000123", 1569888000)]
+    [InlineData("1569888000123456", 1569888000)]
+    [InlineData("1569888000123456789", 1569888000)]
+    public void Times_are_read(string text, long seconds)
+    {
+        Assert.True(EventValues.TryParseTime(System.Text.Encoding.UTF8.GetBytes(text), out long read));
+        Assert.Equal(seconds, read);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("12.5")]
+    [InlineData("20191001")]
+    [InlineData("-1569888000")]
+    [InlineData("1569888000e0")]
+    [InlineData("99999999999999999999")]
+    [InlineData("01.10.2019 00:00:00")]
+    [InlineData("2019-10-01 00:00:00 CET")]
+    [InlineData("2019-10-01T00:00:00+2")]
+    [InlineData("2019-10-01T00:00:00+15:00")]
+    [InlineData("2019-10-01T00:00:00.")]
+    [InlineData("2019-13-01")]
+    [InlineData("2019-10-01 00:00:60")]
+    [InlineData("2019-10-01 00:")]
+    public void What_is_no_time_is_refused(string text) =>
+        Assert.False(EventValues.TryParseTime(System.Text.Encoding.UTF8.GetBytes(text), out _));
+
+    [Fact]
+    public void A_shops_own_log_is_cleaned()
+    {
+        string log = _folder.Write(
+            "shop.csv",
+            "ts; action;sku;note;Customer;brand\n2019-10-01T00:00:01Z;order;a,1;x;u;\n2019-10-01T00:00:02Z;add;b;;u;acme\n"
+            + "2019-10-01T00:00:00Z;purchase;b;;v;\n2019-10-01T00:00:03Z;search;;;u;\n2019-10-01T00:00:04Z;;c;;u;\n");
+
+        var clean = CommandLine.Run(["clean", log, "-o", Path.Combine(_folder.Path, "c.csv"), "--events", "all", .. _options]);
+
+        Assert.Equal((0, ""), (clean.ExitCode, clean.Error));
+        Assert.Equal(
+            SmallLog.Text("1569888000.0,5,b,,,,,v,", "1569888001.0,5,\"a,1\",,,,,u,", "1569888002.0,3,b,,,acme,,u,"),
+            File.ReadAllText(Path.Combine(_folder.Path, "c.csv")));
+        Assert.Contains("dropped: other event type 2", clean.Out);
+    }
+
+    [Fact]
+    public void Numbers_are_names_where_there_is_no_header()
+    {
+        string log = _folder.Write("u.data", "7\t1\t5\t881250949\n8\t2\t3\t881250950\n");
+
+        var clean = CommandLine.Run(
+            "clean", log, "-o", Path.Combine(_folder.Path, "c.csv"), "--no-header", "--separator", "tab",
+            "--columns", "user_id=1,product_id=2,event_time=4", "--event-names", "purchase=*");
+
+        Assert.Equal((0, ""), (clean.ExitCode, clean.Error));
+        Assert.Equal(
+            SmallLog.Text("881250949.0,5,1,,,,,7,", "881250950.0,5,2,,,,,8,"), File.ReadAllText(Path.Combine(_folder.Path, "c.csv")));
+    }
+
+    [Theory]
+    [InlineData("ts;Customer;sku;action", "--separator ';' --columns user_id=Customer,product_id=sku,event_time=ts,event_type=action")]
+    [InlineData("user,item,time", "--columns user_id=user,product_id=item,event_time=time --event-names purchase=any")]
+    [InlineData("a,b,c", "--columns user_id=NAME,... gives other names")]
+    public void A_header_with_other_names_is_refused_with_what_to_say(string header, string options)
+    {
+        var clean = CommandLine.Run("clean", _folder.Write("a.csv", header + "\n1,2,3\n"), "-o", Path.Combine(_folder.Path, "c.csv"));
+
+        Assert.Equal(1, clean.ExitCode);
+        Assert.Contains(options, clean.Error);
+    }
+
+    [Theory]
+    [InlineData("userid=x", "'userid' in --columns is not one of event_time")]
+    [InlineData("user_id", "'user_id' is not like user_id=NAME")]
+    [InlineData("user_id=", "every event needs its user_id")]
+    [InlineData("user_id=a,user_id=b", "--columns names user_id twice")]
+    public void Wrong_columns_are_wrong_usage(string columns, string error)
+    {
+        var clean = CommandLine.Run("clean", _folder.Write("a.csv", "x\n"), "-o", "c.csv", "--columns", columns);
+
+        Assert.Equal(2, clean.ExitCode);
+        Assert.Contains(error, clean.Error);
+    }
+
+    [Theory]
+    [InlineData("ts,Customer,sku\n", "lacks action")]
+    [InlineData("ts,Customer,sku,action,sku\n", "names the column sku twice")]
+    [InlineData("ts,Customer\rsku,action\n", "has a carriage return in it")]
+    [InlineData("t\0s\0\n", "is not UTF-8")]
+    public void A_log_that_is_not_as_was_said_is_refused(string text, string error)
+    {
+        var clean = CommandLine.Run("clean", _folder.Write("a.csv", text), "-o", Path.Combine(_folder.Path, "c.csv"), "--columns", Columns);
+
+        Assert.Equal(1, clean.ExitCode);
+        Assert.Contains(error, clean.Error);
+        Assert.False(File.Exists(Path.Combine(_folder.Path, "c.csv")));
+    }
+
+    [Fact]
+    public void An_analysis_knows_what_the_log_has()
+    {
+        string log = _folder.Write("a.csv", "ts,Customer,sku,action\n1569888000,u,a,order\n1569888060,u,b,seen\n");
+        var format = new LogFormat
+        {
+            Columns = new Dictionary<EventColumn, string>
+            {
+                [EventColumn.UserId] = "Customer",
+                [EventColumn.ProductId] = "sku",
+                [EventColumn.EventTime] = "ts",
+                [EventColumn.EventType] = "action",
+            },
+            EventNames = new Dictionary<string, string> { ["order"] = "purchase", [LogFormat.AnyName] = LogFormat.OtherEvent },
+        };
+
+        LogAnalysis analysis = EventLogAnalysis.Analyze([log], new AnalyzeOptions { Format = format });
+
+        Assert.Equal((1, 1, 1, 1), (analysis.RawRows, analysis.RowsWithoutNulls, analysis.Purchases, analysis.LeftOut));
+        Assert.Equal(1, analysis.HistoryLengths[1]);
+    }
+
+    [Fact]
+    public void A_run_and_its_update_read_logs_alike()
+    {
+        string Log(string name, int first, int last) => _folder.Write(
+            name,
+            "ts;Customer;it's;action\n" + string.Concat(Enumerable.Range(first, last - first).Select(
+                i => $"{1_569_888_000 + (60 * i)};U{i % 9};sku{i * i % 7};{(i % 5 == 0 ? "look" : "order")}\n")));
+        string run = Path.Combine(_folder.Path, "run");
+        string[] command =
+        [
+            "run", "--input", Log("a.csv", 0, 120), "-o", run,
+            "--set", "epochs=1", "--set", "objective=next_item", "--set", "hidden_size=8",
+            "--separator", ";", "--columns", "user_id=Customer,product_id=it's,event_time=ts,event_type=action",
+            "--event-names", "purchase=order,other=any",
+        ];
+        var first = CommandLine.Run(command);
+        Assert.Equal((0, ""), (first.ExitCode, first.Error));
+        Assert.Contains("120 rows read, 96 kept, 24 dropped (other event type 24)", first.Out);
+        Assert.Contains("clean    unchanged", CommandLine.Run(command).Out);
+
+        var update = CommandLine.Run("update", "--model", run, "--input", Log("b.csv", 120, 160), "--epochs", "1");
+        Assert.Equal((0, ""), (update.ExitCode, update.Error));
+        Assert.Contains("32 new", update.Out);
+    }
+
+    [Fact]
+    public void Settings_are_read_as_they_are_written()
+    {
+        var format = new LogFormat
+        {
+            Columns = new Dictionary<EventColumn, string> { [EventColumn.UserId] = "it's, a: name", [EventColumn.Price] = "" },
+            EventNames = new Dictionary<string, string> { ["page view"] = "view", ["seen"] = "view", [LogFormat.AnyName] = "other" },
+            Separator = '\t',
+            HasHeader = false,
+        };
+        string[] settings = ["event_log=a.csv", .. format.Settings().Select(setting => $"event_log.{setting.Key}={setting.Value}")];
+
+        EventLogSettings log = RunConfig.Load([], settings).EventLog!;
+
+        Assert.Equal(["a.csv"], log.Inputs);
+        Assert.Equal(format.Columns, log.Clean.Format.Columns);
+        Assert.Equal(format.EventNames, log.Clean.Format.EventNames);
+        Assert.Equal((format.Separator, format.HasHeader), (log.Clean.Format.Separator, log.Clean.Format.HasHeader));
+    }
+}
