@@ -210,7 +210,7 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
     }
 
     private int InRange(int? value, int otherwise, string field) =>
-        (value ?? otherwise) is int number && number >= 1 && number <= options.MaxK
+        (value ?? Math.Min(otherwise, options.MaxK)) is int number && number >= 1 && number <= options.MaxK
             ? number
             : throw ProblemException.OutOfRange(field, $"must be from 1 to {options.MaxK}, not {value}");
 
@@ -226,7 +226,7 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
         if (!value.Contains("%2F", StringComparison.OrdinalIgnoreCase))
             return value;
         string target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
-        string[] parts = target.Split('?')[0].Split('/');
+        string[] parts = target.Split('?')[0].TrimEnd('/').Split('/');
         return Uri.UnescapeDataString(parts[^2]);
     }
 

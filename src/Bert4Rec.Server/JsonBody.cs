@@ -42,7 +42,8 @@ internal static class JsonBody
     {
         if (!MediaTypeHeaderValue.TryParse(context.Request.ContentType, out MediaTypeHeaderValue? media)
             || !media.MediaType.Equals("application/json", StringComparison.OrdinalIgnoreCase)
-            || !(media.Charset.Length == 0 || media.Charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase)))
+            || !(media.Charset.Length == 0
+                || HeaderUtilities.RemoveQuotes(media.Charset).Equals("utf-8", StringComparison.OrdinalIgnoreCase)))
         {
             throw new ProblemException(StatusCodes.Status415UnsupportedMediaType, WrongType);
         }

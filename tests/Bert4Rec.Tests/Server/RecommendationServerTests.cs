@@ -125,6 +125,7 @@ public sealed class RecommendationServerTests(ServedShop shop)
     [InlineData(404, "item", "GET", "/v1/items/a%2Fb/similar")]
     [InlineData(404, "user", "GET", "/v1/users/nobody/recommendations")]
     [InlineData(404, "user", "GET", "/v1/users/nobody/history")]
+    [InlineData(404, "user", "GET", "/v1/users/no%2Fbody/history/")]
     [InlineData(405, null, "PUT", "/v1/recommend")]
     [InlineData(405, null, "POST", "/v1/items")]
     [InlineData(415, null, "POST", "/v1/recommend")]
@@ -148,6 +149,8 @@ public sealed class RecommendationServerTests(ServedShop shop)
         await Check(413, null, $$"""{"history": ["{{new string('x', 3000)}}"]}""");
         await Check(422, "history", """{"history": ["a", "b", "c", "d"]}""");
         await Check(422, "k", """{"k": 6}""");
+        using HttpResponseMessage some = await server.Client.GetAsync("/v1/items?q=p");
+        Assert.Equal(HttpStatusCode.OK, some.StatusCode);
         await Check(422, "requests", """{"requests": [{}, {}, {}]}""");
         // A body that does not come.
         RawAnswer late = await RawAnswer.To(
