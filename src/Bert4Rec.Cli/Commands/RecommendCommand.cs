@@ -100,6 +100,7 @@ internal static class RecommendCommand
                 else
                     writer.Add(each, result);
             }
+            writer?.Finish();
             return ExitCodes.Success;
         });
         return command;

@@ -64,14 +64,30 @@ internal abstract class RecommendationWriter
         {
             string[] id = history.Id is null ? [] : [history.Id];
             if (!_hasHeader)
-                WriteRow([.. id.Length == 0 ? id : ["history"], "item", "score", .. fields]);
-            _hasHeader = true;
+                WriteHeader([.. id.Length == 0 ? id : ["history"], "item", "score"]);
             string format = ScoreFormat(result);
             foreach (Recommendation item in result.Items)
                 WriteRow([.. id, item.Token, item.Score.ToString(format), .. item.Fields.Select(field => field.Value)]);
         }
 
-        private void WriteRow(IEnumerable<string> cells) => writer.WriteLine(string.Join('\t', cells));
+        public override void Finish()
+        {
+            if (!_hasHeader)
+                WriteHeader(["history", "item", "score"]);
+        }
+
+        private void WriteHeader(string[] own)
+        {
+            WriteRow([.. own, .. UniqueNames.Beside(own, fields)]);
+            _hasHeader = true;
+        }
+
+        private void WriteRow(IEnumerable<string> cells) => writer.WriteLine(string.Join('\t', cells.Select(Escaped)));
+
+        /// <summary>A cell that would break its row, with \t, \r and \n for what breaks it.</summary>
+        private static string Escaped(string cell) => cell.AsSpan().IndexOfAny("\t\r\n") < 0
+            ? cell
+            : cell.Replace("\\", "\\\\").Replace("\t", "\\t").Replace("\r", "\\r").Replace("\n", "\\n");
     }
 
     /// <summary>A row an item: history, rank (from 1), item, score, and the item's fields as text.</summary>
@@ -87,7 +103,7 @@ internal abstract class RecommendationWriter
             return
             [
                 new Column<string>(own[0]), new Column<long>(own[1]), new Column<string>(own[2]), new Column<float>(own[3]),
-                .. fields.Select(field => new Column<string>(own.Contains(field) ? $"{field}_" : field)),
+                .. UniqueNames.Beside(own, fields).Select(field => new Column<string>(field)),
             ];
         }
 

@@ -121,14 +121,13 @@ internal static class ModelExport
         Stream stream, InteractionDataset dataset, ReadOnlyMemory<float> embeddings, ReadOnlyMemory<float> bias, int hidden)
     {
         int[] items = [.. Enumerable.Range(1, dataset.ItemCount - 1)];
-        var names = new HashSet<string> { "id", "item", "bias", "embedding" };
+        IEnumerable<string> fields = (dataset.ItemFields?.Fields ?? []).Select(field => field.Name);
+        string[] names = [.. UniqueNames.Beside(["id", "item", "bias", "embedding"], fields)];
         List<Column> columns = [new Column<long>("id"), new Column<string>("item")];
         List<Array> values = [items.Select(item => (long)item).ToArray(), items.Select(item => dataset.Items[item]).ToArray()];
         foreach ((int index, AtomicField field) in (dataset.ItemFields?.Fields ?? []).Index())
         {
-            string name = field.Name;
-            while (!names.Add(name))
-                name += "_";
+            string name = names[index];
             var texts = items.Select(item => dataset.ItemFields![item, index]);
             bool isNumber = field.Type == AtomicType.Number;
             columns.Add(isNumber ? new Column<double?>(name) : new Column<string>(name));

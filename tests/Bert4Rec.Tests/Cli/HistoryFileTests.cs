@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Inference;
 using ParquetSharp;
 
@@ -13,6 +14,21 @@ public sealed class HistoryFileTests(TrainedShop shop) : IClassFixture<TrainedSh
     private readonly TemporaryFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void An_id_does_not_break_its_row()
+    {
+        string histories = _folder.Write("a.jsonl", Json("a\\tb", ["p1"]) + "\n"), none = _folder.Write("none.jsonl", "");
+        string[] lines = Recommend(histories, "-k", "1").Lines;
+        Assert.Equal(2, lines.Length);
+        Assert.StartsWith(@"a\tb" + "\t", lines[1]);
+        Assert.Equal(lines[0].Split('\t').Length, lines[1].Split('\t').Length);
+        Assert.Equal(lines[..1], Recommend(none).Lines);
+    }
+
+    [Fact]
+    public void Names_of_columns_are_all_different() =>
+        Assert.Equal(["item__", "item___", "x", "x_"], UniqueNames.Beside(["item", "item_"], ["item", "item_", "x", "x"]));
 
     [Theory]
     [InlineData("a.jsonl")]
