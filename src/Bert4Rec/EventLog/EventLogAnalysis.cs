@@ -183,6 +183,7 @@ internal static class EventLogAnalysis
     private sealed class RowBlock
     {
         private readonly byte[] _price = new byte[EventLogReader.BlockSize + 32];
+        private readonly byte[] _category = new byte[EventLogReader.BlockSize];
 
         public List<RowFigures> Rows { get; } = [];
 
@@ -217,6 +218,12 @@ internal static class EventLogAnalysis
                     case EventColumn.EventTime:
                         if (!EventValues.TryParseTime(value, out figures.Time))
                             return EventValues.WrongTime(value);
+                        // Rows are equal where what is made of them is, however it is written.
+                        hashes[column] = Math.Max(1, XxHash3.HashToUInt64(MemoryMarshal.AsBytes([figures.Time])));
+                        continue;
+                    case EventColumn.CategoryCode:
+                        value.Replace(_category, (byte)'.', (byte)' ');
+                        value = _category.AsSpan(0, value.Length);
                         break;
                     case EventColumn.EventType:
                         if (!EventTypeNames.TryParse(value, out figures.Type))
@@ -433,19 +440,22 @@ internal static class EventLogAnalysis
         {
             if (_prices.Count == 0)
                 return null;
-            KeyValuePair<double, long>[] prices = [.. _prices.OrderBy(price => price.Key)];
+            // A power of two changes no digit, and keeps squares of absurd prices finite.
+            double unit = _prices.Keys.Max(Math.Abs) > 1e100 ? Math.ScaleB(1, 700) : 1;
+            KeyValuePair<double, long>[] prices =
+                [.. _prices.Select(price => KeyValuePair.Create(price.Key / unit, price.Value)).OrderBy(price => price.Key)];
             long count = prices.Sum(price => price.Value);
             double mean = CompensatedSum(prices.Select(price => price.Key * price.Value)) / count;
             double squares = CompensatedSum(prices.Select(price => (price.Key - mean) * (price.Key - mean) * price.Value));
             return new NumberSummary(
                 count,
-                mean,
-                count > 1 ? Math.Sqrt(squares / (count - 1)) : 0,
-                prices[0].Key,
-                Quantile(prices, count, 0.25),
-                Quantile(prices, count, 0.5),
-                Quantile(prices, count, 0.75),
-                prices[^1].Key);
+                mean * unit,
+                Math.Min(double.MaxValue, count > 1 ? Math.Sqrt(squares / (count - 1)) * unit : 0),
+                prices[0].Key * unit,
+                Quantile(prices, count, 0.25) * unit,
+                Quantile(prices, count, 0.5) * unit,
+                Quantile(prices, count, 0.75) * unit,
+                prices[^1].Key * unit);
         }
 
         /// <summary>Neumaier's sum: the lost low parts are added up beside it.</summary>

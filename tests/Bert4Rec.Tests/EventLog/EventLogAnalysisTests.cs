@@ -26,6 +26,27 @@ public sealed class EventLogAnalysisTests : IDisposable
     }
 
     [Fact]
+    public void Rows_are_the_same_however_they_are_written()
+    {
+        string log = _folder.Write("a.csv", SmallLog.Text(
+            SmallLog.Row(time: "2019-10-01 00:01:00 UTC", category: "a.b", price: "1"),
+            SmallLog.Row(time: "2019-10-01 00:01:00", category: "a b", price: "1.0")));
+        LogAnalysis analysis = EventLogAnalysis.Analyze([log], new AnalyzeOptions());
+        Assert.Equal((1, 1), (analysis.DuplicatedRows, analysis.Purchases));
+    }
+
+    [Fact]
+    public void Absurd_prices_have_a_mean()
+    {
+        string log = _folder.Write("a.csv", SmallLog.Text(
+            SmallLog.Row(price: "1e308"), SmallLog.Row(price: "1e308", user: "8"), SmallLog.Row(price: "4e307", user: "9")));
+        NumberSummary price = EventLogAnalysis.Analyze([log], new AnalyzeOptions()).Price!;
+        Assert.Equal(8, price.Mean / 1e307, 1e-9);
+        Assert.Equal(Math.Sqrt(12), price.Std / 1e307, 1e-9);
+        Assert.Equal(1e308, price.Max);
+    }
+
+    [Fact]
     public void Figures_of_a_small_log()
     {
         string log = _folder.Write("a.csv", SmallLog.Text(

@@ -99,7 +99,7 @@ internal sealed class ShopLog
         return usual with
         {
             Interactions = interactions,
-            Users = (int)Math.Max(1, (long)interactions * usual.Users / usual.Interactions),
+            Users = (int)Math.Max(4, (long)interactions * usual.Users / usual.Interactions),
             Items = Math.Clamp(interactions / 25, 100, 20_000),
         };
     }
