@@ -43,8 +43,9 @@ internal static class Report
         table.AddColumn("");
         table.AddColumn(new TableColumn("model").RightAligned());
         table.AddColumn(new TableColumn(new Text("± error")).RightAligned());
+        bool isNarrow = isTerminal && Terminal.Draw(writer, isTerminal).Profile.Width < WideTable;
         foreach (string name in baselines.Keys)
-            table.AddColumn(new TableColumn(new Text(name)).RightAligned());
+            table.AddColumn(new TableColumn(new Text(isNarrow ? OnTwoLines(name) : name)).RightAligned().NoWrap());
         string[] headline = [.. model.Keys.Where(IsHeadline)];
         foreach (string metric in headline)
             AddRow(metric, new Style(decoration: Decoration.Bold));
@@ -62,7 +63,13 @@ internal static class Report
         }
 
         string Format(double value) => value.ToString($"F{decimals}");
+
+        // Columns that are too wide would be cut in the middle of a word.
+        static string OnTwoLines(string name) => name.LastIndexOf(' ') is int space and > 0 ? $"{name[..space]}\n{name[(space + 1)..]}" : name;
     }
+
+    /// <summary>Characters that a table of metrics beside all baselines takes.</summary>
+    private const int WideTable = 96;
 
     /// <summary>Draws a table; where nobody watches, without the spaces that fill its lines up.</summary>
     public static void WriteTable(TextWriter writer, bool isTerminal, Table table)

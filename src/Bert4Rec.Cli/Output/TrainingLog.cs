@@ -11,6 +11,8 @@ internal static class TrainingLog
 {
     public static void WriteHeader(TextWriter log, TrainingStart start, string directory, RunConfig config)
     {
+        foreach (string warning in start.Warnings)
+            log.WriteLine($"warning  {warning}");
         log.WriteLine($"data     {start.Dataset}: {start.Users:N0} users, {start.Items:N0} items, {start.Interactions:N0} interactions");
         log.WriteLine($"samples  {start.TrainSamples:N0} train, {start.ValidSamples:N0} valid, {start.TestSamples:N0} test");
         log.WriteLine($"model    {start.Parameters:N0} parameters");
@@ -21,7 +23,10 @@ internal static class TrainingLog
             log.WriteLine($"settings {start.SettingsNote}");
         log.WriteLine($"output   {directory}");
         log.WriteLine();
-        WriteEpochHeader(log, config);
+        if (start.IsDone)
+            log.WriteLine("all epochs were trained before");
+        else
+            WriteEpochHeader(log, config);
     }
 
     /// <summary>The names of the columns of <see cref="WriteEpoch"/>.</summary>
@@ -57,10 +62,10 @@ internal static class TrainingLog
         bool hasTest = result.Test.Count > 0;
         // A result that was read back does not know how long it took.
         string time = result.Seconds > 0 ? $", {ProgressReporter.Duration(result.Seconds)} in all" : "";
-        string leftOut = result.ExcludeSeen ? $", {EvaluationSettings.SeenLeftOut}" : "";
+        string named = EvaluationSettings.Named(config.EvalArgs.TestMode, result.ExcludeSeen);
         terminal.Out.WriteLine(
             $"best epoch {result.BestEpoch} of {result.Epochs}{time}; "
-            + (hasTest ? $"on the test part{leftOut}:" : "the split has no test part"));
+            + (hasTest ? $"on the test part{named}:" : "the split has no test part"));
         if (!hasTest)
             return;
         if (result.Blend is { } blend)

@@ -59,19 +59,26 @@ public sealed record Comparison(string Metric, double Difference, double Standar
             sentences.Add($"By {metric}, the model is not told apart from {string.Join(", ", level)}.");
         if (better.Length > 0)
             sentences.Add($"By {metric}, the model is better than {string.Join(", ", better)}.");
+        if (comparisons.TryGetValue(Baselines.NoBlend, out var alone) && alone.IsWorse)
+        {
+            sentences.Insert(
+                0,
+                $"By {metric}, the model is {Amount(-alone.Difference)} better without its blend (p {Probability(alone.P)}): the "
+                + "validation part, which chose it, is not like the test part. Set blend: false.");
+            return string.Join(' ', sentences);
+        }
         if (worse.Length + level.Length > 0)
         {
             string more = isLastBest ? "more epochs (the last was the best), " : "";
             string other = predictsNext ? "another hidden_dropout_prob and attn_dropout_prob" : "objective: next_item";
-            sentences.Add($"Try {more}{other}, or another learning_rate.");
+            sentences.Add($"Try {more}{other}, or another learning_rate; tune looks for them.");
         }
-        if (comparisons.TryGetValue(Baselines.NoBlend, out var alone))
-        {
-            string change = alone.Difference.ToString("+0.0000;-0.0000", CultureInfo.InvariantCulture);
-            sentences.Add($"Of that {change} is the blend's (p {Probability(alone.P)}).");
-        }
+        if (alone is not null)
+            sentences.Add($"Of the model's {metric}, {Amount(alone.Difference)} is the blend's (p {Probability(alone.P)}).");
         return string.Join(' ', sentences);
     }
+
+    private static string Amount(double difference) => difference.ToString("+0.0000;-0.0000", CultureInfo.InvariantCulture);
 
     private static string Name(KeyValuePair<string, Comparison> pair) => $"{pair.Key} (p {Probability(pair.Value.P)})";
 

@@ -10,6 +10,14 @@ internal sealed record EvaluationSettings
 
     public EvaluationMode Mode { get; init; }
 
+    /// <summary>What a result's metrics are not the plain ones for, beginning with a comma each: ", among 100 drawn items".</summary>
+    public static string Named(EvaluationMode mode, bool excludesSeen) => (mode.Source switch
+    {
+        CandidateSource.Uniform => $", each target among {mode.Draws} items drawn evenly",
+        CandidateSource.Popularity => $", each target among {mode.Draws} items drawn by popularity",
+        _ => "",
+    }) + (excludesSeen ? $", {SeenLeftOut}" : "");
+
     /// <summary>What to report, in this order.</summary>
     public IReadOnlyList<Metric> Metrics { get; init; } = Enum.GetValues<Metric>();
 

@@ -42,9 +42,9 @@ internal static class ReportPage
             ? ""
             : $" The model is no better than a simple rule ({best.Name}): train it longer, or on more events, before it is put to use.";
         return Html.Paragraph(
-            $"Of 100 purchases that the model had not seen, {Reached(0)} were among its ten suggestions. "
+            $"Of 100 events that the model had not seen, {Reached(0)} were among its ten suggestions. "
             + $"The ten best sellers alone would have had {Reached(1)}; "
-            + $"what others bought after the customer's last item, {Reached(3)}.{verdict}",
+            + $"what others had after the customer's last item, {Reached(3)}.{verdict}",
             "lead");
     }
 
@@ -68,7 +68,7 @@ internal static class ReportPage
                 .. baselines.Select(baseline => Html.Number(baseline.Values[metric], decimals)),
             ]));
         string chart = Charts.Bars(
-            "purchases that were among ten suggestions (Recall@10), in percent",
+            "events whose item was among ten suggestions (Recall@10), in percent",
             report.Rankers.Select((ranker, i) => (i == 0 ? "model" : ranker.Name, Recall(ranker))));
         return Html.Paragraph(
                 $"Measured on {Html.Whole(report.Samples.Length)} events that the model has not seen: for each, it is given what the "
@@ -77,6 +77,11 @@ internal static class ReportPage
             + Html.Paragraph(
                 "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place "
                 + "it stands: 1 would be always the first. The numbers after the @ are the lengths of the list.")
+            + (isTest && report.Config.EvalArgs.TestMode.Source != CandidateSource.Full
+                ? Html.Paragraph(
+                    $"The table ranks by eval_args.mode: {report.Config.EvalArgs.TestMode}, each target among so many drawn items; "
+                    + "the chart, and what the page begins with, are of rankings of the whole catalogue.")
+                : "")
             + (report.Config.ExcludeSeen
                 ? Html.Paragraph(
                     $"In every ranking, {EvaluationSettings.SeenLeftOut}: what a customer had before is not suggested again, and an event "
@@ -151,21 +156,21 @@ internal static class ReportPage
 
     private static string Variety(RunReport report)
     {
-        var bought = new long[report.Dataset.ItemCount];
+        var taken = new long[report.Dataset.ItemCount];
         foreach (var sample in report.Samples)
-            bought[report.Dataset.Target(sample)]++;
-        double[] places = [.. Shares(report, report.Rankers[0].Places)], purchases = [.. Shares(report, bought)];
+            taken[report.Dataset.Target(sample)]++;
+        double[] places = [.. Shares(report, report.Rankers[0].Places)], events = [.. Shares(report, taken)];
         double shown = report.Rankers[0].Places.Count(count => count > 0) / Math.Max(1.0, report.Dataset.ItemCount - 1);
         return Html.Paragraph(
                 $"Over all lists of ten, the model shows {Html.Percent(shown, 0)} of the items. The best-selling tenth of the items takes "
-                + $"{Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(purchases[0], 0)}% of what customers then "
-                + "bought. The nearer the two, the less the model merely repeats the best sellers.")
+                + $"{Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(events[0], 0)}% of what customers then "
+                + "had. The nearer the two, the less the model merely repeats the best sellers.")
             + Html.SideBySide(
                 Charts.PairedBars(
                     "share of each tenth of the items, best sellers first, in percent",
                     [.. TenthLabels()],
                     ("places in the model's lists", places),
-                    ("what customers bought", purchases)),
+                    ("what customers had", events)),
                 Block(Html.Table(
                     ["in lists of ten", "model", .. report.Rankers.Skip(1).Select(ranker => ranker.Name)],
                     [
@@ -185,7 +190,7 @@ internal static class ReportPage
         foreach (var example in report.Examples)
         {
             var card = new StringBuilder();
-            card.Append("<div><h3>Customer ").Append(Html.Escape(example.User)).Append("</h3>\n<p>Bought so far");
+            card.Append("<div><h3>Customer ").Append(Html.Escape(example.User)).Append("</h3>\n<p>Had so far");
             int[] shown = example.History[^Math.Min(ShownHistory, example.History.Length)..];
             if (shown.Length < example.History.Length)
                 card.Append(" (the last ").Append(shown.Length).Append(" of ").Append(example.History.Length).Append(')');
@@ -196,22 +201,22 @@ internal static class ReportPage
             foreach (int item in example.Recommended)
             {
                 bool hit = item == example.Target;
-                card.Append(hit ? "<li class=\"hit\">" : "<li>").Append(Describe(report, item)).Append(hit ? " ✓ bought next" : "")
+                card.Append(hit ? "<li class=\"hit\">" : "<li>").Append(Describe(report, item)).Append(hit ? " ✓ came next" : "")
                     .Append("</li>\n");
             }
             card.Append("</ol>\n");
             if (!example.Recommended.Contains(example.Target))
             {
                 string place = example.Rank is int rank
-                    ? $"at place {Html.Whole(rank)} of {Html.Whole(report.Dataset.ItemCount - 1)}"
-                    : "bought before and so left out";
-                card.Append("<p>Bought next: ").Append(Describe(report, example.Target)).Append(", ").Append(place).Append(".</p>\n");
+                    ? $"at place {Html.Whole(rank)}{(report.Config.ExcludeSeen ? "" : $" of {Html.Whole(report.Dataset.ItemCount - 1)}")}"
+                    : "had before and so left out";
+                card.Append("<p>Came next: ").Append(Describe(report, example.Target)).Append(", ").Append(place).Append(".</p>\n");
             }
             cards.Add(card.Append("</div>\n").ToString());
         }
         return Html.Paragraph(
                 "Drawn at random among the customers that the model was tested on; not the best ones. "
-                + (report.Config.ExcludeSeen ? "Items bought before are left out." : "An item bought before may be suggested again."))
+                + (report.Config.ExcludeSeen ? "What they had before is left out." : "What they had before may be suggested again."))
             + Html.SideBySide(cards);
     }
 

@@ -120,7 +120,7 @@ internal sealed record RunReport(
         model.Rank(dataset, telling, ListLength, items, ranks, seen);
         return [.. telling.Select((sample, i) => new ExampleUser(
             dataset.Users[sample.User],
-            dataset.History(sample, maximumLength).ToArray(),
+            dataset.History(sample, int.MaxValue).ToArray(),
             dataset.Target(sample),
             seen?.Contains(i, dataset.Target(sample)) ?? false ? null : ranks[i].Position + 1,
             [.. items.AsSpan(i * ListLength, ListLength).ToArray().Where(item => item > 0)]))];

@@ -53,6 +53,12 @@ internal sealed record TrainingStart(
     string? DeviceNote,
     string? SettingsNote)
 {
+    /// <summary>Whether all its epochs were trained before.</summary>
+    public bool IsDone { get; init; }
+
+    /// <summary>What the dataset's files lack.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>"cpu (512-bit vectors), 2 threads", with the ranks where there are several.</summary>
     public string DeviceText => $"{Device}, {(Ranks == 1 ? "" : $"{Ranks} ranks of ")}{Threads} {(Threads == 1 ? "thread" : "threads")}";
 }
