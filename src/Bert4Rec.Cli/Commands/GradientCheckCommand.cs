@@ -29,6 +29,17 @@ internal static class GradientCheckCommand
         {
             device, precision, kernel, broken, seed, json,
         };
+        command.Validators.Add(result =>
+        {
+            // A whole model is made of the others.
+            string? one = Given(kernel), other = Given(broken);
+            if (one is not null && other is not null && one != other && GradientCheck.Breakable.Contains(one))
+                result.AddError($"--break {other} would not be seen: --kernel checks {one} alone.");
+
+            // One that was refused has no value.
+            string? Given(Option<string?> option) =>
+                result.GetResult(option) is { } given && !given.Errors.Any() ? result.GetValue(option) : null;
+        });
         command.SetAction(parsed =>
         {
             var progress = new ProgressReporter(terminal);

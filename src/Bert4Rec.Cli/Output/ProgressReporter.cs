@@ -18,6 +18,8 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
     private readonly IAnsiConsole _console;
     private readonly bool _live;
     private readonly TimeProvider _time;
+    private string? _phase;
+    private long _phaseStart;
     private string? _activity;
     private long _activityStart;
     private long _firstDone;
@@ -37,6 +39,13 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
         lock (_lock)
         {
             long now = _time.GetTimestamp();
+            // Epochs that are shorter than the delay are one long activity.
+            string phase = string.Concat(value.Activity.Where(character => !char.IsAsciiDigit(character)));
+            if (phase != _phase)
+            {
+                _phase = phase;
+                _phaseStart = now;
+            }
             if (value.Activity != _activity)
             {
                 _activity = value.Activity;
@@ -45,7 +54,7 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
             }
             TimeSpan elapsed = _time.GetElapsedTime(_activityStart, now);
             bool due = _lastShown is not long shown || _time.GetElapsedTime(shown, now) >= (_live ? LiveInterval : LineInterval);
-            if (!due || (!_live && elapsed < LineDelay))
+            if (!due || (!_live && _time.GetElapsedTime(_phaseStart, now) < LineDelay))
                 return;
             _lastShown = now;
             string line = Describe(value, value.Done - _firstDone, elapsed);

@@ -30,6 +30,12 @@ public class ProgressReporterTests
         Assert.Empty(Lines(seconds: 1.5, "a", "b", "c", "d"));
     }
 
+    [Fact]
+    public void Many_short_epochs_are_one_long_thing()
+    {
+        Assert.NotEmpty(Lines(seconds: 1.5, "epoch 1", "epoch 2", "epoch 3"));
+    }
+
     [Theory]
     [InlineData(0, 0, 0, "x: 0 rows")]
     [InlineData(500, 0, 10, "x: 500 rows, 50 rows/s")]
