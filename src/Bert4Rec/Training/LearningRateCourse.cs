@@ -19,7 +19,8 @@ internal readonly record struct LearningRateCourse(LearningRateSchedule Schedule
         // Nothing depends on Epochs where nothing changes, and Epochs may then be 0.
         if (Schedule == LearningRateSchedule.Constant && WarmupRatio == 0)
             return 1;
-        double done = (epoch - 1 + share) / Epochs;
+        // A run of more epochs than were foreseen ends as it would have.
+        double done = Math.Min(1, (epoch - 1 + share) / Epochs);
         if (done < WarmupRatio)
             return done / WarmupRatio;
         double decayed = (done - WarmupRatio) / (1 - WarmupRatio);

@@ -199,6 +199,12 @@ internal sealed class Trainer : IDisposable
                 done += _epochSequences[i].Length;
             progress?.Report(new(activity, done, total, "tokens"));
         }
+        if (batches == 0 && _sequences.Replay is null && _epochSequences.Count > 0 && !_epochSequences.Exists(HasTarget))
+        {
+            throw new InputException(
+                "nothing to train on: all histories have a single event before their target, which RecBole's masks leave alone; train on "
+                + "longer ones, or with objective: next_item");
+        }
         return (loss / Math.Max(1, batches), total);
     }
 

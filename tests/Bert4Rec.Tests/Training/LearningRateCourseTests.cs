@@ -6,6 +6,15 @@ namespace Bert4Rec.Tests.Training;
 public class LearningRateCourseTests
 {
     [Theory]
+    [InlineData(LearningRateSchedule.Linear)]
+    [InlineData(LearningRateSchedule.Cosine)]
+    public void Past_the_end_it_stays_where_it_was(Enum schedule)
+    {
+        var course = new LearningRateCourse((LearningRateSchedule)schedule, 0.1, 4);
+        Assert.Equal(0, course.Factor(9, 0.5), 1e-12);
+    }
+
+    [Theory]
     [InlineData(LearningRateSchedule.Constant, 0, 1, 0.25, 1)]
     [InlineData(LearningRateSchedule.Constant, 0, 4, 0.75, 1)]
     [InlineData(LearningRateSchedule.Constant, 0.5, 1, 0.5, 0.25)]
