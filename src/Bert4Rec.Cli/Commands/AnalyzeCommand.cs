@@ -29,9 +29,12 @@ internal static class AnalyzeCommand
                 MaxBadRows = parsed.GetValue(maxBadRows),
                 Threads = parsed.GetValue(threads),
             };
+            string[] files = parsed.GetRequiredValue(inputs);
+            if (parsed.GetValue(html) is string output && EventLogFiles.List(files).Any(file => UnixFile.IsSame(file, output)))
+                throw new InputException($"{output}: the page is one of the inputs; choose another name");
             return Interruption.Run(
                 terminal,
-                (progress, cancellation) => EventLogAnalysis.Analyze(parsed.GetRequiredValue(inputs), options, progress, cancellation),
+                (progress, cancellation) => EventLogAnalysis.Analyze(files, options, progress, cancellation),
                 analysis =>
                 {
                     EventLogOptions.WarnOfBadRows(terminal, analysis.Read!);

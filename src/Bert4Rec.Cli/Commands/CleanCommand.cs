@@ -60,7 +60,7 @@ internal static class CleanCommand
                         return;
                     }
                     EventLogOptions.WriteRows(terminal, summary.RowsRead, summary.RowsKept, summary.Dropped);
-                    EventLogOptions.WarnOfLostRows(terminal, summary.RowsKept, summary.Dropped);
+                    EventLogOptions.WriteLostRows(terminal.Out, summary.RowsKept, summary.Dropped);
                     if (summary.RowsKept == 0)
                         return;
                     terminal.Out.WriteLine(

@@ -92,8 +92,7 @@ internal static class ConvertCommand
                     terminal.Out.WriteLine(
                         $"{summary.Files[0]}: {summary.Histories:N0} {owners}, {summary.Items:N0} items, {summary.RowsKept:N0} events");
                     terminal.Out.WriteLine(
-                        $"try: bert4rec train --config configs/ecommerce.yaml --set data_path={Terminal.Quote(directory)} "
-                        + $"--set dataset={Terminal.Quote(dataset)}");
+                        $"try: bert4rec run --input {Terminal.Quote(summary.Files[0])} --output {Terminal.Quote($"saved/{dataset}")}");
                 });
         });
         return command;

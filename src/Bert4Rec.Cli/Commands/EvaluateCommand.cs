@@ -3,6 +3,7 @@ using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 
@@ -17,7 +18,7 @@ internal static class EvaluateCommand
     {
         var model = new Argument<string>("MODEL_DIR") { Description = "Folder that train wrote." };
         Option<string[]> config = CommonOptions.Config();
-        config.Description = "A YAML file whose keys (data_path, eval_args, metrics, topk) replace those the model was trained with.";
+        config.Description = "A YAML file whose keys (eval_args, metrics, topk) replace those the model was trained with.";
         Option<string[]> set = CommonOptions.Set();
         Option<string> device = CommonOptions.Device();
         Option<Precision> precision = CommonOptions.Precision(device);
@@ -43,6 +44,8 @@ internal static class EvaluateCommand
             string[] files = [CommonOptions.ConfigOfRun(directory), .. parsed.GetValue(config) ?? []];
             RunConfig runConfig = CommonOptions.LoadConfig(files, parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal);
 
+            if (runConfig.DataPath != RunConfig.Load([files[0]], []).DataPath && ModelFolder.HasEvents(directory))
+                terminal.Warn("data_path is not looked at: the model is evaluated on its folder's events");
             return Interruption.Run(
                 terminal,
                 (progress, cancellation) => EvaluationRun.Evaluate(
@@ -64,9 +67,10 @@ internal static class EvaluateCommand
                                 result.Comparisons));
                         return;
                     }
-                    string leftOut = result.ExcludeSeen ? $", {EvaluationSettings.SeenLeftOut}" : "";
+                    string named = EvaluationSettings.Named(
+                        part == "valid" ? runConfig.EvalArgs.ValidMode : runConfig.EvalArgs.TestMode, result.ExcludeSeen);
                     terminal.Out.WriteLine(
-                        $"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}{leftOut}:");
+                        $"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}{named}:");
                     Report.WriteMetrics(
                         terminal.Out,
                         terminal.OutIsTerminal,

@@ -70,13 +70,16 @@ internal static class RunCommand
                 ofLog.Add($"event_log.events={EventTypeNames.List(parsed.GetValue(events))}");
             if (parsed.GetRequiredValue(keepNulls) is { Length: > 0 } columns)
                 ofLog.Add($"event_log.keep_nulls=[{string.Join(',', columns.Select(EventColumns.Name))}]");
-            string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(inputs, ofLog)];
+            string[] settings =
+                [.. EventLogOptions.ColumnSettings(inputs), .. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(inputs, ofLog)];
             RunConfig runConfig = CommonOptions.LoadConfig(
                 parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
+            EventLogOptions.CheckIsRead(inputs, runConfig);
             // What is put to use is to know all that there is; RecBole's way has no such step.
             if (!runConfig.IsGiven("refit") && !runConfig.RecboleCompatible)
                 runConfig = runConfig.With("refit=true");
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
+            CommonOptions.CheckKeepsConfig(parsed.GetValue(config) ?? [], directory);
             var options = new RunOptions(
                 directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
             {

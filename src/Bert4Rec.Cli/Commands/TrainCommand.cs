@@ -56,6 +56,7 @@ internal static class TrainCommand
                 ? CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal)
                 : CommonOptions.ResumedConfig(resumed, settings, parsed.GetValue(seed), terminal);
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
+            CommonOptions.CheckKeepsConfig(parsed.GetValue(config) ?? [], directory);
             var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null, parsed.GetValue(precision))
             {
                 Cache = CommonOptions.CacheOf(parsed, cache, terminal),

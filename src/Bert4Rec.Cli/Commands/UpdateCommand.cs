@@ -44,6 +44,7 @@ internal static class UpdateCommand
             CommonOptions.ConfigOfRun(directory);
             string[] settings = [.. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(parsed.GetRequiredValue(input), [])];
             RunConfig inputs = UpdateRun.Inputs(directory, settings);
+            EventLogOptions.CheckIsRead(parsed.GetRequiredValue(input), inputs);
             foreach (string warning in inputs.Warnings)
                 terminal.Warn(warning);
             var options = new RunOptions(
@@ -62,7 +63,14 @@ internal static class UpdateCommand
             (progress, cancellation) =>
             {
                 using var folder = FolderLock.Take(options.OutputDirectory);
-                var run = new UpdateRun(inputs, options, epochs, progress, cancellation);
+                var run = new UpdateRun(inputs, options, epochs, progress, cancellation)
+                {
+                    OnStep = step =>
+                    {
+                        progress.Clear();
+                        EventLogOptions.WriteStep(terminal, log, step);
+                    },
+                };
                 return run.Run(
                     start =>
                     {

@@ -5,8 +5,10 @@ using System.Numerics;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Runtime;
+using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 using Bert4Rec.Tuning;
 
@@ -222,6 +224,17 @@ internal static class CommonOptions
         foreach (string warning in config.Warnings)
             terminal.Warn(warning);
         return config;
+    }
+
+    /// <summary>Refuses a config that the results would replace: a training writes its own config.yaml.</summary>
+    /// <exception cref="InputException">The folder has a config of this name that no training wrote.</exception>
+    public static void CheckKeepsConfig(IEnumerable<string> files, string directory)
+    {
+        string written = Path.Combine(directory, ModelFolder.ConfigFileName);
+        if (File.Exists(Path.Combine(directory, ModelFolder.ModelFileName))
+            || files.FirstOrDefault(file => UnixFile.IsSame(file, written)) is not string file)
+            return;
+        throw new InputException($"{file}: the settings as resolved would be written over it; give another --output, or rename it");
     }
 
     private static IReadOnlyList<string> WithSeed(IReadOnlyList<string> settings, int? seed) =>

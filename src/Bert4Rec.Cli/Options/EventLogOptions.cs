@@ -1,9 +1,12 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
+using Bert4Rec.Data;
 using Bert4Rec.EventLog;
 using Bert4Rec.Pipeline;
+using Bert4Rec.Serialization;
 using Spectre.Console;
 
 namespace Bert4Rec.Cli.Options;
@@ -12,7 +15,7 @@ namespace Bert4Rec.Cli.Options;
 internal static class EventLogOptions
 {
     /// <summary>The share of the events that may go for a missing value without a word.</summary>
-    private const double LargeLoss = 0.05;
+    private const double LargeLoss = 0.1;
 
     private const string Dropped = "dropped: ";
 
@@ -79,15 +82,15 @@ internal static class EventLogOptions
     };
 
     /// <summary>Says how rows that were dropped for a missing value are kept, where they are many.</summary>
-    public static void WarnOfLostRows(Terminal terminal, long kept, IReadOnlyDictionary<string, long> dropped)
+    public static void WriteLostRows(TextWriter log, long kept, IReadOnlyDictionary<string, long> dropped)
     {
         string[] columns = [.. EventColumns.Optional.Select(EventColumns.Name).Where(name => Lost(name) > 0)];
         long lost = columns.Sum(Lost);
         if (lost <= (kept + lost) * LargeLoss)
             return;
-        terminal.Warn(
-            $"{lost:N0} of {kept + lost:N0} such events have no {string.Join(" or ", columns)} and are left out, with all that they say of "
-            + $"customers and items; --keep-nulls {string.Join(',', columns)} keeps them");
+        log.WriteLine(
+            $"         {lost:N0} of {kept + lost:N0} such events have no {string.Join(" or ", columns)} and are left out; "
+            + $"--keep-nulls {string.Join(',', columns)} keeps them");
 
         long Lost(string name) => dropped.GetValueOrDefault($"no {name}");
     }
@@ -111,7 +114,7 @@ internal static class EventLogOptions
         {
             var dropped = step.Rows.Where(row => row.Key.StartsWith(Dropped, StringComparison.Ordinal))
                 .ToDictionary(row => row.Key[Dropped.Length..], row => row.Value);
-            WarnOfLostRows(terminal, kept, dropped);
+            WriteLostRows(log, kept, dropped);
         }
     }
 
@@ -172,6 +175,28 @@ internal static class EventLogOptions
         name = name[..name.LastIndexOf(".inter", StringComparison.Ordinal)];
         string folder = Path.GetDirectoryName(Path.GetFullPath(interactions))!;
         return [$"data_path={RunConfig.Quoted(folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~"];
+    }
+
+    /// <summary>Of an .inter file that <c>convert</c> wrote, what its columns are called; nothing of others.</summary>
+    public static IEnumerable<string> ColumnSettings(string[] inputs)
+    {
+        if (inputs is not [string input] || AtomicFile(input) is not string interactions)
+            return [];
+        using var file = new InputFile(interactions);
+        byte[] start = new byte[1 << 12];
+        string header = Encoding.UTF8.GetString(start, 0, file.Read(start, start.Length, line: 1)).Split('\n')[0].TrimEnd('\r');
+        return header == AtomicFileWriter.InteractionHeader ? RunConfig.ColumnsOfEventLogs : [];
+    }
+
+    /// <summary>Refuses an input that the settings it became do not lead to, another file being in its way.</summary>
+    /// <exception cref="InputException">Another file would be read.</exception>
+    public static void CheckIsRead(string[] inputs, RunConfig config)
+    {
+        if (inputs.Length != 1 || config.EventLog is not null || AtomicFile(inputs[0]) is not string given)
+            return;
+        string read = DatasetLoader.FilesOf(config)[0];
+        if (!UnixFile.IsSame(read, given))
+            throw new InputException($"--input {inputs[0]}: {read} would be read instead; move one of them to a folder of its own");
     }
 
     /// <summary>The .inter file that an input is, or that a folder holds; null for an event log.</summary>

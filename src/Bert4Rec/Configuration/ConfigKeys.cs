@@ -31,7 +31,7 @@ internal static class ConfigKeys
             "~",
             EventLogDefault: "{inter: [user_id, product_id, event_time], item: [product_id, category_code, brand, price]}"),
         new("val_interval", "~"),
-        new("filter_inter_by_user_or_item", "false"),
+        new("filter_inter_by_user_or_item", "true", OwnDefault: "false", NextItem: "false"),
         new("user_inter_num_interval", "~"),
         new("item_inter_num_interval", "~"),
         new("ITEM_LIST_LENGTH_FIELD", "item_length"),

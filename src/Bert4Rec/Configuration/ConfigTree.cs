@@ -155,8 +155,12 @@ internal sealed class ConfigTree
     /// <summary>eval_args is the one mapping that RecBole fills up: what it leaves out, or sets to null, keeps its default.</summary>
     private YamlMappingNode OverDefaults(YamlMappingNode defaults, YamlMappingNode given)
     {
-        foreach (var (key, value) in given.Children.Where(entry => !IsNull(entry.Value)))
-            Put(defaults, key, value);
+        // But for group_by, whose null is RecBole's word for another split.
+        foreach (var (key, value) in given.Children)
+        {
+            if (!IsNull(value) || key is YamlScalarNode { Value: "group_by" })
+                Put(defaults, key, value);
+        }
         _origins[defaults] = _origins[given];
         return defaults;
     }

@@ -418,6 +418,21 @@ internal sealed class RunConfig
         return text.EndsWith("...\n", StringComparison.Ordinal) ? text[..^4] : text;
     }
 
+    /// <summary>"key=value" of what the columns are called in atomic files that were made from an event log.</summary>
+    internal static IReadOnlyList<string> ColumnsOfEventLogs { get; } =
+        [.. ConfigKeys.All.Where(key => key.EventLogDefault is not null).Select(key => $"{key.Name}={key.EventLogDefault}")];
+
+    /// <summary>Which events there are depends on these, wherever the files lie.</summary>
+    internal static IReadOnlyList<string> DataKeys { get; } =
+        ["dataset", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval"];
+
+    /// <summary>A key's value as text that is the same for the same value, however a scalar was quoted.</summary>
+    internal string ValueOf(string key)
+    {
+        var value = _settings[key];
+        return ConfigTree.IsNull(value) ? "~" : (value as YamlScalarNode)?.Value ?? ToYaml([key]).Trim();
+    }
+
     /// <summary>A text as YAML, for "key=value": it stands for exactly this text.</summary>
     public static string Quoted(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
 

@@ -37,6 +37,9 @@ internal sealed record ConvertSummary(
 /// </summary>
 internal static class AtomicFileWriter
 {
+    /// <summary>The first line of .inter, by which a file is known again.</summary>
+    public const string InteractionHeader = "user_id:token\tproduct_id:token\tevent_time:float\tevent_type:float";
+
     private static readonly EventColumn[] _itemColumns =
         [EventColumn.ProductId, EventColumn.CategoryId, EventColumn.CategoryCode, EventColumn.Brand, EventColumn.Price];
 
@@ -58,7 +61,7 @@ internal static class AtomicFileWriter
         CancellationToken cancellationToken = default)
     {
         string[] files = [.. new[] { "inter", "user", "item" }.Select(suffix => Path.Combine(directory, $"{name}.{suffix}"))];
-        if (files.Any(file => Path.GetFullPath(file) == Path.GetFullPath(cleaned)))
+        if (files.Any(file => UnixFile.IsSame(file, cleaned)))
             throw new InputException($"{cleaned}: the output is the input; choose another --output or --name");
         Dictionary<UInt128, int>? lengths = options.MinLength > 1 || options.MaxLength < int.MaxValue ? [] : null;
         if (lengths is not null)
@@ -217,7 +220,7 @@ internal static class AtomicFileWriter
             _userColumns = [Owner(options), EventColumn.UserSession];
             _inter = inter;
             _user = user;
-            _inter.Write("user_id:token\tproduct_id:token\tevent_time:float\tevent_type:float\n"u8);
+            _inter.Write(Encoding.UTF8.GetBytes(InteractionHeader + "\n"));
             _user.Write("user_id:token\tuser_session:token\n"u8);
         }
 

@@ -48,7 +48,7 @@ internal static class EventLogCleaner
         IProgress<ProgressUpdate>? progress = null,
         CancellationToken cancellationToken = default)
     {
-        if (EventLogFiles.List(inputs).Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
+        if (EventLogFiles.List(inputs).Any(file => UnixFile.IsSame(file, output)))
             throw new InputException($"{output}: the output is one of the inputs; choose another name");
         CleanSummary? summary = null;
         if (!ParquetInput.HasExtension(output))

@@ -10,7 +10,8 @@ internal static class EventLogFiles
 
     /// <summary>
     /// The files that inputs stand for: a file is itself, a folder its .csv and .tsv files, packed ones too, by name; or its .parquet
-    /// files, those of the folders in it too, by their paths. What Spark hides (names that begin with a point or an underscore) is no part of the log.
+    /// files, those of the folders in it too, by their paths. What Spark hides (names that begin with a point or an underscore) is no
+    /// part of the log.
     /// </summary>
     /// <exception cref="InputException">There is no such file or folder, or no log in the folder, or one of both kinds.</exception>
     public static IReadOnlyList<string> List(IReadOnlyList<string> inputs)
@@ -40,8 +41,8 @@ internal static class EventLogFiles
             throw new InputException($"{folder}: no .csv, .csv.gz, .tsv, .tsv.gz or .parquet file in this folder");
         return csv.Length > 0 ? csv : parquet;
 
-        static bool IsCsv(string path) =>
-            new[] { ".csv", ".csv.gz", ".tsv", ".tsv.gz" }.Any(suffix => path.EndsWith(suffix, StringComparison.OrdinalIgnoreCase));
+        static bool IsCsv(string path) => Path.GetFileName(path)[0] is not ('.' or '_')
+            && new[] { ".csv", ".csv.gz", ".tsv", ".tsv.gz" }.Any(suffix => path.EndsWith(suffix, StringComparison.OrdinalIgnoreCase));
     }
 
     private static IEnumerable<string> Parquet(string folder, int depth)

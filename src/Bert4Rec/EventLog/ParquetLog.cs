@@ -131,6 +131,14 @@ internal sealed class ParquetLog(LogFormat format)
         static string Text(ReadOnlySpan<byte> value) => Encoding.UTF8.GetString(value);
     }
 
+    /// <summary>The folders <c>NAME=VALUE</c> above a file that say something of its rows, as they are named.</summary>
+    public static IEnumerable<string> PartitionsOf(string path, LogFormat format)
+    {
+        var log = new ParquetLog(format);
+        return log.Partitions(path).Index().Where(value => value.Item is not null)
+            .Select(value => $"{log._names[value.Index]}={Encoding.UTF8.GetString(value.Item!)}");
+    }
+
     /// <summary>The values of the folders <c>NAME=VALUE</c> above a file, by column; the innermost counts.</summary>
     private byte[]?[] Partitions(string path)
     {

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Runtime.InteropServices;
 
 namespace Bert4Rec.EventLog;
@@ -43,8 +44,13 @@ internal sealed class SessionSorter : IDisposable
         string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         if (Directory.Exists(folder))
         {
-            foreach (string left in Directory.GetFiles(folder, $"{Path.GetFileName(path)}.run*.tmp"))
-                File.Delete(left);
+            string start = $"{Path.GetFileName(path)}.run";
+            foreach (string left in Directory.GetFiles(folder, $"{start}*.tmp"))
+            {
+                string number = Path.GetFileName(left)[start.Length..^".tmp".Length];
+                if (int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out _))
+                    File.Delete(left);
+            }
         }
     }
 

@@ -46,7 +46,7 @@ internal sealed class ModelFolder
         Layout = layout;
         Parameters = parameters;
         Blend = blend;
-        RefitOf = file.Metadata.GetValueOrDefault(RefitKey);
+        RefitOf = RefitOfIn(file);
         Updates = ModelUpdates.Parse(file.Metadata.GetValueOrDefault(UpdatesKey), path);
     }
 
@@ -70,6 +70,12 @@ internal sealed class ModelFolder
 
     /// <summary>What was added since it was trained; null for nothing.</summary>
     public ModelUpdates? Updates { get; }
+
+    /// <summary><see cref="RefitOf"/> of a model's file.</summary>
+    internal static string? RefitOfIn(SafeTensorsFile file) => file.Metadata.GetValueOrDefault(RefitKey);
+
+    /// <summary>Whether a folder has its model's events with it.</summary>
+    public static bool HasEvents(string directory) => File.Exists(Path.Combine(directory, EventsFileName));
 
     /// <summary>Writes everything but the model, before training.</summary>
     public static void SaveData(string directory, RunConfig config, InteractionDataset dataset)
@@ -175,6 +181,8 @@ internal sealed class ModelFolder
             }
             file.ReadFloats(entry.Name).CopyTo(parameters, entry.Offset);
         }
+        if (file.Names.Except(layout.Entries.Select(entry => entry.Name)).FirstOrDefault(IsLayers) is string other)
+            throw new InputException($"{path}: has {other}, but the config makes a model without it (n_layers, output_head)");
         CheckFinite(path, layout, parameters, "train again, or restore the file");
         BlendWeights? weights = file.Metadata.TryGetValue(BlendKey, out string? text) ? BlendWeights.Parse(text, path) : null;
         var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained, progress);
@@ -191,6 +199,10 @@ internal sealed class ModelFolder
         using var file = SafeTensors.Read(path);
         return ModelUpdates.Parse(file.Metadata.GetValueOrDefault(UpdatesKey), path);
     }
+
+    /// <summary>Whether a tensor is a part of the encoder or the head; state dicts have buffers besides.</summary>
+    private static bool IsLayers(string tensor) =>
+        tensor.EndsWith(".weight", StringComparison.Ordinal) || tensor.EndsWith("bias", StringComparison.Ordinal);
 
     private static void CheckCompanions(string directory, string path, SafeTensorsFile file)
     {

@@ -22,6 +22,22 @@ internal static class RefitFolder
         return (File.Exists(Path.Combine(refit, ModelFolder.ConfigFileName)), File.Exists(Path.Combine(refit, ModelFolder.ModelFileName)));
     }
 
+    /// <summary>Whether the folder's refit is whole, and one of the model that lies there.</summary>
+    public static bool IsOfThisModel(string directory)
+    {
+        if (!State(directory).IsWhole || !File.Exists(Path.Combine(directory, ModelFolder.ModelFileName)))
+            return false;
+        try
+        {
+            using var file = SafeTensors.Read(Path.Combine(Of(directory), ModelFolder.ModelFileName));
+            return ModelFolder.RefitOfIn(file) == HeldOut(directory);
+        }
+        catch (InputException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Loads the model that recommends: the refit where it has one, else the folder's own.</summary>
     /// <param name="directory">The run's folder.</param>
     /// <param name="checksum">SHA-256 of its model.safetensors.</param>

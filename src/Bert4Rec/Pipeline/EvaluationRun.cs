@@ -34,7 +34,7 @@ internal static class EvaluationRun
     /// <param name="device">auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</param>
     /// <param name="threads">0 for one a core.</param>
     /// <param name="progress">Told after each batch.</param>
-    /// <param name="cancellation">Looked at before each ranker.</param>
+    /// <param name="cancellation">Looked at after each batch.</param>
     /// <param name="precision">What products multiply in.</param>
     /// <exception cref="InputException">The folder or the settings are wrong, or the part is empty.</exception>
     public static EvaluationResult Evaluate(
@@ -42,6 +42,7 @@ internal static class EvaluationRun
         CancellationToken cancellation, Precision precision = Precision.Full)
     {
         var clock = Stopwatch.StartNew();
+        progress = new StoppingProgress(progress, cancellation);
         var folder = ModelFolder.Load(directory, config, progress);
         if (folder.RefitOf is not null)
         {
@@ -50,13 +51,14 @@ internal static class EvaluationRun
                 + TrainingSession.RunOfRefit(directory));
         }
         var split = Splitter.Split(folder.Dataset, config.EvalArgs);
+        if (folder.IsOurs)
+            CheckIsHeldOut(directory, folder.Dataset, config, part == "valid" ? split.Valid : split.Test);
         var (samples, mode) = part == "valid" ? (split.Valid, config.EvalArgs.ValidMode) : (split.Test, config.EvalArgs.TestMode);
         using var devices = new DeviceSet(device, threads, precision);
         using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, folder.Layout, parameters, config.RecboleCompatible);
         ranker.Use(folder.Blend);
-        cancellation.ThrowIfCancellationRequested();
         var statistics = TrainingStatistics.Count(folder.Dataset, split.Train);
         var compared = Baselines.Compare(
             ranker, ranker.Unblended, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
@@ -68,5 +70,27 @@ internal static class EvaluationRun
             compared.Baselines,
             compared.Comparisons,
             config.ExcludeSeen);
+    }
+
+    /// <summary>A folder has its own events: no setting brings others in, and none makes a test of what was trained on.</summary>
+    private static void CheckIsHeldOut(string directory, InteractionDataset dataset, RunConfig config, Sample[] samples)
+    {
+        RunConfig trained = UpdateRun.SettingsOf(directory);
+        foreach (string key in RunConfig.DataKeys.Where(key => config.ValueOf(key) != trained.ValueOf(key)))
+        {
+            throw new InputException(
+                $"{key} is {config.ValueOf(key)}, and was {trained.ValueOf(key)} when the model in {directory} was trained: it is "
+                + "evaluated on its folder's events; train with the others");
+        }
+        int[] trainedEnds = new int[dataset.UserCount];
+        foreach (SampleRun run in Splitter.Split(dataset, trained.EvalArgs).Train.Runs)
+            trainedEnds[run.User] = run.End;
+        int known = samples.Count(sample => sample.Event < trainedEnds[sample.User]);
+        if (known > 0)
+        {
+            throw new InputException(
+                $"eval_args.split: {known:N0} of the {samples.Length:N0} samples that it tests on are of events that the model was trained "
+                + "on; train with this split");
+        }
     }
 }

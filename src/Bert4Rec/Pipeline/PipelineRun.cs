@@ -119,8 +119,11 @@ internal sealed class PipelineRun
                 $"{Folder}: its model has been updated with {updates.Inputs.Count} files of events since, which a run would not train on; "
                 + $"run in another --output, or remove {ModelFolder.ModelFileName} to begin again without them");
         }
-        if (_config.EventLog is not null)
+        if (_config.EventLog is { } log)
+        {
+            CheckNames(log);
             Analyze();
+        }
         RunConfig config = TrainingSession.ForData(Prepare(), _options, _progress);
         TuneResult? choice = Choose(config);
         TrainedConfig = config = choice?.Config ?? config;
@@ -131,6 +134,18 @@ internal sealed class PipelineRun
         string[] chosen = choice is null ? [] : [NameOf(_tuning)];
         _manifest.Keep([.. prepared, .. chosen, "train", .. refit, "report"]);
         return ResultFile.Read(Folder);
+    }
+
+    /// <summary>What a run writes must not be, the next time, what it reads; nor its dataset lie where a model does.</summary>
+    private void CheckNames(EventLogSettings log)
+    {
+        if (log.Inputs.FirstOrDefault(input => Directory.Exists(input) && UnixFile.IsSame(input, Folder)) is string folder)
+            throw new InputException($"{folder}: the folder of the log is that of the results; give another --output");
+        if (_config.Dataset is TuneSession.TrialsFolder or RefitFolder.Name)
+        {
+            throw new InputException(
+                $"dataset is {_config.Dataset}, which is the name of a folder of a run's own; give another, as in --set dataset=shop");
+        }
     }
 
     /// <summary>Makes the atomic files from the event log, if the run starts from one.</summary>
@@ -156,6 +171,13 @@ internal sealed class PipelineRun
             {
                 CleanSummary summary = EventLogCleaner.Clean(
                     log.Inputs, cleaned, log.Clean with { Threads = Threads }, _progress, _cancellation);
+                if (summary.RowsKept == 0)
+                {
+                    string reasons = string.Join(", ", summary.Dropped.Select(drop => $"{drop.Key} {drop.Value:N0}"));
+                    throw new InputException(
+                        $"{log.Inputs[0]}: no event is left of {summary.RowsRead:N0} rows ({reasons}); event_log.events says which are "
+                        + "wanted, event_log.keep_nulls what may be missing");
+                }
                 return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
             });
         Step(
@@ -167,6 +189,7 @@ internal sealed class PipelineRun
                 ["group_by"] = log.Convert.GroupBy.ToString(),
                 ["min_length"] = Text(log.Convert.MinLength),
                 ["max_length"] = Text(log.Convert.MaxLength),
+                ["max_bad_rows"] = Text(log.Convert.MaxBadRows),
             },
             [.. new[] { "inter", "user", "item" }.Select(suffix => Path.Combine(dataset, $"{name}.{suffix}"))],
             () =>
@@ -180,8 +203,19 @@ internal sealed class PipelineRun
 
     private int Threads => _options.Threads == 0 ? Environment.ProcessorCount : _options.Threads;
 
-    /// <summary>What a log's columns are called, for the manifest; nothing where they have our names.</summary>
-    private static Dictionary<string, string> FormatOf(EventLogSettings log) => new(log.Clean.Format.Settings());
+    /// <summary>What a log's columns are called, and what its folders say, for the manifest; nothing where it is as ours.</summary>
+    private static Dictionary<string, string> FormatOf(EventLogSettings log)
+    {
+        var options = new Dictionary<string, string>(log.Clean.Format.Settings());
+        string[] partitions =
+        [
+            .. LogFiles(log).Where(ParquetInput.HasExtension)
+                .Select(file => string.Join('/', ParquetLog.PartitionsOf(file, log.Clean.Format))),
+        ];
+        if (partitions.Any(partition => partition.Length > 0))
+            options["partitions"] = string.Join('\n', partitions);
+        return options;
+    }
 
     private void Analyze()
     {
@@ -229,7 +263,8 @@ internal sealed class PipelineRun
             ? TuneSession.CompareObjectives(config, _options, null, _progress, _cancellation)
             : TuneSession.Tune(config, _options, _tuning, isDone ? null : _observer.OnTrial, _progress, _cancellation);
         string verdict = choice.Verdict();
-        if (!isDone)
+        // tuned.yaml may have been written anew.
+        if (!isDone || !Holds(step))
         {
             string tuned = Path.Combine(Folder, TuneSession.TunedFileName), journal = TuneSession.JournalPath(Folder);
             var facts = new Dictionary<string, string> { ["choice"] = verdict };
@@ -325,7 +360,8 @@ internal sealed class PipelineRun
             ["choice"] = choice?.Verdict() ?? "",
             ["refit"] = Text(refitEpochs),
         };
-        Step("report", TrainingSession.ResultFiles(Folder), options, [page], () =>
+        string[] inputs = [.. TrainingSession.ResultFiles(Folder), .. _config.EventLog is null ? Array.Empty<string>() : [analysis]];
+        Step("report", inputs, options, [page], () =>
         {
             LogAnalysis? log = _config.EventLog is null
                 ? null

@@ -57,6 +57,9 @@ internal sealed class UpdateRun
     private readonly RunConfig _config;
     private readonly RunConfig _inputs;
     private readonly RunOptions _options;
+    /// <summary>Where the new events' files are made, in the folder that the update works in.</summary>
+    private const string EventsFolder = "events";
+
     private readonly int? _epochs;
     private readonly IProgress<ProgressUpdate>? _progress;
     private readonly CancellationToken _cancellation;
@@ -123,6 +126,9 @@ internal sealed class UpdateRun
         return RunConfig.Load([Path.Combine(directory, ModelFolder.ConfigFileName)], [.. before, .. settings]);
     }
 
+    /// <summary>Told what cleaning and converting a log left of it.</summary>
+    public Action<StepReport>? OnStep { get; init; }
+
     /// <summary>The whole update.</summary>
     /// <param name="onStart">Told once the new events are read.</param>
     /// <param name="onEpoch">Told after each epoch.</param>
@@ -135,6 +141,7 @@ internal sealed class UpdateRun
         if (new DirectoryInfo(target).ResolveLinkTarget(returnFinalTarget: true) is { } link)
             target = link.FullName;
         string staged = $"{target}.update";
+        CheckStaged(staged, target);
         FolderReplacement.Finish(staged, target);
         ModelFolder model = Load(target);
         ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target, out _) : model;
@@ -148,9 +155,14 @@ internal sealed class UpdateRun
         try
         {
             string[] checksums = Checksums(target, model);
-            InteractionDataset added = Read(Path.Combine(staged, "events"));
-            if (IsPartOf(added, model.Dataset))
-                throw new InputException("the events are those that the model was trained on; give those that came since");
+            InteractionDataset added = Read(Path.Combine(staged, EventsFolder));
+            int known = Overlap(added, model.Dataset);
+            if (2L * known >= added.EventItems.Length)
+            {
+                throw new InputException(
+                    $"{known:N0} of the {added.EventItems.Length:N0} events are those that the model was trained on; give those that came "
+                    + "since");
+            }
             InteractionDataset dataset = model.Dataset.Append(added);
             var hasNew = new bool[dataset.UserCount];
             for (int user = 1; user < added.UserCount; user++)
@@ -179,7 +191,8 @@ internal sealed class UpdateRun
                 settings, dataset, new(first, replay, seed), options, _progress, null, onEpoch, _cancellation);
             var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
             ModelFolder after = Seal(staged, updates, null);
-            if (_config.Refit)
+            // The folder says, not its settings: run makes a refit, or takes it away, without another training.
+            if (RefitFolder.State(target) is { IsBegun: true } or { IsWhole: true })
             {
                 float[] last = delivered == model
                     ? after.Parameters
@@ -189,7 +202,7 @@ internal sealed class UpdateRun
                     Seal(RefitFolder.Of(staged), updates, RefitFolder.HeldOut(staged));
             }
             var (all, ofThose) = Compare(model, first, after, hasNew, result);
-            Directory.Delete(Path.Combine(staged, "events"), recursive: true);
+            Directory.Delete(Path.Combine(staged, EventsFolder), recursive: true);
             _cancellation.ThrowIfCancellationRequested();
             // A run that was resumed from one would train on the old events.
             string[] folders = [staged, RefitFolder.Of(staged), target, RefitFolder.Of(target)];
@@ -238,29 +251,58 @@ internal sealed class UpdateRun
         return [.. checksums];
     }
 
-    /// <summary>Whether the events are, user by user, what the model's histories begin with, and half of all: no new ones.</summary>
-    private static bool IsPartOf(InteractionDataset added, InteractionDataset known)
+    /// <summary>A killed update's folder is of no use, and goes; anything else of its name is somebody's.</summary>
+    private static void CheckStaged(string staged, string target)
     {
-        if (2L * added.EventItems.Length < known.EventItems.Length)
-            return false;
+        if (!Directory.Exists(staged) || FolderReplacement.IsUnfinished(target))
+            return;
+        HashSet<string> ours = [.. TrainingSession.FileNames, FolderLock.FileName, EventsFolder, Path.GetFileName(RefitFolder.Of(target))];
+        string? other = Directory.EnumerateFileSystemEntries(staged).Select(path => Path.GetFileName(path)).FirstOrDefault(
+            name => !ours.Contains(name) && !name.EndsWith(".tmp", StringComparison.Ordinal) && !name.StartsWith('.'));
+        if (other is not null)
+            throw new InputException($"{staged}: an update works in a folder of this name; move what is there ({other})");
+    }
+
+    /// <summary>
+    /// Events that the model has already, as an export of everything has them: those with which a user's new history goes on repeating
+    /// the end of the known one, two of them at least or all that was known; or repeats its beginning, and ends there. Times would tell,
+    /// but a model keeps none.
+    /// </summary>
+    internal static int Overlap(InteractionDataset added, InteractionDataset known)
+    {
+        int events = 0;
+        int[] idOf = [.. Enumerable.Range(0, added.ItemCount).Select(
+            item => item > 0 && known.Items.TryGetId(added.Items[item], out int id) ? id : -1)];
         for (int user = 1; user < added.UserCount; user++)
         {
-            int first = added.UserOffsets[user], count = added.UserOffsets[user + 1] - first;
-            if (!known.Users.TryGetId(added.Users[user], out int id) || known.UserOffsets[id + 1] - known.UserOffsets[id] < count)
-                return false;
-            for (int i = 0; i < count; i++)
+            if (!known.Users.TryGetId(added.Users[user], out int id))
+                continue;
+            int[] later = [.. added.EventItems[added.UserOffsets[user]..added.UserOffsets[user + 1]].Select(item => idOf[item])];
+            ReadOnlySpan<int> before = known.EventItems.AsSpan(known.UserOffsets[id]..known.UserOffsets[id + 1]);
+            if (before.StartsWith(later))
             {
-                if (added.Items[added.EventItems[first + i]] != known.Items[known.EventItems[known.UserOffsets[id] + i]])
-                    return false;
+                events += later.Length;
+                continue;
+            }
+            for (int start = Math.Max(0, before.Length - later.Length); start < before.Length; start++)
+            {
+                int length = before.Length - start;
+                if (length < 2 && length < before.Length)
+                    break;
+                if (later.AsSpan(0, length).SequenceEqual(before[start..]))
+                {
+                    events += length;
+                    break;
+                }
             }
         }
-        return true;
+        return events;
     }
 
     private InteractionDataset Read(string directory)
     {
         RunConfig prepared = new PipelineRun(
-            _inputs, _options with { OutputDirectory = directory }, new RunObserver(), _progress, _cancellation).Prepare();
+            _inputs, _options with { OutputDirectory = directory }, new RunObserver(OnStep), _progress, _cancellation).Prepare();
         Directory.CreateDirectory(directory);
         return DatasetLoader.Load(prepared, _progress);
     }

@@ -36,18 +36,20 @@ internal static partial class FolderReplacement
         Directory.Delete(staged, recursive: true);
     }
 
+    /// <summary>Whether an exchange was killed behind the one step: the folder that was staged is then the old one.</summary>
+    public static bool IsUnfinished(string target) => File.Exists(Path.Combine(target, Unfinished));
+
     /// <summary>Ends an exchange that was killed behind the one step; nothing where there was none.</summary>
     public static void Finish(string staged, string target)
     {
-        string mark = Path.Combine(target, Unfinished);
-        if (!File.Exists(mark))
+        if (!IsUnfinished(target))
             return;
         if (Directory.Exists(staged))
         {
             MoveWhatIsMissing(staged, target);
             Directory.Delete(staged, recursive: true);
         }
-        File.Delete(mark);
+        File.Delete(Path.Combine(target, Unfinished));
     }
 
     private static bool TryExchange(string staged, string target)

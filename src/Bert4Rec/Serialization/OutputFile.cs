@@ -20,15 +20,17 @@ internal static class OutputFile
     /// stays.</exception>
     public static void Write(string path, Action<Stream> write)
     {
-        path = Target(Path.GetFullPath(path));
+        // Before links are followed: what /dev/stdout leads to may be a pipe, whose name is no path.
+        bool isSpecial = UnixFile.IsSpecial(path);
+        path = isSpecial ? path : Target(Path.GetFullPath(path));
         string folder = Path.GetDirectoryName(path)!;
-        Directory.CreateDirectory(folder);
-        if (UnixFile.IsSpecial(path))
+        if (isSpecial)
         {
             using var special = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
             write(special);
             return;
         }
+        Directory.CreateDirectory(folder);
         string temporary = $"{path}.{Path.GetRandomFileName()}{Suffix}";
         try
         {
@@ -83,7 +85,7 @@ internal static class OutputFile
             string leftName = Path.GetFileName(left);
             int unique = leftName.Length - name.Length - Suffix.Length;
             if (left == own || !leftName.StartsWith(name, StringComparison.Ordinal) || !leftName.EndsWith(Suffix, StringComparison.Ordinal)
-                || (unique != 0 && (unique != UniqueLength || leftName[name.Length] != '.')))
+                || unique != UniqueLength || leftName[name.Length] != '.')
                 continue;
             if (File.ResolveLinkTarget(left, returnFinalTarget: false) is null && !UnixFile.IsSpecial(left))
             {

@@ -37,6 +37,21 @@ internal static partial class UnixFile
             && opened.AsSpan(DeviceOffset, sizeof(ulong)).SequenceEqual(named.AsSpan(DeviceOffset, sizeof(ulong)));
     }
 
+    /// <summary>Whether two paths, links followed, lead to the same file or folder.</summary>
+    public static bool IsSame(string path, string other)
+    {
+        if (!OperatingSystem.IsLinux())
+            return Path.GetFullPath(path) == Path.GetFullPath(other);
+        var one = new byte[StatusLength];
+        var two = new byte[StatusLength];
+        return Statx(CurrentFolder, path, 0, WantInode, one) == 0 && Statx(CurrentFolder, other, 0, WantInode, two) == 0
+            && Identity(one) == Identity(two);
+
+        static (ulong, ulong) Identity(byte[] status) => (
+            BinaryPrimitives.ReadUInt64LittleEndian(status.AsSpan(InodeOffset)),
+            BinaryPrimitives.ReadUInt64LittleEndian(status.AsSpan(DeviceOffset)));
+    }
+
     /// <summary>
     /// Sends a folder's entries to the disk, so that a rename outlives a power cut. Some file systems cannot, which is no error.
     /// </summary>

@@ -62,6 +62,8 @@ internal static class TrainingSession
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
         if (config.Refit && options.Trial is null)
             Refit(config, dataset, result, options, progress, cancellation);
+        else if (!RefitFolder.IsOfThisModel(options.OutputDirectory))
+            DiscardRefit(options.OutputDirectory);
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }
 
@@ -152,8 +154,12 @@ internal static class TrainingSession
         var task = new RefitTask(RefitFolder.HeldOut(directory), heldOut.BestEpoch, heldOut.Blend?.Weights ?? BlendWeights.None);
         if (Checkpoint.TryReadOrigin(refit)?.GetValueOrDefault(Checkpoint.HeldOutKey) != task.HeldOut)
             DiscardRefit(directory);
+        // As many epochs as the learning rate took its course over.
+        RunConfig settings = RefitSettings(config);
+        if (start is null && heldOut.Epochs > config.Epochs)
+            settings = settings.With($"epochs={heldOut.Epochs}");
         TrainModel(
-            RefitSettings(config),
+            settings,
             dataset,
             task,
             options with { OutputDirectory = refit, Resume = true },
@@ -208,7 +214,7 @@ internal static class TrainingSession
         // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
         if (!options.Resume)
             Discard(directory);
-        if (!IsDone() || !config.Refit)
+        if (!IsDone())
             DiscardRefit(directory);
         // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
         ModelFolder.SaveData(directory, config, dataset);
@@ -227,7 +233,11 @@ internal static class TrainingSession
             options.Ranks.Size,
             engine.Threads,
             engine.DeviceNote,
-            config.DataNote()));
+            config.DataNote())
+        {
+            IsDone = IsDone(),
+            Warnings = dataset.Warnings,
+        });
 
         var validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         // To go on may be worse than to stay. (What goes on with a model is never resumed.)
@@ -272,6 +282,9 @@ internal static class TrainingSession
 
         // A large catalogue's moments and gradients are as large as what the rest needs.
         trainer.Dispose();
+        // Several ranks would wait for the one that stopped.
+        if (options.Ranks.Size == 1)
+            progress = new StoppingProgress(progress, cancellation);
         BlendChoice? choice = null;
         IReadOnlyDictionary<string, double> bestValid = state.Stopping.BestMetrics;
         // No validation chose: the last parameters are the model.
@@ -369,17 +382,23 @@ internal static class TrainingSession
     }
 
     /// <summary>Removes a folder's refit; files in it that are none of ours stay.</summary>
-    internal static void DiscardRefit(string directory)
+    internal static void DiscardRefit(string directory) => DiscardFolder(RefitFolder.Of(directory));
+
+    /// <summary>Removes a training's folder; files in it that are none of ours stay, and then the folder does.</summary>
+    internal static void DiscardFolder(string directory)
     {
-        string refit = RefitFolder.Of(directory);
-        if (!Directory.Exists(refit))
+        if (!Directory.Exists(directory))
             return;
-        Delete(refit, [.. ModelFolder.FileNames, Checkpoint.FileName, MetricsLog.FileName, TensorBoardWriter.FileName]);
-        if (!Directory.EnumerateFileSystemEntries(refit).Any())
-            Directory.Delete(refit);
+        Delete(directory, FileNames);
+        if (!Directory.EnumerateFileSystemEntries(directory).Any())
+            Directory.Delete(directory);
     }
 
-    private static void Delete(string directory, string[] names)
+    /// <summary>What a training leaves in its folder.</summary>
+    internal static IReadOnlyList<string> FileNames { get; } =
+        [.. ModelFolder.FileNames, Checkpoint.FileName, MetricsLog.FileName, TensorBoardWriter.FileName, ResultFile.Name];
+
+    private static void Delete(string directory, IReadOnlyList<string> names)
     {
         foreach (string path in names.Select(name => Path.Combine(directory, name)).Where(File.Exists))
             File.Delete(path);

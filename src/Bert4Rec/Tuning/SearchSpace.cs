@@ -68,7 +68,8 @@ internal sealed class SearchSpace
     public static SearchSpace Default(RunConfig config) => new(
         Parse(config.Objective == Objective.NextItem ? NextItemDefault : ClozeDefault, DefaultPath)
             .Select(dimension => dimension with { Values = [.. dimension.Values.Where(value => Accepts(config, dimension.Key, value))] })
-            .Where(dimension => dimension.Values.Count > 0));
+            // Of a range both ends are wanted, or what is drawn between them may be refused, too.
+            .Where(dimension => dimension.Values.Count > (dimension.OfRange is null ? 0 : 1)));
 
     /// <summary>Settings drawn at random, "key=value" each, no two draws the same; few where the space holds no more.</summary>
     /// <param name="seed">The same one draws the same.</param>

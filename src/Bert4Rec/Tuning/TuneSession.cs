@@ -16,7 +16,7 @@ internal sealed class TuneSession
 {
     public const string TunedFileName = "tuned.yaml";
 
-    private const string TrialsFolder = "trials";
+    internal const string TrialsFolder = "trials";
 
     /// <summary>What an epoch of a drawn trial is expected to cost, in epochs of the given settings: some models are larger.</summary>
     private const double DrawnCost = 1.2;
@@ -78,9 +78,10 @@ internal sealed class TuneSession
         config = TrainingSession.ForData(config, options, progress);
         Check(config, tuning);
         TuneResult result = new TuneSession(config, options, tuning, onTrial, progress, cancellation).Run();
-        string path = Path.Combine(options.OutputDirectory, TunedFileName);
-        if (!File.Exists(path))
-            OutputFile.WriteText(path, result.Config.ToYaml());
+        // Always: what lies there may be altered, or of another data_path.
+        string path = Path.Combine(options.OutputDirectory, TunedFileName), text = result.Config.ToYaml();
+        if (!File.Exists(path) || File.ReadAllText(path) != text)
+            OutputFile.WriteText(path, text);
         return result;
     }
 
@@ -121,12 +122,13 @@ internal sealed class TuneSession
         DiscardTrials(directory);
     }
 
-    /// <summary>Removes the folders of the trials.</summary>
+    /// <summary>Removes what the trials left; files and folders that are none of ours stay.</summary>
     internal static void DiscardTrials(string directory)
     {
+        RemoveAllBut(directory);
         string trials = Path.Combine(directory, TrialsFolder);
-        if (Directory.Exists(trials))
-            Directory.Delete(trials, recursive: true);
+        if (Directory.Exists(trials) && !Directory.EnumerateFileSystemEntries(trials).Any())
+            Directory.Delete(trials);
     }
 
     internal static string JournalPath(string directory) => Path.Combine(directory, TuneJournal.FileName);
@@ -166,7 +168,7 @@ internal sealed class TuneSession
             Halve();
             _journal.End(Choose());
         }
-        RemoveAllBut(_journal.Chosen!.Value);
+        RemoveAllBut(_options.OutputDirectory, _journal.Chosen!.Value);
         TrialReport[] trials =
             [.. _journal.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()).OrderBy(trial => trial.Trial)];
         TrialReport best = trials.First(trial => trial.Trial == _journal.Chosen);
@@ -263,7 +265,7 @@ internal sealed class TuneSession
                 break;
             // The given settings first: whatever else there is no time for, the choice is never worse than they are.
             int[] kept = [firstBase, .. ranked.Take(Math.Max(1, ranked.Length / TunePlan.Rate)).Select(trial => trial.Trial)];
-            RemoveAllBut(kept);
+            RemoveAllBut(_options.OutputDirectory, kept);
             field = [.. kept.Distinct().Select(number => field.First(trial => trial.Number == number))];
             if (field.Count == 1)
                 break;
@@ -383,16 +385,16 @@ internal sealed class TuneSession
     }
 
     /// <summary>A trial's checkpoint is five times its model, and there may be many.</summary>
-    private void RemoveAllBut(params ReadOnlySpan<int> trials)
+    private static void RemoveAllBut(string directory, params ReadOnlySpan<int> trials)
     {
-        string folder = Path.Combine(_options.OutputDirectory, TrialsFolder);
+        string folder = Path.Combine(directory, TrialsFolder);
         var kept = new HashSet<string>();
         foreach (int trial in trials)
-            kept.Add(FolderOf(_options.OutputDirectory, trial));
+            kept.Add(FolderOf(directory, trial));
         foreach (string trial in Directory.Exists(folder) ? Directory.GetDirectories(folder) : [])
         {
-            if (!kept.Contains(trial))
-                Directory.Delete(trial, recursive: true);
+            if (!kept.Contains(trial) && int.TryParse(Path.GetFileName(trial), NumberStyles.None, CultureInfo.InvariantCulture, out _))
+                TrainingSession.DiscardFolder(trial);
         }
     }
 

@@ -84,6 +84,7 @@ public sealed class EventLogCleanerTests : IDisposable
     {
         string log = _folder.Write("a.csv", SmallLog.Random(seed, 3000));
         _folder.Write("out.csv.run99.tmp", "left by a run that was killed");
+        _folder.Write("out.csv.runners.tmp", "somebody's");
 
         (string inMemory, CleanSummary summary) = Clean([log], new CleanOptions { Events = EventTypes.All });
         (string onDisk, CleanSummary throughDisk) = Clean([log], new CleanOptions { Events = EventTypes.All, SortMemory = 4096 });
@@ -92,7 +93,8 @@ public sealed class EventLogCleanerTests : IDisposable
         Assert.True(throughDisk.RunsOnDisk > 10, $"{throughDisk.RunsOnDisk} runs");
         Assert.Equal(inMemory, onDisk);
         Assert.Equal(summary.Dropped, throughDisk.Dropped);
-        Assert.Equal(["a.csv", "out.csv"], Directory.GetFiles(_folder.Path).Select(Path.GetFileName).Order());
+        Assert.Equal(
+            ["a.csv", "out.csv", "out.csv.runners.tmp"], Directory.GetFiles(_folder.Path).Select(Path.GetFileName).Order());
     }
 
     [Theory]

@@ -106,7 +106,7 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
             Assert.Contains(part, page);
         Assert.Equal(10, CountOf("<h3>Customer "));
         // Each customer's purchase is in the list, or said to stand further down.
-        Assert.Equal(10, CountOf("✓ bought next") + CountOf("<p>Bought next: "));
+        Assert.Equal(10, CountOf("✓ came next") + CountOf("<p>Came next: "));
         string[] ids = [.. Identifier().Matches(page).Select(id => id.Groups[1].Value)];
         Assert.True(ids.Length >= 5);
         Assert.Equal(ids.Length, ids.Distinct().Count());
@@ -132,7 +132,7 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
     [InlineData("event_log.max_length=20", "convert train refit report")]
     [InlineData("event_log.keep_nulls=[brand]", "clean convert train refit report")]
     [InlineData("event_log.events=[cart, purchase]", "clean convert train refit report")]
-    [InlineData("event_log.max_bad_rows=0.5", "analyze clean")]
+    [InlineData("event_log.max_bad_rows=0.5", "analyze clean convert")]
     [InlineData("refit=false", "report")]
     [InlineData("exclude_seen=true", "train refit report")]
     public void Another_setting_does_again_what_depends_on_it(string setting, string steps)
@@ -326,12 +326,13 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
         "event_log.events must be all, or some of view, remove_from_cart, cart, purchase, not 'view,sale'")]
     [InlineData(
         "event_log.keep_nulls=[user_id]",
-        "event_log.keep_nulls must be some of category_id, category_code, brand, price, user_session, not 'user_id'")]
+        "event_log.keep_nulls must be all, or some of category_id, category_code, brand, price, user_session, not 'user_id'")]
     [InlineData("event_log.group_by=item", "event_log.group_by must be user or session, not 'item'")]
     [InlineData("event_log.max_bad_rows=2", "event_log.max_bad_rows must be a share like 0.001, not '2'")]
     [InlineData(
         "event_log.maximum=2",
-        "a key of event_log must be input or events or keep_nulls or max_bad_rows or group_by or min_length or max_length, not 'maximum'")]
+        "a key of event_log must be input or columns or event_names or separator or header or events or keep_nulls or max_bad_rows or "
+            + "group_by or min_length or max_length, not 'maximum'")]
     public void A_wrong_setting_of_the_log_is_named(string setting, string message)
     {
         CommandLine.Outcome outcome = CommandLine.Run(["run", .. shop.Arguments("wrong", setting)]);

@@ -94,8 +94,101 @@ public sealed class UpdateRunTests : IDisposable
         var before = ModelFolder.Load(Model, null);
         var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", Path.Combine(_folder.Path, "log"), "--threads", "1");
         Assert.Equal(1, code);
-        Assert.Contains("the events are those that the model was trained on", error);
+        Assert.Contains("events are those that the model was trained on", error);
         Assert.Equal(before.Dataset.Checksum(), ModelFolder.Load(Model, null).Dataset.Checksum());
+    }
+
+    [Fact]
+    public void AnExportOfEverythingIsRefused()
+    {
+        Train(refit: false);
+        string all = File.ReadAllText(Path.Combine(_folder.Path, "log", "log.inter"))[Header.Length..];
+        string later = Write("all", all + "u1\ti3\t100\nu2\ti3\t101\n");
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("120 of the 122 events are those that the model was trained on", error);
+    }
+
+    [Theory]
+    [InlineData("i1 i2 i3", "i4", 0)]
+    [InlineData("i1 i2 i3", "i3 i4", 0)]
+    [InlineData("i1 i2 i3", "i2 i3 i4", 2)]
+    [InlineData("i1 i2 i3", "i1 i2 i3 i3", 3)]
+    [InlineData("i1 i2 i3", "i1 i2", 2)]
+    [InlineData("i1", "i1 i2", 1)]
+    [InlineData("i1 i2", "new i1", 0)]
+    public void EventsThatAreKnownAreCounted(string known, string added, int overlap)
+    {
+        Assert.Equal(overlap, UpdateRun.Overlap(Of(added), Of(known)));
+
+        static InteractionDataset Of(string items)
+        {
+            var names = new Vocabulary();
+            int[] ids = [.. items.Split(' ').Select(name => names.GetOrAdd(name))];
+            return new(VocabularyOf("u"), names, [0, 0, ids.Length], ids);
+        }
+    }
+
+    /// <summary>run makes a refit for a model that was trained without, and the config goes on saying so.</summary>
+    [Fact]
+    public void TheRefitStaysWhateverTheConfigSays()
+    {
+        Train(refit: false);
+        Succeed(
+            "run", "--input", Path.Combine(_folder.Path, "log"), "--output", Model, "--threads", "1", "--set", "epochs=2",
+            "--set", "objective=cloze", "--set", "hidden_size=8", "--set", "refit=false");
+        Succeed(
+            "run", "--input", Path.Combine(_folder.Path, "log"), "--output", Model, "--threads", "1", "--set", "epochs=2",
+            "--set", "objective=cloze", "--set", "hidden_size=8");
+        Assert.True(RefitFolder.State(Model).IsWhole);
+        Assert.Contains("refit: false", File.ReadAllText(Path.Combine(Model, "config.yaml")));
+
+        Succeed("train", "--resume", Model, "--threads", "1");
+        Assert.True(RefitFolder.IsOfThisModel(Model));
+        Succeed("update", "--model", Model, "--input", Write("later", "u1\ti3\t100\n"), "--threads", "1", "--epochs", "1");
+        Assert.True(RefitFolder.IsOfThisModel(Model));
+    }
+
+    [Fact]
+    public void AFolderOfSomebodysIsNotTakenForAnUpdate()
+    {
+        Train(refit: false);
+        string later = Write("later", "u1\ti3\t100\n"), input = Model + ".update";
+        Directory.Move(later, input);
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", input, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("an update works in a folder of this name; move what is there (later.inter)", error);
+        Assert.True(File.Exists(Path.Combine(input, "later.inter")));
+    }
+
+    [Theory]
+    [InlineData("dataset=other", "dataset is other, and was log")]
+    [InlineData("item_inter_num_interval=[2,inf)", "item_inter_num_interval is [2,inf), and was ~")]
+    public void AnEvaluationIsOfTheModelAsItWasTrained(string setting, string error)
+    {
+        Train(refit: false);
+        var outcome = CommandLine.Run("evaluate", Model, "--threads", "1", "--set", setting);
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.Contains(error, outcome.Error);
+    }
+
+    [Fact]
+    public void EventsThatWereTrainedOnAreNoTest()
+    {
+        Train(refit: false, "eval_args.split={LS: test_only}");
+        var outcome = CommandLine.Run(
+            "evaluate", Model, "--threads", "1", "--split", "valid", "--set", "eval_args.split={LS: valid_and_test}");
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.Contains("30 of the 30 samples that it tests on are of events that the model was trained on", outcome.Error);
+    }
+
+    [Fact]
+    public void AModelsLayersAreAllThere()
+    {
+        Train(refit: false, "n_layers=2");
+        var outcome = CommandLine.Run("evaluate", Model, "--threads", "1", "--set", "n_layers=1");
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.Contains("trm_encoder.layer.1", outcome.Error);
     }
 
     [Fact]

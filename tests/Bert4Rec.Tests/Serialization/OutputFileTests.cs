@@ -53,12 +53,15 @@ public sealed class OutputFileTests : IDisposable
     public void What_a_killed_run_left_is_no_obstacle()
     {
         Directory.CreateDirectory(Path.GetDirectoryName(FilePath)!);
-        File.WriteAllText(FilePath + ".tmp", "something longer than the new text");
+        string left = $"{FilePath}.{Path.GetRandomFileName()}.tmp", other = FilePath + ".tmp";
+        File.WriteAllText(left, "something longer than the new text");
+        File.WriteAllText(other, "somebody's");
 
         OutputFile.WriteText(FilePath, "new");
 
         Assert.Equal("new", File.ReadAllText(FilePath));
-        Assert.False(File.Exists(FilePath + ".tmp"));
+        Assert.False(File.Exists(left));
+        Assert.Equal("somebody's", File.ReadAllText(other));
     }
 
     [Fact]
@@ -93,7 +96,7 @@ public sealed class OutputFileTests : IDisposable
         string other = Path.Combine(_folder, "other.txt");
         File.WriteAllText(other, "other");
         Directory.CreateDirectory(Path.GetDirectoryName(FilePath)!);
-        File.CreateSymbolicLink(FilePath + ".tmp", other);
+        File.CreateSymbolicLink($"{FilePath}.{Path.GetRandomFileName()}.tmp", other);
 
         OutputFile.WriteText(FilePath, "new");
 

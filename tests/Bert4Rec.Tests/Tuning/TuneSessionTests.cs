@@ -74,9 +74,12 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
             }
             AssertSame(whole, cut);
         }
-        // Whole once more: nothing is trained.
+        // Whole once more: nothing is trained, and what was altered is as it was.
+        string tuned = Path.Combine(whole, "tuned.yaml"), text = File.ReadAllText(tuned);
+        File.WriteAllText(tuned, "learning_rate: 0.5\n");
         List<string> activities = [];
         Tune(config, whole, progress: new Watcher(activities.Add));
+        Assert.Equal(text, File.ReadAllText(tuned));
         Assert.DoesNotContain(activities, activity => activity.Contains("epoch", StringComparison.Ordinal));
         Tune(config.With("seed=8"), other);
         Assert.NotEqual(File.ReadAllBytes(Path.Combine(whole, Journal)), File.ReadAllBytes(Path.Combine(other, Journal)));
