@@ -47,7 +47,7 @@ internal sealed class Interruption : IDisposable
         {
             result = step(progress, interruption.Token);
         }
-        catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
+        catch (Exception e) when (interruption.Token.IsCancellationRequested && IsCancellation(e))
         {
             progress.Clear();
             if (stopped is not null)
@@ -61,6 +61,10 @@ internal sealed class Interruption : IDisposable
         report(result);
         return ExitCodes.Success;
     }
+
+    /// <summary>Of one thread of several, too.</summary>
+    private static bool IsCancellation(Exception e) => e is OperationCanceledException
+        || (e is AggregateException several && several.Flatten().InnerExceptions.All(inner => inner is OperationCanceledException));
 
     /// <summary>128 and the signal's number, as shells have it: 130 for Ctrl-C.</summary>
     public int ExitCode { get; private set; } = SignalExitBase + 2;
