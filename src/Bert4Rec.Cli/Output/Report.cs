@@ -65,7 +65,8 @@ internal static class Report
         string Format(double value) => value.ToString($"F{decimals}");
 
         // Columns that are too wide would be cut in the middle of a word.
-        static string OnTwoLines(string name) => name.LastIndexOf(' ') is int space and > 0 ? $"{name[..space]}\n{name[(space + 1)..]}" : name;
+        static string OnTwoLines(string name) =>
+            name.LastIndexOf(' ') is int space and > 0 ? $"{name[..space]}\n{name[(space + 1)..]}" : name;
     }
 
     /// <summary>Characters that a table of metrics beside all baselines takes.</summary>

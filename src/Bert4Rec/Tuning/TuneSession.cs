@@ -278,6 +278,7 @@ internal sealed class TuneSession
         _cancellation.ThrowIfCancellationRequested();
         if (Report(number, rung) is not null || !HasTime(number, rung))
             return;
+        DiscardUnknown(number, rung);
         RunConfig config = _config.WithFreshDefaults(settings);
         string metric = config.ValidMetric.ToLowerInvariant();
         TrialReport report;
@@ -306,6 +307,20 @@ internal sealed class TuneSession
         _secondsDone = now;
         _journal!.Add(_budget?.Time is null ? report : timed);
         _onTrial?.Invoke(timed);
+    }
+
+    /// <summary>
+    /// Begins a trial anew that is further than its journal knows, which has lost lines: it would be compared with others of fewer epochs.
+    /// (Within a time the first ones are begun before the journal is.)
+    /// </summary>
+    private void DiscardUnknown(int number, int rung)
+    {
+        string folder = FolderOf(_options.OutputDirectory, number);
+        if (_budget?.Time is not null || Checkpoint.TryReadRun(folder) is not (_, { } progress))
+            return;
+        int known = _journal!.Trials.Where(trial => trial.Trial == number).Select(trial => trial.Epochs).Append(Epochs(rung)).Max();
+        if (progress.Epoch > known)
+            TrainingSession.DiscardFolder(folder);
     }
 
     private TrainingResult Train(int number, RunConfig config, int epochs, Action<EpochReport>? onEpoch)

@@ -45,6 +45,20 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
     }
 
     [Fact]
+    public void A_journal_that_lost_its_last_lines_leads_to_the_same_choice()
+    {
+        string whole = shop.NewRun(), cut = shop.NewRun();
+        var config = shop.Config("objective=next_item", "epochs=9");
+        Tune(config, whole);
+        Tune(config, cut);
+        string journal = TuneSession.JournalPath(cut);
+        File.WriteAllLines(journal, File.ReadLines(journal).Take(2).ToArray());
+        File.Delete(Path.Combine(cut, "tuned.yaml"));
+        Tune(config, cut);
+        AssertSame(whole, cut);
+    }
+
+    [Fact]
     public void Stopped_anywhere_and_resumed_it_leaves_the_same_bytes()
     {
         string whole = shop.NewRun(), other = shop.NewRun();
