@@ -231,7 +231,7 @@ internal static class CommonOptions
     public static void CheckKeepsConfig(IEnumerable<string> files, string directory)
     {
         string written = Path.Combine(directory, ModelFolder.ConfigFileName);
-        if (File.Exists(Path.Combine(directory, ModelFolder.ModelFileName))
+        if (File.Exists(Path.Combine(directory, ModelFolder.ModelFileName)) || File.Exists(Path.Combine(directory, Checkpoint.FileName))
             || files.FirstOrDefault(file => UnixFile.IsSame(file, written)) is not string file)
             return;
         throw new InputException($"{file}: the settings as resolved would be written over it; give another --output, or rename it");

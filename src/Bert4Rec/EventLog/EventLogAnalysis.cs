@@ -183,7 +183,7 @@ internal static class EventLogAnalysis
     private sealed class RowBlock
     {
         private readonly byte[] _price = new byte[EventLogReader.BlockSize + 32];
-        private readonly byte[] _category = new byte[EventLogReader.BlockSize];
+        private byte[] _category = new byte[256];
 
         public List<RowFigures> Rows { get; } = [];
 
@@ -222,6 +222,9 @@ internal static class EventLogAnalysis
                         hashes[column] = Math.Max(1, XxHash3.HashToUInt64(MemoryMarshal.AsBytes([figures.Time])));
                         continue;
                     case EventColumn.CategoryCode:
+                        // A line is no longer than a block, but a value of Parquet may be.
+                        if (_category.Length < value.Length)
+                            _category = new byte[value.Length];
                         value.Replace(_category, (byte)'.', (byte)' ');
                         value = _category.AsSpan(0, value.Length);
                         break;

@@ -57,6 +57,9 @@ internal sealed class UpdateRun
     private readonly RunConfig _config;
     private readonly RunConfig _inputs;
     private readonly RunOptions _options;
+    /// <summary>Below that, chance may have it that customers repeat what they had.</summary>
+    private const int FewestKnown = 20;
+
     /// <summary>Where the new events' files are made, in the folder that the update works in.</summary>
     private const string EventsFolder = "events";
 
@@ -156,8 +159,8 @@ internal sealed class UpdateRun
         {
             string[] checksums = Checksums(target, model);
             InteractionDataset added = Read(Path.Combine(staged, EventsFolder));
-            int known = Overlap(added, model.Dataset);
-            if (2L * known >= added.EventItems.Length)
+            var (known, isExport) = Overlap(added, model.Dataset);
+            if (isExport)
             {
                 throw new InputException(
                     $"{known:N0} of the {added.EventItems.Length:N0} events are those that the model was trained on; give those that came "
@@ -264,13 +267,14 @@ internal sealed class UpdateRun
     }
 
     /// <summary>
-    /// Events that the model has already, as an export of everything has them: those with which a user's new history goes on repeating
-    /// the end of the known one, two of them at least or all that was known; or repeats its beginning, and ends there. Times would tell,
-    /// but a model keeps none.
+    /// Events that the model has already: those with which a user's new history repeats the end of the known one, two of them at least or
+    /// all that was known; or repeats its beginning, and ends there. Times would tell, but a model keeps none. Customers do buy the same
+    /// again, so it takes much of it to call the events an export of those that are known: half of the model's events and of the new
+    /// ones, or nine of ten new ones, in runs of two at least.
     /// </summary>
-    internal static int Overlap(InteractionDataset added, InteractionDataset known)
+    internal static (int Known, bool IsExport) Overlap(InteractionDataset added, InteractionDataset known)
     {
-        int events = 0;
+        int events = 0, inRuns = 0;
         int[] idOf = [.. Enumerable.Range(0, added.ItemCount).Select(
             item => item > 0 && known.Items.TryGetId(added.Items[item], out int id) ? id : -1)];
         for (int user = 1; user < added.UserCount; user++)
@@ -281,7 +285,7 @@ internal sealed class UpdateRun
             ReadOnlySpan<int> before = known.EventItems.AsSpan(known.UserOffsets[id]..known.UserOffsets[id + 1]);
             if (before.StartsWith(later))
             {
-                events += later.Length;
+                Count(later.Length);
                 continue;
             }
             for (int start = Math.Max(0, before.Length - later.Length); start < before.Length; start++)
@@ -291,12 +295,21 @@ internal sealed class UpdateRun
                     break;
                 if (later.AsSpan(0, length).SequenceEqual(before[start..]))
                 {
-                    events += length;
+                    Count(length);
                     break;
                 }
             }
         }
-        return events;
+        int all = added.EventItems.Length;
+        bool isOfAll = 2L * events >= Math.Max(all, known.EventItems.Length);
+        return (events, isOfAll || (inRuns >= FewestKnown && inRuns >= 0.9 * all));
+
+        void Count(int length)
+        {
+            events += length;
+            if (length > 1)
+                inRuns += length;
+        }
     }
 
     private InteractionDataset Read(string directory)

@@ -119,14 +119,33 @@ public sealed class UpdateRunTests : IDisposable
     [InlineData("i1 i2", "new i1", 0)]
     public void EventsThatAreKnownAreCounted(string known, string added, int overlap)
     {
-        Assert.Equal(overlap, UpdateRun.Overlap(Of(added), Of(known)));
+        Assert.Equal(overlap, UpdateRun.Overlap(Of([added]), Of([known])).Known);
+    }
 
-        static InteractionDataset Of(string items)
+    /// <summary>Of an export of the last month nearly all is known; a few customers who buy the same again are none.</summary>
+    [Theory]
+    [InlineData(30, 28, true)]
+    [InlineData(30, 20, false)]
+    [InlineData(3, 3, false)]
+    public void AnExportIsToldFromCustomersWhoBuyTheSameAgain(int users, int repeat, bool isExport)
+    {
+        string[] known = [.. Enumerable.Range(0, users).Select(_ => "i1 i2 i3 i4 i5 i6 i7 i8")];
+        string[] added = [.. Enumerable.Range(0, users).Select(user => user < repeat ? "i7 i8" : "i1 i3")];
+        Assert.Equal(isExport, UpdateRun.Overlap(Of(added), Of(known)).IsExport);
+    }
+
+    private static InteractionDataset Of(string[] histories)
+    {
+        Vocabulary users = new(), items = new();
+        var offsets = new List<int> { 0, 0 };
+        var events = new List<int>();
+        foreach (var (user, history) in histories.Index())
         {
-            var names = new Vocabulary();
-            int[] ids = [.. items.Split(' ').Select(name => names.GetOrAdd(name))];
-            return new(VocabularyOf("u"), names, [0, 0, ids.Length], ids);
+            users.GetOrAdd($"u{user}");
+            events.AddRange(history.Split(' ').Select(name => items.GetOrAdd(name)));
+            offsets.Add(events.Count);
         }
+        return new(users, items, [.. offsets], [.. events]);
     }
 
     /// <summary>run makes a refit for a model that was trained without, and the config goes on saying so.</summary>
