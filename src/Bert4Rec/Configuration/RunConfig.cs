@@ -651,6 +651,8 @@ internal sealed class RunConfig
             string where = _tree.Where(name);
             if (ConfigKeys.Idle.TryGetValue(key, out string? idle))
                 WarnUnless(ConfigTree.IsNull(value) || IsDefault(key, value), $"{where}: {key} has no effect: {idle}");
+            else if (IdleHere(key) is { } why)
+                WarnUnless(ConfigTree.IsNull(value) || IsDefault(key, value), $"{where}: {key} has no effect: {why}");
             else if (_settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
                 continue;
             else if (ConfigKeys.Misnamed.TryGetValue(key, out string? meant))
@@ -661,6 +663,14 @@ internal sealed class RunConfig
                 _warnings.Add($"{where}: unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}");
         }
     }
+
+    /// <summary>Why a key does nothing beside the other settings; null where it does something.</summary>
+    private string? IdleHere(string key) => key switch
+    {
+        "mask_ratio" or "ft_ratio" when Objective == Objective.NextItem && !ComparesObjectives => "only the cloze objective masks events",
+        "initializer_range" when Initializer != Initializer.Normal => "the initializer has ranges of its own",
+        _ => null,
+    };
 
     private static bool IsDefault(string key, YamlNode value) =>
         ConfigKeys.Get(key).IsDefault((value as YamlScalarNode)?.Value);

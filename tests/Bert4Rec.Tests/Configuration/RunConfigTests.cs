@@ -222,6 +222,8 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("ITEM_LIST_LENGTH_FIELD: n",
         "1: ITEM_LIST_LENGTH_FIELD has no effect: histories are made here and have no column that one could name")]
     [InlineData("LIST_SUFFIX: [a]", "1: LIST_SUFFIX has no effect: histories are made here and have no column that one could name")]
+    [InlineData("objective: next_item\nmask_ratio: 0.4", "2: mask_ratio has no effect: only the cloze objective masks events")]
+    [InlineData("initializer: xavier\ninitializer_range: 1", "2: initializer_range has no effect: the initializer has ranges of its own")]
     [InlineData("load_col: {inter: '*', kg: [head]}", "1: load_col.kg has no effect: only .inter, .user and .item files are read")]
     public void Keys_without_effect_warn(string text, string warning)
     {
@@ -234,6 +236,8 @@ public sealed class RunConfigTests : IDisposable
     [InlineData("rm_dup_inter: ~")]
     [InlineData("gpu_id: '0'\nuse_gpu: True\nstate: INFO\nworker: 0\nreproducibility: True\ncheckpoint_dir: saved\nshow_progress: True")]
     [InlineData("model: BERT4Rec")]
+    [InlineData("objective: next_item\nmask_ratio: 0.2\nft_ratio: 0.5\ninitializer_range: 1")]
+    [InlineData("objective: auto\nmask_ratio: 0.4")]
     [InlineData("")]
     [InlineData("# nothing but a comment\n")]
     public void Keys_without_consequence_are_silent(string text) =>
