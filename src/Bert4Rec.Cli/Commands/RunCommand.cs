@@ -70,8 +70,13 @@ internal static class RunCommand
                 ofLog.Add($"event_log.events={EventTypeNames.List(parsed.GetValue(events))}");
             if (parsed.GetRequiredValue(keepNulls) is { Length: > 0 } columns)
                 ofLog.Add($"event_log.keep_nulls=[{string.Join(',', columns.Select(EventColumns.Name))}]");
+            string[] files = parsed.GetValue(config) ?? [];
             string[] settings =
-                [.. EventLogOptions.ColumnSettings(inputs), .. parsed.GetValue(set) ?? [], .. EventLogOptions.InputSettings(inputs, ofLog)];
+            [
+                .. EventLogOptions.ColumnSettings(inputs, files),
+                .. parsed.GetValue(set) ?? [],
+                .. EventLogOptions.InputSettings(inputs, ofLog),
+            ];
             RunConfig runConfig = CommonOptions.LoadConfig(
                 parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
             EventLogOptions.CheckIsRead(inputs, runConfig);

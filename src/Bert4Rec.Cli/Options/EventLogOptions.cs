@@ -82,6 +82,9 @@ internal static class EventLogOptions
     };
 
     /// <summary>Says how rows that were dropped for a missing value are kept, where they are many.</summary>
+    /// <param name="log">Where to.</param>
+    /// <param name="kept">Rows that stayed.</param>
+    /// <param name="dropped">Rows that did not, by reason.</param>
     public static void WriteLostRows(TextWriter log, long kept, IReadOnlyDictionary<string, long> dropped)
     {
         string[] columns = [.. EventColumns.Optional.Select(EventColumns.Name).Where(name => Lost(name) > 0)];
@@ -90,7 +93,7 @@ internal static class EventLogOptions
             return;
         log.WriteLine(
             $"         {lost:N0} of {kept + lost:N0} such events have no {string.Join(" or ", columns)} and are left out; "
-            + $"--keep-nulls {string.Join(',', columns)} keeps them");
+            + "keep_nulls (of event_log; --keep-nulls) keeps them, with a list of all such columns, or all");
 
         long Lost(string name) => dropped.GetValueOrDefault($"no {name}");
     }
@@ -177,15 +180,19 @@ internal static class EventLogOptions
         return [$"data_path={RunConfig.Quoted(folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~"];
     }
 
-    /// <summary>Of an .inter file that <c>convert</c> wrote, what its columns are called; nothing of others.</summary>
-    public static IEnumerable<string> ColumnSettings(string[] inputs)
+    /// <summary>Of an .inter file that <c>convert</c> wrote, what its columns are called, but for what a config says; nothing of
+    /// others.</summary>
+    public static IEnumerable<string> ColumnSettings(string[] inputs, string[] configs)
     {
         if (inputs is not [string input] || AtomicFile(input) is not string interactions)
             return [];
         using var file = new InputFile(interactions);
         byte[] start = new byte[1 << 12];
         string header = Encoding.UTF8.GetString(start, 0, file.Read(start, start.Length, line: 1)).Split('\n')[0].TrimEnd('\r');
-        return header == AtomicFileWriter.InteractionHeader ? RunConfig.ColumnsOfEventLogs : [];
+        if (header != AtomicFileWriter.InteractionHeader)
+            return [];
+        RunConfig given = RunConfig.Load(configs, []);
+        return RunConfig.ColumnsOfEventLogs.Where(setting => !given.IsGiven(setting[..setting.IndexOf('=')]));
     }
 
     /// <summary>Refuses an input that the settings it became do not lead to, another file being in its way.</summary>

@@ -60,8 +60,14 @@ internal sealed class LogFormatOptions
     };
 
     /// <summary>What was given, as settings of event_log.</summary>
-    public IEnumerable<string> Settings(ParseResult parsed) =>
-        Read(parsed).Settings().Select(setting => $"event_log.{setting.Key}={setting.Value}");
+    public IEnumerable<string> Settings(ParseResult parsed)
+    {
+        foreach (var (key, value) in Read(parsed).Settings())
+            yield return $"event_log.{key}={value}";
+        // A config may have another.
+        if (parsed.GetResult(_separator) is { Implicit: false } && parsed.GetValue(_separator) == LogFormat.Plain.Separator)
+            yield return "event_log.separator=','";
+    }
 
     private static Dictionary<EventColumn, string> ReadColumns(ArgumentResult argument)
     {

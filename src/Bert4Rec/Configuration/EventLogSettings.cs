@@ -102,7 +102,9 @@ internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptio
             {
                 Columns = columns,
                 EventNames = events,
-                Separator = Value("separator") is { } separator ? read.Separator(separator, $"{key}.separator") : ',',
+                Separator = Value("separator") is not { } separator ? ','
+                    : separator is YamlScalarNode { Value: "\"" } ? throw read.WrongValue(separator, $"{key}.separator", "no quote")
+                    : read.Separator(separator, $"{key}.separator"),
                 HasHeader = Value("header") is not { } header || read.OneOf(header, $"{key}.header", "true", "false") == "true",
             };
         }

@@ -70,7 +70,7 @@ internal sealed record LogFormat
     internal EventNameTable? Table() => EventNames.Count == 0 ? null : new(EventNames);
 
     /// <summary>What may be said of a log whose header is this, as options of the command line; null where nothing is recognised.</summary>
-    public static string? Suggest(string header)
+    public string? Suggest(string header)
     {
         char separator = ",;\t|".MaxBy(character => header.Count(other => other == character));
         string[] names = [.. header.Split(separator).Select(name => name.Trim())];
@@ -87,7 +87,7 @@ internal sealed record LogFormat
         }
         if (columns.All(column => column.EndsWith("=NAME", StringComparison.Ordinal)))
             return null;
-        string before = separator == ',' ? "" : $"--separator {(separator == '\t' ? "tab" : $"'{separator}'")} ";
+        string before = separator == Separator ? "" : $"--separator {(separator == '\t' ? "tab" : $"'{separator}'")} ";
         string after = columns.Any(column => column.StartsWith("event_type=", StringComparison.Ordinal))
             ? "" : $" --event-names purchase={AnyName} (every row is a purchase)";
         return $"{before}--columns {string.Join(',', columns)}{after}";

@@ -426,11 +426,22 @@ internal sealed class RunConfig
     internal static IReadOnlyList<string> DataKeys { get; } =
         ["dataset", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval"];
 
-    /// <summary>A key's value as text that is the same for the same value, however a scalar was quoted.</summary>
+    /// <summary>A key's value as text that is the same for the same value, however it was written.</summary>
     internal string ValueOf(string key)
     {
-        var value = _settings[key];
-        return ConfigTree.IsNull(value) ? "~" : (value as YamlScalarNode)?.Value ?? ToYaml([key]).Trim();
+        return Text(_settings[key]);
+
+        static string Text(YamlNode node) => node switch
+        {
+            _ when ConfigTree.IsNull(node) => "~",
+            YamlScalarNode scalar when bool.TryParse(scalar.Value, out bool flag) => flag ? "true" : "false",
+            YamlScalarNode scalar => scalar.Value!.Replace(" ", ""),
+            YamlSequenceNode list => $"[{string.Join(',', list.Select(Text))}]",
+            YamlMappingNode mapping => $"{{{string.Join(", ", mapping.Children.Select(Entry))}}}",
+            _ => node.ToString(),
+        };
+
+        static string Entry(KeyValuePair<YamlNode, YamlNode> entry) => $"{Text(entry.Key)}: {Text(entry.Value)}";
     }
 
     /// <summary>A text as YAML, for "key=value": it stands for exactly this text.</summary>

@@ -287,7 +287,8 @@ internal sealed class DatasetLoader
         {
             throw new InputException(
                 $"{_interactionFile}: the filters of the config leave no interaction; "
-                + "loosen val_interval, user_inter_num_interval or item_inter_num_interval");
+                + "loosen val_interval, user_inter_num_interval or item_inter_num_interval"
+                + (_config.FilterByUserOrItem && _warnings.Count > 0 ? $", or filter_inter_by_user_or_item ({_warnings[^1]})" : ""));
         }
     }
 

@@ -150,7 +150,10 @@ internal static class EventLogAnalysis
             progress,
             cancellationToken);
         if (totals.Rows == 0)
-            throw new InputException($"{EventLogFiles.List(inputs)[0]}: there is no row to analyse, only a header");
+        {
+            string only = read.LeftOut == 0 ? "only a header" : $"for event_names leave out all {read.LeftOut:N0} (--event-names)";
+            throw new InputException($"{EventLogFiles.List(inputs)[0]}: there is no row to analyse, {only}");
+        }
         LogAnalysis analysis = totals.Result(read, EventLogReader.Head(inputs[0], options.Format, HeadRows), cancellationToken);
         return Math.Max(read.Bytes, read.Rows * LeastRowBytes) > options.ChecksumBytes
             ? analysis
@@ -401,7 +404,7 @@ internal static class EventLogAnalysis
             if (row.Time != long.MinValue)
             {
                 ref (long Rows, long Purchases) hour = ref CollectionsMarshal.GetValueRefOrAddDefault(
-                    _hours, (long)Math.Floor(row.Time / (double)SecondsPerHour), out _);
+                    _hours, (long)Math.Floor(row.Time / (double)(SecondsPerHour * EventValues.MillisecondsPerSecond)), out _);
                 hour.Rows++;
                 if (purchase)
                     hour.Purchases++;

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using System.Text;
 using System.Text.Unicode;
 using Bert4Rec.Configuration;
@@ -179,8 +180,7 @@ internal static class EventLogCleaner
             if (!EventValues.TryParseTime(row[EventColumn.EventTime], out long time))
                 return EventValues.WrongTime(row[EventColumn.EventTime]);
             _length = 0;
-            WriteNumber(time);
-            Write(".0,"u8);
+            WriteTime(time);
             Write([type.Code(), (byte)',']);
             WriteValue(row[EventColumn.ProductId]);
             WriteValue(row[EventColumn.CategoryId]);
@@ -221,10 +221,21 @@ internal static class EventLogCleaner
             _length += bytes.Length;
         }
 
-        private void WriteNumber(long number)
+        /// <summary>Unix seconds with a fraction, "1569888608.0", as Python writes them.</summary>
+        private void WriteTime(long milliseconds)
         {
-            number.TryFormat(Reserve(20), out int written);
+            const long Unit = EventValues.MillisecondsPerSecond;
+            int written;
+            if (milliseconds % Unit == 0)
+            {
+                (milliseconds / Unit).TryFormat(Reserve(20), out written);
+                _length += written;
+                Write(".0,"u8);
+                return;
+            }
+            ((decimal)milliseconds / Unit).TryFormat(Reserve(24), out written, "0.0##", CultureInfo.InvariantCulture);
             _length += written;
+            Write(","u8);
         }
 
         private bool WritePrice(ReadOnlySpan<byte> price)

@@ -9,9 +9,9 @@ internal static class EventLogFiles
     private const int DeepestFolder = 32;
 
     /// <summary>
-    /// The files that inputs stand for: a file is itself, a folder its .csv and .tsv files, packed ones too, by name; or its .parquet
-    /// files, those of the folders in it too, by their paths. What Spark hides (names that begin with a point or an underscore) is no
-    /// part of the log.
+    /// The files that inputs stand for: a file is itself, a folder its .csv files, packed ones too, by name; or its .tsv files; or its
+    /// .parquet files, those of the folders in it too, by their paths. Hidden files (names that begin with a point; where Spark hides
+    /// them, with an underscore) are no part of the log.
     /// </summary>
     /// <exception cref="InputException">There is no such file or folder, or no log in the folder, or one of both kinds.</exception>
     public static IReadOnlyList<string> List(IReadOnlyList<string> inputs)
@@ -33,7 +33,9 @@ internal static class EventLogFiles
 
     private static string[] ListFolder(string folder)
     {
-        string[] csv = [.. Directory.GetFiles(folder).Where(IsCsv).Order(StringComparer.Ordinal)];
+        string[] csv = Named(".csv");
+        if (csv.Length == 0)
+            csv = Named(".tsv");
         string[] parquet = [.. Parquet(folder, 0)];
         if (csv.Length > 0 && parquet.Length > 0)
             throw new InputException($"{folder}: has both .csv and .parquet files; name those that are the log");
@@ -41,8 +43,13 @@ internal static class EventLogFiles
             throw new InputException($"{folder}: no .csv, .csv.gz, .tsv, .tsv.gz or .parquet file in this folder");
         return csv.Length > 0 ? csv : parquet;
 
-        static bool IsCsv(string path) => Path.GetFileName(path)[0] is not ('.' or '_')
-            && new[] { ".csv", ".csv.gz", ".tsv", ".tsv.gz" }.Any(suffix => path.EndsWith(suffix, StringComparison.OrdinalIgnoreCase));
+        string[] Named(string suffix) =>
+        [
+            .. Directory.GetFiles(folder).Where(path => Path.GetFileName(path)[0] != '.' && (IsCalled(path, suffix)
+                || IsCalled(path, suffix + ".gz"))).Order(StringComparer.Ordinal),
+        ];
+
+        static bool IsCalled(string path, string suffix) => path.EndsWith(suffix, StringComparison.OrdinalIgnoreCase);
     }
 
     private static IEnumerable<string> Parquet(string folder, int depth)

@@ -247,7 +247,11 @@ internal static class EventLogReader
             string lacks = missing.Length == EventColumns.Count ? "any of its columns" : string.Join(", ", missing);
             throw InputException.At(path, 1, $"the {called} {Printable.Quoted(line)} lacks {lacks}; {wanted}{Hint(format, line)}");
         }
-        int[] columns = [.. Enum.GetValues<EventColumn>().Select(column => Array.IndexOf(names, format.NameOf(column)))];
+        // A column that is not to be read has no name, and a header's cell may be empty.
+        int[] columns =
+        [
+            .. Enum.GetValues<EventColumn>().Select(format.NameOf).Select(name => name.Length == 0 ? -1 : Array.IndexOf(names, name)),
+        ];
         if (columns.Where(column => column >= 0).Select(column => names[column]).FirstOrDefault(IsTwice) is string twice)
             throw InputException.At(path, 1, $"the header names the column {twice} twice; rename one");
         if (!format.HasHeader)
@@ -262,7 +266,7 @@ internal static class EventLogReader
     {
         if (!format.HasHeader)
             return "; --columns user_id=1 and so on say by number which is which";
-        return LogFormat.Suggest(Encoding.UTF8.GetString(line)) is string options ? $"; perhaps {Printable.OneLine(options)}"
+        return format.Suggest(Encoding.UTF8.GetString(line)) is string options ? $"; perhaps {Printable.OneLine(options)}"
             : "; --columns user_id=NAME,... gives other names, --separator ';' what is between them; --no-header says that there are none";
     }
 

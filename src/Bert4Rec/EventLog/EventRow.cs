@@ -56,6 +56,8 @@ internal readonly ref struct EventRow
 /// <summary>What the values of a row mean.</summary>
 internal static class EventValues
 {
+    public const long MillisecondsPerSecond = 1000;
+
     private const int SecondsPerDay = 86_400;
 
     /// <summary>1990 and 2100 as Unix seconds: a number outside is no time, and in between it is clear which unit it has.</summary>
@@ -95,34 +97,34 @@ internal static class EventValues
     }
 
     /// <summary>
-    /// Reads a time as whole Unix seconds: "2019-10-01 00:00:00", a T in place of the space or not, with a fraction of a second or not,
-    /// and then nothing or " UTC" or "Z" for UTC, or an offset from it, "+02:00"; seconds may be missing, and the time of a day;
-    /// a number is Unix seconds, or thousandths, millionths or billionths of them, whichever lies between 1990 and 2100.
+    /// Reads a time as Unix milliseconds: "2019-10-01 00:00:00", a T in place of the space or not, with a fraction of a second or not,
+    /// and then nothing or " UTC" or "Z" for UTC, or an offset from it, "+02:00"; seconds may be missing, and the time of a day; a number
+    /// is Unix seconds, or thousandths, millionths or billionths of them, whichever lies between 1990 and 2100.
     /// </summary>
-    public static bool TryParseTime(ReadOnlySpan<byte> text, out long seconds)
+    public static bool TryParseTime(ReadOnlySpan<byte> text, out long milliseconds)
     {
         if (text.Length == 23 && text.EndsWith(" UTC"u8))
-            return TryParseDateAndTime(text[..19], out seconds);
-        seconds = 0;
+            return TryParseDateAndTime(text[..19], out milliseconds);
+        milliseconds = 0;
         if (text.Length < 5 || text[4] != '-')
-            return TryParseUnixTime(text, out seconds);
+            return TryParseUnixTime(text, out milliseconds);
         if (text.Length is 10 or 16)
-            return TryParseDateAndTime([.. text, .. " 00:00:00"u8[(text.Length - 10)..]], out seconds);
-        if (text.Length < 19)
-            return false;
-        if (!TryParseDateAndTime(text[..19], out seconds))
+            return TryParseDateAndTime([.. text, .. " 00:00:00"u8[(text.Length - 10)..]], out milliseconds);
+        if (text.Length < 19 || !TryParseDateAndTime(text[..19], out milliseconds))
             return false;
         ReadOnlySpan<byte> rest = text[19..];
         if (rest.Length > 1 && rest[0] is (byte)'.' or (byte)',' && char.IsAsciiDigit((char)rest[1]))
         {
-            int end = rest[1..].IndexOfAnyExceptInRange((byte)'0', (byte)'9');
-            rest = end < 0 ? default : rest[(end + 1)..];
+            int digit = 1;
+            for (int worth = 100; digit < rest.Length && char.IsAsciiDigit((char)rest[digit]); digit++, worth /= 10)
+                milliseconds += worth * (rest[digit] - '0');
+            rest = rest[digit..];
         }
         if (rest.IsEmpty || rest.SequenceEqual("Z"u8) || rest.SequenceEqual(" UTC"u8))
             return true;
         if (!TryParseOffset(rest, out int offset))
             return false;
-        seconds -= offset;
+        milliseconds -= MillisecondsPerSecond * offset;
         return true;
     }
 
@@ -141,9 +143,9 @@ internal static class EventValues
         return true;
     }
 
-    private static bool TryParseUnixTime(ReadOnlySpan<byte> text, out long seconds)
+    private static bool TryParseUnixTime(ReadOnlySpan<byte> text, out long milliseconds)
     {
-        seconds = 0;
+        milliseconds = 0;
         if (text.Length > 24 || !char.IsAsciiDigit(text.IsEmpty ? ' ' : (char)text[0])
             || !decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out decimal number))
             return false;
@@ -151,16 +153,16 @@ internal static class EventValues
         {
             if (number >= FirstSecond * (decimal)unit && number < LastSecond * (decimal)unit)
             {
-                seconds = (long)(number / unit);
+                milliseconds = (long)(number * MillisecondsPerSecond / unit);
                 return true;
             }
         }
         return false;
     }
 
-    private static bool TryParseDateAndTime(ReadOnlySpan<byte> text, out long seconds)
+    private static bool TryParseDateAndTime(ReadOnlySpan<byte> text, out long milliseconds)
     {
-        seconds = 0;
+        milliseconds = 0;
         if (text[4] != '-' || text[7] != '-' || text[10] is not ((byte)' ' or (byte)'T') || text[13] != ':' || text[16] != ':')
             return false;
         int year = (Digits(text, 0) * 100) + Digits(text, 2);
@@ -172,7 +174,7 @@ internal static class EventValues
             return false;
         }
         int days = new DateOnly(year, month, day).DayNumber - DateOnly.FromDateTime(DateTime.UnixEpoch).DayNumber;
-        seconds = ((long)days * SecondsPerDay) + (hour * 3600) + (minute * 60) + second;
+        milliseconds = MillisecondsPerSecond * (((long)days * SecondsPerDay) + (hour * 3600) + (minute * 60) + second);
         return true;
     }
 

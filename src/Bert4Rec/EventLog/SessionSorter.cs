@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 namespace Bert4Rec.EventLog;
 
 /// <summary>A cleaned row on its way to the output.</summary>
-/// <param name="Time">Unix seconds.</param>
+/// <param name="Time">Unix milliseconds.</param>
 /// <param name="LineLength">Bytes of the line, its line break included, at the start of the record's content.</param>
 /// <param name="SessionStart">Where the session, unquoted, starts in the content; it reaches to SessionStart + SessionLength.</param>
 /// <param name="SessionLength">Bytes of the session, or -1 where there is none.</param>

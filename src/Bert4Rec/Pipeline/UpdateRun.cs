@@ -270,7 +270,7 @@ internal sealed class UpdateRun
     /// Events that the model has already: those with which a user's new history repeats the end of the known one, two of them at least or
     /// all that was known; or repeats its beginning, and ends there. Times would tell, but a model keeps none. Customers do buy the same
     /// again, so it takes much of it to call the events an export of those that are known: half of the model's events and of the new
-    /// ones, or nine of ten new ones, in runs of two at least.
+    /// ones, or nine of ten new ones, in runs of different items.
     /// </summary>
     internal static (int Known, bool IsExport) Overlap(InteractionDataset added, InteractionDataset known)
     {
@@ -285,7 +285,7 @@ internal sealed class UpdateRun
             ReadOnlySpan<int> before = known.EventItems.AsSpan(known.UserOffsets[id]..known.UserOffsets[id + 1]);
             if (before.StartsWith(later))
             {
-                Count(later.Length);
+                Count(later);
                 continue;
             }
             for (int start = Math.Max(0, before.Length - later.Length); start < before.Length; start++)
@@ -295,7 +295,7 @@ internal sealed class UpdateRun
                     break;
                 if (later.AsSpan(0, length).SequenceEqual(before[start..]))
                 {
-                    Count(length);
+                    Count(before[start..]);
                     break;
                 }
             }
@@ -304,11 +304,11 @@ internal sealed class UpdateRun
         bool isOfAll = 2L * events >= Math.Max(all, known.EventItems.Length);
         return (events, isOfAll || (inRuns >= FewestKnown && inRuns >= 0.9 * all));
 
-        void Count(int length)
+        void Count(ReadOnlySpan<int> run)
         {
-            events += length;
-            if (length > 1)
-                inRuns += length;
+            events += run.Length;
+            if (run.ContainsAnyExcept(run[0]))
+                inRuns += run.Length;
         }
     }
 

@@ -62,7 +62,7 @@ internal static class TrainingSession
         var result = TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation);
         if (config.Refit && options.Trial is null)
             Refit(config, dataset, result, options, progress, cancellation);
-        else if (!RefitFolder.IsOfThisModel(options.OutputDirectory))
+        else if (RefitFolder.State(options.OutputDirectory).IsBegun && !RefitFolder.IsOfThisModel(options.OutputDirectory))
             DiscardRefit(options.OutputDirectory);
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }

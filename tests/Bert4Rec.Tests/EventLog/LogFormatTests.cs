@@ -21,20 +21,20 @@ public sealed class LogFormatTests : IDisposable
     [InlineData("2019-10-01 00:00:00 UTC", 1569888000)]
     [InlineData("2019-10-01T00:00:00", 1569888000)]
     [InlineData("2019-10-01T00:00:00Z", 1569888000)]
-    [InlineData("2019-10-01T02:30:00.999+02:30", 1569888000)]
-    [InlineData("2019-09-30 19:00:00.5-0500", 1569888000)]
+    [InlineData("2019-10-01T02:30:00.999999+02:30", 1569888000.999)]
+    [InlineData("2019-09-30 19:00:00.5-0500", 1569888000.5)]
     [InlineData("2019-10-01 02:00:00 +02", 1569888000)]
     [InlineData("2019-10-01", 1569888000)]
     [InlineData("2019-10-01 00:00", 1569888000)]
     [InlineData("1569888000", 1569888000)]
-    [InlineData("1569888000.75", 1569888000)]
-    [InlineData("1569888000123", 1569888000)]
-    [InlineData("1569888000123456", 1569888000)]
-    [InlineData("1569888000123456789", 1569888000)]
-    public void Times_are_read(string text, long seconds)
+    [InlineData("1569888000.75", 1569888000.75)]
+    [InlineData("1569888000123", 1569888000.123)]
+    [InlineData("1569888000123456", 1569888000.123)]
+    [InlineData("1569888000123456789", 1569888000.123)]
+    public void Times_are_read(string text, double seconds)
     {
         Assert.True(EventValues.TryParseTime(System.Text.Encoding.UTF8.GetBytes(text), out long read));
-        Assert.Equal(seconds, read);
+        Assert.Equal(seconds, read / 1000.0);
     }
 
     [Theory]
@@ -70,6 +70,27 @@ public sealed class LogFormatTests : IDisposable
             SmallLog.Text("1569888000.0,5,b,,,,,v,", "1569888001.0,5,\"a,1\",,,,,u,", "1569888002.0,3,b,,,acme,,u,"),
             File.ReadAllText(Path.Combine(_folder.Path, "c.csv")));
         Assert.Contains("dropped: other event type 2", clean.Out);
+    }
+
+    /// <summary>pandas gives its index a column without a name.</summary>
+    [Fact]
+    public void A_column_that_is_not_read_is_not_the_one_without_a_name()
+    {
+        string log = _folder.Write(
+            "a.csv", ",event_time,event_type,product_id,user_id,price\n7,1569888000.2,purchase,b,u,x\n8,1569888000.1,purchase,a,u,y\n");
+
+        var clean = CommandLine.Run("clean", log, "-o", Path.Combine(_folder.Path, "c.csv"), "--columns", "price=,user_id=user_id");
+
+        Assert.Equal((0, ""), (clean.ExitCode, clean.Error));
+        Assert.Equal(
+            SmallLog.Text("1569888000.1,5,a,,,,,u,", "1569888000.2,5,b,,,,,u,"), File.ReadAllText(Path.Combine(_folder.Path, "c.csv")));
+    }
+
+    [Fact]
+    public void A_log_of_which_names_leave_nothing_says_so()
+    {
+        string log = _folder.Write("a.csv", SmallLog.Text(SmallLog.Row()));
+        Assert.Contains("event_names leave out all 1", CommandLine.Run("analyze", log, "--event-names", "other=purchase").Error);
     }
 
     [Fact]

@@ -91,6 +91,11 @@ public sealed class OwnFilesTests : IDisposable
 
         Assert.Equal((0, ""), (run.ExitCode, run.Error));
         Assert.Contains("category_code", File.ReadAllText(Of("r/config.yaml")));
+
+        string config = _folder.Write("a.yaml", "load_col: {inter: [user_id, product_id, event_time], item: [product_id, brand]}\n");
+        Assert.Equal(
+            0, CommandLine.Run(["run", "--config", config, "--input", Of("shop/s.inter"), "--output", Of("r2"), .. _small]).ExitCode);
+        Assert.DoesNotContain("category_code", File.ReadAllText(Of("r2/config.yaml")));
     }
 
     [Fact]

@@ -192,6 +192,16 @@ public sealed class UpdateRunTests : IDisposable
     }
 
     [Fact]
+    public void TheSameSettingsWrittenOtherwiseAreTheSame()
+    {
+        Train(refit: false, "item_inter_num_interval=[1,inf)", "val_interval={timestamp: [0, 9]}");
+        Succeed(
+            "evaluate", Model, "--threads", "1",
+            "--set", "item_inter_num_interval='[1, inf)'", "--set", "val_interval={timestamp: '[0,9]'}",
+            "--set", "filter_inter_by_user_or_item=False");
+    }
+
+    [Fact]
     public void EventsThatWereTrainedOnAreNoTest()
     {
         Train(refit: false, "eval_args.split={LS: test_only}");
