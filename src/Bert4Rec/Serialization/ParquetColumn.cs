@@ -158,9 +158,9 @@ internal sealed class ParquetColumn
             (PhysicalType.Int64, LogicalTypeEnum.Decimal) =>
                 (whole, new ValueSource<long>((value, to) => WriteDecimal(value, scale, to))),
             (PhysicalType.Int64, LogicalTypeEnum.Timestamp) when PerSecond((TimestampLogicalType)logical) is > 0 and var per =>
-                (ParquetKind.Time, new ValueSource<long>((value, to) => WriteTime(FloorDivide(value, per), to))),
+                (ParquetKind.Time, new ValueSource<long>((value, to) => WriteTime(0, value, per, to))),
             (PhysicalType.Int96, _) => (ParquetKind.Time, new ValueSource<Int96>((value, to) => WriteTime(
-                ((value.C - JulianEpoch) * SecondsPerDay) + FloorDivide(((long)value.B << 32) | (uint)value.A, NanosecondsPerSecond), to))),
+                (value.C - JulianEpoch) * SecondsPerDay, ((long)value.B << 32) | (uint)value.A, NanosecondsPerSecond, to))),
             (PhysicalType.Float, LogicalTypeEnum.None) => (ParquetKind.Number, new ValueSource<float>(
                 (value, to) => NumberText.WriteShortest(NumberText.Widen(value), to))),
             (PhysicalType.Double, LogicalTypeEnum.None) => (ParquetKind.Number, new ValueSource<double>(NumberText.WriteShortest)),
@@ -221,11 +221,21 @@ internal sealed class ParquetColumn
         return sign + zeros + count + (scale > 0 ? 1 : 0);
     }
 
-    /// <summary>As event logs have it; what no calendar has stays a number, which no reader of times takes for one.</summary>
-    private static int WriteTime(long second, Span<byte> to)
+    /// <summary>As event logs have it, milliseconds where there are some; what no calendar has is a number with its sign, which no reader
+    /// of times takes for one.</summary>
+    /// <param name="begin">Unix seconds.</param>
+    /// <param name="ticks">What comes on top of them.</param>
+    /// <param name="perSecond">How many of these a second has.</param>
+    /// <param name="to">Where to.</param>
+    private static int WriteTime(long begin, long ticks, long perSecond, Span<byte> to)
     {
+        long whole = FloorDivide(ticks, perSecond), second = begin + whole;
+        int milliseconds = (int)((ticks - (whole * perSecond)) * 1000 / perSecond);
         if (second is < FirstSecond or >= EndSecond)
-            return Write(second, to);
+        {
+            to[0] = (byte)'+';
+            return second < 0 ? Write(second, to) : 1 + Write(second, to[1..]);
+        }
         var time = new DateTime((second - FirstSecond) * TimeSpan.TicksPerSecond);
         (int year, int month, int day) = time;
         "0000-00-00 00:00:00 UTC"u8.CopyTo(to);
@@ -236,7 +246,12 @@ internal sealed class ParquetColumn
         Digits(time.Hour, to[11..]);
         Digits(time.Minute, to[14..]);
         Digits(time.Second, to[17..]);
-        return 23;
+        if (milliseconds == 0)
+            return 23;
+        ".000 UTC"u8.CopyTo(to[19..]);
+        to[20] = (byte)('0' + (milliseconds / 100));
+        Digits(milliseconds % 100, to[21..]);
+        return 27;
 
         static void Digits(int value, Span<byte> to) => (to[0], to[1]) = ((byte)('0' + (value / 10)), (byte)('0' + (value % 10)));
     }

@@ -132,9 +132,8 @@ internal static class ParquetFiles
         }
     }
 
-    /// <summary>With a part of a second, which is to be left out.</summary>
     private static DateTime Time(string value) =>
-        DateTime.ParseExact(value[..19], "yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture).AddMilliseconds(250);
+        DateTime.ParseExact(value.Replace(" UTC", ""), "yyyy-MM-dd HH:mm:ss.FFF", CultureInfo.InvariantCulture);
 
     private static void Put<T>(ColumnWriter writer, string?[] values, Func<string, T> parse)
     {
