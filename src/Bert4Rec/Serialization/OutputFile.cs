@@ -63,6 +63,15 @@ internal static class OutputFile
         writer.Write(text);
     });
 
+    /// <summary>Deletes a file, if it is there, and what killed runs left of it; its folder must be there.</summary>
+    /// <exception cref="InputException">Another run is writing it.</exception>
+    public static void Delete(string path)
+    {
+        path = Path.GetFullPath(path);
+        RemoveLeftovers(Path.GetDirectoryName(path)!, path, own: "");
+        File.Delete(path);
+    }
+
     /// <summary>Where a chain of links ends.</summary>
     private static string Target(string path)
     {

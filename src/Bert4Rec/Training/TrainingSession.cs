@@ -389,7 +389,8 @@ internal static class TrainingSession
     {
         if (!Directory.Exists(directory))
             return;
-        Delete(directory, FileNames);
+        foreach (string name in FileNames)
+            OutputFile.Delete(Path.Combine(directory, name));
         if (!Directory.EnumerateFileSystemEntries(directory).Any())
             Directory.Delete(directory);
     }

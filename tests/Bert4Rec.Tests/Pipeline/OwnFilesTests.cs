@@ -24,6 +24,7 @@ public sealed class OwnFilesTests : IDisposable
         Directory.CreateDirectory(Of("out/trials/000"));
         Directory.CreateDirectory(Of("out/trials/mine"));
         File.WriteAllText(Of("out/trials/000/model.safetensors"), "");
+        File.WriteAllText(Of($"out/trials/000/checkpoint.safetensors.{Path.GetRandomFileName()}.tmp"), "left by a run that was killed");
         File.WriteAllText(Of("out/trials/mine/model.safetensors"), "");
         File.WriteAllText(Of("out/trials/notes.txt"), "");
 
