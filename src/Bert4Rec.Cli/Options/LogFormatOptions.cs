@@ -31,10 +31,8 @@ internal sealed class LogFormatOptions
         CustomParser = argument =>
         {
             string text = argument.Tokens[0].Value;
-            if (text is "tab" or "\\t")
-                return '\t';
-            if (text.Length == 1 && char.IsAscii(text[0]) && (text[0] == '\t' || !char.IsControl(text[0])) && text[0] != '"')
-                return text[0];
+            if (ConfigReader.SeparatorOf(text) is char separator and not '"')
+                return separator;
             argument.AddError($"--separator must be one ASCII character, or tab, not '{text}'.");
             return ',';
         },

@@ -88,13 +88,17 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
     /// <summary>As <see cref="Separator(string)"/>; "tab" will do as well.</summary>
     public char Separator(YamlNode node, string key)
     {
-        string text = (node as YamlScalarNode)?.Value ?? "";
-        if (text is "\\t" or "tab")
-            return '\t';
-        return text.Length == 1 && char.IsAscii(text[0]) && (text[0] == '\t' || !char.IsControl(text[0]))
-            ? text[0]
-            : throw WrongValue(node, key, "one ASCII character, a TAB or one that prints");
+        return SeparatorOf((node as YamlScalarNode)?.Value ?? "")
+            ?? throw WrongValue(node, key, "one ASCII character, a TAB or one that prints");
     }
+
+    /// <summary>The character that a text stands for; null for none that could separate values.</summary>
+    public static char? SeparatorOf(string text) => text switch
+    {
+        "\\t" or "tab" => '\t',
+        [var one] when char.IsAscii(one) && (one == '\t' || !char.IsControl(one)) => one,
+        _ => null,
+    };
 
     /// <summary>A list, or a single value as a list of one.</summary>
     public IReadOnlyList<T> List<T>(YamlNode node, string key, Func<YamlNode, string, T> read)

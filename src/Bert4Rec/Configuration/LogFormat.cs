@@ -15,8 +15,8 @@ internal sealed record LogFormat
     public static LogFormat Plain { get; } = new();
 
     /// <summary>
-    /// Our columns and the log's names of them, "" for one that is not to be read. Of those not named a log without its own name is
-    /// read all the same, but for the columns that an event needs. Empty: every log has all nine.
+    /// Our columns and the log's names of them, "" for one that is not to be read. One that is not among them is read under our
+    /// name where the log has it, and only those that an event needs must be there. Where there are none at all, all nine must be.
     /// </summary>
     public IReadOnlyDictionary<EventColumn, string> Columns { get; init; } = new Dictionary<EventColumn, string>();
 
