@@ -80,11 +80,12 @@ internal static class TrainingLog
     private static string Blend(BlendChoice blend)
     {
         string samples = $"on {blend.Samples:N0} validation samples";
-        var (transition, scale, seen, recent, similar, _) = blend.Weights;
+        var (transition, scale, seen, recent, similar, _, next) = blend.Weights;
+        string ofNext = next == 0 ? "" : $", of the very next item ({next} ln(1 + 10 N))";
         return blend.Weights == BlendWeights.None
             ? $"no blend: none of those tried {samples} is better than the model alone"
-            : $"blend of transitions ({transition} ln(1 + {scale} T)){(similar == 0 ? "" : $", what is alike ({similar} A)")} and the "
-                + $"history's items ({seen} + {recent} / lag): "
+            : $"blend of transitions ({transition} ln(1 + {scale} T)){ofNext}"
+                + $"{(similar == 0 ? "" : $", what is alike ({similar} A)")} and the history's items ({seen} + {recent} / lag): "
                 + $"NDCG {blend.Without:F4} without, {blend.With:F4} with it {samples}";
     }
 

@@ -12,10 +12,33 @@ namespace Bert4Rec.Inference;
 /// <param name="Recent">v, for an item that is in the history, the more the later it was.</param>
 /// <param name="Similar">c of what is like the history (<see cref="ItemSimilarity"/>).</param>
 /// <param name="Shrinkage">β of the shares that these were chosen for (<see cref="ItemTransitions"/>).</param>
-public sealed record BlendWeights(float Transition, float Scale, float Seen, float Recent, float Similar = 0, float Shrinkage = 0)
+/// <param name="Next">z of what came right after the history's last item.</param>
+public sealed record BlendWeights(
+    float Transition, float Scale, float Seen, float Recent, float Similar = 0, float Shrinkage = 0, float Next = 0)
 {
+    /// <summary>By which a share of the very next items counts before the logarithm.</summary>
+    private const float NextScale = 10;
+
     /// <summary>The model alone.</summary>
     public static BlendWeights None { get; } = new(0, 1, 0, 0);
+
+    /// <summary>As <see cref="ToString"/> writes them, and as the parameters stand.</summary>
+    internal float[] Numbers => [Transition, Scale, Seen, Recent, Similar, Shrinkage, Next];
+
+    /// <summary>How many <see cref="Numbers"/> there are.</summary>
+    internal const int Count = 7;
+
+    /// <param name="numbers">As in <see cref="Numbers"/>; fewer are from the time before there were as many.</param>
+    /// <returns>Null where they are no weights.</returns>
+    internal static BlendWeights? Of(ReadOnlySpan<float> numbers) => numbers switch
+    {
+        [var transition, >= 0 and var scale, var seen, var recent] => new(transition, scale, seen, recent),
+        [var transition, >= 0 and var scale, var seen, var recent, var similar, >= 0 and var shrinkage] =>
+            new(transition, scale, seen, recent, similar, shrinkage),
+        [var transition, >= 0 and var scale, var seen, var recent, var similar, >= 0 and var shrinkage, var next] =>
+            new(transition, scale, seen, recent, similar, shrinkage, next),
+        _ => null,
+    };
 
     /// <summary>As <see cref="ToString"/> writes them.</summary>
     /// <exception cref="InputException">The text is no weights.</exception>
@@ -29,38 +52,54 @@ public sealed record BlendWeights(float Transition, float Scale, float Seen, flo
                 break;
             numbers.Add(number);
         }
-        // Four are from the time before there were two more.
-        return (numbers.Count == parts.Length ? numbers : []) switch
-        {
-            [var transition, >= 0 and var scale, var seen, var recent] => new(transition, scale, seen, recent),
-            [var transition, >= 0 and var scale, var seen, var recent, var similar, >= 0 and var shrinkage] =>
-                new(transition, scale, seen, recent, similar, shrinkage),
-            _ => throw new InputException($"{path}: its blend is '{text}', not six numbers; train again, or restore the file"),
-        };
+        return (numbers.Count == parts.Length ? Of(CollectionsMarshal.AsSpan(numbers)) : null)
+            ?? throw new InputException($"{path}: its blend is '{text}', not {Count} numbers; train again, or restore the file");
     }
 
-    /// <summary>The six numbers, as they are kept in the model's file.</summary>
+    /// <summary>The numbers, as they are kept in the model's file.</summary>
     public override string ToString() =>
-        string.Create(CultureInfo.InvariantCulture, $"{Transition:R} {Scale:R} {Seen:R} {Recent:R} {Similar:R} {Shrinkage:R}");
+        string.Join(' ', Numbers.Select(number => number.ToString("R", CultureInfo.InvariantCulture)));
 
-    /// <param name="affinity">T of the item after the history.</param>
-    /// <param name="similarity">A of the item after the history.</param>
-    /// <param name="lag">How long ago the item was in the history: 1 for its last event, 0 where it was not.</param>
-    public float Boost(float affinity, float similarity, int lag) =>
-        (Transition * MathF.Log(1 + (Scale * affinity))) + (Similar * similarity) + (lag == 0 ? 0 : Seen + (Recent / lag));
+    internal float Boost(BlendTerms terms)
+    {
+        float boost = (Transition * MathF.Log(1 + (Scale * terms.Affinity))) + (Similar * terms.Similarity);
+        if (terms.Next > 0)
+            boost += Next * MathF.Log(1 + (NextScale * terms.Next));
+        return terms.Lag == 0 ? boost : boost + Seen + (Recent / terms.Lag);
+    }
+}
+
+/// <summary>What the rules know of an item after a history.</summary>
+internal struct BlendTerms
+{
+    /// <summary>T of the item.</summary>
+    public float Affinity;
+
+    /// <summary>N of the item.</summary>
+    public float Next;
+
+    /// <summary>A of the item.</summary>
+    public float Similarity;
+
+    /// <summary>How many events ago it was in the history: 1 for its last event, 0 where it was not.</summary>
+    public int Lag;
 }
 
 /// <summary>
 /// What a simple rule knows, as a term of the score.
-/// score(i | h) = model(i | h) + w ln(1 + s T(i)) + c A(i) + [i ∈ h] (u + v / lag(i)).
+/// score(i | h) = model(i | h) + w ln(1 + s T(i)) + z ln(1 + 10 N(i)) + c A(i) + [i ∈ h] (u + v / lag(i)).
 /// T(i) = Σ_j share(h_j → i) / lag(j) and A(i) = Σ_j cos(h_j, i) / √lag(j), over the last <see cref="ItemTransitions.Window"/> events
-/// h_j of the history, which are lag(j) = 1, 2, … events old. Few items have a T above 0 or are in the history; of all others, A or
-/// not, the score is the model's.
+/// h_j of the history, which are lag(j) = 1, 2, … events old; N(i) is the last one's share of i as the very next. Few items have a T
+/// or an N above 0 or are in the history; of all others, A or not, the score is the model's.
 /// </summary>
 /// <remarks>
 /// A log-linear mixture of a neural and a count-based model, whose numbers <see cref="BlendSearch"/> chooses on the validation part.
 /// </remarks>
-internal sealed class Blend(BlendWeights weights, ItemTransitions transitions, ItemSimilarity? similarity)
+/// <param name="Weights">How much each term counts.</param>
+/// <param name="Transitions">For T.</param>
+/// <param name="Next">For N; null where it does not count.</param>
+/// <param name="Similarity">For A; null where it does not count.</param>
+internal sealed record Blend(BlendWeights Weights, ItemTransitions Transitions, ItemTransitions? Next, ItemSimilarity? Similarity)
 {
     /// <summary>With the transitions of a dataset's training part, and its items' fields.</summary>
     /// <exception cref="InputException">The weights want fields, and the items have none in common.</exception>
@@ -69,80 +108,101 @@ internal sealed class Blend(BlendWeights weights, ItemTransitions transitions, I
     {
         var similarity = weights.Similar == 0 ? null : ItemSimilarity.Of(dataset, config.SequenceSeparator)
             ?? throw new InputException("the model's blend goes by what items have in common, and they have no field; train again");
-        var train = Splitter.Split(dataset, config.EvalArgs).Train;
-        return new(weights, ItemTransitions.Count(dataset, train, weights.Shrinkage, progress), similarity);
+        return Of(weights, dataset, Splitter.Split(dataset, config.EvalArgs).Train, similarity, progress);
     }
 
-    public BlendWeights Weights => weights;
+    /// <summary>With the transitions of a training part.</summary>
+    public static Blend Of(
+        BlendWeights weights,
+        InteractionDataset dataset,
+        TrainingSamples train,
+        ItemSimilarity? similarity,
+        IProgress<ProgressUpdate>? progress = null) => new(
+            weights,
+            ItemTransitions.Count(dataset, train, weights.Shrinkage, progress),
+            weights.Next == 0 ? null : ItemTransitions.CountNext(dataset, train, weights.Shrinkage, progress),
+            similarity);
 
-    public ItemTransitions Transitions => transitions;
+    /// <summary>All that weights may be chosen for; the model alone as yet.</summary>
+    public static Blend ToChoose(
+        InteractionDataset dataset, TrainingSamples train, ItemSimilarity? similarity, IProgress<ProgressUpdate>? progress = null) => new(
+            BlendWeights.None,
+            ItemTransitions.Count(dataset, train, ItemTransitions.Shrinkage, progress),
+            ItemTransitions.CountNext(dataset, train, ItemTransitions.Shrinkage, progress),
+            similarity);
 
-    /// <summary>Null where it does not count.</summary>
-    public ItemSimilarity? Similarity => similarity;
+    /// <summary>With other weights, and without what does not count with them.</summary>
+    public Blend With(BlendWeights weights) =>
+        new(weights, Transitions, weights.Next == 0 ? null : Next, weights.Similar == 0 ? null : Similarity);
 }
 
 /// <summary>The items whose score a <see cref="Blend"/> changes after one history after the other.</summary>
-internal sealed class BlendedItems(ItemTransitions transitions, ItemSimilarity? similarity, int itemCount)
+internal sealed class BlendedItems(Blend blend, int itemCount)
 {
-    private readonly float[] _affinities = new float[itemCount];
-    private readonly int[] _lags = new int[itemCount];
+    private readonly BlendTerms[] _terms = new BlendTerms[itemCount];
     private readonly List<int> _items = [];
 
     /// <summary>[words] What the history's last events are about, and those events.</summary>
-    private readonly float[] _profile = new float[similarity?.WordCount ?? 0];
+    private readonly float[] _profile = new float[blend.Similarity?.WordCount ?? 0];
     private readonly List<int> _profiled = [];
 
     /// <summary>Ascending.</summary>
     public ReadOnlySpan<int> Items => CollectionsMarshal.AsSpan(_items);
 
-    /// <summary>T of an item after the history.</summary>
-    public float Affinity(int item) => _affinities[item];
-
-    /// <summary>A of an item after the history; 0 where it is not blended.</summary>
-    public float Similarity(int item) =>
-        similarity is null || (_affinities[item] == 0 && _lags[item] == 0) ? 0 : similarity.Product(item, _profile);
-
-    /// <summary>How many events ago an item was in the history, 1 being its last event; 0 where it is not in it.</summary>
-    public int Lag(int item) => _lags[item];
+    /// <summary>What is known of an item after the history; nothing where it is not blended.</summary>
+    public BlendTerms Terms(int item) => _terms[item];
 
     /// <param name="history">Item ids, oldest first.</param>
     public void Fill(ReadOnlySpan<int> history)
     {
         foreach (int item in _items)
-        {
-            _affinities[item] = 0;
-            _lags[item] = 0;
-        }
+            _terms[item] = default;
         _items.Clear();
-        foreach (int item in _profiled)
-            similarity!.Clear(item, _profile);
-        _profiled.Clear();
         for (int lag = 1; lag <= history.Length; lag++)
         {
             int item = history[^lag];
-            if (_lags[item] == 0)
-            {
-                _lags[item] = lag;
-                if (_affinities[item] == 0)
-                    _items.Add(item);
-            }
+            ref var terms = ref Blended(item);
+            if (terms.Lag == 0)
+                terms.Lag = lag;
             if (lag > ItemTransitions.Window)
                 continue;
-            if (similarity is not null)
-            {
-                similarity.AddTo(item, 1 / MathF.Sqrt(lag), _profile);
-                _profiled.Add(item);
-            }
-            var followers = transitions.Followers(item);
-            var shares = transitions.Shares(item);
+            var followers = blend.Transitions.Followers(item);
+            var shares = blend.Transitions.Shares(item);
             for (int i = 0; i < followers.Length; i++)
-            {
-                int follower = followers[i];
-                if (_affinities[follower] == 0 && _lags[follower] == 0)
-                    _items.Add(follower);
-                _affinities[follower] += shares[i] / lag;
-            }
+                Blended(followers[i]).Affinity += shares[i] / lag;
+        }
+        if (blend.Next is { } next && !history.IsEmpty)
+        {
+            var followers = next.Followers(history[^1]);
+            var shares = next.Shares(history[^1]);
+            for (int i = 0; i < followers.Length; i++)
+                Blended(followers[i]).Next = shares[i];
         }
         _items.Sort();
+        if (blend.Similarity is { } similarity)
+            Compare(similarity, history);
+    }
+
+    private void Compare(ItemSimilarity similarity, ReadOnlySpan<int> history)
+    {
+        foreach (int item in _profiled)
+            similarity.Clear(item, _profile);
+        _profiled.Clear();
+        for (int lag = 1; lag <= Math.Min(history.Length, ItemTransitions.Window); lag++)
+        {
+            similarity.AddTo(history[^lag], 1 / MathF.Sqrt(lag), _profile);
+            _profiled.Add(history[^lag]);
+        }
+        foreach (int item in _items)
+            _terms[item].Similarity = similarity.Product(item, _profile);
+    }
+
+    /// <summary>An item's terms, to be added to.</summary>
+    private ref BlendTerms Blended(int item)
+    {
+        ref var terms = ref _terms[item];
+        if (terms is { Affinity: 0, Next: 0, Lag: 0 })
+            _items.Add(item);
+        return ref terms;
     }
 }

@@ -15,12 +15,10 @@ public sealed record BlendChoice(BlendWeights Weights, int Samples, double Witho
 /// <summary>What a sample's gain depends on, whatever the weights.</summary>
 /// <param name="Others">The model's scores of the k best items that are not blended, best first.</param>
 /// <param name="Scores">The model's scores of the blended items, the target among them.</param>
-/// <param name="Affinities">Their T.</param>
-/// <param name="Similarities">Their A.</param>
-/// <param name="Lags">Their lags.</param>
+/// <param name="Terms">What the rules know of them.</param>
 /// <param name="Target">Which of them is the target; <see cref="LeftOut"/> where the target must not be in the list, as one that was seen
 /// already where those are left out: no weights gain by it.</param>
-internal sealed record BlendSample(float[] Others, float[] Scores, float[] Affinities, float[] Similarities, int[] Lags, int Target)
+internal sealed record BlendSample(float[] Others, float[] Scores, BlendTerms[] Terms, int Target)
 {
     public const int LeftOut = -1;
 
@@ -29,21 +27,20 @@ internal sealed record BlendSample(float[] Others, float[] Scores, float[] Affin
     {
         if (Target == LeftOut)
             return 0;
-        float score = Scores[Target] + Boost(weights, Target);
+        float score = Scores[Target] + weights.Boost(Terms[Target]);
         int better = 0;
         while (better < Others.Length && Others[better] > score)
             better++;
         for (int i = 0; i < Scores.Length && better < Others.Length; i++)
-            better += i != Target && Scores[i] + Boost(weights, i) > score ? 1 : 0;
+            better += i != Target && Scores[i] + weights.Boost(Terms[i]) > score ? 1 : 0;
         return MetricAccumulator.Gain(new(better, 0, 0), Others.Length);
     }
-
-    private float Boost(BlendWeights weights, int item) => weights.Boost(Affinities[item], Similarities[item], Lags[item]);
 }
 
 /// <summary>
 /// Chooses the weights of a <see cref="Blend"/> by NDCG: the two of the transitions from a grid, then the two of the history, then that of
-/// what is alike; then those of the transitions, and of what is alike, again.
+/// what is alike; then those of the transitions, and of what is alike, again. Then that of the very next item, and all others after it,
+/// which are kept if they are better by more than chance: where a few samples choose, one number more would rather fit those.
 /// </summary>
 internal sealed class BlendSearch
 {
@@ -56,6 +53,7 @@ internal sealed class BlendSearch
     private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8], s_scales = [10, 100, 1000, 10_000];
     private static readonly float[] s_seen = [-8, -2, -0.5f, 0, 0.5f, 1, 2, 4, 8], s_recent = [0, 1, 2, 4, 8, 16];
     private static readonly float[] s_similar = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8, 12];
+    private static readonly float[] s_next = [0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8, 12, 16];
 
     private readonly BlendSample[] _samples;
     private readonly Workers _workers;
@@ -81,6 +79,7 @@ internal sealed class BlendSearch
         search.TrySimilar();
         search.TryTransitions();
         search.TrySimilar();
+        search.TryNext(metric);
         double alone = search._alone.Average(), best = search._best.Average();
         var comparison = Comparison.Of(metric, search._best, search._alone);
         return comparison.IsBetter
@@ -111,10 +110,28 @@ internal sealed class BlendSearch
     private void TrySimilar()
     {
         var start = _weights;
-        if (_samples.All(sample => sample.Similarities.All(similarity => similarity == 0)))
+        if (_samples.All(sample => sample.Terms.All(terms => terms.Similarity == 0)))
             return;
         foreach (float similar in s_similar)
             Try(start with { Similar = similar });
+    }
+
+    private void TryNext(string metric)
+    {
+        var (weights, best) = (_weights, _best);
+        for (int round = 0; round < 2; round++)
+        {
+            var start = _weights;
+            foreach (float next in s_next)
+                Try(start with { Next = next });
+            if (_weights.Next == 0)
+                return;
+            TryTransitions();
+            TryHistory();
+            TrySimilar();
+        }
+        if (!Comparison.Of(metric, _best, best).IsBetter)
+            (_weights, _best) = (weights, best);
     }
 
     private void Try(BlendWeights trial)

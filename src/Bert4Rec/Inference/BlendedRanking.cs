@@ -15,9 +15,7 @@ internal sealed class BlendedRanking
     private readonly List<int> _offsets = [0];
     private readonly List<int> _items = [];
     private readonly List<float> _boosts = [];
-    private readonly List<float> _affinities = [];
-    private readonly List<float> _similarities = [];
-    private readonly List<int> _lags = [];
+    private readonly List<BlendTerms> _terms = [];
 
     /// <summary>The same of the items that must not be in a row's list, be they blended or not.</summary>
     private readonly List<int> _leftOutOffsets = [0];
@@ -27,7 +25,7 @@ internal sealed class BlendedRanking
     public BlendedRanking(Blend blend, int itemCount)
     {
         _weights = blend.Weights;
-        _blended = new BlendedItems(blend.Transitions, blend.Similarity, itemCount);
+        _blended = new BlendedItems(blend, itemCount);
     }
 
     public void Clear()
@@ -36,9 +34,7 @@ internal sealed class BlendedRanking
         _leftOutOffsets.RemoveRange(1, _leftOutOffsets.Count - 1);
         _items.Clear();
         _boosts.Clear();
-        _affinities.Clear();
-        _similarities.Clear();
-        _lags.Clear();
+        _terms.Clear();
         _leftOut.Clear();
     }
 
@@ -69,10 +65,8 @@ internal sealed class BlendedRanking
         void Put(int item)
         {
             _items.Add(item);
-            _affinities.Add(_blended.Affinity(item));
-            _similarities.Add(_blended.Similarity(item));
-            _lags.Add(_blended.Lag(item));
-            _boosts.Add(_weights.Boost(_affinities[^1], _similarities[^1], _lags[^1]));
+            _terms.Add(_blended.Terms(item));
+            _boosts.Add(_weights.Boost(_terms[^1]));
         }
     }
 
@@ -81,10 +75,7 @@ internal sealed class BlendedRanking
     {
         _blended.Fill(history);
         for (int c = 0; c < candidates.Length; c++)
-        {
-            int item = candidates[c];
-            scores[c] += _weights.Boost(_blended.Affinity(item), _blended.Similarity(item), _blended.Lag(item));
-        }
+            scores[c] += _weights.Boost(_blended.Terms(candidates[c]));
     }
 
     /// <summary>As <see cref="Predictor.TopK"/>; what is left out is what <see cref="Add"/> was given.</summary>
@@ -142,9 +133,7 @@ internal sealed class BlendedRanking
             samples[row] = new(
                 others[(row * k)..((row + 1) * k)],
                 scores[range],
-                [.. CollectionsMarshal.AsSpan(_affinities)[range]],
-                [.. CollectionsMarshal.AsSpan(_similarities)[range]],
-                [.. CollectionsMarshal.AsSpan(_lags)[range]],
+                [.. CollectionsMarshal.AsSpan(_terms)[range]],
                 LeftOut(row).BinarySearch(targets[row]) < 0 ? Place(row, targets[row]) - _offsets[row] : BlendSample.LeftOut);
         }
     }

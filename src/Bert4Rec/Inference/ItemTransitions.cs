@@ -4,8 +4,8 @@ using Bert4Rec.Data;
 namespace Bert4Rec.Inference;
 
 /// <summary>
-/// What came after what: share(a → b) = n(a, b) / (n(a) + β), where n(a, b) is how often b is among the <see cref="Window"/> events
-/// after an a and n(a) how often a occurs, counted in the training events.
+/// What came after what: share(a → b) = n(a, b) / (n(a) + β), where n(a, b) is how often b is among the first few events after an a,
+/// <see cref="Window"/> or the very next alone, and n(a) how often a occurs, counted in the training events.
 /// </summary>
 internal sealed class ItemTransitions
 {
@@ -18,7 +18,7 @@ internal sealed class ItemTransitions
     public const float Shrinkage = 20;
 
     /// <summary>Followers of an item that are kept, most frequent first: bounds memory, and the work for a history.</summary>
-    private const int MostFollowers = 64;
+    private const int MostFollowers = 64, MostNext = 16;
 
     /// <summary>[items] The followers of each, ascending.</summary>
     private readonly ReadOnlyMemory<int>[] _items;
@@ -36,7 +36,23 @@ internal sealed class ItemTransitions
     /// <param name="shrinkage">β</param>
     /// <param name="progress">Told of the events counted.</param>
     public static ItemTransitions Count(
-        InteractionDataset dataset, TrainingSamples train, float shrinkage, IProgress<ProgressUpdate>? progress = null)
+        InteractionDataset dataset, TrainingSamples train, float shrinkage, IProgress<ProgressUpdate>? progress = null) =>
+        Count(dataset, train, shrinkage, Window, MostFollowers, "counting the blend's transitions", progress);
+
+    /// <summary>As <see cref="Count(InteractionDataset, TrainingSamples, float, IProgress{ProgressUpdate}?)"/>, of the very next events
+    /// alone.</summary>
+    public static ItemTransitions CountNext(
+        InteractionDataset dataset, TrainingSamples train, float shrinkage, IProgress<ProgressUpdate>? progress = null) =>
+        Count(dataset, train, shrinkage, 1, MostNext, "counting the blend's next items", progress);
+
+    private static ItemTransitions Count(
+        InteractionDataset dataset,
+        TrainingSamples train,
+        float shrinkage,
+        int window,
+        int mostFollowers,
+        string activity,
+        IProgress<ProgressUpdate>? progress)
     {
         var transitions = new ItemTransitions(dataset.ItemCount);
         int[] events = dataset.EventItems, counts = new int[dataset.ItemCount];
@@ -44,24 +60,24 @@ internal sealed class ItemTransitions
         List<float> shares = [];
         var itemPieces = new ArrayPieces<int>();
         var sharePieces = new ArrayPieces<float>();
-        ItemPlaces.ForEach(dataset, train, "counting the blend's transitions", progress, (item, places) =>
+        ItemPlaces.ForEach(dataset, train, activity, progress, (item, places) =>
         {
             followers.Clear();
             shares.Clear();
             foreach (var (place, _, end) in places)
             {
-                for (int i = place + 1; i < Math.Min(end, place + 1 + Window); i++)
+                for (int i = place + 1; i < Math.Min(end, place + 1 + window); i++)
                 {
                     if (counts[events[i]]++ == 0)
                         followers.Add(events[i]);
                 }
             }
-            if (followers.Count > MostFollowers)
+            if (followers.Count > mostFollowers)
             {
                 followers.Sort((x, y) => counts[x] != counts[y] ? counts[y].CompareTo(counts[x]) : x.CompareTo(y));
-                foreach (int follower in followers[MostFollowers..])
+                foreach (int follower in followers[mostFollowers..])
                     counts[follower] = 0;
-                followers.RemoveRange(MostFollowers, followers.Count - MostFollowers);
+                followers.RemoveRange(mostFollowers, followers.Count - mostFollowers);
             }
             followers.Sort();
             foreach (int follower in followers)

@@ -44,16 +44,14 @@ internal sealed class ModelRanker : IRanker, IDisposable
     /// <summary>Chooses a blend's weights by NDCG@k on samples.</summary>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="samples">At least one.</param>
-    /// <param name="transitions">Of the training part.</param>
-    /// <param name="similarity">Of the items, by their fields; null where they have none in common.</param>
+    /// <param name="rules">What may count beside the model (<see cref="Blend.ToChoose"/>).</param>
     /// <param name="k">Length of the lists.</param>
     /// <param name="excludeSeen">Whether the items of the histories are left out.</param>
     /// <param name="progress">Told after each batch.</param>
     public BlendChoice ChooseBlend(
         InteractionDataset dataset,
         ReadOnlySpan<Sample> samples,
-        ItemTransitions transitions,
-        ItemSimilarity? similarity,
+        Blend rules,
         int k,
         bool excludeSeen,
         IProgress<ProgressUpdate>? progress)
@@ -64,10 +62,9 @@ internal sealed class ModelRanker : IRanker, IDisposable
             chosen[i] = samples[(int)((long)samples.Length * i / count)];
         var seen = excludeSeen ? SeenItems.Of(dataset, chosen) : null;
         var collected = new BlendSample[count];
-        var alone = new Blend(BlendWeights.None, transitions, similarity);
         _workers.Run(worker =>
         {
-            var ranking = new BlendedRanking(alone, dataset.ItemCount);
+            var ranking = new BlendedRanking(rules, dataset.ItemCount);
             int end = Start(worker + 1, count);
             Predictor predictor = _predictors[worker];
             for (int first = Start(worker, count); first < end; first += predictor.Count)

@@ -177,8 +177,7 @@ internal sealed class TrainingEngine : IDisposable
     public void Use(Blend blend)
     {
         Tell(_ranks, Order.Blend);
-        var (transition, scale, seen, recent, similar, shrinkage) = blend.Weights;
-        _ranks.Broadcast<float>([transition, scale, seen, recent, similar, shrinkage]);
+        _ranks.Broadcast<float>(blend.Weights.Numbers);
         if (blend.Similarity is { } similarity)
         {
             var (offsets, words, weights) = similarity.Arrays;
@@ -193,13 +192,8 @@ internal sealed class TrainingEngine : IDisposable
 
     /// <inheritdoc cref="ModelRanker.ChooseBlend"/>
     public BlendChoice ChooseBlend(
-        ReadOnlySpan<Sample> samples,
-        ItemTransitions transitions,
-        ItemSimilarity? similarity,
-        int k,
-        bool excludeSeen,
-        IProgress<ProgressUpdate>? progress) =>
-        _ranker.ChooseBlend(_dataset, samples, transitions, similarity, k, excludeSeen, progress);
+        ReadOnlySpan<Sample> samples, Blend rules, int k, bool excludeSeen, IProgress<ProgressUpdate>? progress) =>
+        _ranker.ChooseBlend(_dataset, samples, rules, k, excludeSeen, progress);
 
     public void Dispose()
     {
@@ -275,9 +269,9 @@ internal sealed class TrainingEngine : IDisposable
 
     private Blend ReceiveBlend()
     {
-        var numbers = new float[6];
+        var numbers = new float[BlendWeights.Count];
         _ranks.Broadcast<float>(numbers);
-        var weights = new BlendWeights(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]);
+        var weights = BlendWeights.Of(numbers)!;
         ItemSimilarity? similarity = null;
         if (weights.Similar != 0)
         {
@@ -290,7 +284,7 @@ internal sealed class TrainingEngine : IDisposable
             _ranks.Broadcast<float>(weightsOfWords);
             similarity = new(offsets, words, weightsOfWords, sizes[1]);
         }
-        return new(weights, ItemTransitions.Count(_dataset, _train, weights.Shrinkage), similarity);
+        return Blend.Of(weights, _dataset, _train, similarity);
     }
 
     /// <summary>Does what rank 0 says until the end of the training.</summary>

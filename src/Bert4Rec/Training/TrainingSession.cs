@@ -44,7 +44,7 @@ internal static class TrainingSession
 
     /// <summary>Counted up when the same settings and data make another model than before, the blend included: a run does such a training
     /// again, and a tuning does not go on with trials that were judged otherwise.</summary>
-    internal const string Revision = "2";
+    internal const string Revision = "3";
 
     /// <summary>The same with data that is there already.</summary>
     /// <inheritdoc cref="Train"/>
@@ -294,12 +294,11 @@ internal static class TrainingSession
         engine.RankWith(best);
         if (config.Blend && split.Valid.Length > 0)
         {
-            var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage, progress);
+            var rules = Blend.ToChoose(dataset, split.Train, ItemSimilarity.Of(dataset, config.SequenceSeparator), progress);
             SpareMemory.GiveBackAfter(dataset);
             int k = Math.Min(Math.Min(validation.ComparedCutoff, BlendSearch.LongestList), dataset.ItemCount - 1);
-            var similarity = ItemSimilarity.Of(dataset, config.SequenceSeparator);
-            choice = engine.ChooseBlend(split.Valid, transitions, similarity, k, config.ExcludeSeen, progress);
-            engine.Use(new Blend(choice.Weights, transitions, choice.Weights.Similar == 0 ? null : similarity));
+            choice = engine.ChooseBlend(split.Valid, rules, k, config.ExcludeSeen, progress);
+            engine.Use(rules.With(choice.Weights));
             SpareMemory.GiveBackAfter(dataset);
             if (choice.Weights != BlendWeights.None)
                 bestValid = Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, validation, progress);

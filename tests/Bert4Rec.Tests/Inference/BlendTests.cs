@@ -11,14 +11,17 @@ namespace Bert4Rec.Tests.Inference;
 public sealed class BlendTests
 {
     [Theory]
-    [InlineData(1, 0)]
-    [InlineData(2, 2.5f)]
-    public void Transitions_are_counted_in_the_training_events(int seed, float shrinkage)
+    [InlineData(1, 0, 20)]
+    [InlineData(2, 2.5f, 20)]
+    [InlineData(3, 4, 1)]
+    public void Transitions_are_counted_in_the_training_events(int seed, float shrinkage, int window)
     {
         var dataset = SmallDatasets.Random(seed, users: 40, itemCount: 12, longest: 45);
         var split = SmallDatasets.LeaveOneOut(dataset);
         var progress = new LastUpdate();
-        var transitions = ItemTransitions.Count(dataset, split.Train, shrinkage, progress);
+        var transitions = window == 1
+            ? ItemTransitions.CountNext(dataset, split.Train, shrinkage, progress)
+            : ItemTransitions.Count(dataset, split.Train, shrinkage, progress);
         int[][] histories = [.. TrainingHistories(dataset, split)];
         int events = histories.Sum(history => history.Length);
         Assert.Equal((events, events), (progress.Value.Done, progress.Value.Total));
@@ -33,7 +36,7 @@ public sealed class BlendTests
                     for (int i = 0; i < history.Length; i++)
                     {
                         if (history[i] == a)
-                            following += history.Skip(i + 1).Take(20).Count(item => item == b);
+                            following += history.Skip(i + 1).Take(window).Count(item => item == b);
                     }
                 }
                 int at = transitions.Followers(a).BinarySearch(b);
@@ -55,6 +58,8 @@ public sealed class BlendTests
         var transitions = ItemTransitions.Count(dataset, train, shrinkage: 0);
         Assert.Equal([.. Enumerable.Range(2, 62), 100, 101], transitions.Followers(1).ToArray());
         Assert.Equal(2f / sequences.Length, transitions.Shares(1)[^1]);
+        var next = ItemTransitions.CountNext(dataset, train, shrinkage: 0);
+        Assert.Equal([.. Enumerable.Range(2, 14), 100, 101], next.Followers(1).ToArray());
     }
 
     /// <summary>Cosines worked out by hand: "shop" is everybody's, "rare" one item's, the price no word, and a word of one column is not
@@ -107,9 +112,9 @@ public sealed class BlendTests
     {
         var dataset = SmallDatasets.Random(3, users: 60, itemCount: 20, longest: 12);
         var split = SmallDatasets.LeaveOneOut(dataset);
-        var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage);
-        var weights = new BlendWeights(1.2f, 100, -0.5f, 3, 0.7f);
-        var blended = new BlendedItems(transitions, Pairs(dataset.ItemCount), dataset.ItemCount);
+        var weights = new BlendWeights(1.2f, 100, -0.5f, 3, 0.7f, ItemTransitions.Shrinkage, Next: 1.4f);
+        var blend = Blend.Of(weights, dataset, split.Train, Pairs(dataset.ItemCount));
+        var blended = new BlendedItems(blend, dataset.ItemCount);
         foreach (var sample in split.Test)
         {
             int[] history = dataset.History(sample, 10).ToArray();
@@ -119,18 +124,40 @@ public sealed class BlendTests
                 double affinity = 0, similarity = 0;
                 for (int lag = 1; lag <= Math.Min(20, history.Length); lag++)
                 {
-                    int at = transitions.Followers(history[^lag]).BinarySearch(item);
-                    affinity += at < 0 ? 0 : transitions.Shares(history[^lag])[at] / lag;
+                    affinity += Share(blend.Transitions, history[^lag], item) / lag;
                     similarity += history[^lag] / 2 == item / 2 ? 1 / Math.Sqrt(lag) : 0;
                 }
                 int last = Array.LastIndexOf(history, item), ago = last < 0 ? 0 : history.Length - last;
-                double expected = (1.2 * Math.Log(1 + (100 * affinity))) + (0.7 * similarity) + (last < 0 ? 0 : -0.5 + (3.0 / ago));
+                double expected = (1.2 * Math.Log(1 + (100 * affinity))) + (0.7 * similarity) + (last < 0 ? 0 : -0.5 + (3.0 / ago))
+                    + (1.4 * Math.Log(1 + (10 * Share(blend.Next!, history[^1], item))));
                 bool isBlended = blended.Items.BinarySearch(item) >= 0;
                 Assert.Equal(affinity > 0 || last >= 0, isBlended);
-                double boost = weights.Boost(blended.Affinity(item), blended.Similarity(item), blended.Lag(item));
-                Assert.Equal(isBlended ? expected : 0, boost, 1e-4);
+                Assert.Equal(isBlended ? expected : 0, weights.Boost(blended.Terms(item)), 1e-4);
             }
         }
+
+        static double Share(ItemTransitions transitions, int from, int to)
+        {
+            int at = transitions.Followers(from).BinarySearch(to);
+            return at < 0 ? 0 : transitions.Shares(from)[at];
+        }
+    }
+
+    /// <summary>What weights that do not count would need takes no memory.</summary>
+    [Fact]
+    public void A_blend_has_only_what_its_weights_want()
+    {
+        var dataset = SmallDatasets.Random(3, users: 60, itemCount: 20, longest: 12);
+        var all = Blend.ToChoose(dataset, SmallDatasets.LeaveOneOut(dataset).Train, Pairs(dataset.ItemCount));
+        Assert.Equal(BlendWeights.None, all.Weights);
+        Assert.NotNull(all.Next);
+        var few = all.With(new(1, 100, 0, 0));
+        Assert.Null(few.Next);
+        Assert.Null(few.Similarity);
+        Assert.Same(all.Transitions, few.Transitions);
+        var most = all.With(new(1, 100, 0, 0, Similar: 1, Next: 2));
+        Assert.Same(all.Next, most.Next);
+        Assert.Same(all.Similarity, most.Similarity);
     }
 
     /// <summary>A model that knows nothing, and targets that always follow: the transitions are worth a lot.</summary>
@@ -138,15 +165,30 @@ public sealed class BlendTests
     public void Weights_that_pay_are_found()
     {
         using var workers = new Workers(2);
-        var choice = BlendSearch.Choose([.. Samples(200, follows: 1)], workers, "ndcg@10");
+        var choice = BlendSearch.Choose([.. Samples(200, new() { Affinity = 1 })], workers, "ndcg@10");
         Assert.True(choice.Weights.Transition > 0);
         Assert.Equal(ItemTransitions.Shrinkage, choice.Weights.Shrinkage);
         Assert.Equal(0, choice.Weights.Similar);
-        BlendSample[] alike = [.. Samples(200, follows: 0).Select(sample => sample with { Similarities = [1, 0] })];
-        Assert.True(BlendSearch.Choose(alike, workers, "ndcg@10").Weights.Similar > 0);
+        Assert.Equal(0, choice.Weights.Next);
+        Assert.True(BlendSearch.Choose([.. Samples(200, new() { Similarity = 1 })], workers, "ndcg@10").Weights.Similar > 0);
+        Assert.True(BlendSearch.Choose([.. Samples(200, new() { Next = 0.5f })], workers, "ndcg@10").Weights.Next > 0);
         Assert.Equal(200, choice.Samples);
         Assert.True(choice.With > choice.Without + 0.5, $"{choice}");
         Assert.True(choice.P < 0.05);
+    }
+
+    /// <summary>Of 200 targets, one is better off for being the very next: no more than chance.</summary>
+    [Fact]
+    public void The_very_next_item_counts_only_where_that_is_no_chance()
+    {
+        using var workers = new Workers(1);
+        BlendSample[] samples = [.. Samples(199, new() { Affinity = 1 }), .. Samples(1, new() { Next = 0.5f })];
+        var choice = BlendSearch.Choose(samples, workers, "ndcg@10");
+        Assert.True(choice.Weights.Transition > 0);
+        Assert.Equal(0, choice.Weights.Next);
+        double gain = samples.Average(sample => sample.Gain(choice.Weights));
+        Assert.Equal(choice.With, gain, 1e-12);
+        Assert.True(samples.Average(sample => sample.Gain(choice.Weights with { Next = 6 })) > gain);
     }
 
     [Fact]
@@ -154,9 +196,9 @@ public sealed class BlendTests
     {
         using var workers = new Workers(1);
         // Nor is a target that is left out, whatever is added to it.
-        BlendSample[] leftOut = [.. Samples(200, follows: 1).Select(sample => sample with { Target = BlendSample.LeftOut })];
+        BlendSample[] leftOut = [.. Samples(200, new() { Affinity = 1 }).Select(sample => sample with { Target = BlendSample.LeftOut })];
         Assert.Equal(BlendWeights.None, BlendSearch.Choose(leftOut, workers, "ndcg@10").Weights);
-        var choice = BlendSearch.Choose([.. Samples(30, follows: 0)], workers, "ndcg@10");
+        var choice = BlendSearch.Choose([.. Samples(30, new())], workers, "ndcg@10");
         Assert.Equal(BlendWeights.None, choice.Weights);
         Assert.Equal(choice.Without, choice.With);
     }
@@ -172,9 +214,8 @@ public sealed class BlendTests
         const int k = 10;
         var dataset = SmallDatasets.Random(4, users: 90, itemCount: 150, longest: 14);
         var split = SmallDatasets.LeaveOneOut(dataset);
-        var weights = new BlendWeights(transition, scale, seenWeight, recent, Similar: recent / 3);
-        var similarity = Pairs(dataset.ItemCount);
-        var transitions = ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage);
+        var weights = new BlendWeights(transition, scale, seenWeight, recent, recent / 3, ItemTransitions.Shrinkage, recent / 2);
+        var blend = Blend.Of(weights, dataset, split.Train, Pairs(dataset.ItemCount));
         var layout = new ParameterLayout(new ModelShape(dataset.ItemCount, 8, 16, 32, 1, 2, 1e-12f, 0, 0, Causal: true));
         using var devices = new DeviceSet("cpu", 2);
         using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
@@ -185,7 +226,7 @@ public sealed class BlendTests
         int[] all = [.. Enumerable.Range(0, samples.Length * dataset.ItemCount).Select(i => i % dataset.ItemCount)];
         float[] scores = new float[all.Length], blended = new float[all.Length];
         ranker.Score(dataset, samples, all, scores);
-        ranker.Use(new Blend(weights, transitions, similarity));
+        ranker.Use(blend);
         ranker.Score(dataset, samples, all, blended);
         var lists = new int[samples.Length * k];
         var ranks = new TargetRank[samples.Length];
@@ -194,14 +235,14 @@ public sealed class BlendTests
         var without = new TargetRank[samples.Length];
         ranker.Unblended.Single().Rank(dataset, samples, k, new int[lists.Length], without, seen);
 
-        var items = new BlendedItems(transitions, similarity, dataset.ItemCount);
+        var items = new BlendedItems(blend, dataset.ItemCount);
         for (int i = 0; i < samples.Length; i++)
         {
             items.Fill(dataset.History(samples[i], 8));
             var sum = new double[dataset.ItemCount];
             for (int item = 1; item < dataset.ItemCount; item++)
             {
-                float boost = weights.Boost(items.Affinity(item), items.Similarity(item), items.Lag(item));
+                float boost = weights.Boost(items.Terms(item));
                 sum[item] = scores[(i * dataset.ItemCount) + item] + boost;
                 Assert.Equal(sum[item], blended[(i * dataset.ItemCount) + item], 1e-5);
             }
@@ -229,7 +270,7 @@ public sealed class BlendTests
         using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
         parameters.Upload(ParameterInitializer.Draw(layout, 0.3, 1));
         using var predictor = new Predictor(devices.Kernels[0], layout, parameters, 1000, alwaysDropsOldest: false, quantizes: true);
-        var blend = new Blend(new(1, 100, -1, 3), ItemTransitions.Count(dataset, split.Train, ItemTransitions.Shrinkage), null);
+        var blend = Blend.Of(new(1, 100, -1, 3, Next: 2), dataset, split.Train, similarity: null);
         var ranking = new BlendedRanking(blend, dataset.ItemCount);
         int[] targets = [.. split.Test.Take(rows).Select(dataset.Target)], ranks = new int[3 * rows];
         int[] ranked = new int[rows * k], listed = new int[rows * k];
@@ -251,18 +292,20 @@ public sealed class BlendTests
     [Fact]
     public void Weights_are_read_as_they_are_written()
     {
-        var weights = new BlendWeights(1.2f, 1000, -0.5f, 1e-7f, 0.3f, 20);
+        var weights = new BlendWeights(1.2f, 1000, -0.5f, 1e-7f, 0.3f, 20, -4);
         Assert.Equal(weights, BlendWeights.Parse(weights.ToString(), "model"));
-        Assert.Equal(weights with { Similar = 0, Shrinkage = 0 }, BlendWeights.Parse("1.2 1000 -0.5 1E-07", "a model of before"));
+        Assert.Equal(weights with { Next = 0 }, BlendWeights.Parse("1.2 1000 -0.5 1E-07 0.3 20", "a model of before"));
+        var first = weights with { Similar = 0, Shrinkage = 0, Next = 0 };
+        Assert.Equal(first, BlendWeights.Parse("1.2 1000 -0.5 1E-07", "one of before that"));
         string[] wrongs =
         [
-            "", "1 2 3", "1 2 3 4 5", "1 2 3 4 5 6 7", "1 2 3 NaN", "1 -2 3 4", "1 2 3 4 5 -6", "1 2 3 4 5 x", "1 2 3 4 ", "1 2 3 1e99",
-            "1  2 3 4",
+            "", "1 2 3", "1 2 3 4 5", "1 2 3 4 5 6 7 8", "1 2 3 4 5 -6 7", "1 2 3 NaN", "1 -2 3 4", "1 2 3 4 5 -6", "1 2 3 4 5 x",
+            "1 2 3 4 ", "1 2 3 1e99", "1  2 3 4",
         ];
         foreach (string wrong in wrongs)
         {
             var error = Assert.Throws<InputException>(() => BlendWeights.Parse(wrong, "model"));
-            Assert.Equal($"model: its blend is '{wrong}', not six numbers; train again, or restore the file", error.Message);
+            Assert.Equal($"model: its blend is '{wrong}', not 7 numbers; train again, or restore the file", error.Message);
         }
     }
 
@@ -274,13 +317,13 @@ public sealed class BlendTests
     }
 
     /// <summary>Ten others score higher than the target unless something is added to it.</summary>
-    private static IEnumerable<BlendSample> Samples(int count, float follows)
+    private static IEnumerable<BlendSample> Samples(int count, BlendTerms target)
     {
         var random = new Random(5);
         for (int i = 0; i < count; i++)
         {
             float[] others = [.. Enumerable.Range(0, 10).Select(_ => random.NextSingle()).OrderDescending()];
-            yield return new(others, [-1, random.NextSingle() - 1], [follows, 0.2f * random.NextSingle()], [0, 0], [0, 0], 0);
+            yield return new(others, [-1, random.NextSingle() - 1], [target, new() { Affinity = 0.2f * random.NextSingle() }], 0);
         }
     }
 

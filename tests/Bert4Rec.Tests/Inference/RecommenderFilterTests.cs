@@ -9,7 +9,7 @@ public sealed class RecommenderFilterTests(TrainedShop shop) : IClassFixture<Tra
     private const int Items = 40;
 
     private static readonly BlendWeights[] s_blends =
-        [BlendWeights.None, new(1.2f, 100, -3, 2), new(0.5f, 10, 2, 4, Similar: 1.5f, Shrinkage: 20)];
+        [BlendWeights.None, new(1.2f, 100, -3, 2), new(0.5f, 10, 2, 4, Similar: 1.5f, Shrinkage: 20, Next: 3)];
 
     /// <summary>Few items and many, so that they are scored one by one, and left out of a ranking of all; with and without blend.</summary>
     [Fact]
