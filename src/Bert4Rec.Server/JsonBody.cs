@@ -12,7 +12,7 @@ internal static class JsonBody
 {
     public const string WrongType = "the body must be JSON in UTF-8: Content-Type: application/json";
 
-    private const string Text = "a string of valid Unicode";
+    private const string Text = "a string in quotes, of valid Unicode";
 
     /// <summary>What a member must be, by its name; "" is the body.</summary>
     private static readonly Dictionary<string, string> s_expected = new()

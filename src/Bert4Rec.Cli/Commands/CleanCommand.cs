@@ -18,7 +18,7 @@ internal static class CleanCommand
             HelpName = "FILE",
             Required = true,
         };
-        Option<EventTypes> events = EventLogOptions.Events();
+        Option<EventTypes?> events = EventLogOptions.Events();
         Option<EventColumn[]> keepNulls = EventLogOptions.KeepNulls();
         var format = new LogFormatOptions();
         Option<double> maxBadRows = EventLogOptions.MaxBadRows();
@@ -34,7 +34,7 @@ internal static class CleanCommand
             var options = new CleanOptions
             {
                 Format = format.Read(parsed),
-                Events = parsed.GetValue(events),
+                Events = parsed.GetValue(events) ?? new CleanOptions().Events,
                 KeepNulls = parsed.GetRequiredValue(keepNulls).ToHashSet(),
                 MaxBadRows = parsed.GetValue(maxBadRows),
                 Threads = parsed.GetValue(threads),

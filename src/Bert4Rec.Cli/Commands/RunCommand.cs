@@ -45,7 +45,7 @@ internal static class RunCommand
             mayBeTrials: true);
         Option<string> space = CommonOptions.Space();
         var format = new LogFormatOptions();
-        Option<EventTypes> events = EventLogOptions.Events();
+        Option<EventTypes?> events = EventLogOptions.Events();
         Option<EventColumn[]> keepNulls = EventLogOptions.KeepNulls();
         const string Steps = "analyze, clean, convert, train, refit, report";
         var command = new Command("run", $"From an event log to a trained model and a report: {Steps}.")
@@ -66,8 +66,8 @@ internal static class RunCommand
         {
             string[] inputs = parsed.GetValue(input) ?? [];
             List<string> ofLog = [.. format.Settings(parsed)];
-            if (parsed.GetResult(events) is { Implicit: false })
-                ofLog.Add($"event_log.events={EventTypeNames.List(parsed.GetValue(events))}");
+            if (parsed.GetValue(events) is { } kept)
+                ofLog.Add($"event_log.events={EventTypeNames.List(kept)}");
             if (parsed.GetRequiredValue(keepNulls) is { Length: > 0 } columns)
                 ofLog.Add($"event_log.keep_nulls=[{string.Join(',', columns.Select(EventColumns.Name))}]");
             string[] files = parsed.GetValue(config) ?? [];

@@ -46,11 +46,10 @@ internal static class EventLogOptions
         },
     };
 
-    public static Option<EventTypes> Events() => new("--events")
+    public static Option<EventTypes?> Events() => new("--events")
     {
-        Description = $"Events to keep: all, or some of {string.Join(",", EventTypeNames.Names)}.",
+        Description = $"Events to keep: all, or some of {string.Join(",", EventTypeNames.Names)}; those of purchase otherwise.",
         HelpName = "purchase|cart,purchase|all",
-        DefaultValueFactory = _ => new CleanOptions().Events,
         CustomParser = argument =>
         {
             string text = argument.Tokens[0].Value;

@@ -16,10 +16,11 @@ export function unlock(newKey) {
   sessionStorage.setItem("key", key);
 }
 
+// Without limit and k: the server knows how many it gives at most.
 export const health = () => ask("healthz/ready");
-export const search = (text, signal) => ask(`v1/items?limit=12&q=${encodeURIComponent(text)}`, signal);
+export const search = (text, signal) => ask(`v1/items?q=${encodeURIComponent(text)}`, signal);
 export const historyOf = user => ask(`v1/users/${encodeURIComponent(user)}/history`);
-export const similar = item => ask(`v1/items/${encodeURIComponent(item)}/similar?k=10`);
+export const similar = item => ask(`v1/items/${encodeURIComponent(item)}/similar`);
 export const recommend = (request, signal) => ask("v1/recommend", signal, request);
 export const attention = (history, signal) => ask("v1/attention", signal, { history });
 
