@@ -13,48 +13,29 @@ public interface IKernelObserver
 /// <summary>A call of an operation: what it does to memory, and its work.</summary>
 public readonly ref struct KernelCall
 {
-    internal KernelCall(
-        string operation,
-        ReadOnlySpan<Tensor> read,
-        ReadOnlySpan<Tensor> set,
-        ReadOnlySpan<Tensor> added,
-        long multiplyAdds,
-        long touched,
-        int tokens,
-        Indices drawn)
-    {
-        Operation = operation;
-        Read = read;
-        Set = set;
-        Added = added;
-        MultiplyAdds = multiplyAdds;
-        Touched = touched;
-        Tokens = tokens;
-        Drawn = drawn;
-    }
-
     /// <summary>Its name in <see cref="KernelSet"/>.</summary>
-    public string Operation { get; }
+    public string Operation { get; internal init; }
 
     /// <summary>Operands that it reads, large ones; some may be none.</summary>
-    public ReadOnlySpan<Tensor> Read { get; }
+    public ReadOnlySpan<Tensor> Read { get; internal init; }
 
     /// <summary>Results that it sets (=); some may be none.</summary>
-    public ReadOnlySpan<Tensor> Set { get; }
+    public ReadOnlySpan<Tensor> Set { get; internal init; }
 
     /// <summary>Results that it adds to (+=); some may be none.</summary>
-    public ReadOnlySpan<Tensor> Added { get; }
+    public ReadOnlySpan<Tensor> Added { get; internal init; }
 
     /// <summary>Of the matrix products in it; nothing else is counted.</summary>
-    public long MultiplyAdds { get; }
+    public long MultiplyAdds { get; internal init; }
 
     /// <summary>Tokens that it takes into the model: those of the embedding's forward.</summary>
-    public int Tokens { get; }
+    public int Tokens { get; internal init; }
 
     /// <summary>Items that it draws, or none.</summary>
-    public Indices Drawn { get; }
+    public Indices Drawn { get; internal init; }
 
-    private long Touched { get; }
+    /// <summary>Elements that are read or written where operands and results do not say; else 0.</summary>
+    internal long Touched { get; init; }
 
     /// <summary>Bytes of its operands and results, each counted as often as it is read or written.</summary>
     public long Bytes

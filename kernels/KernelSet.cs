@@ -616,8 +616,17 @@ public abstract class KernelSet : IDisposable
         long multiplyAdds = 0,
         long touched = 0,
         int tokens = 0,
-        Indices drawn = default) =>
-        new(Observer, new KernelCall(operation, read, set, add, multiplyAdds, touched, tokens, drawn));
+        Indices drawn = default) => new(Observer, new KernelCall
+        {
+            Operation = operation,
+            Read = read,
+            Set = set,
+            Added = add,
+            MultiplyAdds = multiplyAdds,
+            Touched = touched,
+            Tokens = tokens,
+            Drawn = drawn,
+        });
 
     /// <summary>Σ queries · keys over the sequences, for who observes; 0 for nobody, who should not wait for the offsets.</summary>
     private long ScoreCount(in AttentionLayout layout)

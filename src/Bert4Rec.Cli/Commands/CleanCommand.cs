@@ -12,12 +12,8 @@ internal static class CleanCommand
     public static Command Create(Terminal terminal)
     {
         Argument<string[]> inputs = EventLogOptions.Inputs();
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "The cleaned file: CSV, or Parquet where its name ends in .parquet.",
-            HelpName = "FILE",
-            Required = true,
-        };
+        Option<string> output = CommonOptions.Output(
+            "The cleaned file: CSV, or Parquet where its name ends in .parquet.", "FILE", isRequired: true);
         Option<EventTypes?> events = EventLogOptions.Events();
         Option<EventColumn[]> keepNulls = EventLogOptions.KeepNulls();
         var format = new LogFormatOptions();

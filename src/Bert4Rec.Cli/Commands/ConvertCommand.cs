@@ -13,12 +13,7 @@ internal static class ConvertCommand
     public static Command Create(Terminal terminal)
     {
         var cleaned = new Argument<string>("CLEANED") { Description = "The file that clean wrote." };
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "Folder for the files.",
-            HelpName = "DIR",
-            Required = true,
-        };
+        Option<string> output = CommonOptions.Output("Folder for the files.", isRequired: true);
         var name = new Option<string>("--name")
         {
             Description = "Name of the dataset: its files are NAME.inter and so on.",
@@ -34,8 +29,8 @@ internal static class ConvertCommand
         };
         groupBy.AcceptOnlyFromAmong("user", "session");
         var defaults = new ConvertOptions();
-        Option<int> minLength = Length("--min-length", "Leaves out histories with fewer events.", defaults.MinLength);
-        Option<int> maxLength = Length("--max-length", "Leaves out histories with more events.", defaults.MaxLength);
+        Option<int> minLength = CommonOptions.Count("--min-length", "Leaves out histories with fewer events.", 1, defaults.MinLength);
+        Option<int> maxLength = CommonOptions.Count("--max-length", "Leaves out histories with more events.", 1, defaults.MaxLength);
         Option<double> maxBadRows = EventLogOptions.MaxBadRows();
         Option<int> threads = CommonOptions.Threads();
         Option<bool> json = CommonOptions.Json();
@@ -97,12 +92,4 @@ internal static class ConvertCommand
         });
         return command;
     }
-
-    private static Option<int> Length(string name, string description, int defaultValue) =>
-        CommonOptions.Whole(minimum: 1, new Option<int>(name)
-        {
-            Description = description,
-            HelpName = "N",
-            DefaultValueFactory = _ => defaultValue,
-        });
 }

@@ -11,12 +11,7 @@ internal static class ExportCommand
     public static Command Create(Terminal terminal)
     {
         Option<string> model = CommonOptions.Model();
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "Folder for the files; not the model's.",
-            HelpName = "DIR",
-            Required = true,
-        };
+        Option<string> output = CommonOptions.Output("Folder for the files; not the model's.", isRequired: true);
         Option<bool> json = CommonOptions.Json();
         var command = new Command("export", "Writes a trained model as ONNX, and its items' embeddings as .npy and Parquet.")
         {

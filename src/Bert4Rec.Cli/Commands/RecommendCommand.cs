@@ -41,11 +41,8 @@ internal static class RecommendCommand
                 + ".jsonl: {\"id\": \"u1\", \"history\": [\"a\", \"b\"]}. .parquet: columns id and history.",
             HelpName = "FILE",
         };
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = $"Write to a file instead, whole or not at all: {RecommendationWriter.Endings}.",
-            HelpName = "FILE",
-        };
+        Option<string> output = CommonOptions.Output(
+            $"Write to a file instead, whole or not at all: {RecommendationWriter.Endings}.", "FILE");
         Option<int> k = CommonOptions.Whole(minimum: 1, new Option<int>("-k", "--top")
         {
             Description = "Items to recommend.",

@@ -31,11 +31,8 @@ internal static class RunCommand
             HelpName = "INPUT",
             AllowMultipleArgumentsPerToken = true,
         };
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "Folder for everything; the default is saved/DATASET. A second run there does only what changed.",
-            HelpName = "DIR",
-        };
+        Option<string> output = CommonOptions.Output(
+            "Folder for everything; the default is saved/DATASET. A second run there does only what changed.");
         Option<TuneBudget?> tune = CommonOptions.Budget(
             new("--tune")
             {
@@ -139,26 +136,13 @@ internal static class RunCommand
             () => "stopped; the same command goes on where it was");
 
         RunObserver Observe(ProgressReporter progress) => new(
-            step =>
+            progress.Above<StepReport>(step =>
             {
-                progress.Clear();
                 steps.Add(step);
                 EventLogOptions.WriteStep(terminal, log, step);
-            },
-            start =>
-            {
-                progress.Clear();
-                TrainingLog.WriteHeader(log, start, options.OutputDirectory, config);
-            },
-            epoch =>
-            {
-                progress.Clear();
-                TrainingLog.WriteEpoch(log, epoch, config);
-            },
-            trial =>
-            {
-                progress.Clear();
-                TrainingLog.WriteTrial(log, trial, config);
-            });
+            }),
+            progress.Above<TrainingStart>(start => TrainingLog.WriteHeader(log, start, options.OutputDirectory, config)),
+            progress.Above<EpochReport>(epoch => TrainingLog.WriteEpoch(log, epoch, config)),
+            progress.Above<TrialReport>(trial => TrainingLog.WriteTrial(log, trial, config)));
     }
 }

@@ -34,12 +34,12 @@ internal static class ServeCommand
             Description = "A file of keys, one a line; requests then need one: Authorization: Bearer KEY.",
             HelpName = "FILE",
         };
-        Option<long> maxBody = Limit("--max-body", "Bytes of a request's body.", 1024, defaults.MaxBody);
-        Option<int> maxHistory = Limit("--max-history", "Items of a history.", 1, defaults.MaxHistory);
-        Option<int> maxK = Limit("--max-k", "Items of an answer.", 1, defaults.MaxK);
-        Option<int> maxRequests = Limit("--max-requests", "Requests at once; those beyond get 503.", 1, defaults.MaxRequests);
-        Option<int> timeout = Limit("--timeout", "Seconds that a request may take.", 1, (int)defaults.Timeout.TotalSeconds, LongestSeconds);
-        Option<int> drain = Limit(
+        Option<long> maxBody = CommonOptions.Count("--max-body", "Bytes of a request's body.", 1024, defaults.MaxBody);
+        Option<int> maxHistory = CommonOptions.Count("--max-history", "Items of a history.", 1, defaults.MaxHistory);
+        Option<int> maxK = CommonOptions.Count("--max-k", "Items of an answer.", 1, defaults.MaxK);
+        Option<int> maxRequests = CommonOptions.Count("--max-requests", "Requests at once; those beyond get 503.", 1, defaults.MaxRequests);
+        Option<int> timeout = CommonOptions.Count("--timeout", "Seconds that a request may take.", 1, (int)defaults.Timeout.TotalSeconds, LongestSeconds);
+        Option<int> drain = CommonOptions.Count(
             "--drain", "Seconds of answering on, not ready any more, after a signal.", 0, (int)defaults.Drain.TotalSeconds, LongestSeconds);
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
@@ -83,13 +83,6 @@ internal static class ServeCommand
         }
         return interruption.ExitCode;
     }
-
-    private static Option<T> Limit<T>(string name, string description, T minimum, T otherwise, T? maximum = null)
-        where T : struct, System.Numerics.IBinaryInteger<T>, System.Numerics.IMinMaxValue<T> =>
-        CommonOptions.Whole(
-            minimum,
-            new Option<T>(name) { Description = description, HelpName = "N", DefaultValueFactory = _ => otherwise },
-            maximum);
 
     private static string[] Split(string urls) => urls.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 }

@@ -12,21 +12,16 @@ internal static class SynthesizeCommand
     public static Command Create(Terminal terminal)
     {
         var defaults = new ShopParameters();
-        Option<int> users = Count("--users", "Customers.", defaults.Users);
-        Option<int> items = Count("--items", "Items in the catalogue.", defaults.Items);
-        Option<int> interactions = Count("--interactions", "Purchases in all.", defaults.Interactions);
+        Option<int> users = CommonOptions.Count("--users", "Customers.", 1, defaults.Users);
+        Option<int> items = CommonOptions.Count("--items", "Items in the catalogue.", 1, defaults.Items);
+        Option<int> interactions = CommonOptions.Count("--interactions", "Purchases in all.", 1, defaults.Interactions);
         Option<ulong> seed = CommonOptions.Whole(minimum: 0UL, new Option<ulong>("--seed")
         {
             Description = "The same seed gives the same files.",
             HelpName = "N",
             DefaultValueFactory = _ => defaults.Seed,
         });
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "Folder for the files.",
-            HelpName = "DIR",
-            Required = true,
-        };
+        Option<string> output = CommonOptions.Output("Folder for the files.", isRequired: true);
         var name = new Option<string>("--name")
         {
             Description = "Name of the dataset: its files are NAME.inter and so on.",
@@ -105,12 +100,4 @@ internal static class SynthesizeCommand
         });
         return command;
     }
-
-    private static Option<int> Count(string name, string description, int defaultValue) =>
-        CommonOptions.Whole(minimum: 1, new Option<int>(name)
-        {
-            Description = description,
-            HelpName = "N",
-            DefaultValueFactory = _ => defaultValue,
-        });
 }

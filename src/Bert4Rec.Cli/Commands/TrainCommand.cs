@@ -25,11 +25,7 @@ internal static class TrainCommand
         Option<int?> seed = CommonOptions.Seed();
         Option<bool> cache = CommonOptions.Cache();
         Option<bool> json = CommonOptions.Json();
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "Folder for the model and the logs; the default is a new one in saved/.",
-            HelpName = "DIR",
-        };
+        Option<string> output = CommonOptions.Output("Folder for the model and the logs; the default is a new one in saved/.");
         var resume = new Option<string>("--resume")
         {
             Description = "Goes on with the run in this folder, from its last whole epoch.",
@@ -81,17 +77,12 @@ internal static class TrainCommand
                     prepared,
                     options,
                     progress,
-                    start =>
+                    progress.Above<TrainingStart>(start => TrainingLog.WriteHeader(log, start, options.OutputDirectory, config)),
+                    progress.Above<EpochReport>(epoch =>
                     {
-                        progress.Clear();
-                        TrainingLog.WriteHeader(log, start, options.OutputDirectory, config);
-                    },
-                    epoch =>
-                    {
-                        progress.Clear();
                         TrainingLog.WriteEpoch(log, epoch, config);
                         canResume = true;
-                    },
+                    }),
                     cancellation);
             },
             result =>
@@ -109,11 +100,8 @@ internal static class TrainCommand
                 ? $"stopped; to go on from the last whole epoch: bert4rec train --resume {Terminal.Quote(options.OutputDirectory)}"
                 : "stopped before the first epoch was whole; there is nothing to resume");
 
-        RunObserver Observe(ProgressReporter progress) => new(step =>
-        {
-            progress.Clear();
-            EventLogOptions.WriteStep(terminal, log, step);
-        });
+        RunObserver Observe(ProgressReporter progress) =>
+            new(progress.Above<StepReport>(step => EventLogOptions.WriteStep(terminal, log, step)));
     }
 
     /// <summary>"saved/ml-100k-20261124-053110": runs do not overwrite each other.</summary>

@@ -27,11 +27,8 @@ internal static class TuneCommand
         Option<bool> cache = CommonOptions.Cache();
         Option<bool> json = CommonOptions.Json();
         Option<string> space = CommonOptions.Space();
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "Folder for the trials and the choice; the default is saved/DATASET-tune. The same command goes on there.",
-            HelpName = "DIR",
-        };
+        Option<string> output = CommonOptions.Output(
+            "Folder for the trials and the choice; the default is saved/DATASET-tune. The same command goes on there.");
         Option<TuneBudget?> budget = CommonOptions.Budget(
             new("--budget")
             {
@@ -93,14 +90,10 @@ internal static class TuneCommand
                     prepared,
                     options,
                     tuning,
-                    trial =>
-                    {
-                        progress.Clear();
-                        TrainingLog.WriteTrial(log, trial, config);
-                    },
+                    progress.Above<TrialReport>(trial => TrainingLog.WriteTrial(log, trial, config)),
                     progress,
                     cancellation);
-                OutputFile.WriteText(page, TuneSession.Page(result));
+                OutputFile.WriteText(page, TunePage.Render(result));
                 return result;
             },
             result =>
@@ -130,10 +123,7 @@ internal static class TuneCommand
             },
             () => "stopped; the same command goes on where it was");
 
-        RunObserver Observe(ProgressReporter progress) => new(step =>
-        {
-            progress.Clear();
-            EventLogOptions.WriteStep(terminal, log, step);
-        });
+        RunObserver Observe(ProgressReporter progress) =>
+            new(progress.Above<StepReport>(step => EventLogOptions.WriteStep(terminal, log, step)));
     }
 }

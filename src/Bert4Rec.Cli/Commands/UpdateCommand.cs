@@ -65,28 +65,19 @@ internal static class UpdateCommand
                 using var folder = FolderLock.Take(options.OutputDirectory);
                 var run = new UpdateRun(inputs, options, epochs, progress, cancellation)
                 {
-                    OnStep = step =>
-                    {
-                        progress.Clear();
-                        EventLogOptions.WriteStep(terminal, log, step);
-                    },
+                    OnStep = progress.Above<StepReport>(step => EventLogOptions.WriteStep(terminal, log, step)),
                 };
                 return run.Run(
-                    start =>
+                    progress.Above<UpdateStart>(start =>
                     {
-                        progress.Clear();
                         log.WriteLine(
                             $"events   {start.Events:N0} new, of {start.Users:N0} users ({start.NewUsers:N0} new); "
                             + $"{start.NewItems:N0} new items");
                         log.WriteLine($"training {start.Epochs} epochs");
                         log.WriteLine();
                         TrainingLog.WriteEpochHeader(log, config);
-                    },
-                    epoch =>
-                    {
-                        progress.Clear();
-                        TrainingLog.WriteEpoch(log, epoch, config);
-                    });
+                    }),
+                    progress.Above<EpochReport>(epoch => TrainingLog.WriteEpoch(log, epoch, config)));
             },
             result =>
             {

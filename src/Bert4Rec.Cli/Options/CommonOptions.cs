@@ -89,6 +89,17 @@ internal static class CommonOptions
         return option;
     }
 
+    public static Option<string> Output(string description, string name = "DIR", bool isRequired = false) => new("--output", "-o")
+    {
+        Description = description,
+        HelpName = name,
+        Required = isRequired,
+    };
+
+    public static Option<T> Count<T>(string name, string description, T minimum, T otherwise, T? maximum = null)
+        where T : struct, IBinaryInteger<T>, IMinMaxValue<T> =>
+        Whole(minimum, new Option<T>(name) { Description = description, HelpName = "N", DefaultValueFactory = _ => otherwise }, maximum);
+
     public static Option<int> Threads() => Whole(minimum: 1, new Option<int>("--threads")
     {
         Description = "Threads to use.",

@@ -65,6 +65,13 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
         }
     }
 
+    /// <summary>What is written takes the drawn line away first.</summary>
+    public Action<T> Above<T>(Action<T> write) => value =>
+    {
+        Clear();
+        write(value);
+    };
+
     /// <summary>Takes the drawn line away, before something else is written and at the end.</summary>
     public void Clear()
     {

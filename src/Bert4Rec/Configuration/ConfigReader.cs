@@ -47,10 +47,11 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
         Enum.Parse<T>(OneOf(this[key], key, [.. Enum.GetNames<T>().Select(name => name.ToLowerInvariant())]), ignoreCase: true);
 
     /// <summary>A word of which there is only one choice here.</summary>
-    public string Only(string key, string word, string why) =>
-        this[key] is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase)
-            ? word
-            : throw WrongValue(this[key], key, $"{word} ({why})");
+    public void Only(string key, string word, string why)
+    {
+        if (this[key] is not YamlScalarNode scalar || !word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase))
+            throw WrongValue(this[key], key, $"{word} ({why})");
+    }
 
     public bool Flag(string key) => (this[key] as YamlScalarNode)?.Value?.ToLowerInvariant() switch
     {

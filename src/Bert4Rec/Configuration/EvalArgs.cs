@@ -2,12 +2,7 @@
 namespace Bert4Rec.Configuration;
 
 /// <summary>How samples are split and ranked: RecBole's eval_args. Grouping by user and order by time are the only ones here.</summary>
-internal sealed record EvalArgs(SplitRule Split, EvaluationMode ValidMode, EvaluationMode TestMode)
-{
-    public string GroupBy { get; } = "user";
-
-    public string Order { get; } = "TO";
-}
+internal sealed record EvalArgs(SplitRule Split, EvaluationMode ValidMode, EvaluationMode TestMode);
 
 /// <summary>Which of a user's samples train, validate and test; see <see cref="LeaveOneOut"/> and <see cref="RatioSplit"/>.</summary>
 internal abstract record SplitRule;

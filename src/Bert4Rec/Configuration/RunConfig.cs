@@ -52,13 +52,13 @@ internal sealed class RunConfig
         Heads = read.Whole("n_heads", 1, 1000);
         HiddenDropoutProbability = read.DropoutProbability("hidden_dropout_prob");
         AttentionDropoutProbability = read.DropoutProbability("attn_dropout_prob");
-        HiddenActivation = read.Only("hidden_act", "gelu", "the only activation there is");
+        read.Only("hidden_act", "gelu", "the only activation there is");
         LayerNormEpsilon = read.Positive("layer_norm_eps");
         NormFirst = read.Flag("norm_first");
         PositionOrder = read.OneOf<PositionOrder>("position_order");
         Initializer = read.OneOf<Initializer>("initializer");
         InitializerRange = read.Positive("initializer_range");
-        LossType = read.Only("loss_type", "CE", "cross entropy, the only loss there is");
+        read.Only("loss_type", "CE", "cross entropy, the only loss there is");
         int samples = read.Whole("softmax_samples", 0);
         SoftmaxSamples = samples == 0 ? null : samples;
         MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
@@ -173,8 +173,6 @@ internal sealed class RunConfig
 
     public double AttentionDropoutProbability { get; }
 
-    public string HiddenActivation { get; }
-
     public double LayerNormEpsilon { get; }
 
     /// <summary>norm_first (ours): layer norm before each sublayer and after the last one, instead of after each residual.</summary>
@@ -188,8 +186,6 @@ internal sealed class RunConfig
 
     /// <summary>Standard deviation of the initial weights, where <see cref="Initializer"/> is Normal.</summary>
     public double InitializerRange { get; }
-
-    public string LossType { get; }
 
     /// <summary>
     /// softmax_samples (ours): items drawn for each batch, which with its own stand for the catalogue in the loss; null, written 0, for the
@@ -457,10 +453,6 @@ internal sealed class RunConfig
 
     /// <summary>Whether the file with this suffix ("item") is wanted.</summary>
     public bool LoadsFile(string suffix) => LoadColumns is null || LoadColumns.ContainsKey(suffix);
-
-    /// <summary>Whether a column of the file with this suffix is wanted.</summary>
-    public bool LoadsColumn(string suffix, string column) =>
-        LoadColumns is null || (LoadColumns.TryGetValue(suffix, out var columns) && (columns is null || columns.Contains(column)));
 
     /// <summary>The defaults depend on a few keys, which are read before them.</summary>
     private static YamlMappingNode Resolve(ConfigTree tree, DataShape data)

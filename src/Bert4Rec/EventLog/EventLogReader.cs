@@ -236,7 +236,7 @@ internal static class EventLogReader
             throw InputException.At(path, 1, $"the first line {Printable.Quoted(line)} is not UTF-8; save the file as UTF-8");
         if (line.Contains((byte)'\r'))
             throw InputException.At(path, 1, "the line has a carriage return in it; end lines with a line feed, or with both");
-        CsvReaderOptions options = CsvOptions(format.Separator);
+        CsvReaderOptions options = new() { Separator = format.Separator, HasHeader = false, AllowLineBreaksInQuotes = false };
         using CsvReader csv = CsvReader.Create(line.ToArray(), options);
         int count = csv.Read() ? csv.FieldCount : 0;
         string[] names = [.. Enumerable.Range(0, count).Select(i => format.HasHeader ? csv.GetString(i).Trim() : $"{i + 1}")];
@@ -269,13 +269,6 @@ internal static class EventLogReader
         return format.Suggest(Encoding.UTF8.GetString(line)) is string options ? $"; perhaps {Printable.OneLine(options)}"
             : "; --columns user_id=NAME,... gives other names, --separator ';' what is between them; --no-header says that there are none";
     }
-
-    private static CsvReaderOptions CsvOptions(char separator) => new()
-    {
-        Separator = separator,
-        HasHeader = false,
-        AllowLineBreaksInQuotes = false,
-    };
 
     private static ParsedBlock<TBlock> Parse<TBlock>(
         Block block, EventNameTable? names, TBlock result, RowAction<TBlock> readRow, ConcurrentBag<byte[]> buffers)

@@ -200,7 +200,7 @@ internal sealed class UpdateRun
                 float[] last = delivered == model
                     ? after.Parameters
                     : GrownCatalogue.Grow(delivered.Layout, delivered.Parameters, layout, dataset);
-                TrainingSession.ContinueRefit(settings, dataset, new(last, replay, seed), result, options, _progress, _cancellation);
+                TrainingSession.Refit(settings, dataset, result, options, _progress, _cancellation, new(last, replay, seed));
                 if (RefitFolder.State(staged).IsWhole)
                     Seal(RefitFolder.Of(staged), updates, RefitFolder.HeldOut(staged));
             }

@@ -25,17 +25,8 @@ internal static partial class UnixFile
     }
 
     /// <summary>Whether a path still names an open file, and not another that took its name.</summary>
-    public static bool IsSame(SafeFileHandle file, string path)
-    {
-        if (!OperatingSystem.IsLinux())
-            return File.Exists(path);
-        var opened = new byte[StatusLength];
-        var named = new byte[StatusLength];
-        return Statx(CurrentFolder, $"/proc/self/fd/{file.DangerousGetHandle()}", 0, WantInode, opened) == 0
-            && Statx(CurrentFolder, path, 0, WantInode, named) == 0
-            && opened.AsSpan(InodeOffset, sizeof(ulong)).SequenceEqual(named.AsSpan(InodeOffset, sizeof(ulong)))
-            && opened.AsSpan(DeviceOffset, sizeof(ulong)).SequenceEqual(named.AsSpan(DeviceOffset, sizeof(ulong)));
-    }
+    public static bool IsSame(SafeFileHandle file, string path) =>
+        OperatingSystem.IsLinux() ? IsSame($"/proc/self/fd/{file.DangerousGetHandle()}", path) : File.Exists(path);
 
     /// <summary>Whether two paths, links followed, lead to the same file or folder.</summary>
     public static bool IsSame(string path, string other)

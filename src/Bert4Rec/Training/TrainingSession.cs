@@ -120,22 +120,13 @@ internal static class TrainingSession
         CancellationToken cancellation) =>
         TrainModel(config, dataset, null, options, progress, onStart, onEpoch, cancellation, start);
 
-    /// <summary>The refit of <see cref="Continue"/>, going on with a model of its own.</summary>
-    /// <inheritdoc cref="Continue"/>
-    internal static void ContinueRefit(
-        RunConfig config,
-        InteractionDataset dataset,
-        WarmStart start,
-        TrainingResult heldOut,
-        RunOptions options,
-        IProgress<ProgressUpdate>? progress,
-        CancellationToken cancellation) =>
-        Refit(config, dataset, heldOut, options, progress, cancellation, start);
-
     /// <summary>A run's settings, of the refit: no event is held back.</summary>
     internal static RunConfig RefitSettings(RunConfig config) => config.With("eval_args.split={RS: [1, 0, 0]}", "refit=false");
 
-    private static (int Epochs, int Events) Refit(
+    /// <summary>As the other, of events that are read and a training that is done; after <see cref="Continue"/> with a model to go on
+    /// with too.</summary>
+    /// <inheritdoc cref="Continue"/>
+    internal static (int Epochs, int Events) Refit(
         RunConfig config,
         InteractionDataset dataset,
         TrainingResult heldOut,
@@ -377,7 +368,9 @@ internal static class TrainingSession
     internal static void Discard(string directory)
     {
         DiscardRefit(directory);
-        Delete(directory, [Checkpoint.FileName, ModelFolder.ModelFileName, ResultFile.Name]);
+        string[] files = [Checkpoint.FileName, ModelFolder.ModelFileName, ResultFile.Name];
+        foreach (string path in files.Select(name => Path.Combine(directory, name)).Where(File.Exists))
+            File.Delete(path);
     }
 
     /// <summary>Removes a folder's refit; files in it that are none of ours stay.</summary>
@@ -397,12 +390,6 @@ internal static class TrainingSession
     /// <summary>What a training leaves in its folder.</summary>
     internal static IReadOnlyList<string> FileNames { get; } =
         [.. ModelFolder.FileNames, Checkpoint.FileName, MetricsLog.FileName, TensorBoardWriter.FileName, ResultFile.Name];
-
-    private static void Delete(string directory, IReadOnlyList<string> names)
-    {
-        foreach (string path in names.Select(name => Path.Combine(directory, name)).Where(File.Exists))
-            File.Delete(path);
-    }
 
     /// <summary>The folder in a run's that has its refitted model; null where there is none.</summary>
     public static string? RefitOfRun(string directory) => RefitFolder.State(directory).IsWhole ? RefitFolder.Of(directory) : null;

@@ -108,9 +108,6 @@ internal sealed class TuneSession
         }
     }
 
-    /// <summary>The page of a tuning: its trials as a table and a picture.</summary>
-    public static string Page(TuneResult result) => TunePage.Render(result);
-
     /// <summary>The folder of the trial that was taken.</summary>
     internal static string ChosenFolder(string directory, TuneResult result) => FolderOf(directory, result.Chosen);
 
