@@ -62,6 +62,9 @@ public sealed record BlendWeights(
 
     internal float Boost(BlendTerms terms)
     {
+        // Only an N makes it a blended item, and N does not count.
+        if (Next == 0 && terms is { Affinity: 0, Lag: 0 })
+            return 0;
         float boost = (Transition * MathF.Log(1 + (Scale * terms.Affinity))) + (Similar * terms.Similarity);
         if (terms.Next > 0)
             boost += Next * MathF.Log(1 + (NextScale * terms.Next));

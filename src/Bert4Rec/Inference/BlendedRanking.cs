@@ -101,9 +101,10 @@ internal sealed class BlendedRanking
             _ranking.Clear();
             for (int i = _offsets[row]; i < _offsets[row + 1]; i++)
             {
-                // Behind all of the list nobody has a place in it. A target that is left out has a rank, but no place.
+                // Behind all of the list nobody has a place in it, but one that was there: its score may have been rounded otherwise. A
+                // target that is left out has a rank, but no place.
                 float score = scores[i] + _boosts[i];
-                if (score >= listScores[k - 1] && LeftOut(row).BinarySearch(_items[i]) < 0)
+                if ((score >= listScores[k - 1] || list.Contains(_items[i])) && LeftOut(row).BinarySearch(_items[i]) < 0)
                     _ranking.Add((score, _items[i]));
             }
             for (int i = 0; i < k && list[i] > 0; i++)

@@ -170,8 +170,10 @@ public sealed class BlendTests
         Assert.Equal(ItemTransitions.Shrinkage, choice.Weights.Shrinkage);
         Assert.Equal(0, choice.Weights.Similar);
         Assert.Equal(0, choice.Weights.Next);
-        Assert.True(BlendSearch.Choose([.. Samples(200, new() { Similarity = 1 })], workers, "ndcg@10").Weights.Similar > 0);
-        Assert.True(BlendSearch.Choose([.. Samples(200, new() { Next = 0.5f })], workers, "ndcg@10").Weights.Next > 0);
+        BlendSample[] alike = [.. Samples(200, new() { Affinity = 1e-9f, Similarity = 1 })];
+        BlendSample[] next = [.. Samples(200, new() { Next = 0.5f })];
+        Assert.True(BlendSearch.Choose(alike, workers, "ndcg@10").Weights.Similar > 0);
+        Assert.True(BlendSearch.Choose(next, workers, "ndcg@10").Weights.Next > 0);
         Assert.Equal(200, choice.Samples);
         Assert.True(choice.With > choice.Without + 0.5, $"{choice}");
         Assert.True(choice.P < 0.05);
@@ -256,13 +258,42 @@ public sealed class BlendTests
         }
     }
 
-    /// <summary>Where no rank is asked for, fewer items are kept out of the others' list; the result is the same.</summary>
+    /// <summary>An item that only N makes a blended one has no A where N does not count: it is not blended then.</summary>
     [Theory]
-    [InlineData(1)]
-    [InlineData(40)]
-    public void A_list_without_ranks_is_the_same(int rows)
+    [InlineData(0)]
+    [InlineData(2)]
+    public void The_search_weighs_what_is_delivered(float next)
     {
-        const int k = 7;
+        // After 1, seventy-two items come twice within twenty, and 81 once, as the very next: 81 is not among the 64 followers.
+        int[][] twice = [.. Enumerable.Range(2, 72).Chunk(18).Select(chunk => (int[])[1, 80, .. chunk])];
+        int[][] sequences = [.. twice, .. twice, [1, 81]];
+        var dataset = SmallDatasets.Of(90, sequences);
+        TrainingSamples train =
+            [.. sequences.Select((sequence, i) => new Sample(i + 1, dataset.UserOffsets[i + 1] + sequence.Length - 1))];
+        var rules = Blend.ToChoose(dataset, train, Pairs(dataset.ItemCount));
+        var weights = new BlendWeights(1, 100, 0, 0, Similar: 2, ItemTransitions.Shrinkage, next);
+        BlendedItems searched = new(rules, dataset.ItemCount), delivered = new(rules.With(weights), dataset.ItemCount);
+        foreach (int[] history in new int[][] { [80, 1], [1], [1, 80] })
+        {
+            searched.Fill(history);
+            delivered.Fill(history);
+            for (int item = 1; item < dataset.ItemCount; item++)
+                Assert.Equal(weights.Boost(delivered.Terms(item)), weights.Boost(searched.Terms(item)));
+        }
+        searched.Fill([80, 1]);
+        Assert.True(searched.Terms(81) is { Affinity: 0, Lag: 0, Next: > 0, Similarity: > 0 });
+    }
+
+    /// <summary>Where no rank is asked for, fewer items are kept out of the others' list; the result is the same. A blended item whose
+    /// boost is 0 stays in that list, though its score may be rounded otherwise there.</summary>
+    [Theory]
+    [InlineData(1, 1, -1, 3, 2)]
+    [InlineData(40, 1, -1, 3, 2)]
+    [InlineData(40, 0, 0, 0, 2)]
+    [InlineData(40, 0.6f, 0, 0, 0)]
+    [InlineData(40, 0, -8, 0, 1)]
+    public void A_list_without_ranks_is_the_same(int rows, float transition, float seen, float recent, float next)
+    {
         var dataset = SmallDatasets.Random(6, users: 120, itemCount: 900, longest: 12);
         var split = SmallDatasets.LeaveOneOut(dataset);
         var layout = new ParameterLayout(new ModelShape(dataset.ItemCount, 8, 16, 32, 1, 2, 1e-12f, 0, 0, Causal: true));
@@ -270,23 +301,28 @@ public sealed class BlendTests
         using var parameters = devices.Kernels[0].AllocateFloats(layout.Length);
         parameters.Upload(ParameterInitializer.Draw(layout, 0.3, 1));
         using var predictor = new Predictor(devices.Kernels[0], layout, parameters, 1000, alwaysDropsOldest: false, quantizes: true);
-        var blend = Blend.Of(new(1, 100, -1, 3, Next: 2), dataset, split.Train, similarity: null);
+        var blend = Blend.Of(new(transition, 100, seen, recent, Next: next), dataset, split.Train, similarity: null);
         var ranking = new BlendedRanking(blend, dataset.ItemCount);
-        int[] targets = [.. split.Test.Take(rows).Select(dataset.Target)], ranks = new int[3 * rows];
-        int[] ranked = new int[rows * k], listed = new int[rows * k];
-        float[] rankedScores = new float[rows * k], listedScores = new float[rows * k];
-        for (int i = 0; i < rows; i++)
+        int[] targets = [.. split.Test.Take(rows).Select(dataset.Target)];
+        for (int k = 1; k <= 30; k++)
         {
-            predictor.TryAdd(dataset.History(split.Test[i], 8));
-            ranking.Add(dataset.History(split.Test[i], 8), [], targets[i]);
+            int[] ranked = new int[rows * k], listed = new int[rows * k];
+            float[] rankedScores = new float[rows * k], listedScores = new float[rows * k];
+            predictor.Clear();
+            ranking.Clear();
+            for (int i = 0; i < rows; i++)
+            {
+                predictor.TryAdd(dataset.History(split.Test[i], 8));
+                ranking.Add(dataset.History(split.Test[i], 8), [], targets[i]);
+            }
+            ranking.TopK(predictor, k, targets, ranked, rankedScores, new int[3 * rows]);
+            ranking.Clear();
+            for (int i = 0; i < rows; i++)
+                ranking.Add(dataset.History(split.Test[i], 8), []);
+            ranking.TopK(predictor, k, [], listed, listedScores, []);
+            Assert.Equal(ranked, listed);
+            Assert.All(rankedScores.Zip(listedScores), pair => Assert.Equal(pair.First, pair.Second, 1e-5f));
         }
-        ranking.TopK(predictor, k, targets, ranked, rankedScores, ranks);
-        ranking.Clear();
-        for (int i = 0; i < rows; i++)
-            ranking.Add(dataset.History(split.Test[i], 8), []);
-        ranking.TopK(predictor, k, [], listed, listedScores, []);
-        Assert.Equal(ranked, listed);
-        Assert.All(rankedScores.Zip(listedScores), pair => Assert.Equal(pair.First, pair.Second, 1e-5f));
     }
 
     [Fact]
