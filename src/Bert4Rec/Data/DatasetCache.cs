@@ -19,7 +19,7 @@ internal sealed class DatasetCache(Action<string> onWarning)
     private static readonly string[] s_settings =
     [
         "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "field_separator", "seq_separator", "load_col", "val_interval",
-        "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval",
+        "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval", "recbole_compatible",
     ];
 
     /// <summary>Where a dataset's cache is.</summary>

@@ -161,7 +161,7 @@ public sealed class DatasetCacheTests : IDisposable
         [
             // Whose values are the key.
             "FieldSeparator", "FilterByUserOrItem", "ItemIdField", "ItemInteractionInterval", "LoadColumns", "LoadsFile",
-            "SequenceSeparator", "TimeField", "UserIdField", "UserInteractionInterval", "ValueFilters",
+            "RecboleCompatible", "SequenceSeparator", "TimeField", "UserIdField", "UserInteractionInterval", "ValueFilters",
             // Which files there are, and how errors are worded.
             "DataPath", "Dataset", "Where",
         ];

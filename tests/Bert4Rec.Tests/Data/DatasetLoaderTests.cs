@@ -31,6 +31,18 @@ public sealed class DatasetLoaderTests : IDisposable
         Assert.Equal([0, 0, 4, 6], dataset.UserOffsets);
     }
 
+    /// <summary>RecBole filters the rows of a file, and the interactions only where filter_inter_by_user_or_item says so.</summary>
+    [Theory]
+    [InlineData("u: b", "recbole_compatible=true")]
+    [InlineData("u: a b", "recbole_compatible=true", "filter_inter_by_user_or_item=false")]
+    [InlineData("u: b", "filter_inter_by_user_or_item=false")]
+    public void An_items_value_filters_interactions_where_it_does_in_RecBole(string history, params string[] settings)
+    {
+        _folder.Write("d.inter", Header + "u\ta\t1\nu\tb\t2\n");
+        _folder.Write("d.item", "item_id:token\tprice:float\na\t1\nb\t20\n");
+        Assert.Equal([history], Histories(LoadFolder([.. settings, "val_interval={price: '[10,inf)'}"])));
+    }
+
     [Fact]
     public void Long_histories_keep_ties_in_file_order()
     {
