@@ -196,9 +196,7 @@ internal sealed class ModelHost : IDisposable
 
     /// <summary>Training writes its best model after each epoch; that is no model to serve until the training is done.</summary>
     private static string? Unfinished(string folder) =>
-        File.Exists(Path.Combine(folder, Checkpoint.FileName)) && !File.Exists(Path.Combine(folder, ResultFile.Name))
-            ? $"the training in {folder} is not done"
-            : RefitFolder.State(folder) is { IsBegun: true, IsWhole: false }
-                ? $"the training in {RefitFolder.Of(folder)} is not done"
-                : null;
+        ModelFolder.Unfinished(folder) ?? (RefitFolder.State(folder) is { IsBegun: true, IsWhole: false }
+            ? $"the training in {RefitFolder.Of(folder)} is not done"
+            : null);
 }

@@ -25,6 +25,9 @@ public sealed class InputException : Exception
     /// <summary>A training left the numbers: its settings are to blame, and others may do.</summary>
     public bool IsDivergence { get; init; }
 
+    /// <summary>Every rank of a job finds the same, at the same place.</summary>
+    internal bool IsOfAllRanks { get; init; }
+
     /// <summary>An error at a line of a file: "FILE:LINE: message".</summary>
     public static InputException At(string file, long line, string message) => new($"{file}:{line}: {message}");
 }

@@ -11,10 +11,14 @@ namespace Bert4Rec.Cli.Output;
 /// <param name="ErrorIsTerminal">Somebody watches the errors: progress is drawn in place instead of line by line.</param>
 internal sealed record Terminal(TextWriter Out, TextWriter Error, TextReader In, bool OutIsTerminal, bool ErrorIsTerminal)
 {
-    public static Terminal OfProcess() => MpiGroup.IsLaunched
-        // mpirun passes on what it reads from a terminal of its own, whether or not somebody watches.
-        ? new(Console.Out, Console.Error, TextReader.Null, OutIsTerminal: false, ErrorIsTerminal: false)
-        : new(Console.Out, Console.Error, Console.In, !Console.IsOutputRedirected, !Console.IsErrorRedirected);
+    public static Terminal OfProcess()
+    {
+        if (!MpiGroup.IsLaunched)
+            return new(Console.Out, Console.Error, Console.In, !Console.IsOutputRedirected, !Console.IsErrorRedirected);
+        // mpirun passes on what it reads from a terminal of its own, whether or not somebody watches: .NET must not greet that.
+        Environment.SetEnvironmentVariable("TERM", "dumb");
+        return new(Console.Out, Console.Error, TextReader.Null, OutIsTerminal: false, ErrorIsTerminal: false);
+    }
 
     /// <summary>Spectre's view of a writer: plain text of any width where nobody watches.</summary>
     public static IAnsiConsole Draw(TextWriter writer, bool isTerminal)

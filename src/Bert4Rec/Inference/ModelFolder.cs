@@ -17,6 +17,12 @@ internal sealed class ModelFolder
     public const string ModelFileName = "model.safetensors";
     public const string ConfigFileName = "config.yaml";
 
+    /// <summary>Written after each epoch.</summary>
+    public const string CheckpointFileName = "checkpoint.safetensors";
+
+    /// <summary>Written when the training is done.</summary>
+    public const string ResultFileName = "result.json";
+
     /// <summary>The metadata of <see cref="RefitOf"/>.</summary>
     public const string RefitKey = "refit of";
 
@@ -142,6 +148,13 @@ internal sealed class ModelFolder
                 entry => NamedTensor.Of(entry.Name, entry.Shape, parameters.AsMemory((int)entry.Offset, (int)entry.Length))),
             metadata);
     }
+
+    /// <summary>In a sentence, that a folder's training goes on, or was stopped: it has a model after its first epochs. Null where it is
+    /// done.</summary>
+    public static string? Unfinished(string directory) =>
+        File.Exists(Path.Combine(directory, CheckpointFileName)) && !File.Exists(Path.Combine(directory, ResultFileName))
+            ? $"the training in {directory} is not done"
+            : null;
 
     /// <summary>
     /// Loads a folder that training wrote; or one with a state dict of RecBole as model.safetensors, whose items are then those of the

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Bert4Rec.Configuration;
+using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
@@ -10,7 +11,7 @@ namespace Bert4Rec.Training;
 /// </summary>
 internal static class Checkpoint
 {
-    public const string FileName = "checkpoint.safetensors";
+    public const string FileName = ModelFolder.CheckpointFileName;
 
     /// <summary>In the origin of a refit: the SHA-256 of the held-out model.</summary>
     public const string HeldOutKey = "the held-out model's checksum";

@@ -7,7 +7,7 @@ namespace Bert4Rec.Training;
 /// <summary>result.json: how a run ended, without the time it took, so that the same run gives the same file.</summary>
 internal static class ResultFile
 {
-    public const string Name = "result.json";
+    public const string Name = ModelFolder.ResultFileName;
 
     private const int Longest = 1 << 24;
 

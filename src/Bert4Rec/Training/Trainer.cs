@@ -151,12 +151,14 @@ internal sealed class Trainer : IDisposable
 
     /// <summary>
     /// Has a GPU compile what the first step of an epoch takes and what the last, which may be smaller, does: what the device refuses is
-    /// known before any work is done, and no step waits.
+    /// known before any work is done, and no step waits. All ranks do so together: they exchange what a step does.
     /// </summary>
     /// <exception cref="DeviceException">The device refuses a kernel.</exception>
     public void CompileKernels(int epoch) => _replicas[0].Kernels.Rehearse(() =>
     {
         BeginEpoch(epoch);
+        // Else steps that do nothing would leave on rank 0 what the others have as yet.
+        _exchange.Broadcast(Parameters);
         int step = Step, size = _settings.BatchSize, count = _epochSequences.Count;
         if (count >= size)
             TrainStep(0, size);
@@ -203,7 +205,10 @@ internal sealed class Trainer : IDisposable
         {
             throw new InputException(
                 "nothing to train on: all histories have a single event before their target, which RecBole's masks leave alone; train on "
-                + "longer ones, or with objective: next_item");
+                + "longer ones, or with objective: next_item")
+            {
+                IsOfAllRanks = true,
+            };
         }
         return (loss / Math.Max(1, batches), total);
     }

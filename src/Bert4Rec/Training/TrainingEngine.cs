@@ -26,6 +26,9 @@ internal sealed class TrainingEngine : IDisposable
         End,
 
         /// <summary>The epoch, and the steps before it.</summary>
+        CompileKernels,
+
+        /// <summary>The epoch, and the steps before it.</summary>
         TrainEpoch,
         LoadMoments,
         ReadMoments,
@@ -135,6 +138,14 @@ internal sealed class TrainingEngine : IDisposable
     /// <summary>Rank 0 is done: ends <see cref="Follow"/> on the others.</summary>
     public static void Dismiss(ProcessGroup ranks) => Tell(ranks, Order.Leave);
 
+    /// <inheritdoc cref="Trainer.CompileKernels"/>
+    public void CompileKernels(int epoch)
+    {
+        Tell(_ranks, Order.CompileKernels, epoch, Trainer.Step);
+        Trainer.CompileKernels(epoch);
+        Done(true);
+    }
+
     /// <inheritdoc cref="Trainer.TrainEpoch"/>
     public (double Loss, long Tokens) TrainEpoch(int epoch, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
     {
@@ -233,7 +244,8 @@ internal sealed class TrainingEngine : IDisposable
     }
 
     /// <summary>What ends an order on all ranks alike: rank 0 decides what it means.</summary>
-    private static bool IsEverywhere(Exception e) => e is OperationCanceledException or InputException { IsDivergence: true };
+    private static bool IsEverywhere(Exception e) =>
+        e is OperationCanceledException or InputException { IsDivergence: true } or InputException { IsOfAllRanks: true };
 
     private static void Send(ProcessGroup ranks, RunConfig config, InteractionDataset dataset, RunOptions options)
     {
@@ -298,6 +310,10 @@ internal sealed class TrainingEngine : IDisposable
             {
                 switch (order)
                 {
+                    case Order.CompileKernels:
+                        Trainer.Step = second;
+                        Trainer.CompileKernels(first);
+                        break;
                     case Order.TrainEpoch:
                         Trainer.Step = second;
                         Trainer.TrainEpoch(first, null, default);

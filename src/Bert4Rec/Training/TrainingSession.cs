@@ -154,7 +154,7 @@ internal static class TrainingSession
             dataset,
             task,
             options with { OutputDirectory = refit, Resume = true },
-            progress is null ? null : new RefitProgress(progress),
+            progress is null ? null : new NamedProgress("refit", progress),
             null,
             null,
             cancellation,
@@ -195,7 +195,8 @@ internal static class TrainingSession
         var origin = Origin(config, dataset, split);
         if (refit is not null)
             origin[Checkpoint.HeldOutKey] = refit.HeldOut;
-        var state = options.Resume ? Checkpoint.TryLoad(directory, origin, engine, average, best) ?? new() : new();
+        var resumed = options.Resume ? Checkpoint.TryLoad(directory, origin, engine, average, best) : null;
+        var state = resumed ?? new();
         var epochs = MetricsLog.Read(directory, state);
         state.MetricsChecksum = MetricsLog.Checksum(epochs);
         // Before config.yaml: a run that is killed from here on goes on with the settings of its checkpoint.
@@ -203,10 +204,15 @@ internal static class TrainingSession
             && (savedConfig != config.ToYaml() || saved.MetricsChecksum != state.MetricsChecksum))
             Checkpoint.Save(directory, config, origin, engine, average, best, state);
         // What an earlier run left here must not be taken for this one's, not even if this one is killed in its first epoch.
-        if (!options.Resume)
+        if (resumed is null)
             Discard(directory);
         if (!IsDone())
+        {
+            // It would say of a model that changes from epoch to epoch that it is done.
+            if (Directory.Exists(directory))
+                File.Delete(Path.Combine(directory, ResultFile.Name));
             DiscardRefit(directory);
+        }
         // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
         ModelFolder.SaveData(directory, config, dataset);
         if (state.HasBest && !IsDone())
@@ -238,7 +244,7 @@ internal static class TrainingSession
             start.Parameters.CopyTo(best, 0);
         }
         if (!IsDone())
-            trainer.CompileKernels(state.Epoch + 1);
+            engine.CompileKernels(state.Epoch + 1);
         SpareMemory.GiveBackAfter(dataset);
         using (var log = new MetricsLog(directory, epochs))
         {
@@ -459,9 +465,4 @@ internal static class TrainingSession
     /// <param name="Epochs">How many to train.</param>
     /// <param name="Blend">The weights that validation chose.</param>
     private sealed record RefitTask(string HeldOut, int Epochs, BlendWeights Blend);
-
-    private sealed class RefitProgress(IProgress<ProgressUpdate> inner) : IProgress<ProgressUpdate>
-    {
-        public void Report(ProgressUpdate value) => inner.Report(value with { Activity = $"refit, {value.Activity}" });
-    }
 }

@@ -338,7 +338,7 @@ internal sealed class TuneSession
         };
         string name = _budget is null ? ObjectiveNames.Of(config.Objective) : $"trial {number}";
         return TrainingSession.TrainHeldOut(
-            config, options, _progress is null ? null : new Named(name, _progress), null, onEpoch, _cancellation);
+            config, options, _progress is null ? null : new NamedProgress(name, _progress), null, onEpoch, _cancellation);
     }
 
     private double Elapsed => _secondsBefore + _clock.Elapsed.TotalSeconds;
@@ -417,10 +417,4 @@ internal sealed class TuneSession
         AggregateException several => several.Flatten().InnerExceptions.Select(Divergence).FirstOrDefault(),
         _ => null,
     };
-
-    /// <summary>Says which trial is at work.</summary>
-    private sealed class Named(string name, IProgress<ProgressUpdate> inner) : IProgress<ProgressUpdate>
-    {
-        public void Report(ProgressUpdate value) => inner.Report(value with { Activity = $"{name}, {value.Activity}" });
-    }
 }

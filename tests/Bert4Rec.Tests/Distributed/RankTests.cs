@@ -85,6 +85,39 @@ public sealed class RankTests(SmallShop shop) : IClassFixture<SmallShop>
         Assert.Null(Campaign.Difference(Campaign.Files(alone), ranks));
     }
 
+    /// <summary>A device's kernels are compiled in a rehearsal of the first step, which no rank may go through alone.</summary>
+    [Fact]
+    public void Ranks_of_a_device_are_compiled_for_together()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config(
+            "epochs=1", "n_layers=1", "hidden_size=8", "inner_size=8", "MAX_ITEM_LIST_LENGTH=4", "train_batch_size=128", "n_heads=1");
+        var result = Train(2, config, directory, device: "ilgpu-cpu");
+        Assert.InRange(result.Test["ndcg@10"] / SmallShop.Train(config, shop.NewRun()).Test["ndcg@10"], 0.95, 1.05);
+    }
+
+    [Fact]
+    public void What_no_rank_can_train_on_is_said_by_the_first()
+    {
+        using var folder = new TemporaryFolder();
+        string[] rows = [.. Enumerable.Range(1, 6).SelectMany(user => new[] { $"u{user}\ta{user % 3}\t1", $"u{user}\tb{user % 2}\t2" })];
+        folder.Write("two.inter", string.Join('\n', ["user_id:token\titem_id:token\ttimestamp:float", .. rows, ""]));
+        var config = shop.Config($"data_path={folder.Path}", "dataset=two", "recbole_compatible=true");
+        ThreadRanks.Run(3, group =>
+        {
+            if (group.Rank > 0)
+            {
+                TrainingEngine.Follow(group);
+                return true;
+            }
+            var failure = Assert.Throws<InputException>(() => TrainAs(group, config, shop.NewRun()));
+            Assert.StartsWith("nothing to train on", failure.Message);
+            Assert.False(group.IsAwaited);
+            TrainingEngine.Dismiss(group);
+            return true;
+        });
+    }
+
     [Fact]
     public void A_run_is_resumed_by_another_number_of_ranks()
     {
@@ -165,7 +198,8 @@ public sealed class RankTests(SmallShop shop) : IClassFixture<SmallShop>
         return ([.. losses], run.Parameters, one, two);
     }
 
-    private static TrainingResult Train(int size, RunConfig config, string directory, bool resume = false, int stopAfter = int.MaxValue) =>
+    private static TrainingResult Train(
+        int size, RunConfig config, string directory, bool resume = false, int stopAfter = int.MaxValue, string device = "cpu") =>
         ThreadRanks.Run(size, group =>
         {
             if (group.Rank > 0)
@@ -175,7 +209,7 @@ public sealed class RankTests(SmallShop shop) : IClassFixture<SmallShop>
             }
             try
             {
-                return TrainAs(group, config, directory, resume: resume, stopAfter: stopAfter);
+                return TrainAs(group, config, directory, resume: resume, stopAfter: stopAfter, device: device);
             }
             finally
             {
@@ -189,10 +223,11 @@ public sealed class RankTests(SmallShop shop) : IClassFixture<SmallShop>
         string directory,
         IProgress<ProgressUpdate>? progress = null,
         bool resume = false,
-        int stopAfter = int.MaxValue)
+        int stopAfter = int.MaxValue,
+        string device = "cpu")
     {
         using var stop = new CancellationTokenSource();
-        var options = new RunOptions(directory, "cpu", Threads: 1, resume) { Ranks = ranks };
+        var options = new RunOptions(directory, device, Threads: 1, resume) { Ranks = ranks };
         return TrainingSession.Train(config, options, progress, null, epoch => StopAfter(epoch.Epoch), stop.Token);
 
         void StopAfter(int epoch)
