@@ -70,6 +70,8 @@ internal static class UpdateCommand
                 return run.Run(
                     progress.Above<UpdateStart>(start =>
                     {
+                        foreach (string warning in start.Warnings)
+                            terminal.Warn(warning);
                         log.WriteLine(
                             $"events   {start.Events:N0} new, of {start.Users:N0} users ({start.NewUsers:N0} new); "
                             + $"{start.NewItems:N0} new items");
@@ -104,7 +106,7 @@ internal static class UpdateCommand
             return;
         }
         if (result.Training.BestEpoch == 0)
-            terminal.Out.WriteLine("no epoch was better on the validation part than the model as it was, which stays");
+            terminal.Out.WriteLine("no epoch was better on the validation part than the model as it was: its parameters stay");
         terminal.Out.WriteLine("held-out events, before the update and after it:");
         var table = new Table { Border = TableBorder.Simple };
         table.AddColumn("");

@@ -22,6 +22,7 @@ internal sealed class DatasetLoader
     private readonly bool _isInMemory;
     private readonly Func<string, AtomicFileReader?> _open;
     private readonly HashSet<ValueFilter> _unusedFilters;
+    private readonly InteractionDataset? _known;
     private readonly List<string> _warnings = [];
 
     // Ids as read, before filtering.
@@ -32,9 +33,15 @@ internal sealed class DatasetLoader
     /// <param name="config">The settings.</param>
     /// <param name="progress">Told of bytes read.</param>
     /// <param name="open">Opens inter, item or user, if it is there; null for the files that the config names.</param>
-    private DatasetLoader(RunConfig config, IProgress<ProgressUpdate>? progress, Func<string, AtomicFileReader?>? open = null)
+    /// <param name="known">Whose items and users need no row in .item and .user; null for none.</param>
+    private DatasetLoader(
+        RunConfig config,
+        IProgress<ProgressUpdate>? progress,
+        Func<string, AtomicFileReader?>? open = null,
+        InteractionDataset? known = null)
     {
         _config = config;
+        _known = known;
         _progress = progress;
         _isInMemory = open is not null;
         _interactionFile = open is null ? FindInteractions() : "events";
@@ -56,6 +63,11 @@ internal sealed class DatasetLoader
         SpareMemory.GiveBackAfter(dataset);
         return dataset;
     }
+
+    /// <summary>The same of what comes to a dataset, without a cache: what is known needs no row in .item and .user again.</summary>
+    /// <inheritdoc cref="Load"/>
+    public static InteractionDataset LoadMore(RunConfig config, InteractionDataset known, IProgress<ProgressUpdate>? progress) =>
+        new DatasetLoader(config, progress, null, known).LoadAll();
 
     /// <summary>The same from readers of what need not be files.</summary>
     /// <param name="open">Opens inter, item or user; null for what there is not.</param>
@@ -184,6 +196,8 @@ internal sealed class DatasetLoader
             int id = _items.GetOrAdd(reader.Token(item));
             if (Pass(filters, reader))
                 rows.Set(id, reader, columns);
+            else
+                rows.Refuse(id);
         }
         return rows;
     }
@@ -201,9 +215,12 @@ internal sealed class DatasetLoader
         {
             CheckGivenValues(reader, columns);
             // Users without interactions have nothing to train on or to test: they get no id.
-            bool known = _users.TryGetId(reader.Token(user), out int id);
-            if (known && Pass(filters, reader))
+            if (!_users.TryGetId(reader.Token(user), out int id))
+                continue;
+            if (Pass(filters, reader))
                 rows.Set(id, reader, []);
+            else
+                rows.Refuse(id);
         }
         return rows;
     }
@@ -278,8 +295,8 @@ internal sealed class DatasetLoader
             throw new InputException(
                 $"{_config.Where("val_interval", field)}: val_interval names the field '{field}', which no loaded file has");
         }
-        bool[] keepUsers = KeepListed(users, _users.Count, "user");
-        bool[] keepItems = KeepListed(items, interactionItems, "item");
+        bool[] keepUsers = KeepListed(users, _users, _users.Count, _known?.Users, "user");
+        bool[] keepItems = KeepListed(items, _items, interactionItems, _known?.Items, "item");
         if (keepUsers.Contains(false) || keepItems.Contains(false))
             _events.Keep(keepUsers, keepItems);
         FilterByCounts(keepUsers, keepItems, items);
@@ -293,7 +310,7 @@ internal sealed class DatasetLoader
     }
 
     /// <summary>Which ids of .inter may stay for all that .user or .item says.</summary>
-    private bool[] KeepListed(SideRows? rows, int count, string what)
+    private bool[] KeepListed(SideRows? rows, Vocabulary ids, int count, Vocabulary? known, string what)
     {
         bool[] keep = new bool[count];
         keep.AsSpan().Fill(true);
@@ -302,10 +319,11 @@ internal sealed class DatasetLoader
         int missing = 0;
         for (int id = 1; id < count; id++)
         {
-            if (rows.Has(id))
+            if (rows.Has(id) || (known is not null && !rows.HasRefused(id) && known.TryGetId(ids[id], out _)))
                 continue;
             missing++;
-            keep[id] = !(rows.Filtered || _config.FilterByUserOrItem);
+            // RecBole's filters take the rows of the file alone.
+            keep[id] = !((rows.Filtered && !_config.RecboleCompatible) || _config.FilterByUserOrItem);
         }
         if (missing > 0 && !rows.Filtered)
         {
@@ -496,7 +514,7 @@ internal sealed class DatasetLoader
     /// <summary>The rows of .item or .user that pass the filters, by id: the last one of an id wins.</summary>
     private sealed class SideRows(string path, AtomicField[] fields, bool filtered)
     {
-        private readonly HashSet<int> _has = [];
+        private readonly HashSet<int> _has = [], _refused = [];
         private readonly Dictionary<string, string> _pool = [];
         private readonly List<string?>[] _values = [.. fields.Select(_ => new List<string?>())];
         private List<int> _ids = [];
@@ -510,6 +528,11 @@ internal sealed class DatasetLoader
         public IEnumerable<int> Ids => _ids;
 
         public bool Has(int id) => _has.Contains(id);
+
+        public void Refuse(int id) => _refused.Add(id);
+
+        /// <summary>Whether it has a row, and none that passes.</summary>
+        public bool HasRefused(int id) => _refused.Contains(id) && !Has(id);
 
         public void Keep(Predicate<int> keep) => _ids = _ids.FindAll(keep);
 

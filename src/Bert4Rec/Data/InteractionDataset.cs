@@ -6,36 +6,27 @@ namespace Bert4Rec.Data;
 /// <summary>
 /// Everybody's events in time order, by internal ids: user u's events are <c>Items[UserOffsets[u]..UserOffsets[u + 1]]</c>, oldest first.
 /// </summary>
-internal sealed class InteractionDataset
+internal sealed class InteractionDataset(Vocabulary users, Vocabulary items, int[] userOffsets, int[] eventItems)
 {
-    public InteractionDataset(Vocabulary users, Vocabulary items, int[] userOffsets, int[] eventItems)
-    {
-        Users = users;
-        Items = items;
-        UserOffsets = userOffsets;
-        EventItems = eventItems;
-        ItemCount = items.Count;
-    }
-
     /// <summary>The events of users and items that have ids only: enough to train and to rank.</summary>
     public static InteractionDataset WithoutTokens(int itemCount, int[] userOffsets, int[] eventItems) =>
         new(new(), new(), userOffsets, eventItems) { ItemCount = itemCount };
 
-    public Vocabulary Users { get; }
+    public Vocabulary Users { get; } = users;
 
-    public Vocabulary Items { get; }
+    public Vocabulary Items { get; } = items;
 
     /// <summary>[UserCount + 1]; user 0 (padding) has no events.</summary>
-    public int[] UserOffsets { get; }
+    public int[] UserOffsets { get; } = userOffsets;
 
     /// <summary>[events] item ids.</summary>
-    public int[] EventItems { get; }
+    public int[] EventItems { get; } = eventItems;
 
     /// <summary>Users, padding included: RecBole's user_num.</summary>
     public int UserCount => UserOffsets.Length - 1;
 
     /// <summary>Items, padding included: RecBole's n_items.</summary>
-    public int ItemCount { get; private init; }
+    public int ItemCount { get; private init; } = items.Count;
 
     /// <summary>The events before a sample's target, oldest first, at most the last <paramref name="maximumLength"/>.</summary>
     public ReadOnlySpan<int> History(Sample sample, int maximumLength)

@@ -46,15 +46,7 @@ internal sealed class ItemTable
         return new(fields, values);
     }
 
-    private static int IndexOf(ItemTable? table, string name)
-    {
-        for (int i = 0; i < (table?.Fields.Count ?? 0); i++)
-        {
-            if (table!.Fields[i].Name == name)
-                return i;
-        }
-        return -1;
-    }
+    private static int IndexOf(ItemTable? table, string name) => (table?.Fields ?? []).ToList().FindIndex(field => field.Name == name);
 
     /// <summary>The value of an item's field; null where there is none.</summary>
     public string? this[int item, int field] => item < _values[field].Length ? _values[field][item] : null;

@@ -38,14 +38,14 @@ internal abstract class TrainingSequences
     /// the epochs each event has been the last one. A window of a single event is left out: nothing is around it to guess it from.
     /// </summary>
     public static TrainingSequences Windows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
-        new ClozeWindows(dataset, split, maximumLength, (ulong)seed);
+        new WindowSequences(dataset, split, maximumLength, (ulong)seed, isCloze: true);
 
     /// <summary>
     /// Our way where each event predicts the next: all training events of a user but the last, which has none to predict, cut into windows
     /// as by <see cref="Windows"/>, but never shortened: in a whole window every event is the last one to itself already.
     /// </summary>
     public static TrainingSequences NextItemWindows(InteractionDataset dataset, DatasetSplit split, int maximumLength, int seed) =>
-        new NextItemWindowSequences(dataset, split, maximumLength, (ulong)seed);
+        new WindowSequences(dataset, split, maximumLength, (ulong)seed, isCloze: false);
 
     /// <summary>Replaces what the list has by an epoch's sequences, user by user in time order.</summary>
     public void Fill(int epoch, List<SequenceSpan> sequences)
@@ -78,7 +78,7 @@ internal abstract class TrainingSequences
         }
     }
 
-    private abstract class WindowSequences : TrainingSequences
+    private sealed class WindowSequences : TrainingSequences
     {
         // Keeps these draws apart from those of masks and dropout, whose streams count from 0.
         private const uint Stream = 0x57494E44;
@@ -86,24 +86,22 @@ internal abstract class TrainingSequences
         private readonly List<(int User, SequenceSpan Events)> _users = [];
         private readonly int _maximumLength;
         private readonly ulong _seed;
-        private readonly int _shortest;
+        private readonly bool _isCloze;
 
         /// <param name="dataset">The events.</param>
         /// <param name="split">Its training samples.</param>
         /// <param name="maximumLength">Events of a window, at most.</param>
         /// <param name="seed">Of the cuts.</param>
-        /// <param name="leftOut">Of each user's training events, the last so many.</param>
-        /// <param name="shortest">Events that a window has at least, or it is left out.</param>
-        protected WindowSequences(
-            InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed, int leftOut, int shortest)
+        /// <param name="isCloze">A window needs an event to mask and one to see; else the event after it is a target too.</param>
+        public WindowSequences(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed, bool isCloze)
         {
-            _shortest = shortest;
+            _isCloze = isCloze;
             _maximumLength = maximumLength;
             _seed = seed;
             foreach (var run in split.Train.Runs)
             {
                 int start = dataset.UserOffsets[run.User];
-                int length = run.End - leftOut - start;
+                int length = run.End - (isCloze ? 0 : 1) - start;
                 _users.Add((run.User, new SequenceSpan(start, length)));
                 // A cut inside the first window makes one window more.
                 MaximumCount += length <= maximumLength ? 1 : ((length + maximumLength - 2) / maximumLength) + 1;
@@ -114,49 +112,29 @@ internal abstract class TrainingSequences
 
         private protected override void Append(int epoch, List<SequenceSpan> sequences)
         {
+            int shortest = _isCloze ? 2 : 1;
             foreach (var (user, events) in _users)
             {
                 if (!Takes(user, epoch))
                     continue;
-                var (coin, place) = Draw(epoch, user);
+                var (place, coin, _, _) = Philox.Block((uint)user, (uint)epoch, Stream, 0, _seed);
                 int end = events.Start + events.Length;
                 if (events.Length <= _maximumLength)
                 {
-                    sequences.Add(events with { Length = WholeOrShorter(events.Length, coin, place) });
+                    bool isShorter = _isCloze && (coin & 1) != 0;
+                    sequences.Add(isShorter ? events with { Length = 2 + Scale(place, events.Length - 1) } : events);
                     continue;
                 }
                 int cut = events.Start + Scale(place, _maximumLength);
                 for (int start = events.Start; start < end; start = cut, cut = Math.Min(cut + _maximumLength, end))
                 {
-                    if (cut - start >= _shortest)
+                    if (cut - start >= shortest)
                         sequences.Add(new SequenceSpan(start, cut - start));
                 }
             }
         }
 
-        /// <summary>How many of a user's events, who has no more than a window takes, an epoch takes.</summary>
-        protected abstract int WholeOrShorter(int length, uint coin, uint place);
-
-        private (uint Coin, uint Place) Draw(int epoch, int user)
-        {
-            var (place, coin, _, _) = Philox.Block((uint)user, (uint)epoch, Stream, 0, _seed);
-            return (coin, place);
-        }
-
         /// <summary>Even over [0, bound).</summary>
-        protected static int Scale(uint word, int bound) => (int)((ulong)word * (ulong)bound >> 32);
-    }
-
-    private sealed class ClozeWindows(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed)
-        : WindowSequences(dataset, split, maximumLength, seed, leftOut: 0, shortest: 2)
-    {
-        protected override int WholeOrShorter(int length, uint coin, uint place) =>
-            (coin & 1) == 0 ? length : 2 + Scale(place, length - 1);
-    }
-
-    private sealed class NextItemWindowSequences(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed)
-        : WindowSequences(dataset, split, maximumLength, seed, leftOut: 1, shortest: 1)
-    {
-        protected override int WholeOrShorter(int length, uint coin, uint place) => length;
+        private static int Scale(uint word, int bound) => (int)((ulong)word * (ulong)bound >> 32);
     }
 }

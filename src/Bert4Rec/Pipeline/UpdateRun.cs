@@ -16,7 +16,8 @@ namespace Bert4Rec.Pipeline;
 /// <param name="NewUsers">Those of them that the model did not know.</param>
 /// <param name="NewItems">Items that it did not know.</param>
 /// <param name="Epochs">Epochs that it is going to train.</param>
-internal sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs);
+/// <param name="Warnings">What is odd in them.</param>
+internal sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs, IReadOnlyList<string> Warnings);
 
 /// <summary>The held-out metrics of some samples, before an update and after it.</summary>
 /// <param name="Samples">How many.</param>
@@ -42,7 +43,14 @@ internal sealed record UpdateResult(
 /// The split is that of the config on all events, so the newest ones, old or new, are held back as in training: no model has seen them when
 /// it is measured on them.
 /// </remarks>
-internal sealed class UpdateRun
+/// <param name="inputs">The model's settings, with what names the new events in place of the old ones; see
+/// <see cref="Inputs"/>.</param>
+/// <param name="options">The model's folder, which must have a model to update, and on what to train.</param>
+/// <param name="epochs">Epochs to train; null for a fifth of those that the training took.</param>
+/// <param name="progress">Told of everything that takes time.</param>
+/// <param name="cancellation">Stops the update, which leaves the folder as it was.</param>
+internal sealed class UpdateRun(
+    RunConfig inputs, RunOptions options, int? epochs, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
 {
     /// <summary>Of the epochs that the training took, the part that an update takes.</summary>
     private const double EpochShare = 1.0 / 5;
@@ -54,36 +62,13 @@ internal sealed class UpdateRun
         "TIME_FIELD", "load_col", "val_interval", "filter_inter_by_user_or_item",
     ];
 
-    private readonly RunConfig _config;
-    private readonly RunConfig _inputs;
-    private readonly RunOptions _options;
     /// <summary>Below that, chance may have it that customers repeat what they had.</summary>
     private const int FewestKnown = 20;
 
     /// <summary>Where the new events' files are made, in the folder that the update works in.</summary>
     private const string EventsFolder = "events";
 
-    private readonly int? _epochs;
-    private readonly IProgress<ProgressUpdate>? _progress;
-    private readonly CancellationToken _cancellation;
-
-    /// <param name="inputs">The model's settings, with what names the new events in place of the old ones; see
-    /// <see cref="Inputs"/>.</param>
-    /// <param name="options">The model's folder, and on what to train.</param>
-    /// <param name="epochs">Epochs to train; null for a fifth of those that the training took.</param>
-    /// <param name="progress">Told of everything that takes time.</param>
-    /// <param name="cancellation">Stops the update, which leaves the folder as it was.</param>
-    /// <exception cref="InputException">The folder has no model to update.</exception>
-    public UpdateRun(
-        RunConfig inputs, RunOptions options, int? epochs, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
-    {
-        _config = SettingsOf(options.OutputDirectory);
-        _inputs = inputs;
-        _options = options;
-        _epochs = epochs;
-        _progress = progress;
-        _cancellation = cancellation;
-    }
+    private readonly RunConfig _config = SettingsOf(options.OutputDirectory);
 
     /// <summary>The settings that a folder's model was trained with, and is updated with.</summary>
     /// <exception cref="InputException">The folder has no config.</exception>
@@ -140,7 +125,7 @@ internal sealed class UpdateRun
     public UpdateResult Run(Action<UpdateStart>? onStart, Action<EpochReport>? onEpoch)
     {
         var clock = Stopwatch.StartNew();
-        string target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(_options.OutputDirectory));
+        string target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.OutputDirectory));
         if (new DirectoryInfo(target).ResolveLinkTarget(returnFinalTarget: true) is { } link)
             target = link.FullName;
         string staged = $"{target}.update";
@@ -149,7 +134,7 @@ internal sealed class UpdateRun
         ModelFolder model = Load(target);
         ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target, out _) : model;
         int trained = model.Updates?.Epochs ?? ResultFile.Read(target).BestEpoch;
-        int epochs = _epochs ?? Math.Max(2, (int)Math.Ceiling(trained * EpochShare));
+        int length = epochs ?? Math.Max(2, (int)Math.Ceiling(trained * EpochShare));
 
         // What a killed update left is of no use.
         if (Directory.Exists(staged))
@@ -158,7 +143,7 @@ internal sealed class UpdateRun
         try
         {
             string[] checksums = Checksums(target, model);
-            InteractionDataset added = Read(Path.Combine(staged, EventsFolder));
+            InteractionDataset added = Read(Path.Combine(staged, EventsFolder), model.Dataset);
             var (known, isExport) = Overlap(added, model.Dataset);
             if (isExport)
             {
@@ -179,7 +164,8 @@ internal sealed class UpdateRun
                 users,
                 dataset.UserCount - model.Dataset.UserCount,
                 dataset.ItemCount - model.Dataset.ItemCount,
-                epochs);
+                length,
+                added.Warnings);
             onStart?.Invoke(start);
 
             var layout = new ParameterLayout(ModelShape.Of(_config, dataset.ItemCount));
@@ -187,11 +173,11 @@ internal sealed class UpdateRun
             int update = (model.Updates?.Inputs.Count ?? 0) + 1;
             int seed = unchecked(_config.Seed + update) & int.MaxValue;
             var replay = new Replay(hasNew, others == 0 ? 0 : Math.Min(1, Math.Max(users, 100) / (double)others), (ulong)seed);
-            RunConfig settings = _config.With($"epochs={epochs}", $"stopping_step={epochs}", "eval_step=1", "refit=false");
-            RunOptions options = _options with { OutputDirectory = staged, Resume = false };
+            RunConfig settings = _config.With($"epochs={length}", $"stopping_step={length}", "eval_step=1", "refit=false");
+            RunOptions continued = options with { OutputDirectory = staged, Resume = false };
             float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset);
             TrainingResult result = TrainingSession.Continue(
-                settings, dataset, new(first, replay, seed), options, _progress, null, onEpoch, _cancellation);
+                settings, dataset, new(first, replay, seed), continued, progress, null, onEpoch, cancellation);
             var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
             ModelFolder after = Seal(staged, updates, null);
             // The folder says, not its settings: run makes a refit, or takes it away, without another training.
@@ -200,13 +186,13 @@ internal sealed class UpdateRun
                 float[] last = delivered == model
                     ? after.Parameters
                     : GrownCatalogue.Grow(delivered.Layout, delivered.Parameters, layout, dataset);
-                TrainingSession.Refit(settings, dataset, result, options, _progress, _cancellation, new(last, replay, seed));
+                TrainingSession.Refit(settings, dataset, result, continued, progress, cancellation, new(last, replay, seed));
                 if (RefitFolder.State(staged).IsWhole)
                     Seal(RefitFolder.Of(staged), updates, RefitFolder.HeldOut(staged));
             }
             var (all, ofThose) = Compare(model, first, after, hasNew, result);
             Directory.Delete(Path.Combine(staged, EventsFolder), recursive: true);
-            _cancellation.ThrowIfCancellationRequested();
+            cancellation.ThrowIfCancellationRequested();
             // A run that was resumed from one would train on the old events.
             string[] folders = [staged, RefitFolder.Of(staged), target, RefitFolder.Of(target)];
             foreach (string checkpoint in folders.Select(folder => Path.Combine(folder, Checkpoint.FileName)).Where(File.Exists))
@@ -218,7 +204,8 @@ internal sealed class UpdateRun
         }
         finally
         {
-            if (Directory.Exists(staged))
+            // Behind an exchange that could not be ended it has what is still to be moved; the next update does that.
+            if (Directory.Exists(staged) && !FolderReplacement.IsUnfinished(target))
                 Directory.Delete(staged, recursive: true);
         }
     }
@@ -236,9 +223,9 @@ internal sealed class UpdateRun
     /// <summary>SHA-256 of the files of the new events, none of which the model knows yet.</summary>
     private string[] Checksums(string directory, ModelFolder model)
     {
-        IReadOnlyList<string> files = _inputs.EventLog is { } log
+        IReadOnlyList<string> files = inputs.EventLog is { } log
             ? EventLogFiles.List(log.Inputs)
-            : [DatasetLoader.FilesOf(_inputs)[0]];
+            : [DatasetLoader.FilesOf(inputs)[0]];
         RunManifest manifest = RunManifest.Load(directory, null);
         var known = new HashSet<string>(model.Updates?.Inputs ?? []);
         foreach (string step in new[] { "clean", "train" })
@@ -246,7 +233,7 @@ internal sealed class UpdateRun
         var checksums = new List<string>();
         foreach (string file in files)
         {
-            string checksum = Sha256.OfFile(file, _progress, _cancellation);
+            string checksum = Sha256.OfFile(file, progress, cancellation);
             if (!known.Add(checksum))
                 throw new InputException($"{file}: the model was trained or updated with it before; give the events that came since");
             checksums.Add(checksum);
@@ -312,12 +299,12 @@ internal sealed class UpdateRun
         }
     }
 
-    private InteractionDataset Read(string directory)
+    private InteractionDataset Read(string directory, InteractionDataset known)
     {
         RunConfig prepared = new PipelineRun(
-            _inputs, _options with { OutputDirectory = directory }, new RunObserver(OnStep), _progress, _cancellation).Prepare();
+            inputs, options with { OutputDirectory = directory }, new RunObserver(OnStep), progress, cancellation).Prepare();
         Directory.CreateDirectory(directory);
-        return DatasetLoader.Load(prepared, _progress);
+        return DatasetLoader.LoadMore(prepared, known, progress);
     }
 
     /// <summary>Saves a trained folder's model anew: with the settings it is to keep, not with those of the update.</summary>
@@ -339,7 +326,7 @@ internal sealed class UpdateRun
         if (split.Test.Length == 0)
             return (new(0, none, none), new(0, none, none));
         Sample[] ofThose = [.. split.Test.Where(sample => hasNew[sample.User])];
-        using var devices = new DeviceSet(_options.Device, _options.Threads, _options.Precision);
+        using var devices = new DeviceSet(options.Device, options.Threads, options.Precision);
         using var parameters = devices.Kernels[0].AllocateFloats(after.Layout.Length);
         using var ranker = new ModelRanker(devices.Kernels, devices.Workers, after.Layout, parameters, _config.RecboleCompatible);
         var statistics = TrainingStatistics.Count(dataset, split.Train);
@@ -353,7 +340,7 @@ internal sealed class UpdateRun
         return (new(split.Test.Length, allBefore, result.Test), new(ofThose.Length, thoseBefore, Measure(ofThose)));
 
         IReadOnlyDictionary<string, double> Measure(Sample[] samples) =>
-            samples.Length == 0 ? none : Evaluator.Evaluate(ranker, dataset, statistics, samples, settings, _progress);
+            samples.Length == 0 ? none : Evaluator.Evaluate(ranker, dataset, statistics, samples, settings, progress);
     }
 
     /// <summary>The old folder's blend, with what it knew of transitions, for the grown catalogue.</summary>

@@ -68,6 +68,21 @@ public sealed class UpdateRunTests : IDisposable
         Assert.Contains("no checkpoint.safetensors", error);
     }
 
+    /// <summary>The new .item need not say again what the model knows; of what it does not, only those that it lists.</summary>
+    [Fact]
+    public void NewEventsOfKnownItemsStayWhereOnlyTheNewItemsAreListed()
+    {
+        Train(refit: false, "filter_inter_by_user_or_item=true");
+        int before = ModelFolder.Load(Model, null).Dataset.EventItems.Length;
+        string later = Write("later", "u1\ti3\t100\nu1\tnew\t101\nu1\tstray\t102\nu2\ti7\t103\n", "new\tbooks\n");
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1");
+        Assert.Equal(0, code);
+        Assert.Contains("later.item: no row for 1 item of later.inter; their interactions are dropped", error);
+        var dataset = ModelFolder.Load(Model, null).Dataset;
+        Assert.Equal(before + 3, dataset.EventItems.Length);
+        Assert.Equal(["i1", "i2", "i3", "i4", "i3", "new"], History(dataset, "u1"));
+    }
+
     [Fact]
     public void TheSameEventsTwiceAreRefused()
     {
