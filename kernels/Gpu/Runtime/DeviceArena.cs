@@ -61,29 +61,18 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
     }
 
     /// <summary>A part of a block.</summary>
-    public sealed class Slice : IDisposable
+    public sealed class Slice(DeviceArena arena, Block block, long start, long length) : IDisposable
     {
-        private readonly DeviceArena _arena;
-        private readonly Block _block;
-        private readonly long _start;
         private bool _disposed;
 
-        public Slice(DeviceArena arena, Block block, long start, long length)
-        {
-            _arena = arena;
-            _block = block;
-            _start = start;
-            View = block.Memory.View.BaseView.SubView(start, length);
-        }
-
-        public ArrayView<float> View { get; }
+        public ArrayView<float> View { get; } = block.Memory.View.BaseView.SubView(start, length);
 
         public void Dispose()
         {
             if (_disposed)
                 return;
             _disposed = true;
-            _arena.Return(_block, _start, Padded(View.Length));
+            arena.Return(block, start, Padded(View.Length));
         }
     }
 

@@ -38,7 +38,8 @@ internal static class ServeCommand
         Option<int> maxHistory = CommonOptions.Count("--max-history", "Items of a history.", 1, defaults.MaxHistory);
         Option<int> maxK = CommonOptions.Count("--max-k", "Items of an answer.", 1, defaults.MaxK);
         Option<int> maxRequests = CommonOptions.Count("--max-requests", "Requests at once; those beyond get 503.", 1, defaults.MaxRequests);
-        Option<int> timeout = CommonOptions.Count("--timeout", "Seconds that a request may take.", 1, (int)defaults.Timeout.TotalSeconds, LongestSeconds);
+        Option<int> timeout = CommonOptions.Count(
+            "--timeout", "Seconds that a request may take.", 1, (int)defaults.Timeout.TotalSeconds, LongestSeconds);
         Option<int> drain = CommonOptions.Count(
             "--drain", "Seconds of answering on, not ready any more, after a signal.", 0, (int)defaults.Drain.TotalSeconds, LongestSeconds);
         Option<string> device = CommonOptions.Device();

@@ -8,6 +8,7 @@ using Bert4Rec.Data;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Runtime;
+using Bert4Rec.Model;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
 using Bert4Rec.Tuning;
@@ -17,9 +18,6 @@ namespace Bert4Rec.Cli.Options;
 /// <summary>Options that several commands share, and what they mean.</summary>
 internal static class CommonOptions
 {
-    /// <summary>No machine of today runs more at once, and starting some ten thousand ends the process.</summary>
-    private static readonly int s_mostThreads = Math.Max(1024, Environment.ProcessorCount);
-
     public static Option<string[]> Config() => new("--config")
     {
         Description = "A YAML file with RecBole's keys; of several the later ones win.",
@@ -51,7 +49,7 @@ internal static class CommonOptions
         };
         option.Validators.Add(result =>
         {
-            foreach (string device in result.Tokens.Select(token => token.Value).Where(device => !IsDevice(device)))
+            foreach (string device in result.Tokens.Select(token => token.Value).Where(device => !DeviceSet.IsName(device)))
                 result.AddError($"'{device}' is not a device; auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu and ptx[:sm] are.");
         });
         return option;
@@ -105,7 +103,7 @@ internal static class CommonOptions
         Description = "Threads to use.",
         HelpName = "N",
         DefaultValueFactory = _ => Environment.ProcessorCount,
-    }, s_mostThreads);
+    }, DeviceSet.MostThreads);
 
     public static Option<int?> Seed() => Whole(minimum: 0, new Option<int?>("--seed")
     {
@@ -268,13 +266,5 @@ internal static class CommonOptions
             return value;
         argument.AddError($"{option} must be a whole number from {minimum} to {most}, not '{text}'.");
         return default;
-    }
-
-    private static bool IsDevice(string device)
-    {
-        string[] parts = device.Split(':');
-        return device is "auto" or "cpu" or "ilgpu-cpu"
-            || (parts[0] is "cuda" or "opencl" or GpuDevices.Emulator
-                && (parts.Length == 1 || (parts.Length == 2 && ushort.TryParse(parts[1], out ushort _))));
     }
 }

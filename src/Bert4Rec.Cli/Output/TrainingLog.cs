@@ -56,7 +56,11 @@ internal static class TrainingLog
     }
 
     /// <summary>The best epoch and the test metrics beside the baselines'.</summary>
-    public static void WriteResult(Terminal terminal, TrainingResult result, RunConfig config)
+    /// <param name="terminal">Where to.</param>
+    /// <param name="result">How the training ended.</param>
+    /// <param name="config">Its settings.</param>
+    /// <param name="hasComparedObjectives">Whether the other objective was found to be worse.</param>
+    public static void WriteResult(Terminal terminal, TrainingResult result, RunConfig config, bool hasComparedObjectives = false)
     {
         terminal.Out.WriteLine();
         bool hasTest = result.Test.Count > 0;
@@ -72,8 +76,8 @@ internal static class TrainingLog
             terminal.Out.WriteLine(Blend(blend));
         Report.WriteMetrics(
             terminal.Out, terminal.OutIsTerminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
-        terminal.Out.WriteLine(
-            Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, config.Objective == Objective.NextItem));
+        bool hasTriedNext = hasComparedObjectives || config.Objective == Objective.NextItem;
+        terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, hasTriedNext));
         terminal.Out.WriteLine();
     }
 

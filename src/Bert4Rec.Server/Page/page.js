@@ -141,7 +141,7 @@ async function find() {
   searching?.abort();
   searching = new AbortController();
   try {
-    ({ items: found } = await server.search($("search").value, searching.signal));
+    found = (await server.search($("search").value, searching.signal)).items.slice(0, 12);
     $("found").replaceChildren(...found.map((item, place) => element("li", { role: "option", id: `found-${place}` }, itemText(item))));
     open(document.activeElement === $("search") && found.length > 0);
     if (found.length === 0)

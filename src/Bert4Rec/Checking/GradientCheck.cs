@@ -61,10 +61,15 @@ public static class GradientCheck
     /// <param name="broken">A kernel whose backward is to be wrong by a factor of 1.01, to see it caught; or null.</param>
     /// <param name="progress">Told after each check.</param>
     /// <param name="precision">Of products; it decides on the bound.</param>
+    /// <exception cref="ArgumentException">There is no such kernel.</exception>
     /// <exception cref="DeviceException">There is no such device.</exception>
     public static IReadOnlyList<CheckResult> Run(
         string device, string? kernel, int seed, string? broken, IProgress<ProgressUpdate>? progress, Precision precision = Precision.Full)
     {
+        if (kernel is not null && !Kernels.Contains(kernel))
+            throw new ArgumentException($"{kernel} is not one of {string.Join(", ", Kernels)}", nameof(kernel));
+        if (broken is not null && !Breakable.Contains(broken))
+            throw new ArgumentException($"{broken} is not one of {string.Join(", ", Breakable)}", nameof(broken));
         using var devices = new DeviceSet(device, 1, precision);
         return Run(devices.Kernels[0], kernel, seed, broken, progress, precision);
     }

@@ -25,14 +25,19 @@ public sealed record Comparison(string Metric, double Difference, double Standar
     /// <param name="metric">The metric's name.</param>
     /// <param name="model">[n] The model's value of each sample.</param>
     /// <param name="baseline">[n] The baseline's.</param>
+    /// <exception cref="ArgumentException">The samples are not as many, or a value is no finite number.</exception>
     public static Comparison Of(string metric, ReadOnlySpan<double> model, ReadOnlySpan<double> baseline)
     {
         int n = model.Length;
+        if (baseline.Length != n)
+            throw new ArgumentException($"{n} samples of the model, and {baseline.Length} of the baseline", nameof(baseline));
         double mean = 0, squares = 0;
         for (int i = 0; i < n; i++)
             mean += (model[i] - baseline[i]) / n;
         for (int i = 0; i < n; i++)
             squares += Math.Pow(model[i] - baseline[i] - mean, 2);
+        if (!double.IsFinite(squares))
+            throw new ArgumentException("a value is no finite number");
         double error = n > 1 ? Math.Sqrt(squares / (n - 1) / n) : 0;
         // Samples that all differ by the same are no chance, but one sample may be.
         double p = error > 0 ? 2 * StudentT.CDF(0, 1, n - 1, -Math.Abs(mean / error)) : mean == 0 || n < 2 ? 1 : 0;
@@ -42,8 +47,8 @@ public sealed record Comparison(string Metric, double Difference, double Standar
     /// <summary>What the comparisons say, a sentence or two, and what to try where a baseline is not beaten.</summary>
     /// <param name="comparisons">By the baseline's name.</param>
     /// <param name="isLastBest">Whether the best epoch was the last one trained.</param>
-    /// <param name="predictsNext">Whether the model was trained to predict the next item.</param>
-    public static string Verdict(IReadOnlyDictionary<string, Comparison> comparisons, bool isLastBest, bool predictsNext)
+    /// <param name="hasTriedNext">Whether the model, or one that it was compared with, was trained to predict the next item.</param>
+    public static string Verdict(IReadOnlyDictionary<string, Comparison> comparisons, bool isLastBest, bool hasTriedNext)
     {
         if (comparisons.Count == 0)
             return "";
@@ -70,7 +75,7 @@ public sealed record Comparison(string Metric, double Difference, double Standar
         if (worse.Length + level.Length > 0)
         {
             string more = isLastBest ? "more epochs (the last was the best), " : "";
-            string other = predictsNext ? "another hidden_dropout_prob and attn_dropout_prob" : "objective: next_item";
+            string other = hasTriedNext ? "another hidden_dropout_prob and attn_dropout_prob" : "objective: next_item";
             sentences.Add($"Try {more}{other}, or another learning_rate; tune looks for them.");
         }
         if (alone is not null)

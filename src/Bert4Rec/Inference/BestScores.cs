@@ -9,6 +9,7 @@ internal static class BestScores
     /// <param name="scores">Theirs, numbers all.</param>
     public static (int Item, float Score)[] Of(int k, ReadOnlySpan<int> items, ReadOnlySpan<float> scores)
     {
+        k = Math.Min(k, Math.Max(1, items.Length));
         // A key has a score's bits, mapped so that a lower number is a higher score, above the item's place.
         int room = (2 * k) + 64;
         ulong worst = ulong.MaxValue;

@@ -128,26 +128,21 @@ internal sealed class Predictor : IDisposable
     }
 
     /// <summary>Scores of given items: candidates and scores are [Count · C].</summary>
-    public void Score(ReadOnlySpan<int> candidates, Span<float> scores)
-    {
-        var h = Hidden();
-        var ints = new Room(_kernels, ref _ints, candidates.Length);
-        Tensor result = new(Floats(candidates.Length), 0, Count, candidates.Length / Count);
-        _model.ScoreItems(h, ints.Put(candidates), result);
-        result.Buffer.Download(scores[..candidates.Length], 0);
-    }
+    public void Score(ReadOnlySpan<int> candidates, Span<float> scores) => Score(Hidden(), candidates, scores);
 
     /// <summary>Scores of given items after one of the histories.</summary>
     /// <param name="row">Which of them.</param>
     /// <param name="candidates">[C] item ids.</param>
     /// <param name="scores">[C]</param>
-    public void ScoreRow(int row, ReadOnlySpan<int> candidates, Span<float> scores)
+    public void ScoreRow(int row, ReadOnlySpan<int> candidates, Span<float> scores) =>
+        Score(Hidden().SliceRows(row, 1), candidates, scores);
+
+    private void Score(Tensor h, ReadOnlySpan<int> candidates, Span<float> scores)
     {
-        var h = Hidden().SliceRows(row, 1);
         var ints = new Room(_kernels, ref _ints, candidates.Length);
-        Tensor result = new(Floats(candidates.Length), 0, 1, candidates.Length);
+        Tensor result = new(Floats(candidates.Length), 0, h.Rows, candidates.Length / h.Rows);
         _model.ScoreItems(h, ints.Put(candidates), result);
-        result.Buffer.Download(scores, 0);
+        result.Buffer.Download(scores[..candidates.Length], 0);
     }
 
     public void Dispose()

@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
 using Bert4Rec.Data;
+using Bert4Rec.Model;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Inference;
@@ -19,6 +20,7 @@ public sealed class Recommender : IDisposable
 
     private readonly InteractionDataset _dataset;
     private readonly RankingQueue _queue;
+    private volatile bool _isDisposed;
     private readonly Lazy<int[]> _counts;
     private readonly Lazy<int[]> _byPopularity;
     private readonly Lazy<FieldIndex>[] _indexes;
@@ -75,16 +77,22 @@ public sealed class Recommender : IDisposable
     /// <exception cref="ArgumentException">An option is out of its range.</exception>
     public static Recommender Load(string directory, RecommenderOptions? options = null)
     {
+        ArgumentException.ThrowIfNullOrEmpty(directory);
         options ??= new();
         if (options.MaximumBatch < 1)
             throw new ArgumentException($"a batch has at least 1 request, not {options.MaximumBatch}", nameof(options));
+        if (options.Threads < 0 || options.Threads > DeviceSet.MostThreads)
+            throw new ArgumentException($"1 to {DeviceSet.MostThreads} threads, or 0, not {options.Threads}", nameof(options));
+        var folder = RefitFolder.LoadDelivered(directory, out string checksum);
         string? note = RefitFolder.State(directory) switch
         {
             { IsWhole: true } => $"recommending with {RefitFolder.Of(directory)}, trained on all events",
             { IsBegun: true } => $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done",
+            // A refit's own folder has a model when it is done, and no result ever.
+            _ when folder.RefitOf is null && ModelFolder.Unfinished(directory) is string unfinished =>
+                $"recommending with the best model so far: {unfinished}",
             _ => null,
         };
-        var folder = RefitFolder.LoadDelivered(directory, out string checksum);
         return new(folder, options, checksum[..16], note);
     }
 
@@ -146,8 +154,10 @@ public sealed class Recommender : IDisposable
     /// <param name="token">The item, which is not among them.</param>
     /// <param name="k">How many, at most; 1 or more.</param>
     /// <exception cref="ArgumentException">There is no such item, or k is below 1.</exception>
+    /// <exception cref="ObjectDisposedException">The recommender is disposed.</exception>
     public IReadOnlyList<Recommendation> Similar(string token, int k)
     {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
         CheckCount(k, "k");
         int item = KnownItem(token);
         float[] directions = _directions.Value;
@@ -188,8 +198,10 @@ public sealed class Recommender : IDisposable
     /// <param name="history">Item tokens, oldest first.</param>
     /// <returns>The known items among the newest events, which the model sees, oldest first.</returns>
     /// <exception cref="ArgumentException">A token is null.</exception>
+    /// <exception cref="ObjectDisposedException">The recommender is disposed.</exception>
     public IReadOnlyList<AttendedEvent> Attention(IReadOnlyList<string> history)
     {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
         int[] known = Known(history, "history", []);
         if (known.Length == 0)
             return [];
@@ -203,7 +215,11 @@ public sealed class Recommender : IDisposable
     }
 
     /// <summary>Waits for what is running; from then on nothing is recommended.</summary>
-    public void Dispose() => _queue.Dispose();
+    public void Dispose()
+    {
+        _isDisposed = true;
+        _queue.Dispose();
+    }
 
     /// <param name="Task">What to ask of the model; null where the answer is known.</param>
     /// <param name="Ranking">That answer.</param>
@@ -213,8 +229,10 @@ public sealed class Recommender : IDisposable
     /// <summary>Checks a request, and looks up what it names.</summary>
     private Prepared Prepare(RecommendationRequest request, string path, CancellationToken cancellation)
     {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
         cancellation.ThrowIfCancellationRequested();
-        ArgumentNullException.ThrowIfNull(request);
+        if (request is null)
+            throw new ArgumentNullException(path.Length == 0 ? nameof(request) : path.TrimEnd('.'));
         CheckCount(request.K, $"{path}k");
         var unknown = new List<string>();
         int[] history = Known(request.History, $"{path}history", unknown);

@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
 using Bert4Rec.Distributed;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
@@ -11,6 +13,9 @@ namespace Bert4Rec.Model;
 /// </summary>
 internal sealed class DeviceSet : IDisposable
 {
+    /// <summary>No machine of today runs more at once, and starting some ten thousand ends the process.</summary>
+    public static readonly int MostThreads = Math.Max(1024, Environment.ProcessorCount);
+
     private readonly Lazy<Workers> _workers;
 
     /// <param name="device">The command line's --device: auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</param>
@@ -18,12 +23,14 @@ internal sealed class DeviceSet : IDisposable
     /// <param name="precision">What products multiply in.</param>
     /// <param name="ranks">Those that share this machine: its cores where no threads are given, and its GPUs where none is named; null for
     /// this process alone.</param>
-    /// <exception cref="InputException">Fewer threads than none.</exception>
+    /// <exception cref="InputException">Fewer threads than none, or too many.</exception>
     /// <exception cref="DeviceException">There is no such device, or it has not this precision.</exception>
     public DeviceSet(string device, int threads, Precision precision = Precision.Full, ProcessGroup? ranks = null)
     {
-        if (threads < 0)
-            throw new InputException($"--threads {threads}: wanted 1 or more, or 0 for one a core");
+        if (threads < 0 || threads > MostThreads)
+            throw new InputException($"{threads} threads: wanted 1 to {MostThreads}, or 0 for one a core");
+        if (!IsName(device))
+            throw new DeviceException($"'{device}' is no device: wanted auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm]");
         ranks ??= ProcessGroup.Alone;
         bool isOpen = device == "auto";
         if (isOpen)
@@ -45,6 +52,12 @@ internal sealed class DeviceSet : IDisposable
         }
         _workers = new(() => new Workers(Kernels.Count));
     }
+
+    /// <summary>Whether a device could be called so.</summary>
+    public static bool IsName([NotNullWhen(true)] string? device) =>
+        device is "auto" or "cpu" or "ilgpu-cpu"
+        || (device?.Split(':') is ["cuda" or "opencl" or GpuDevices.Emulator, .. var number]
+            && (number is [] || (number is [var text] && ushort.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out _))));
 
     public IReadOnlyList<KernelSet> Kernels { get; }
 

@@ -98,7 +98,10 @@ internal static class ReportPage
         + $"{Html.Whole(report.RefitEpochs)} times over; no event is left to measure it on.";
 
     private static string Verdict(RunReport report) => Comparison.Verdict(
-        report.Result.Comparisons, report.Result.BestEpoch == report.Result.Epochs, report.Config.Objective == Objective.NextItem);
+        report.Result.Comparisons,
+        report.Result.BestEpoch == report.Result.Epochs,
+        report.Config.Objective == Objective.NextItem
+            || (report.Choice?.Trials.Any(trial => trial.Settings.Contains("objective=next_item")) ?? false));
 
     private static string Data(RunReport report)
     {

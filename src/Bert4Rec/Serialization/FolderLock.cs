@@ -24,6 +24,8 @@ internal sealed class FolderLock : IDisposable
     /// <exception cref="IOException">The folder cannot be made or written.</exception>
     public static FolderLock Take(string directory)
     {
+        if (File.Exists(directory))
+            throw new InputException($"{directory}: a file, where a folder is to be; remove it, or give another --output");
         bool isNew = !Directory.Exists(directory);
         Directory.CreateDirectory(directory);
         string path = Path.Combine(directory, FileName);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
@@ -38,14 +39,16 @@ public sealed record TrainerOptions
     /// <summary>Train the model that recommends anew on all events, those that the metrics were measured on included.</summary>
     public bool Refit { get; init; }
 
-    /// <summary>Go on from the last whole epoch that is in the folder, from the same events; from the beginning if there is none.</summary>
+    /// <summary>Go on from the last whole epoch that is in the folder, from the same events; from the beginning if there is neither that
+    /// nor a model.</summary>
     public bool Resume { get; init; }
 
     /// <summary>Told of settings without effect, and of what is odd in the data.</summary>
     public Action<string>? OnWarning { get; init; }
 }
 
-/// <summary>Trains on events in memory: what <c>bert4rec train</c> makes of the same events in an .inter file, bit for bit.</summary>
+/// <summary>Trains on events in memory: to the same parameters, bit for bit, as <c>bert4rec train</c> on the same events in an .inter
+/// file.</summary>
 public static class RecommenderTrainer
 {
     /// <param name="events">Read once, in any order.</param>
@@ -68,6 +71,7 @@ public static class RecommenderTrainer
         ArgumentNullException.ThrowIfNull(events);
         ArgumentException.ThrowIfNullOrEmpty(outputDirectory);
         options ??= new();
+        ArgumentNullException.ThrowIfNull(options.Settings);
         List<string> settings = [.. options.Settings.Select(setting => $"{setting.Key}={setting.Value}")];
         if (options.Seed is int seed)
             settings.Add($"seed={seed}");
@@ -77,7 +81,14 @@ public static class RecommenderTrainer
         if (config.EventLog is not null)
             throw new InputException("event_log names a log in files, and the events are in memory; leave it out");
         config.RequireObjective();
-        using var folder = FolderLock.Take(outputDirectory);
+        using var folder = Lock(outputDirectory);
+        if (options.Resume && File.Exists(Path.Combine(outputDirectory, ModelFolder.ModelFileName))
+            && !File.Exists(Path.Combine(outputDirectory, Checkpoint.FileName)))
+        {
+            throw new InputException(
+                $"{outputDirectory}: has a model, and no {Checkpoint.FileName} to go on from; an update leaves none. Train without Resume, "
+                + "which replaces the model, or in another folder");
+        }
         var dataset = DatasetLoader.LoadFrom(Open, config);
         foreach (string warning in config.Warnings.Concat(dataset.Warnings))
             options.OnWarning?.Invoke(warning);
@@ -101,12 +112,27 @@ public static class RecommenderTrainer
             new InputFile(name, new RowStream(name, rows, config.FieldSeparator)), config.FieldSeparator, config.SequenceSeparator);
     }
 
+    private static FolderLock Lock(string directory)
+    {
+        try
+        {
+            return FolderLock.Take(directory);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{directory}: cannot be made or written: {e.Message}", e);
+        }
+    }
+
     private static IEnumerable<string?[]> EventRows(IEnumerable<UserEvent> events, RunConfig config, CancellationToken cancellation)
     {
         yield return [$"{config.UserIdField}:token", $"{config.ItemIdField}:token", $"{config.TimeField}:float"];
-        foreach (var (user, item, timestamp) in events)
+        int row = 0;
+        foreach (var given in events)
         {
             cancellation.ThrowIfCancellationRequested();
+            row++;
+            var (user, item, timestamp) = given ?? throw new InputException($"events: the event at {row - 1} is null");
             yield return [user, item, timestamp.ToString(CultureInfo.InvariantCulture)];
         }
     }
@@ -114,13 +140,19 @@ public static class RecommenderTrainer
     private static IEnumerable<string?[]> ItemRows(IEnumerable<ItemFields> items, RunConfig config)
     {
         ItemFields[] all = [.. items];
-        string[] columns = [.. all.SelectMany(item => item.Fields.Keys).Distinct()];
-        yield return
-        [
-            $"{config.ItemIdField}:token",
-            .. columns.Select(column => AtomicField.TryParse(column) is null ? $"{column}:token" : column),
-        ];
+        int wrong = Array.FindIndex(all, item => item?.Fields is null);
+        if (wrong >= 0)
+            throw new InputException($"items: the item at {wrong}, or its fields, is null");
+        string[] columns = [.. all.SelectMany(item => item.Fields.Keys).Select(Typed).Distinct()];
+        yield return [$"{config.ItemIdField}:token", .. columns];
         foreach (var item in all)
-            yield return [item.Item, .. columns.Select(column => item.Fields.GetValueOrDefault(column, ""))];
+        {
+            var values = item.Fields.ToLookup(field => Typed(field.Key), field => field.Value);
+            if (values.FirstOrDefault(value => value.Count() > 1) is { } twice)
+                throw new InputException($"items: {item.Item} has the field {twice.Key} twice");
+            yield return [item.Item, .. columns.Select(column => values[column].FirstOrDefault(""))];
+        }
+
+        static string Typed(string column) => column.Contains(':') ? column : $"{column}:token";
     }
 }

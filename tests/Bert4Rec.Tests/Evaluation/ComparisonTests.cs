@@ -41,14 +41,14 @@ public class ComparisonTests
 
         comparisons["last item again"] = level;
         comparisons["Markov chain"] = worse;
-        string verdict = Comparison.Verdict(comparisons, isLastBest: true, predictsNext: false);
+        string verdict = Comparison.Verdict(comparisons, isLastBest: true, hasTriedNext: false);
         Assert.StartsWith("By ndcg@10, a simple rule is better than the model: Markov chain (p = 0.004).", verdict);
         Assert.Contains("the model is not told apart from last item again (p = 0.300).", verdict);
         Assert.EndsWith(
             "Try more epochs (the last was the best), objective: next_item, or another learning_rate; tune looks for them.", verdict);
-        Assert.Contains("hidden_dropout_prob", Comparison.Verdict(comparisons, isLastBest: false, predictsNext: true));
+        Assert.Contains("hidden_dropout_prob", Comparison.Verdict(comparisons, isLastBest: false, hasTriedNext: true));
         comparisons[Baselines.NoBlend] = worse;
-        verdict = Comparison.Verdict(comparisons, isLastBest: true, predictsNext: false);
+        verdict = Comparison.Verdict(comparisons, isLastBest: true, hasTriedNext: false);
         Assert.StartsWith("By ndcg@10, the model is +0.1000 better without its blend (p = 0.004)", verdict);
         Assert.Contains("Set blend: false.", verdict);
         Assert.Equal("", Comparison.Verdict(new Dictionary<string, Comparison>(), true, true));

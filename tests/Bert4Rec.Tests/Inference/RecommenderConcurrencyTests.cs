@@ -160,7 +160,7 @@ public sealed class RecommenderConcurrencyTests(TrainedShop shop) : IClassFixtur
     public void A_device_that_is_not_there_is_refused()
     {
         Assert.Throws<DeviceException>(() => Recommender.Load(shop.Model, new() { Device = "cuda:99" }));
-        Assert.Throws<InputException>(() => Recommender.Load(shop.Model, new() { Device = "cpu", Threads = -1 }));
+        Assert.Throws<ArgumentException>(() => Recommender.Load(shop.Model, new() { Device = "cpu", Threads = -1 }));
         Assert.Throws<ArgumentException>(() => Recommender.Load(shop.Model, new() { MaximumBatch = 0 }));
     }
 

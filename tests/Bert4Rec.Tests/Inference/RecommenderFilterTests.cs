@@ -53,7 +53,7 @@ public sealed class RecommenderFilterTests(TrainedShop shop) : IClassFixture<Tra
             scores[i] = random.Next(-20, 21) / 8f * (random.Next(2) == 0 ? 1 : -1);
         int[] items = [.. Enumerable.Range(5, scores.Length)];
         var expected = items.Zip(scores).OrderByDescending(pair => pair.Second).ThenBy(pair => pair.First).ToArray();
-        foreach (int k in new[] { 1, 7, 999, 1000, 5000 })
+        foreach (int k in new[] { 1, 7, 999, 1000, 5000, 1 << 30, int.MaxValue })
             Assert.Equal(expected.Take(k), BestScores.Of(k, items, scores));
         Assert.Empty(BestScores.Of(3, [], []));
     }

@@ -23,6 +23,7 @@ public sealed class RecommenderItemTests(TrainedShop shop) : IClassFixture<Train
             Assert.Equal(expected.Select(other => other.Token), similar.Select(other => other.Token));
             Assert.All(expected.Zip(similar), pair => Assert.Equal(pair.First.Cosine, pair.Second.Score, 1e-5));
             Assert.Equal(similar.Take(3).Select(Pair), recommender.Similar(token, 3).Select(Pair));
+            Assert.Equal(similar.Select(Pair), recommender.Similar(token, 1 << 30).Select(Pair));
             Assert.All(similar, other => Assert.Equal(recommender.Find(other.Token)!.Fields, other.Fields));
         }
         Assert.Equal("k", Assert.Throws<ArgumentException>(() => recommender.Similar("p1", 0)).ParamName);

@@ -1,4 +1,5 @@
 using Bert4Rec.Inference;
+using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Tests.Inference;
 
@@ -29,6 +30,39 @@ public sealed class RecommenderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Equal(Items, all.Count);
         Assert.Equal(all.Select(Pair).Where(pair => !history.Contains(pair.Token)), unseen.Select(Pair));
         Assert.Equal(Items - 3, unseen.Count);
+    }
+
+    [Theory]
+    [InlineData("quantum")]
+    [InlineData("CPU")]
+    [InlineData("")]
+    [InlineData("cpu:0")]
+    [InlineData("cuda:x")]
+    [InlineData("cuda:-1")]
+    [InlineData("cuda:0:1")]
+    [InlineData(null)]
+    public void What_is_no_device_is_a_sentence(string? device)
+    {
+        var error = Assert.Throws<DeviceException>(() => Recommender.Load(shop.Model, new() { Device = device! }));
+        Assert.Equal($"'{device}' is no device: wanted auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm]", error.Message);
+    }
+
+    [Theory]
+    [InlineData(-1)]
+    [InlineData(100_000)]
+    public void As_many_threads_as_no_machine_has_are_refused(int threads) =>
+        Assert.Throws<ArgumentException>(() => Recommender.Load(shop.Model, new() { Threads = threads }));
+
+    [Fact]
+    public void A_disposed_one_says_nothing_more()
+    {
+        var recommender = TrainedShop.Open(shop.Model);
+        recommender.Similar("p1", 1);
+        recommender.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => recommender.Recommend(new RecommendationRequest { History = [] }));
+        Assert.Throws<ObjectDisposedException>(() => recommender.Recommend([new RecommendationRequest { History = ["p1"], Allow = [] }]));
+        Assert.Throws<ObjectDisposedException>(() => recommender.Similar("p1", 1));
+        Assert.Throws<ObjectDisposedException>(() => recommender.Attention(["p1"]));
     }
 
     [Fact]

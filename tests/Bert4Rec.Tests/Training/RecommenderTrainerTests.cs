@@ -52,11 +52,36 @@ public sealed class RecommenderTrainerTests(SmallShop shop) : IClassFixture<Smal
         Assert.ThrowsAny<OperationCanceledException>(() => RecommenderTrainer.Train(
             Events(), stopped, options, new Told<EpochReport>(_ => cancellation.Cancel()), cancellation.Token));
         Assert.False(File.Exists(Path.Combine(stopped, "result.json")));
+        using (var half = Recommender.Load(stopped))
+            Assert.Equal($"recommending with the best model so far: the training in {stopped} is not done", half.Note);
         RecommenderTrainer.Train(Events(), stopped, options with { Resume = true });
+        using (var done = Recommender.Load(stopped))
+            Assert.Null(done.Note);
         RecommenderTrainer.Train(Events(), whole, options);
         Assert.Equal(
             File.ReadAllBytes(Path.Combine(whole, "model.safetensors")), File.ReadAllBytes(Path.Combine(stopped, "model.safetensors")));
         Assert.Throws<InputException>(() => RecommenderTrainer.Train(Events().Skip(1), stopped, options with { Resume = true }));
+    }
+
+    /// <summary>A server would take each of its models for a finished one.</summary>
+    [Fact]
+    public void A_training_that_goes_on_is_not_done()
+    {
+        string directory = shop.NewRun(), result = Path.Combine(directory, "result.json");
+        var options = new TrainerOptions { Settings = Settings("epochs=1"), Device = "cpu", Threads = 1 };
+        RecommenderTrainer.Train(Events(), directory, options);
+        Assert.True(File.Exists(result));
+        var longer = options with { Settings = Settings("epochs=2"), Resume = true };
+        bool wasThere = true;
+        RecommenderTrainer.Train(Events(), directory, longer, new Told<EpochReport>(_ => wasThere = File.Exists(result)));
+        Assert.False(wasThere);
+        Assert.True(File.Exists(result));
+        // An update leaves a model that has more in it than the events that are given here, and no checkpoint.
+        File.Delete(Path.Combine(directory, "checkpoint.safetensors"));
+        byte[] before = File.ReadAllBytes(Path.Combine(directory, "model.safetensors"));
+        var error = Assert.Throws<InputException>(() => RecommenderTrainer.Train(Events(), directory, longer));
+        Assert.Contains("has a model, and no checkpoint.safetensors to go on from", error.Message);
+        Assert.Equal(before, File.ReadAllBytes(Path.Combine(directory, "model.safetensors")));
     }
 
     [Fact]
@@ -104,6 +129,25 @@ public sealed class RecommenderTrainerTests(SmallShop shop) : IClassFixture<Smal
         {
             Items = [new("p1", new Dictionary<string, string> { ["price:float"] = "dear" })],
         });
+        Refuse("items:1: column 'price' has the type 'double'", new()
+        {
+            Items = [new("p1", new Dictionary<string, string> { ["price:double"] = "1" })],
+        });
+        Refuse("items: p1 has the field a:token twice", new()
+        {
+            Items = [new("p1", new Dictionary<string, string> { ["a"] = "x", ["a:token"] = "y" })],
+        });
+        Refuse("items: the item at 1, or its fields, is null", new() { Items = [new("p1", new Dictionary<string, string>()), null!] });
+        Refuse("100000 threads: wanted 1 to ", new() { Threads = 100_000 });
+        UserEvent[] withNull = [.. Events().Take(2), null!];
+        Assert.Equal(
+            "events: the event at 2 is null",
+            Assert.Throws<InputException>(() => RecommenderTrainer.Train(withNull, shop.NewRun())).Message);
+        string file = Path.Combine(shop.Folder, "a file");
+        File.WriteAllText(file, "");
+        Assert.Contains(
+            "cannot be made or written",
+            Assert.Throws<InputException>(() => RecommenderTrainer.Train(Events(), Path.Combine(file, "below"))).Message);
         Refuse("items:1: there are two columns 'a'; rename one", new()
         {
             Items = [new("p1", new Dictionary<string, string> { ["a"] = "x", ["a:token_seq"] = "y" })],
