@@ -80,11 +80,10 @@ internal static class AtomicFileWriter
         ConvertSummary? summary = null;
         OutputFile.Write(files[0], inter => OutputFile.Write(files[1], user =>
         {
-            var tables = new Tables(Buffered(inter), Buffered(user), options, lengths);
+            var tables = new Tables(inter, user, options, lengths);
             ReadSummary read = ReadRows(cleaned, options, tables.Add, progress, cancellationToken);
             if (tables.Kept == 0)
                 throw new InputException($"{cleaned}: no row is left of {read.Rows:N0}: {tables.Describe(read)}");
-            tables.Flush();
             OutputFile.Write(files[2], tables.WriteItems);
             summary = new ConvertSummary(
                 files, read.Rows, tables.Kept, tables.Dropped(read), tables.Histories, tables.UserRows, tables.Items, read);
@@ -94,9 +93,6 @@ internal static class AtomicFileWriter
 
     private static EventColumn Owner(ConvertOptions options) =>
         options.GroupBy == HistoryOwner.User ? EventColumn.UserId : EventColumn.UserSession;
-
-    /// <summary>To be flushed, not disposed: that would close the stream below, which is its opener's to close.</summary>
-    private static BufferedStream Buffered(Stream stream) => new(stream, 1 << 16);
 
     private static UInt128 Hash(ReadOnlySpan<byte> value) => XxHash128.HashToUInt128(value);
 
@@ -267,19 +263,11 @@ internal static class AtomicFileWriter
             AddItem(row);
         }
 
-        public void Flush()
-        {
-            _inter.Flush();
-            _user.Flush();
-        }
-
         public void WriteItems(Stream stream)
         {
-            Stream item = Buffered(stream);
-            item.Write("product_id:token\tcategory_id:token\tcategory_code:token_seq\tbrand:token\tprice:float\n"u8);
+            stream.Write("product_id:token\tcategory_id:token\tcategory_code:token_seq\tbrand:token\tprice:float\n"u8);
             foreach ((_, byte[] line) in _items)
-                item.Write(line);
-            item.Flush();
+                stream.Write(line);
         }
 
         public Dictionary<string, long> Dropped(ReadSummary read) =>

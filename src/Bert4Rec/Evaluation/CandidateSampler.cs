@@ -1,3 +1,4 @@
+using Bert4Rec.Data;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 
@@ -62,14 +63,6 @@ internal sealed class CandidateSampler
         long place = random.NextBelow(others);
         if (place >= before)
             place += own;
-
-        // The first item whose cumulative count exceeds the place.
-        int low = 1, high = _itemCount - 1;
-        while (low < high)
-        {
-            int middle = (low + high) / 2;
-            (low, high) = _cumulative[middle] > place ? (low, middle) : (middle + 1, high);
-        }
-        return low;
+        return CumulativeWeights.Find(_cumulative, place);
     }
 }

@@ -10,7 +10,7 @@ namespace Bert4Rec.EventLog;
 /// Takes the lines of a cleaned log, and writes them as row groups: event_time and price as doubles, event_type as a whole number, and all
 /// else as text, missing values as nulls. Read again, they are the same lines.
 /// </summary>
-internal sealed class CleanedParquet(ParquetOutput output) : Stream
+internal sealed class CleanedParquet(ParquetOutput output) : ForwardStream(isRead: false)
 {
     /// <summary>Bytes of lines in a row group, about.</summary>
     private const int GroupSize = 1 << 24;
@@ -32,20 +32,6 @@ internal sealed class CleanedParquet(ParquetOutput output) : Stream
         }),
     ];
 
-    public override bool CanRead => false;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
-
     public override void Write(ReadOnlySpan<byte> buffer)
     {
         if (_lines.Length - _used < buffer.Length)
@@ -61,24 +47,12 @@ internal sealed class CleanedParquet(ParquetOutput output) : Stream
         _used += buffer.Length;
     }
 
-    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-
     /// <summary>Writes what is left: whole lines.</summary>
     public void Finish()
     {
         WriteGroup(_used);
         _used = 0;
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     private void WriteGroup(int length)
     {

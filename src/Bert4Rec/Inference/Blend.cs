@@ -128,11 +128,13 @@ internal sealed record Blend(BlendWeights Weights, ItemTransitions Transitions, 
 
     /// <summary>All that weights may be chosen for; the model alone as yet.</summary>
     public static Blend ToChoose(
-        InteractionDataset dataset, TrainingSamples train, ItemSimilarity? similarity, IProgress<ProgressUpdate>? progress = null) => new(
-            BlendWeights.None,
-            ItemTransitions.Count(dataset, train, ItemTransitions.Shrinkage, progress),
-            ItemTransitions.CountNext(dataset, train, ItemTransitions.Shrinkage, progress),
-            similarity);
+        InteractionDataset dataset, TrainingSamples train, ItemSimilarity? similarity, IProgress<ProgressUpdate>? progress = null)
+    {
+        var transitions = ItemTransitions.Count(dataset, train, ItemTransitions.Shrinkage, progress);
+        SpareMemory.GiveBackAfter(dataset);
+        var next = ItemTransitions.CountNext(dataset, train, ItemTransitions.Shrinkage, progress);
+        return new(BlendWeights.None, transitions, next, similarity);
+    }
 
     /// <summary>With other weights, and without what does not count with them.</summary>
     public Blend With(BlendWeights weights) =>

@@ -9,7 +9,7 @@ namespace Bert4Rec.Serialization;
 /// reads ahead, its input's position does not tell where it stopped. So it gets the last byte of the file, trailing zeros aside, by itself:
 /// it asks for that byte only if all before belongs to members, and for one more only if this one does too.
 /// </summary>
-internal sealed class GzipInput : ForwardInput
+internal sealed class GzipInput : ForwardStream
 {
     private readonly PackedFile _packed;
     private readonly GZipStream _unpacked;
@@ -17,6 +17,7 @@ internal sealed class GzipInput : ForwardInput
     /// <param name="path">The file's name, for errors.</param>
     /// <param name="file">The file, at its beginning; it stays the caller's.</param>
     public GzipInput(string path, FileStream file)
+        : base(isRead: true)
     {
         Path = path;
         _packed = new PackedFile(file);
@@ -60,12 +61,13 @@ internal sealed class GzipInput : ForwardInput
     }
 
     /// <summary>The file as <see cref="GZipStream"/> gets it: its last byte but for zeros by itself.</summary>
-    private sealed class PackedFile : ForwardInput
+    private sealed class PackedFile : ForwardStream
     {
         private readonly FileStream _file;
         private readonly long _last;
 
         public PackedFile(FileStream file)
+            : base(isRead: true)
         {
             _file = file;
             _last = LastNonZero(file);

@@ -80,17 +80,11 @@ internal sealed class ParquetOutput : IDisposable
     }
 
     /// <summary>Counts bytes for the library, which asks a stream for its position, and keeps the error that it would swallow.</summary>
-    private sealed class Sink(Stream stream) : Stream
+    private sealed class Sink(Stream stream) : ForwardStream(isRead: false)
     {
         private long _written;
 
         public IOException? Failure { get; private set; }
-
-        public override bool CanRead => false;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
 
         public override long Length => _written;
 
@@ -116,17 +110,5 @@ internal sealed class ParquetOutput : IDisposable
                 throw;
             }
         }
-
-        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-
-        public override void Flush()
-        {
-        }
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

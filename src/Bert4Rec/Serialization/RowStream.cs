@@ -6,7 +6,7 @@ namespace Bert4Rec.Serialization;
 /// <param name="name">What the rows are, for errors.</param>
 /// <param name="rows">Values; null is none.</param>
 /// <param name="separator">Between them; it is in none of them.</param>
-internal sealed class RowStream(string name, IEnumerable<string?[]> rows, char separator) : ForwardInput
+internal sealed class RowStream(string name, IEnumerable<string?[]> rows, char separator) : ForwardStream(isRead: true)
 {
     private static readonly UTF8Encoding s_strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 

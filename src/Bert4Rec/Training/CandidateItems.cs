@@ -122,7 +122,7 @@ internal sealed class CandidateItems
         var random = new PhiloxSequence(_seed, Stream, (uint)step);
         for (int i = 0; i < _samples; i++)
         {
-            int item = Find(random.NextUnit() * _cumulative[^1]);
+            int item = CumulativeWeights.Find(_cumulative, random.NextUnit() * _cumulative[^1]);
             Place(item, InclusionProbability(item));
         }
     }
@@ -132,18 +132,6 @@ internal sealed class CandidateItems
     {
         double weight = _cumulative[item] - (item > 0 ? _cumulative[item - 1] : 0);
         return 1 - Math.Pow(1 - (weight / _cumulative[^1]), _samples);
-    }
-
-    /// <summary>The first item whose cumulative weight exceeds the point.</summary>
-    private int Find(double point)
-    {
-        int low = 0, high = _cumulative.Length - 1;
-        while (low < high)
-        {
-            int middle = (low + high) / 2;
-            (low, high) = _cumulative[middle] > point ? (low, middle) : (middle + 1, high);
-        }
-        return low;
     }
 
     /// <summary>The compact id of an item, which becomes a candidate where it is none yet.</summary>

@@ -116,7 +116,7 @@ internal sealed class Shop
         int category = DrawCategory(history, ref random);
         int group = (category * BrandsPerCategory) + DrawSlot(category, history, ref random);
         int size = _groupStarts[group + 1] - _groupStarts[group];
-        return _groupStarts[group] + Find(_rankWeights.AsSpan(1, size), random.NextUnit() * _rankWeights[size]);
+        return _groupStarts[group] + CumulativeWeights.Find<double>(_rankWeights.AsSpan(1, size), random.NextUnit() * _rankWeights[size]);
     }
 
     /// <summary>The probability of every item to be the next purchase.</summary>
@@ -151,7 +151,7 @@ internal sealed class Shop
     {
         double source = random.NextUnit();
         if (history.IsEmpty || source >= _parameters.LastShare + _parameters.SecondLastShare)
-            return Find(_categoryShares, random.NextUnit());
+            return CumulativeWeights.Find<double>(_categoryShares, random.NextUnit());
         int cause = source < _parameters.LastShare || history.Length == 1 ? history[^1] : history[^2];
         var (first, second) = _complements[CategoryOf(cause)];
         return random.NextUnit() < _parameters.FirstComplementShare ? first : second;
@@ -185,7 +185,7 @@ internal sealed class Shop
                 return slot;
             place -= purchases[slot];
         }
-        return Find(_brandShares, place / _parameters.BrandOpenness);
+        return CumulativeWeights.Find<double>(_brandShares, place / _parameters.BrandOpenness);
     }
 
     /// <summary>The customer's purchases of each brand that the category sells.</summary>
@@ -204,18 +204,6 @@ internal sealed class Shop
             known++;
         }
         return known;
-    }
-
-    /// <summary>The first index whose cumulative value exceeds the place; the last one if rounding leaves none.</summary>
-    private static int Find(ReadOnlySpan<double> cumulative, double place)
-    {
-        int low = 0, high = cumulative.Length - 1;
-        while (low < high)
-        {
-            int middle = (low + high) / 2;
-            (low, high) = cumulative[middle] > place ? (low, middle) : (middle + 1, high);
-        }
-        return low;
     }
 
     private static double[] Cumulative(int count, double offset)

@@ -1,13 +1,14 @@
 namespace Bert4Rec.Serialization;
 
-/// <summary>A stream that is read from its beginning to its end, and can do nothing else.</summary>
-internal abstract class ForwardInput : Stream
+/// <summary>A stream that is read, or written, from its beginning to its end, and can do nothing else.</summary>
+/// <param name="isRead">Read, not written.</param>
+internal abstract class ForwardStream(bool isRead) : Stream
 {
-    public override bool CanRead => true;
+    public override bool CanRead => isRead;
 
     public override bool CanSeek => false;
 
-    public override bool CanWrite => false;
+    public override bool CanWrite => !isRead;
 
     public override long Length => throw new NotSupportedException();
 
@@ -17,9 +18,13 @@ internal abstract class ForwardInput : Stream
         set => throw new NotSupportedException();
     }
 
-    public abstract override int Read(Span<byte> buffer);
+    public override int Read(Span<byte> buffer) => throw new NotSupportedException();
 
     public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
+
+    public override void Write(ReadOnlySpan<byte> buffer) => throw new NotSupportedException();
+
+    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
 
     public override void Flush()
     {
@@ -28,6 +33,4 @@ internal abstract class ForwardInput : Stream
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
 
     public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }
