@@ -10,9 +10,9 @@ namespace Bert4Rec.Kernels;
 /// <param name="MaskRatio">Probability of each event.</param>
 /// <param name="LastOnlyShare">Probability of a sequence.</param>
 /// <param name="MaskToken">Id of <c>[mask]</c>.</param>
-/// <param name="CountedLimit">Of a sequence's masked events, the loss counts the last so many; the others are masked all the same.</param>
-/// <param name="SkipFirst">RecBole's: an event masked at position 0 is masked and takes its place in CountedLimit, but is not
+/// <param name="CountedLimit">Of a sequence's hidden events, the loss counts the last so many; the others are hidden all the same.</param>
+/// <param name="SkipFirst">RecBole's: an event hidden at position 0 is hidden and takes its place in CountedLimit, but is not
 /// counted.</param>
-/// <param name="AtLeastOne">A sequence that drew no mask gets its last event masked.</param>
+/// <param name="AtLeastOne">A sequence that drew no mask hides its last event.</param>
 public readonly record struct ClozeMasking(
     RandomKey Key, float MaskRatio, float LastOnlyShare, int MaskToken, int CountedLimit, bool SkipFirst, bool AtLeastOne);

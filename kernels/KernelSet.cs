@@ -214,7 +214,7 @@ public abstract class KernelSet : IDisposable
 
     // ---- Dropout, residual, layer norm ----
 
-    /// <summary>x ∘= mask / (1 − p), in place. Its own backward.</summary>
+    /// <summary>x ∘= M, M = 0 or 1 / (1 − p), in place. Its own backward.</summary>
     public void Dropout(Tensor x, in DropoutMask dropout)
     {
         using var call = Begin(nameof(Dropout), read: [x], set: [x]);
@@ -243,8 +243,8 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>
-    /// With x̂ = (x − mean) / σ and g = weight ∘ dy: dSum = (g − mean(g) − x̂ ∘ mean(g ∘ x̂)) / σ, the gradient of x and
-    /// of the residual; dInput = dropout(dSum); the gradient's weight += Σ dy ∘ x̂; its bias += Σ dy.
+    /// With r = 1 / √(variance + ε), x̂ = (x − mean) r and g = weight ∘ dy: dSum = r (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), the gradient of
+    /// x and of the residual; dInput = dropout(dSum); the gradient's weight += Σ dy ∘ x̂; its bias += Σ dy.
     /// </summary>
     /// <param name="dy">[T, H]</param>
     /// <param name="x">[T, H], the sum that the forward left there.</param>

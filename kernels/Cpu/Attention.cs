@@ -62,7 +62,7 @@ internal static unsafe class Attention<V>
         var work = new Workspace(scratch, d, layout.MaximumLength);
         Matrix qs = new(q), kvs = new(kv), outputs = new(output), logSumExps = new(logSumExp);
         Matrix dOutputs = new(dOutput), dqs = new(dq), dkvs = new(dkv);
-        float* deltas = stackalloc float[QueryBlock];
+        float* rowSums = stackalloc float[QueryBlock];
         float scale = 1f / MathF.Sqrt(d);
         for (int b = 0; b + 1 < layout.KeyOffsets.Length; b++)
         {
@@ -90,12 +90,12 @@ internal static unsafe class Attention<V>
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, qBlock, kT, work.Zeros, p);
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, dOutputBlock, vT, work.Zeros, dp);
                     for (int i = 0; i < block; i++)
-                        deltas[i] = Dot(dOutputBlock.Row(i), outputBlock.Row(i), d);
+                        rowSums[i] = Dot(dOutputBlock.Row(i), outputBlock.Row(i), d);
                     for (int i = 0; i < block; i++)
                     {
-                        float delta = deltas[i], log = logSumExps.Row(row + i)[head];
+                        float rowSum = rowSums[i], lse = logSumExps.Row(row + i)[head];
                         int own = sight.KeysOf(first + i);
-                        SoftmaxBackward(p.Row(i), dp.Row(i), own, seen, scale, log, delta, headDropout, (uint)(row + i), work.Mask);
+                        SoftmaxBackward(p.Row(i), dp.Row(i), own, seen, scale, lse, rowSum, headDropout, (uint)(row + i), work.Mask);
                     }
                     Product<V>.MultiplyAdd(seen, d, block, p.Transposed, dOutputBlock, dv, dv);
                     Product<V>.MultiplyAdd(seen, d, block, dp.Transposed, qBlock, dk, dk);
@@ -163,21 +163,21 @@ internal static unsafe class Attention<V>
     }
 
     /// <summary>Clears the vectors of a row behind those of its keys.</summary>
-    private static void ClearPast(int keys, int blockKeys, float* row)
+    private static void ClearPast(int keys, int seen, float* row)
     {
-        for (int j = Product<V>.RoundUp(keys); j < blockKeys; j += V.Width)
+        for (int j = Product<V>.RoundUp(keys); j < seen; j += V.Width)
             default(V).Store(row + j);
     }
 
-    /// <summary>From q·k and dOutput·v of a row: p becomes M ∘ P, dp becomes P ∘ (M ∘ dp − delta) / √d.</summary>
+    /// <summary>From q·k and dOutput·v of a row: p becomes M ∘ P, dp becomes P ∘ (M ∘ dp − rowSum) / √d.</summary>
     private static void SoftmaxBackward(
         float* p,
         float* dp,
         int keys,
-        int blockKeys,
+        int seen,
         float scale,
         float logSumExp,
-        float delta,
+        float rowSum,
         in DropoutMask dropout,
         uint row,
         float* mask)
@@ -192,12 +192,12 @@ internal static unsafe class Attention<V>
             var probability = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp));
             Step(V.SelectFirst(keys - j, probability, 0), dropout.IsNone ? 1 : V.Load(mask + j));
         }
-        ClearPast(keys, blockKeys, p);
-        ClearPast(keys, blockKeys, dp);
+        ClearPast(keys, seen, p);
+        ClearPast(keys, seen, dp);
 
         void Step(V probability, V m)
         {
-            var dProbability = V.Load(dp + j) * m - delta;
+            var dProbability = V.Load(dp + j) * m - rowSum;
             (probability * dProbability * scale).Store(dp + j);
             (probability * m).Store(p + j);
         }

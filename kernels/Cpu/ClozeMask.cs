@@ -22,8 +22,8 @@ internal static unsafe class ClozeMask<V>
         {
             int start = offset[b], length = offset[b + 1] - start;
             float* keep = scratch.Request(Dropout<V>.MaskLength(length));
-            int masked = DrawSequence(keep, masking, (uint)b, length);
-            int skipped = Math.Max(0, masked - masking.CountedLimit);
+            int hidden = DrawSequence(keep, masking, (uint)b, length);
+            int skipped = Math.Max(0, hidden - masking.CountedLimit);
             for (int p = 0; p < length; p++)
             {
                 int row = start + p;
@@ -38,12 +38,12 @@ internal static unsafe class ClozeMask<V>
         return count;
     }
 
-    /// <summary>Sets keep[p] to 0 for the masked events; returns how many there are.</summary>
+    /// <summary>Sets keep[p] to 0 for the hidden events; returns how many there are.</summary>
     private static int DrawSequence(float* keep, in ClozeMasking masking, uint sequence, int length)
     {
         uint row = masking.Key.FirstRow + sequence;
         uint lastOnly = Philox.Cell(masking.Key.Seed, masking.Key.Step, masking.Key.Stream + 1, row, 0);
-        int masked = 0;
+        int hidden = 0;
         if (Philox.ToUnit(lastOnly) < masking.LastOnlyShare)
         {
             new Span<float>(keep, length).Fill(1);
@@ -57,9 +57,9 @@ internal static unsafe class ClozeMask<V>
             else
                 Philox<V>.ThresholdRow(masking.Key, row, (uint)threshold, 1, keep, length);
             for (int p = 0; p < length; p++)
-                masked += keep[p] == 0 ? 1 : 0;
-            if (masked > 0 || !masking.AtLeastOne)
-                return masked;
+                hidden += keep[p] == 0 ? 1 : 0;
+            if (hidden > 0 || !masking.AtLeastOne)
+                return hidden;
         }
         if (length == 0)
             return 0;

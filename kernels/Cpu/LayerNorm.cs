@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
-/// Dropout, residual and layer norm in one pass over each row, and the way back in another. A row of hidden size is a few vectors that stay
-/// in the first-level cache between the passes over it, so memory is touched once.
+/// Dropout, residual and layer norm of a row in one go, and the way back in another. A row of hidden size is a few vectors that stay in the
+/// first-level cache from loop to loop, so memory is touched once.
 /// </summary>
 /// <remarks>The two halves of the forward are methods that are not inlined: together they have more values than registers.</remarks>
 internal static unsafe class LayerNorm<V>
@@ -79,7 +79,7 @@ internal static unsafe class LayerNorm<V>
         float* mask = scratch.Request(Dropout<V>.MaskLength(h));
         for (int t = 0; t < x.Rows; t++)
         {
-            float* row = dys.Row(t), sum = sums.Row(t);
+            float* dyRow = dys.Row(t), sum = sums.Row(t);
             float mean = statistic[2 * t];
             V inverse = statistic[(2 * t) + 1];
 
@@ -87,13 +87,13 @@ internal static unsafe class LayerNorm<V>
             for (int j = 0; j < h; j += V.Width)
             {
                 int lanes = h - j;
-                var d = L.Load(row + j, lanes);
+                var dyj = L.Load(dyRow + j, lanes);
                 var normalised = Centred<L>(sum, mean, j, h) * inverse;
-                var g = d * V.Load(gain + j);
+                var g = dyj * V.Load(gain + j);
                 sumG += g;
                 sumGx = V.MultiplyAdd(g, normalised, sumGx);
-                L.Store(V.MultiplyAdd(d, normalised, V.Load(dGain + j)), dGain + j, lanes);
-                L.Store(d + V.Load(dBias + j), dBias + j, lanes);
+                L.Store(V.MultiplyAdd(dyj, normalised, V.Load(dGain + j)), dGain + j, lanes);
+                L.Store(dyj + V.Load(dBias + j), dBias + j, lanes);
             }
             V meanG = V.Sum(sumG) / h, meanGx = V.Sum(sumGx) / h;
 
@@ -103,11 +103,11 @@ internal static unsafe class LayerNorm<V>
             {
                 int lanes = h - j;
                 var normalised = Centred<L>(sum, mean, j, h) * inverse;
-                var g = L.Load(row + j, lanes) * V.Load(gain + j);
-                var d = (g - meanG - normalised * meanGx) * inverse;
-                L.Store(d, dSums.Row(t) + j, lanes);
+                var g = L.Load(dyRow + j, lanes) * V.Load(gain + j);
+                var ds = (g - meanG - normalised * meanGx) * inverse;
+                L.Store(ds, dSums.Row(t) + j, lanes);
                 if (!dInput.IsNone)
-                    L.Store(dropout.IsNone ? d : d * V.Load(mask + j), dInputs.Row(t) + j, lanes);
+                    L.Store(dropout.IsNone ? ds : ds * V.Load(mask + j), dInputs.Row(t) + j, lanes);
             }
         }
     }

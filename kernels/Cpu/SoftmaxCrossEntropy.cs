@@ -2,8 +2,9 @@ namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
 /// Softmax cross-entropy against the tied item table, without ever holding the scores: a tile of items is scored against a panel of masked
-/// rows, one row a lane, so that maximum, sum and gradient run down the items without a horizontal step, and a tile of the table serves all
-/// rows while it is in the cache. The backward gathers the panels' gradients of some more rows before it multiplies with them.
+/// rows, one row a lane, so that maximum and sum run down the items without a horizontal step (the gradient has one an item, for its bias),
+/// and a tile of the table serves all rows while it is in the cache. The backward gathers the panels' gradients of some more rows before it
+/// multiplies with them.
 /// </summary>
 internal static unsafe class SoftmaxCrossEntropy<V>
     where V : struct, IVector<V>
@@ -11,12 +12,15 @@ internal static unsafe class SoftmaxCrossEntropy<V>
     /// <summary>Items of a tile: its scores, table rows and gradient rows stay near.</summary>
     private const int ItemTile = 48;
 
+    /// <summary>Below every score, and finite.</summary>
+    private const float Lowest = -1e30f;
+
     public static void Forward(Scratch scratch, Tensor h, WeightAndBias catalogue, Indices targets, Tensor losses, Tensor logSumExp)
     {
         var panels = new Panels<V>(scratch, h, catalogue, ItemTile, 2);
         int* target = targets.Pointer();
-        float* loss = losses.Pointer(), log = logSumExp.Pointer(), max = panels.PerRow(0), sum = panels.PerRow(1);
-        new Span<float>(max, panels.PaddedRows).Fill(-1e30f);
+        float* loss = losses.Pointer(), lse = logSumExp.Pointer(), max = panels.PerRow(0), sum = panels.PerRow(1);
+        new Span<float>(max, panels.PaddedRows).Fill(Lowest);
         new Span<float>(sum, panels.PaddedRows).Clear();
         for (int item = 0; item < panels.Items; item += ItemTile)
         {
@@ -37,8 +41,8 @@ internal static unsafe class SoftmaxCrossEntropy<V>
         }
         for (int m = 0; m < h.Rows; m++)
         {
-            log[m] = max[m] + MathF.Log(sum[m]);
-            loss[m] += log[m];
+            lse[m] = max[m] + MathF.Log(sum[m]);
+            loss[m] += lse[m];
         }
     }
 
@@ -54,8 +58,8 @@ internal static unsafe class SoftmaxCrossEntropy<V>
     {
         var panels = new Panels<V>(scratch, h, catalogue, ItemTile, 1);
         int* target = targets.Pointer();
-        float* normaliser = panels.PerRow(0), dBias = gradient.Bias.Pointer();
-        Buffer.MemoryCopy(logSumExp.Pointer(), normaliser, h.Rows * sizeof(float), h.Rows * sizeof(float));
+        float* lse = panels.PerRow(0), dBias = gradient.Bias.Pointer();
+        Buffer.MemoryCopy(logSumExp.Pointer(), lse, h.Rows * sizeof(float), h.Rows * sizeof(float));
         new Span<float>(dh.Pointer(), checked((int)dh.Length)).Clear();
         Matrix hs = new(h), dhs = new(dh), items = new(catalogue.Weight), dItems = new(gradient.Weight), dScores = panels.Scores;
         for (int item = 0; item < panels.Items; item += ItemTile)
@@ -68,7 +72,7 @@ internal static unsafe class SoftmaxCrossEntropy<V>
                 for (int first = 0; first < blockRows; first += panels.Lanes)
                     panels.Score(item, tile, block + first, dScores.FromColumn(first));
                 for (int i = 0; i < tile; i++)
-                    dBias[item + i] += ScaledSoftmax(dScores.Row(i), normaliser + block, blockRows, scale);
+                    dBias[item + i] += ScaledSoftmax(dScores.Row(i), lse + block, blockRows, scale);
                 for (int m = 0; m < blockRows; m++)
                 {
                     int row = target[block + m] - item;

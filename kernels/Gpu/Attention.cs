@@ -23,6 +23,16 @@ internal sealed class Attention
     /// <summary>Threads that share a row of scores in the softmax.</summary>
     private const int RowThreads = 4;
 
+    /// <summary>Cells of a tile that a thread has: in the softmax every fourth of a row, in the backward two rows of two.</summary>
+    private const int CellsPerThread = Tile / RowThreads;
+
+    /// <summary>Tiles of keys that share random numbers: a block of Philox has four words, for columns sixteen apart.</summary>
+    private const int TilesPerDraw = 4;
+    private const int KeysPerDraw = TilesPerDraw * Tile;
+
+    /// <summary>The bits of a tile of which nothing is dropped.</summary>
+    private const uint AllKept = (1u << CellsPerThread) - 1;
+
     /// <summary>The most groups that CUDA takes along a grid's second direction.</summary>
     private const int MostGroupsAcross = ushort.MaxValue;
 
@@ -98,7 +108,8 @@ internal sealed class Attention
             if (columns <= most)
                 return aligned ? wide : narrow;
         }
-        throw new DeviceException($"a head has {columns} columns, and the GPU kernels take 128 at most: use more heads, or --device cpu");
+        throw new DeviceException(
+            $"a head has {columns} columns, and the GPU kernels take {_passes[^1].Columns} at most: use more heads, or --device cpu");
     }
 
     private Passes Load<TColumns, TAccess>()
@@ -168,9 +179,9 @@ internal sealed class Attention
                     for (int j = 0; j < keys && j < own; j++)
                         max = default(Max).Combine(max, scores[(i * Pitch) + j]);
                     // A block of random numbers serves four tiles of keys: draw it once and keep which cells stay.
-                    if (dropout.Drops && firstKey % (4 * Tile) == 0)
+                    if (dropout.Drops && firstKey % KeysPerDraw == 0)
                         keptBits[m] = KeptBits(dropout, (uint)(s.FirstQuery + firstQuery + i), firstKey, part, keys);
-                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % 4 * RowThreads) : 0;
+                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % TilesPerDraw * CellsPerThread) : 0;
                     float sum = 0f;
                     for (int j = part; j < keys; j += RowThreads)
                     {
@@ -238,9 +249,11 @@ internal sealed class Attention
     /// <summary>Of one column of four tiles, in the bits 0, 4, 8 and 12: a block of random numbers serves all of them.</summary>
     private static uint KeptBits(DropoutKey dropout, uint row, int firstKey, int column)
     {
-        var words = DevicePhilox.Draw(dropout, (uint)((firstKey / 4) + column), row);
-        return (words.X < dropout.Threshold ? 0u : 1u) | (words.Y < dropout.Threshold ? 0u : 16u)
-            | (words.Z < dropout.Threshold ? 0u : 256u) | (words.W < dropout.Threshold ? 0u : 4096u);
+        var words = DevicePhilox.Draw(dropout, (uint)((firstKey / TilesPerDraw) + column), row);
+        return (words.X < dropout.Threshold ? 0u : 1u)
+            | (words.Y < dropout.Threshold ? 0u : 1u << CellsPerThread)
+            | (words.Z < dropout.Threshold ? 0u : 1u << (2 * CellsPerThread))
+            | (words.W < dropout.Threshold ? 0u : 1u << (3 * CellsPerThread));
     }
 
     /// <summary>
@@ -297,7 +310,7 @@ internal sealed class Attention
             int seen = s.KeysOf(firstQuery + rows - 1), drawn = -1;
             for (int firstKey = keyStart; firstKey < seen; firstKey += keyStep)
             {
-                int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey, chunk = firstKey / (4 * Tile);
+                int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey, chunk = firstKey / KeysPerDraw;
                 LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
                 LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
                 Group.Barrier();
@@ -309,16 +322,16 @@ internal sealed class Attention
                         continue;
                     if (dropout.Drops && chunk != drawn)
                     {
-                        uint row = (uint)(s.FirstQuery + firstQuery + i), bits = KeptBits(dropout, row, chunk * 4 * Tile, j);
+                        uint row = (uint)(s.FirstQuery + firstQuery + i), bits = KeptBits(dropout, row, chunk * KeysPerDraw, j);
                         if (j + Half < keys)
-                            bits |= KeptBits(dropout, row, chunk * 4 * Tile, j + Half) << 1;
+                            bits |= KeptBits(dropout, row, chunk * KeysPerDraw, j + Half) << 1;
                         if (i + Half < rows)
-                            bits |= KeptBits(dropout, row + Half, chunk * 4 * Tile, j) << 2;
+                            bits |= KeptBits(dropout, row + Half, chunk * KeysPerDraw, j) << 2;
                         if (i + Half < rows && j + Half < keys)
-                            bits |= KeptBits(dropout, row + Half, chunk * 4 * Tile, j + Half) << 3;
+                            bits |= KeptBits(dropout, row + Half, chunk * KeysPerDraw, j + Half) << 3;
                         keptBits[m] = bits;
                     }
-                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % 4 * 4) : 15;
+                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % TilesPerDraw * CellsPerThread) : AllKept;
                     var dots = Dots<TColumns>(queryTile, i, keyTile, j);
                     var dProbabilities = Dots<TColumns>(dOutputTile, i, valueTile, j);
                     for (int half = 0; half < 2 && i < rows; half++, i += Half)

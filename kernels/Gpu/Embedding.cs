@@ -6,13 +6,13 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Item and position lookup, and the sums of their gradients. Many tokens share an item, and atomic additions would come in another order
-/// every time: instead the tokens are sorted by item, and once more by position, so that the rows of each stand in a run, and the runs are
-/// added up in a tree of fixed shape.
+/// every time: instead the tokens are sorted by item, and once more by position, so that the rows of each stand in a segment, and the
+/// segments are added up in a tree of fixed shape.
 /// </summary>
 internal sealed class Embedding
 {
     /// <summary>Sorted rows that one thread adds up.</summary>
-    private const int Segment = 32;
+    private const int Chunk = 32;
 
     /// <summary>Of them, those that it reads at a time.</summary>
     private const int Ahead = 4;
@@ -22,7 +22,7 @@ internal sealed class Embedding
     private readonly GpuKernel<LookupArguments> _forward;
     private readonly GpuKernel<GatherArguments> _gather;
     private readonly GpuKernel<GatherArguments> _scatter;
-    private readonly GpuKernel<RunArguments> _addRuns;
+    private readonly GpuKernel<SegmentArguments> _addSegments;
 
     /// <summary>What is sorted ahead, by turns: the arithmetic may still read what was sorted before.</summary>
     private readonly GpuIntegers?[] _ahead = new GpuIntegers?[2];
@@ -35,7 +35,7 @@ internal sealed class Embedding
         _forward = device.Load<LookupArguments>(ForwardKernel, device.GroupSize);
         _gather = device.Load<GatherArguments>(GatherKernel, device.GroupSize);
         _scatter = device.Load<GatherArguments>(ScatterKernel, device.GroupSize);
-        _addRuns = device.Load<RunArguments>(AddRunsKernel, device.GroupSize);
+        _addSegments = device.Load<SegmentArguments>(AddSegmentsKernel, device.GroupSize);
     }
 
     public void Forward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
@@ -70,14 +70,14 @@ internal sealed class Embedding
         _sorted = new(tokens, positions, order, work);
     }
 
-    /// <summary>Rows of both tables at once: each token is in two of the runs, that of its item and that of its position.</summary>
+    /// <summary>Rows of both tables at once: each token is in two of the segments, that of its item and that of its position.</summary>
     public void Backward(Indices tokens, Indices positions, Tensor dx, Tensor dItems, Tensor dPositions)
     {
         int size = dx.Columns, count = 2 * dx.Rows;
         if (count == 0)
             return;
         var ids = new JointKeys(tokens.View(), positions.View(), dItems.Rows);
-        // Level by level: sorted rows, then the sums at the ends of their segments, then the sums at the ends of the segments of those, …
+        // Level by level: sorted rows, then the sums at the ends of their chunks, then the sums at the ends of the chunks of those, …
         int ends = Ends(count), laterEnds = Ends(ends);
         bool isSorted = _sorted is { } ahead && ahead.Tokens == tokens && ahead.Positions == positions;
         long sortLength = isSorted ? 0 : _sort.WorkLength(count), endLength = (long)(ends + laterEnds) * (size + 1);
@@ -93,10 +93,10 @@ internal sealed class Embedding
         ArrayView<float> x = dx.View(), items = dItems.View(), positionTable = dPositions.View();
         for (; ; count = Ends(count))
         {
-            int threads = (count + Segment - 1) / Segment * size;
-            _addRuns.Launch(
+            int threads = (count + Chunk - 1) / Chunk * size;
+            _addSegments.Launch(
                 (threads + _device.GroupSize - 1) / _device.GroupSize, new(ids, order, x, items, positionTable, endIds, sums, count, size));
-            if (count <= Segment)
+            if (count <= Chunk)
                 return;
             (ids, order, x) = (new(endIds, default, dItems.Rows), default, sums);
             (endIds, nextIds) = (nextIds, endIds);
@@ -123,7 +123,7 @@ internal sealed class Embedding
         kernel.Launch(lanes.Groups(rows.Length), new(x.View(), rows.View(), y.View(), rows.Length, x.Columns, lanes.Bits));
     }
 
-    private static int Ends(int count) => 2 * ((count + Segment - 1) / Segment);
+    private static int Ends(int count) => 2 * ((count + Chunk - 1) / Chunk);
 
     private static void ForwardKernel(LookupArguments a)
     {
@@ -159,16 +159,17 @@ internal sealed class Embedding
     }
 
     /// <summary>
-    /// A thread adds one column of a segment of sorted rows, run by run. A run inside the segment is whole and goes to the table; the first
-    /// and the last may go on in the neighbours, so their sums are left for the next level, where such sums stand in runs again.
+    /// A thread adds one column of a chunk of sorted rows, segment by segment. A segment inside the chunk is whole and goes to the table;
+    /// the first and the last may go on in the neighbours, so their sums are left for the next level, where such sums stand in segments
+    /// again.
     /// </summary>
-    private static void AddRunsKernel(RunArguments a)
+    private static void AddSegmentsKernel(SegmentArguments a)
     {
-        int segment = Grid.GlobalIndex.X / a.Size, column = Grid.GlobalIndex.X % a.Size;
-        int next = segment * Segment, end = IntrinsicMath.Min(next + Segment, a.Count);
+        int chunk = Grid.GlobalIndex.X / a.Size, column = Grid.GlobalIndex.X % a.Size;
+        int next = chunk * Chunk, end = IntrinsicMath.Min(next + Chunk, a.Count);
         if (next >= a.Count)
             return;
-        var run = new Run(a, next, column);
+        var segment = new Segment(a, next, column);
         for (; next < end; next += Ahead)
         {
             // What is read depends on what was read before: four rows at a time wait together.
@@ -176,15 +177,15 @@ internal sealed class Embedding
             int row2 = a.Row(IntrinsicMath.Min(next + 2, last)), row3 = a.Row(IntrinsicMath.Min(next + 3, last));
             int id0 = a.Ids[row0], id1 = a.Ids[row1], id2 = a.Ids[row2], id3 = a.Ids[row3];
             float x0 = a.At(row0, column), x1 = a.At(row1, column), x2 = a.At(row2, column), x3 = a.At(row3, column);
-            run.Add(a, id0, x0);
+            segment.Add(a, id0, x0);
             if (next + 1 < end)
-                run.Add(a, id1, x1);
+                segment.Add(a, id1, x1);
             if (next + 2 < end)
-                run.Add(a, id2, x2);
+                segment.Add(a, id2, x2);
             if (next + 3 < end)
-                run.Add(a, id3, x3);
+                segment.Add(a, id3, x3);
         }
-        run.End(a);
+        segment.End(a);
     }
 
     /// <param name="Tokens">Whose rows are sorted.</param>
@@ -193,19 +194,19 @@ internal sealed class Embedding
     /// <param name="Memory">Where that lies.</param>
     private readonly record struct SortedAhead(Indices Tokens, Indices Positions, ArrayView<int> Order, GpuIntegers Memory);
 
-    /// <summary>The run of rows with the same id that a thread is in.</summary>
-    private struct Run
+    /// <summary>The segment of rows with the same id that a thread is in.</summary>
+    private struct Segment
     {
-        private readonly int _segment;
+        private readonly int _chunk;
         private readonly int _column;
         private int _id;
         private float _sum;
         private bool _isFirst;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public Run(in RunArguments a, int first, int column)
+        public Segment(in SegmentArguments a, int first, int column)
         {
-            _segment = first / Segment;
+            _chunk = first / Chunk;
             _column = column;
             _id = a.Ids[a.Row(first)];
             _sum = 0f;
@@ -213,12 +214,12 @@ internal sealed class Embedding
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Add(in RunArguments a, int id, float x)
+        public void Add(in SegmentArguments a, int id, float x)
         {
             if (id != _id)
             {
                 if (_isFirst && !a.IsWhole)
-                    a.Leave(2 * _segment, _id, _column, _sum);
+                    a.Leave(2 * _chunk, _id, _column, _sum);
                 else
                     a.Add(_id, _column, _sum);
                 _isFirst = false;
@@ -229,7 +230,7 @@ internal sealed class Embedding
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void End(in RunArguments a)
+        public void End(in SegmentArguments a)
         {
             if (a.IsWhole)
             {
@@ -238,11 +239,11 @@ internal sealed class Embedding
             }
             if (_isFirst)
             {
-                // One run from end to end: its sum, and nothing behind it.
-                a.Leave(2 * _segment, _id, _column, _sum);
+                // One segment from end to end: its sum, and nothing behind it.
+                a.Leave(2 * _chunk, _id, _column, _sum);
                 _sum = 0f;
             }
-            a.Leave((2 * _segment) + 1, _id, _column, _sum);
+            a.Leave((2 * _chunk) + 1, _id, _column, _sum);
         }
     }
 
@@ -254,21 +255,21 @@ internal sealed class Embedding
     internal readonly record struct GatherArguments(
         ArrayView<float> X, ArrayView<int> Rows, ArrayView<float> Y, int Count, int Size, int LaneBits);
 
-    /// <param name="Ids">By row; in runs when taken in order.</param>
+    /// <param name="Ids">By row; in segments when taken in order.</param>
     /// <param name="Order">The order of the rows; none where they stand in order.</param>
     /// <param name="X">The rows to add; those of the second list of ids are the same as those of the first.</param>
     /// <param name="Items">Where to, for ids below <see cref="JointKeys.SecondStart"/>, but for padding (0).</param>
     /// <param name="Positions">Where to, for the others.</param>
-    /// <param name="EndIds">[2 · segments] ids of the first and last run of each segment.</param>
-    /// <param name="Ends">[2 · segments, H] sums of these.</param>
+    /// <param name="EndIds">[2 · chunks] ids of the first and last segment of each chunk.</param>
+    /// <param name="Ends">[2 · chunks, H] sums of these.</param>
     /// <param name="Count">Rows.</param>
     /// <param name="Size">H</param>
-    internal readonly record struct RunArguments(
+    internal readonly record struct SegmentArguments(
         JointKeys Ids, ArrayView<int> Order, ArrayView<float> X, ArrayView<float> Items, ArrayView<float> Positions,
         ArrayView<int> EndIds, ArrayView<float> Ends, int Count, int Size)
     {
         /// <summary>Whether this is the last level.</summary>
-        public bool IsWhole => Count <= Segment;
+        public bool IsWhole => Count <= Chunk;
 
         public int Row(int i) => Order.Length > 0 ? Order[i] : i;
 

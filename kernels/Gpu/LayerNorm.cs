@@ -7,7 +7,7 @@ namespace Bert4Rec.Kernels.Gpu;
 /// <summary>
 /// Dropout, residual and layer norm in one pass. A row has a thread for each <see cref="Float4"/>, so a group takes several short rows at
 /// once, and the thread keeps its float4 in registers from the first read to the last write. The backward sums the gradients of gain and
-/// bias in registers too, over a fixed chunk of rows a group, and the last group adds the chunks in order.
+/// bias over a fixed set of rows a group, in registers where a thread has one float4, and the last group adds the groups' sums in order.
 /// </summary>
 internal sealed class LayerNorm
 {
@@ -161,10 +161,10 @@ internal sealed class LayerNorm
                 var normalised = i == lane ? firstNormalised : PhiloxFloat4.Load(a.X, start, column, h).Centre(mean, column, h) * inverse;
                 // Until it is overwritten, dSum may be dy: only this thread reads these columns.
                 var g = i == lane ? firstG : PhiloxFloat4.Load(a.Dy, start, column, h) * PhiloxFloat4.Load(a.Gain, 0, column, h);
-                var d = (g - meanG - (normalised * meanGx)) * inverse;
-                d.Store(a.DSum, start, column, h);
+                var ds = (g - meanG - (normalised * meanGx)) * inverse;
+                ds.Store(a.DSum, start, column, h);
                 if (a.DInput.Length > 0)
-                    (a.Dropout.Drops ? d.Drop(a.Dropout, i, row) : d).Store(a.DInput, start, column, h);
+                    (a.Dropout.Drops ? ds.Drop(a.Dropout, i, row) : ds).Store(a.DInput, start, column, h);
             }
         }
         AddRows(dGain, a.Sums, chunk, lane, a.Width, h);
@@ -192,22 +192,22 @@ internal sealed class LayerNorm
     private static void AddChunks(in BackwardArguments a)
     {
         var shared = SharedMemory.Allocate<Float4>(GpuDevice.LargestGroup);
-        int float4s = a.Stride / 4, across = IntrinsicMath.Min(float4s, Group.DimX), shares = Group.DimX / across;
-        int share = Group.IdxX / across;
+        int float4s = a.Stride / 4, across = IntrinsicMath.Min(float4s, Group.DimX), turns = Group.DimX / across;
+        int turn = Group.IdxX / across;
         for (int firstColumn = 0; firstColumn < float4s; firstColumn += across)
         {
             int column = firstColumn + (Group.IdxX % across);
             // Threads past the last column meet the others at the barriers.
-            int end = column < float4s && share < shares ? Grid.DimX : 0;
+            int end = column < float4s && turn < turns ? Grid.DimX : 0;
             Float4 sum = default;
             var chunks = new Chunks(Float4.Wide(a.Sums), float4s, column, end);
-            for (int chunk = share; chunk < end; chunk += 8 * shares)
-                sum += chunks.Four(chunk, shares) + chunks.Four(chunk + (4 * shares), shares);
+            for (int chunk = turn; chunk < end; chunk += 8 * turns)
+                sum += chunks.Four(chunk, turns) + chunks.Four(chunk + (4 * turns), turns);
             shared[Group.IdxX] = sum;
             Group.Barrier();
-            if (share == 0 && column < float4s)
+            if (turn == 0 && column < float4s)
             {
-                for (int i = 1; i < shares; i++)
+                for (int i = 1; i < turns; i++)
                     sum += shared[(i * across) + Group.IdxX];
                 // Only this thread reads it before the barrier.
                 shared[Group.IdxX] = sum;

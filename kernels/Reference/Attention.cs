@@ -82,8 +82,8 @@ public static class Attention
             var mask = Dropout.Mask(slice.Queries, slice.Keys, slice.OfDropout(dropout));
 
             var dProbabilities = mask.PointwiseMultiply(dOh.TransposeAndMultiply(vh));
-            var d = dOh.PointwiseMultiply(slice.OfQueries(output)).RowSums();
-            var dScores = probabilities.PointwiseMultiply(dProbabilities.MapIndexed((i, _, value) => value - d[i]));
+            var rowSums = dOh.PointwiseMultiply(slice.OfQueries(output)).RowSums();
+            var dScores = probabilities.PointwiseMultiply(dProbabilities.MapIndexed((i, _, value) => value - rowSums[i]));
 
             slice.SetQueries(dq, dScores * kh / root);
             slice.SetKeys(dkv, dScores.TransposeThisAndMultiply(qh) / root);

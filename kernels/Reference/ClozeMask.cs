@@ -31,6 +31,8 @@ public static class ClozeMask
 
     private static int[] HiddenPositions(int length, uint row, ClozeMasking masking)
     {
+        if (length == 0)
+            return [];
         var (seed, step, stream, _) = masking.Key;
         if (Philox.ToUnit(Philox.Cell(seed, step, stream + 1, row, 0)) < masking.LastOnlyShare)
             return [length - 1];

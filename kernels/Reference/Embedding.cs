@@ -11,7 +11,8 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     dE[i] = Σ dx[t]  over the t whose token is i;   dP[p] likewise over the t whose position is p
 //
-// Padding, item 0, stands for no event: it has a row in the table and never a gradient (PyTorch's padding_idx).
+// Padding, item 0, stands for no event: it has a row in the table, and the lookup never gives that a gradient (PyTorch's padding_idx); the
+// softmax, which counts it among the V items, does.
 
 /// <summary>Lookups in the item and position tables, and of the rows that somebody reads.</summary>
 public static class Embedding

@@ -22,7 +22,7 @@ internal sealed record TrainingStep(
     public const int Multiprocessors = 108;
 
     /// <summary>Kernels whose results say where others read.</summary>
-    private static readonly string[] s_places = ["RadixSort", "PrefixSum", "Embedding.AddRuns"];
+    private static readonly string[] s_places = ["RadixSort", "PrefixSum", "Embedding.AddSegments"];
 
     /// <summary>"configs/ml-100k.yaml, tf32"</summary>
     public string Title => $"{Name}, {Precision.Name()}";

@@ -43,7 +43,7 @@ internal sealed class Trainer : IDisposable
     private readonly double[] _ownLosses;
     private readonly int[] _shareStarts;
     private readonly uint[] _shareRows;
-    private readonly uint[] _shareTargets;
+    private readonly uint[] _firstTargets;
     private readonly double[] _losses;
     private readonly DeviceBuffer<float> _norms;
     private readonly long _momentStart;
@@ -102,7 +102,7 @@ internal sealed class Trainer : IDisposable
         _firstShare = replicas * _ranks.Rank;
         _shareStarts = new int[_shares + 1];
         _shareRows = new uint[_shares];
-        _shareTargets = new uint[_shares];
+        _firstTargets = new uint[_shares];
         _targetCounts = new uint[replicas];
         _losses = new double[_shares];
         _ownLosses = new double[replicas];
@@ -255,10 +255,11 @@ internal sealed class Trainer : IDisposable
             PrepareStep(first, count);
         for (int r = 0; r < _replicas.Length; r++)
             _targetCounts[r] = (uint)_replicas[r].TargetCount;
-        _ranks.AllGather<uint>(_targetCounts, _shareTargets);
+        _ranks.AllGather<uint>(_targetCounts, _firstTargets);
         uint targets = 0;
-        foreach (ref uint share in _shareTargets.AsSpan())
-            (share, targets) = (targets, targets + share);
+        // Each share's count becomes the number of its first row with a target.
+        foreach (ref uint entry in _firstTargets.AsSpan())
+            (entry, targets) = (targets, targets + entry);
         if (targets == 0)
             return double.NaN;
 
@@ -442,7 +443,7 @@ internal sealed class Trainer : IDisposable
         _replicas[r].Prepare(_candidates?.Events ?? _dataset.EventItems, share, _shareRows[own], task, (uint)_shareStarts[own]);
     }
 
-    private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _shareTargets[_firstShare + r], _gradientScale);
+    private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _firstTargets[_firstShare + r], _gradientScale);
 
     private void ReadLoss(int r) => _ownLosses[r] = _replicas[r].ReadLoss();
 

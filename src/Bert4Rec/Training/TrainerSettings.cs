@@ -9,7 +9,7 @@ namespace Bert4Rec.Training;
 /// <param name="Seed">The seed of everything random.</param>
 /// <param name="BatchSize">Sequences of a batch.</param>
 /// <param name="LearningRate">Adam's learning rate.</param>
-/// <param name="WeightDecay">Adam's L2 penalty.</param>
+/// <param name="WeightDecay">λ: Adam's L2 penalty or, decoupled, the share that a parameter loses, times the learning rate.</param>
 /// <param name="ClipGradNorm">Largest norm of the whole gradient, or null.</param>
 /// <param name="InitializerRange">Standard deviation of the first weights.</param>
 /// <param name="MaskRatio">Probability that an event is masked.</param>
