@@ -1,3 +1,4 @@
+using System.Globalization;
 using YamlDotNet.RepresentationModel;
 
 namespace Bert4Rec.Configuration;
@@ -692,4 +693,10 @@ internal sealed class RunConfig
 /// <param name="Field">A column of .inter, .item or .user.</param>
 /// <param name="Intervals">Null if the value was not written as one.</param>
 /// <param name="Tokens">Null if the value was not written as a list.</param>
-internal sealed record ValueFilter(string Field, Intervals? Intervals, IReadOnlyList<string>? Tokens);
+internal sealed record ValueFilter(string Field, Intervals? Intervals, IReadOnlyList<string>? Tokens)
+{
+    /// <summary>Whether a value as it stands in a file passes; none does not.</summary>
+    public bool Passes(string? value) => Intervals is { } intervals
+        ? double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && intervals.Contains(number)
+        : value is not null && (Tokens?.Contains(value) ?? true);
+}

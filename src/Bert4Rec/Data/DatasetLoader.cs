@@ -194,10 +194,9 @@ internal sealed class DatasetLoader
         {
             CheckGivenValues(reader, columns);
             int id = _items.GetOrAdd(reader.Token(item));
-            if (Pass(filters, reader))
+            // Of a known item the row says what has changed, and what is said by both is filtered.
+            if (KnownId(_known?.Items, _items, id) > 0 || Pass(filters, reader))
                 rows.Set(id, reader, columns);
-            else
-                rows.Refuse(id);
         }
         return rows;
     }
@@ -289,6 +288,7 @@ internal sealed class DatasetLoader
 
     private void Filter(SideRows? users, SideRows? items, int interactionItems)
     {
+        _unusedFilters.RemoveWhere(filter => _known?.ItemFields?.IndexOf(filter.Field) >= 0);
         if (_unusedFilters.Count > 0)
         {
             string field = _unusedFilters.First().Field;
@@ -297,6 +297,8 @@ internal sealed class DatasetLoader
         }
         bool[] keepUsers = KeepListed(users, _users, _users.Count, _known?.Users, "user");
         bool[] keepItems = KeepListed(items, _items, interactionItems, _known?.Items, "item");
+        if (_known?.ItemFields is { } fields)
+            DropRefused(items, fields, keepItems);
         if (keepUsers.Contains(false) || keepItems.Contains(false))
             _events.Keep(keepUsers, keepItems);
         FilterByCounts(keepUsers, keepItems, items);
@@ -319,7 +321,7 @@ internal sealed class DatasetLoader
         int missing = 0;
         for (int id = 1; id < count; id++)
         {
-            if (rows.Has(id) || (known is not null && !rows.HasRefused(id) && known.TryGetId(ids[id], out _)))
+            if (rows.Has(id) || (!rows.HasRefused(id) && KnownId(known, ids, id) > 0))
                 continue;
             missing++;
             // RecBole's filters take the rows of the file alone.
@@ -335,6 +337,33 @@ internal sealed class DatasetLoader
         }
         return keep;
     }
+
+    /// <summary>Applies the filters to what is known of items together with what their rows say anew.</summary>
+    private void DropRefused(SideRows? items, ItemTable fields, bool[] keep)
+    {
+        var filters = _config.ValueFilters.Where(filter => fields.IndexOf(filter.Field) >= 0).ToArray();
+        int refused = 0;
+        for (int id = 1; id < keep.Length; id++)
+        {
+            int knownId = KnownId(_known!.Items, _items, id);
+            // What is not known has passed by its row, or has none.
+            bool passes = knownId > 0
+                ? Array.TrueForAll(filters, filter => filter.Passes(
+                    items?.Value(id, filter.Field) ?? fields[knownId, fields.IndexOf(filter.Field)]))
+                : filters.Length == 0 || items is { Filtered: true };
+            refused += keep[id] && !passes ? 1 : 0;
+            keep[id] &= passes;
+        }
+        if (refused > 0)
+        {
+            string those = refused == 1 ? "1 item" : $"{refused} items";
+            _warnings.Add($"val_interval refuses {those} of {Path.GetFileName(_interactionFile)}; their interactions are dropped");
+        }
+    }
+
+    /// <summary>The id of what is known already; 0 of what is not.</summary>
+    private static int KnownId(Vocabulary? known, Vocabulary ids, int id) =>
+        known is not null && known.TryGetId(ids[id], out int knownId) ? knownId : 0;
 
     /// <summary>
     /// Drops users and items whose number of interactions is refused, both at once and again until none is (RecBole's k-core). Items that
@@ -528,6 +557,13 @@ internal sealed class DatasetLoader
         public IEnumerable<int> Ids => _ids;
 
         public bool Has(int id) => _has.Contains(id);
+
+        /// <summary>What a row says; null where it says nothing.</summary>
+        public string? Value(int id, string field)
+        {
+            int column = Array.FindIndex(fields, known => known.Name == field);
+            return column >= 0 && id < _values[column].Count ? _values[column][id] : null;
+        }
 
         public void Refuse(int id) => _refused.Add(id);
 

@@ -46,7 +46,10 @@ internal sealed class ItemTable
         return new(fields, values);
     }
 
-    private static int IndexOf(ItemTable? table, string name) => (table?.Fields ?? []).ToList().FindIndex(field => field.Name == name);
+    /// <summary>A field's number; -1 where there is none of this name.</summary>
+    public int IndexOf(string name) => Fields.ToList().FindIndex(field => field.Name == name);
+
+    private static int IndexOf(ItemTable? table, string name) => table?.IndexOf(name) ?? -1;
 
     /// <summary>The value of an item's field; null where there is none.</summary>
     public string? this[int item, int field] => item < _values[field].Length ? _values[field][item] : null;

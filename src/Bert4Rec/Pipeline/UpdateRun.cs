@@ -215,6 +215,8 @@ internal sealed class UpdateRun(
         ModelFolder model = ModelFolder.Load(directory, null);
         if (model.RefitOf is not null)
             throw new InputException($"{directory}: a refit is updated with its run; give {TrainingSession.RunOfRefit(directory)}");
+        if (ModelFolder.Unfinished(directory) is string unfinished)
+            throw new InputException($"{unfinished}; end it first: bert4rec train --resume {directory}");
         return model.IsOurs
             ? model
             : throw new InputException($"{directory}: not a folder that bert4rec trained, so it has no events to go on from");

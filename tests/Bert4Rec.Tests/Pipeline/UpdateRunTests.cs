@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
@@ -81,6 +80,39 @@ public sealed class UpdateRunTests : IDisposable
         var dataset = ModelFolder.Load(Model, null).Dataset;
         Assert.Equal(before + 3, dataset.EventItems.Length);
         Assert.Equal(["i1", "i2", "i3", "i4", "i3", "new"], History(dataset, "u1"));
+    }
+
+    /// <summary>Filters look at what is known of an item and what its row says anew, a blank standing for what was.</summary>
+    [Theory]
+    [InlineData(null, 3, "")]
+    [InlineData("", 3, "")]
+    [InlineData("i3\t\tbooks\n", 3, "")]
+    [InlineData("i3\t500\tbooks\n", 2, "val_interval refuses 1 item of later.inter; their interactions are dropped")]
+    [InlineData("stray\t5\ttoys\n", 4, "")]
+    public void FiltersHoldForWhatIsKnownAndWhatIsNew(string? items, int taken, string warning)
+    {
+        Write("log", Rows());
+        File.WriteAllText(Path.Combine(_folder.Path, "log", "log.item"), "item_id:token\tprice:float\tcategory:token\n" + string.Concat(
+            Enumerable.Range(1, 8).Select(i => $"i{i}\t{10 * i}\ttoys\n")));
+        Train(refit: false, writes: false, "val_interval={price: '[0,100]'}");
+        int before = ModelFolder.Load(Model, null).Dataset.EventItems.Length;
+        string later = Write("later", "u1\ti3\t100\nu1\ti7\t101\nu1\tstray\t102\nu2\ti6\t103\n");
+        if (items is not null)
+            File.WriteAllText(Path.Combine(later, "later.item"), "item_id:token\tprice:float\tcategory:token\n" + items);
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1");
+        Assert.True(code == 0, error);
+        Assert.Equal(before + taken, ModelFolder.Load(Model, null).Dataset.EventItems.Length);
+        Assert.Contains(warning, error);
+    }
+
+    [Fact]
+    public void AModelWhoseTrainingGoesOnIsNotUpdated()
+    {
+        Train(refit: false);
+        File.Delete(Path.Combine(Model, "result.json"));
+        string later = Write("later", "u1\ti3\t100\n");
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1");
+        Assert.Equal((1, $"error: the training in {Model} is not done; end it first: bert4rec train --resume {Model}\n"), (code, error));
     }
 
     [Fact]
@@ -424,16 +456,15 @@ public sealed class UpdateRunTests : IDisposable
         Assert.True(code == 0, error);
     }
 
-    private void Train(bool refit, params string[] more)
+    private static string Rows() => string.Concat(Enumerable.Range(1, 30).SelectMany(
+        user => Enumerable.Range(0, 4).Select(i => $"u{user}\ti{((user + i - 1) % 8) + 1}\t{i}\n")));
+
+    private void Train(bool refit, params string[] more) => Train(refit, writes: true, more);
+
+    private void Train(bool refit, bool writes, params string[] more)
     {
-        var rows = new StringBuilder();
-        for (int user = 1; user <= 30; user++)
-        {
-            for (int i = 0; i < 4; i++)
-                rows.Append($"u{user}\ti{((user + i - 1) % 8) + 1}\t{i}\n");
-        }
         string items = string.Concat(Enumerable.Range(1, 8).Select(i => $"i{i}\t{(i % 2 == 0 ? "books" : "toys")}\n"));
-        string log = Write("log", rows.ToString(), items);
+        string log = writes ? Write("log", Rows(), items) : Path.Combine(_folder.Path, "log");
         string[] settings =
         [
             "data_path=" + log, "dataset=log", "objective=cloze", "epochs=4", "hidden_size=8", "inner_size=16", "n_layers=1", "n_heads=1",
