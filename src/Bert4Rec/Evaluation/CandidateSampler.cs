@@ -1,5 +1,5 @@
-using Bert4Rec.Data;
 using Bert4Rec.Configuration;
+using Bert4Rec.Data;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Evaluation;

@@ -39,8 +39,9 @@ internal sealed record BlendSample(float[] Others, float[] Scores, BlendTerms[] 
 
 /// <summary>
 /// Chooses the weights of a <see cref="Blend"/> by NDCG: the two of the transitions from a grid, then the two of the history, then that of
-/// what is alike; then those of the transitions, and of what is alike, again. Then that of the very next item, and all others after it,
-/// which are kept if they are better by more than chance: where a few samples choose, one number more would rather fit those.
+/// what is alike; then those of the transitions, and of what is alike, again. Then, twice, that of the very next item and
+/// all others after it, which are kept if they are better by more than chance: where a few samples choose, one number more would rather
+/// fit those.
 /// </summary>
 internal sealed class BlendSearch
 {

@@ -56,7 +56,8 @@ public sealed class Recommender : IDisposable
     /// <summary>The first 16 hexadecimal digits of the SHA-256 of the model.safetensors that recommends.</summary>
     public string ModelVersion { get; }
 
-    /// <summary>Which of a folder's two models recommends, in a sentence; null where there is but one.</summary>
+    /// <summary>Which of a folder's two models recommends, or that its training is not done, in a sentence; null where there is nothing to
+    /// say.</summary>
     public string? Note { get; }
 
     /// <summary>Items of the catalogue.</summary>

@@ -14,8 +14,8 @@ public sealed record UserEvent(string User, string Item, double Timestamp);
 
 /// <summary>What is known of an item beside its token.</summary>
 /// <param name="Item">The item's token.</param>
-/// <param name="Fields">Values by column, which is written as in .item, "category:token_seq" or "price:float"; without a type it is a
-/// token. A column that an item lacks has no value there.</param>
+/// <param name="Fields">Values by column, which is written as in .item, "category:token_seq" or "price:float"; without a type, and
+/// without a colon, it is a token. A column that an item lacks has no value there.</param>
 public sealed record ItemFields(string Item, IReadOnlyDictionary<string, string> Fields);
 
 /// <summary>How a <see cref="RecommenderTrainer"/> trains.</summary>
@@ -40,7 +40,7 @@ public sealed record TrainerOptions
     public bool Refit { get; init; }
 
     /// <summary>Go on from the last whole epoch that is in the folder, from the same events; from the beginning if there is neither that
-    /// nor a model.</summary>
+    /// nor a finished model.</summary>
     public bool Resume { get; init; }
 
     /// <summary>Told of settings without effect, and of what is odd in the data.</summary>
@@ -82,7 +82,8 @@ public static class RecommenderTrainer
             throw new InputException("event_log names a log in files, and the events are in memory; leave it out");
         config.RequireObjective();
         using var folder = Lock(outputDirectory);
-        if (options.Resume && File.Exists(Path.Combine(outputDirectory, ModelFolder.ModelFileName))
+        // A training that was stopped before its first checkpoint has a model, but no result.
+        if (options.Resume && File.Exists(Path.Combine(outputDirectory, ResultFile.Name))
             && !File.Exists(Path.Combine(outputDirectory, Checkpoint.FileName)))
         {
             throw new InputException(

@@ -4,6 +4,7 @@ using Bert4Rec.Distributed;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Model;
 
 namespace Bert4Rec.Training;
@@ -356,6 +357,10 @@ internal sealed class TrainingEngine : IDisposable
     {
         var threads = new int[_ranks.Size];
         _ranks.AllGather<int>([Threads], threads);
+        var devices = new int[_ranks.Size];
+        _ranks.AllGather<int>([_devices.Kernels[0] is GpuKernels ? 1 : 0], devices);
+        if (_ranks.Rank == 0 && devices.Distinct().Count() > 1)
+            throw new InputException("some ranks have a GPU and some have none, and all share the work evenly; give --device cpu");
         int other = Array.FindIndex(threads, count => count != Threads);
         if (_ranks.Rank == 0 && other >= 0)
         {

@@ -19,6 +19,13 @@ public class GradientCheckTests
         return data;
     }
 
+    [Fact]
+    public void What_is_no_kernel_is_refused()
+    {
+        Assert.Equal("kernel", Assert.Throws<ArgumentException>(() => GradientCheck.Run("cpu", "nope", 1, null, null)).ParamName);
+        Assert.Equal("broken", Assert.Throws<ArgumentException>(() => GradientCheck.Run("cpu", null, 1, "nope", null)).ParamName);
+    }
+
     [Theory]
     [MemberData(nameof(Devices))]
     public void Every_kernel_passes(string device)

@@ -86,6 +86,14 @@ public class ComparisonTests
 
     /// <summary>Of a baseline compared with itself nothing differs; the better of two is the better one both ways.</summary>
     [Fact]
+    public void What_cannot_be_compared_is_refused()
+    {
+        Assert.Throws<ArgumentException>(() => Comparison.Of("ndcg@10", [1, 2], [1]));
+        Assert.Throws<ArgumentException>(() => Comparison.Of("ndcg@10", [1], [1, 2]));
+        Assert.Throws<ArgumentException>(() => Comparison.Of("ndcg@10", [1, double.NaN], [1, 2]));
+    }
+
+    [Fact]
     public void A_model_is_compared_with_each_baseline_on_the_same_samples()
     {
         var dataset = SmallDatasets.Random(seed: 4, users: 60, itemCount: 30, longest: 15);
