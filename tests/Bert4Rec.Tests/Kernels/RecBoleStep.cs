@@ -1,4 +1,5 @@
 using System.Globalization;
+using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Reference;
 using Bert4Rec.Serialization;
 using MathNet.Numerics.LinearAlgebra;
@@ -27,7 +28,12 @@ internal sealed class RecBoleStep : IDisposable
 
     public double LayerNormEpsilon => Number("layer_norm_eps");
 
-    public float LearningRate => (float)Number("learning_rate");
+    /// <summary>The first step of the optimiser.</summary>
+    public AdamStep FirstStep => new(
+        1,
+        (float)Number("learning_rate"),
+        WeightDecay: (float)Number("weight_decay", "0"),
+        DecoupledDecay: _file.Metadata.GetValueOrDefault("learner") == "adamw");
 
     /// <summary>Adam steps that RecBole made, on the same batch.</summary>
     public int Steps => Integer("steps");
@@ -98,4 +104,7 @@ internal sealed class RecBoleStep : IDisposable
     private int Integer(string key) => int.Parse(_file.Metadata[key], CultureInfo.InvariantCulture);
 
     private double Number(string key) => double.Parse(_file.Metadata[key], CultureInfo.InvariantCulture);
+
+    private double Number(string key, string otherwise) =>
+        double.Parse(_file.Metadata.GetValueOrDefault(key, otherwise), CultureInfo.InvariantCulture);
 }
