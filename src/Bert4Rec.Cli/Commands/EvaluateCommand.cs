@@ -6,6 +6,7 @@ using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
+using Bert4Rec.Tuning;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -78,8 +79,8 @@ internal static class EvaluateCommand
                         result.StandardErrors,
                         result.Baselines,
                         runConfig.MetricDecimalPlace);
-                    terminal.Out.WriteLine(
-                        Comparison.Verdict(result.Comparisons, isLastBest: false, runConfig.Objective == Objective.NextItem));
+                    bool hasTriedNext = TuneSession.HasTriedNextItem(directory, runConfig);
+                    terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, isLastBest: false, hasTriedNext));
                 });
         });
         return command;

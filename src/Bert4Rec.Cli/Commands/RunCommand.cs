@@ -129,7 +129,7 @@ internal static class RunCommand
                             result with { Seconds = seconds }));
                     return;
                 }
-                TrainingLog.WriteResult(terminal, result, trained, config.LeavesObjectiveOpen());
+                TrainingLog.WriteResult(terminal, result, options.OutputDirectory, trained);
                 terminal.Out.WriteLine($"report in {report}; {ProgressReporter.Duration(seconds)} in all");
                 TrainingLog.WriteModel(terminal, options.OutputDirectory, config);
             },

@@ -93,7 +93,7 @@ internal static class TrainCommand
                     Report.WriteJson(terminal.Out, new TrainOutput(options.OutputDirectory, refit, result));
                     return;
                 }
-                TrainingLog.WriteResult(terminal, result, config);
+                TrainingLog.WriteResult(terminal, result, options.OutputDirectory, config);
                 TrainingLog.WriteModel(terminal, options.OutputDirectory, config);
             },
             () => canResume

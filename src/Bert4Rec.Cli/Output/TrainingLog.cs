@@ -56,11 +56,7 @@ internal static class TrainingLog
     }
 
     /// <summary>The best epoch and the test metrics beside the baselines'.</summary>
-    /// <param name="terminal">Where to.</param>
-    /// <param name="result">How the training ended.</param>
-    /// <param name="config">Its settings.</param>
-    /// <param name="hasComparedObjectives">Whether the other objective was found to be worse.</param>
-    public static void WriteResult(Terminal terminal, TrainingResult result, RunConfig config, bool hasComparedObjectives = false)
+    public static void WriteResult(Terminal terminal, TrainingResult result, string directory, RunConfig config)
     {
         terminal.Out.WriteLine();
         bool hasTest = result.Test.Count > 0;
@@ -76,7 +72,7 @@ internal static class TrainingLog
             terminal.Out.WriteLine(Blend(blend));
         Report.WriteMetrics(
             terminal.Out, terminal.OutIsTerminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
-        bool hasTriedNext = hasComparedObjectives || config.Objective == Objective.NextItem;
+        bool hasTriedNext = TuneSession.HasTriedNextItem(directory, config);
         terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, hasTriedNext));
         terminal.Out.WriteLine();
     }

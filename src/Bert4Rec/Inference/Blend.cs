@@ -53,7 +53,7 @@ public sealed record BlendWeights(
             numbers.Add(number);
         }
         return (numbers.Count == parts.Length ? Of(CollectionsMarshal.AsSpan(numbers)) : null)
-            ?? throw new InputException($"{path}: its blend is '{text}', not {Count} numbers; train again, or restore the file");
+            ?? throw new InputException($"{path}: its blend is '{text}', not 4, 6 or {Count} numbers; train again, or restore the file");
     }
 
     /// <summary>The numbers, as they are kept in the model's file.</summary>
@@ -144,7 +144,9 @@ internal sealed record Blend(BlendWeights Weights, ItemTransitions Transitions, 
 /// <summary>The items whose score a <see cref="Blend"/> changes after one history after the other.</summary>
 internal sealed class BlendedItems(Blend blend, int itemCount)
 {
-    private readonly BlendTerms[] _terms = new BlendTerms[itemCount];
+    /// <summary>[items] From 1 on, where an item's terms are: a few hundred have some, and a worker has an array of its own.</summary>
+    private readonly int[] _places = new int[itemCount];
+    private readonly List<BlendTerms> _terms = [];
     private readonly List<int> _items = [];
 
     /// <summary>[words] What the history's last events are about, and those events.</summary>
@@ -155,14 +157,15 @@ internal sealed class BlendedItems(Blend blend, int itemCount)
     public ReadOnlySpan<int> Items => CollectionsMarshal.AsSpan(_items);
 
     /// <summary>What is known of an item after the history; nothing where it is not blended.</summary>
-    public BlendTerms Terms(int item) => _terms[item];
+    public BlendTerms Terms(int item) => _places[item] == 0 ? default : _terms[_places[item] - 1];
 
     /// <param name="history">Item ids, oldest first.</param>
     public void Fill(ReadOnlySpan<int> history)
     {
         foreach (int item in _items)
-            _terms[item] = default;
+            _places[item] = 0;
         _items.Clear();
+        _terms.Clear();
         for (int lag = 1; lag <= history.Length; lag++)
         {
             int item = history[^lag];
@@ -199,15 +202,19 @@ internal sealed class BlendedItems(Blend blend, int itemCount)
             _profiled.Add(history[^lag]);
         }
         foreach (int item in _items)
-            _terms[item].Similarity = similarity.Product(item, _profile);
+            Blended(item).Similarity = similarity.Product(item, _profile);
     }
 
     /// <summary>An item's terms, to be added to.</summary>
     private ref BlendTerms Blended(int item)
     {
-        ref var terms = ref _terms[item];
-        if (terms is { Affinity: 0, Next: 0, Lag: 0 })
+        ref int place = ref _places[item];
+        if (place == 0)
+        {
             _items.Add(item);
-        return ref terms;
+            _terms.Add(default);
+            place = _terms.Count;
+        }
+        return ref CollectionsMarshal.AsSpan(_terms)[place - 1];
     }
 }

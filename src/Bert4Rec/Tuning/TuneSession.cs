@@ -128,6 +128,12 @@ internal sealed class TuneSession
             Directory.Delete(trials);
     }
 
+    /// <summary>Whether a folder's model was trained to predict the next item, or compared with one that was.</summary>
+    /// <param name="directory">The folder.</param>
+    /// <param name="config">The model's settings.</param>
+    internal static bool HasTriedNextItem(string directory, RunConfig config) => config.Objective == Objective.NextItem
+        || (File.Exists(JournalPath(directory)) && File.ReadAllText(JournalPath(directory)).Contains("\"objective=next_item\""));
+
     internal static string JournalPath(string directory) => Path.Combine(directory, TuneJournal.FileName);
 
     /// <summary>What is not drawn: both objectives where neither is given.</summary>

@@ -341,7 +341,7 @@ public sealed class BlendTests
         foreach (string wrong in wrongs)
         {
             var error = Assert.Throws<InputException>(() => BlendWeights.Parse(wrong, "model"));
-            Assert.Equal($"model: its blend is '{wrong}', not 7 numbers; train again, or restore the file", error.Message);
+            Assert.Equal($"model: its blend is '{wrong}', not 4, 6 or 7 numbers; train again, or restore the file", error.Message);
         }
     }
 
