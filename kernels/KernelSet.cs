@@ -243,8 +243,9 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>
-    /// With r = 1 / √(variance + ε), x̂ = (x − mean) r and g = weight ∘ dy: dSum = r (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), the gradient of
-    /// x and of the residual; dInput = dropout(dSum); the gradient's weight += Σ dy ∘ x̂; its bias += Σ dy.
+    /// With r = 1 / √(variance + ε), x̂ = (x − mean) r and g = weight ∘ dy:
+    /// dSum = r (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), the gradient of x and of the residual;
+    /// dInput = dropout(dSum); the gradient's weight += Σ dy ∘ x̂; its bias += Σ dy.
     /// </summary>
     /// <param name="dy">[T, H]</param>
     /// <param name="x">[T, H], the sum that the forward left there.</param>

@@ -9,8 +9,8 @@ internal static class RandomStreams
     /// <summary>Rows are tokens of the batch.</summary>
     public const uint Embedding = 0;
 
-    /// <summary>Rows are sequences of the batch. The next stream, 1001, draws which of them hide only their last event,
-    /// and 1002, as RecBole does, whether all of a batch do.</summary>
+    /// <summary>Rows are sequences of the batch. The next stream, 1001, draws which of them hide only their last event, and 1002, as
+    /// RecBole does, whether all of a batch do.</summary>
     public const uint ClozeMask = 1000;
 
     private const uint FirstLayer = 2000;

@@ -6,8 +6,8 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Adam over flat buffers, one pass that reads four arrays and writes four, and the norm that clips a gradient: its sum of squares keeps
-/// what each addition rounds away, and comes in two scales, so that no square overflows, and none of a
-/// number above 10⁻²⁵ underflows.
+/// what each addition rounds away, and comes in two scales, so that no square overflows, and none of a number
+/// above 10⁻²⁵ underflows.
 /// </summary>
 internal sealed class Adam
 {

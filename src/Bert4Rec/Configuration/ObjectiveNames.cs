@@ -13,5 +13,8 @@ internal static class ObjectiveNames
 
     public static string Of(Objective objective) => objective == Objective.NextItem ? NextItem : Cloze;
 
+    /// <summary>"objective=next_item".</summary>
+    public static string Setting(Objective objective) => $"{Key}={Of(objective)}";
+
     private static string Word(ConfigReader read) => read.OneOf(read[Key], Key, Cloze, NextItem, Auto);
 }

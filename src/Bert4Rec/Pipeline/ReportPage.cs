@@ -101,7 +101,7 @@ internal static class ReportPage
         report.Result.Comparisons,
         report.Result.BestEpoch == report.Result.Epochs,
         report.Config.Objective == Objective.NextItem
-            || (report.Choice?.Trials.Any(trial => trial.Settings.Contains("objective=next_item")) ?? false));
+            || (report.Choice?.Trials.Any(trial => trial.Settings.Contains(ObjectiveNames.Setting(Objective.NextItem))) ?? false));
 
     private static string Data(RunReport report)
     {

@@ -132,13 +132,14 @@ internal sealed class TuneSession
     /// <param name="directory">The folder.</param>
     /// <param name="config">The model's settings.</param>
     internal static bool HasTriedNextItem(string directory, RunConfig config) => config.Objective == Objective.NextItem
-        || (File.Exists(JournalPath(directory)) && File.ReadAllText(JournalPath(directory)).Contains("\"objective=next_item\""));
+        || (File.Exists(JournalPath(directory))
+            && File.ReadAllText(JournalPath(directory)).Contains($"\"{ObjectiveNames.Setting(Objective.NextItem)}\""));
 
     internal static string JournalPath(string directory) => Path.Combine(directory, TuneJournal.FileName);
 
     /// <summary>What is not drawn: both objectives where neither is given.</summary>
     private static IReadOnlyList<IReadOnlyList<string>> Bases(RunConfig config) => config.LeavesObjectiveOpen()
-        ? [.. new[] { Objective.Cloze, Objective.NextItem }.Select(objective => new[] { $"objective={ObjectiveNames.Of(objective)}" })]
+        ? [.. new[] { Objective.Cloze, Objective.NextItem }.Select(objective => new[] { ObjectiveNames.Setting(objective) })]
         : [[]];
 
     private static string FolderOf(string directory, int trial) =>
