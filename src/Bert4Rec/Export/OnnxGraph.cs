@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using System.Text;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Export;
 
@@ -11,7 +11,7 @@ internal sealed class OnnxGraph
 {
     private const int IrVersion = 8, Opset = 17;
 
-    private readonly Message _graph = new();
+    private readonly ProtobufMessage _graph = new();
     private int _nodes;
 
     public enum ElementType
@@ -64,13 +64,13 @@ internal sealed class OnnxGraph
     /// <inheritdoc cref="Node"/>
     public string Named(string output, string operation, string[] inputs, params (string Name, object Value)[] attributes)
     {
-        var node = new Message();
+        var node = new ProtobufMessage();
         foreach (string input in inputs)
             node.Text(1, input);
         node.Text(2, output).Text(3, output).Text(4, operation);
         foreach ((string name, object value) in attributes)
         {
-            Message attribute = new Message().Text(1, name);
+            ProtobufMessage attribute = new ProtobufMessage().Text(1, name);
             node.Nested(5, value switch
             {
                 float number => attribute.Single(2, number).Varint(20, 1),
@@ -89,10 +89,10 @@ internal sealed class OnnxGraph
     /// <exception cref="InputException">It is larger than a message of protobuf may be.</exception>
     public void Write(Stream stream, IEnumerable<KeyValuePair<string, string>> metadata)
     {
-        Message model = new Message().Varint(1, IrVersion).Text(2, "bert4rec").Nested(7, _graph)
-            .Nested(8, new Message().Text(1, "").Varint(2, Opset));
+        ProtobufMessage model = new ProtobufMessage().Varint(1, IrVersion).Text(2, "bert4rec").Nested(7, _graph)
+            .Nested(8, new ProtobufMessage().Text(1, "").Varint(2, Opset));
         foreach ((string key, string value) in metadata)
-            model.Nested(14, new Message().Text(1, key).Text(2, value));
+            model.Nested(14, new ProtobufMessage().Text(1, key).Text(2, value));
         if (model.Length > int.MaxValue)
         {
             throw new InputException(
@@ -103,69 +103,17 @@ internal sealed class OnnxGraph
 
     private string Value(int field, string name, ElementType type, (string Name, long Size)[] shape)
     {
-        var dimensions = new Message();
+        var dimensions = new ProtobufMessage();
         foreach ((string symbol, long size) in shape)
-            dimensions.Nested(1, size < 0 ? new Message().Text(2, symbol) : new Message().Varint(1, size));
-        var tensor = new Message().Varint(1, (long)type).Nested(2, dimensions);
-        _graph.Nested(field, new Message().Text(1, name).Nested(2, new Message().Nested(1, tensor)));
+            dimensions.Nested(1, size < 0 ? new ProtobufMessage().Text(2, symbol) : new ProtobufMessage().Varint(1, size));
+        var tensor = new ProtobufMessage().Varint(1, (long)type).Nested(2, dimensions);
+        _graph.Nested(field, new ProtobufMessage().Text(1, name).Nested(2, new ProtobufMessage().Nested(1, tensor)));
         return name;
     }
 
     private void Tensor(string name, ElementType type, long[] shape, long bytes, Action<Stream> write) =>
         _graph.Nested(
             5,
-            shape.Aggregate(new Message(), (tensor, side) => tensor.Varint(1, side)).Varint(2, (long)type).Text(8, name)
+            shape.Aggregate(new ProtobufMessage(), (tensor, side) => tensor.Varint(1, side)).Varint(2, (long)type).Text(8, name)
                 .Raw(9, bytes, write));
-
-    /// <summary>A message of protobuf: fields with their numbers, and its length, which its parent writes before it.</summary>
-    private sealed class Message
-    {
-        private const int VarintType = 0, LengthType = 2, Fixed32Type = 5;
-
-        private readonly List<Action<Stream>> _parts = [];
-
-        public long Length { get; private set; }
-
-        public Message Varint(int field, long value) => Add([.. Encode((ulong)(field << 3) | VarintType), .. Encode((ulong)value)]);
-
-        public Message Single(int field, float value) =>
-            Add([.. Encode((ulong)(field << 3) | Fixed32Type), .. BitConverter.GetBytes(value)]);
-
-        public Message Text(int field, string value)
-        {
-            byte[] bytes = Encoding.UTF8.GetBytes(value);
-            return Raw(field, bytes.Length, stream => stream.Write(bytes));
-        }
-
-        /// <summary>A message in this one, which must not grow any more.</summary>
-        public Message Nested(int field, Message message) => Raw(field, message.Length, message.WriteTo);
-
-        public Message Raw(int field, long length, Action<Stream> write)
-        {
-            Add([.. Encode((ulong)(field << 3) | LengthType), .. Encode((ulong)length)]);
-            _parts.Add(write);
-            Length += length;
-            return this;
-        }
-
-        public void WriteTo(Stream stream)
-        {
-            foreach (Action<Stream> part in _parts)
-                part(stream);
-        }
-
-        private Message Add(byte[] bytes)
-        {
-            _parts.Add(stream => stream.Write(bytes));
-            Length += bytes.Length;
-            return this;
-        }
-
-        private static IEnumerable<byte> Encode(ulong value)
-        {
-            for (; value >= 0x80; value >>= 7)
-                yield return (byte)(value | 0x80);
-            yield return (byte)value;
-        }
-    }
 }

@@ -1,12 +1,11 @@
 using System.Buffers.Binary;
 using System.Numerics;
-using System.Text;
 
 namespace Bert4Rec.Serialization;
 
 /// <summary>
 /// Scalars for TensorBoard: an event file of TFRecords (length, its CRC, a protobuf Event, its CRC), which TensorBoard reads while it
-/// grows. The five fields that a scalar needs are encoded here by hand; see tensorflow/core/util/event.proto and framework/summary.proto.
+/// grows. Of the schema it knows the five fields that a scalar needs; see tensorflow/core/util/event.proto and framework/summary.proto.
 /// </summary>
 internal sealed class TensorBoardWriter : IDisposable
 {
@@ -39,7 +38,7 @@ internal sealed class TensorBoardWriter : IDisposable
         _file.SetLength(keep);
         _file.Seek(keep, SeekOrigin.Begin);
         if (keep == 0)
-            WriteEvent(0, (3, "brain.Event:2"u8.ToArray())); // Event.file_version
+            WriteRecord(NewEvent(0).Text(3, "brain.Event:2")); // Event.file_version
     }
 
     /// <summary>Values of a resumed file that were whole and are kept.</summary>
@@ -51,13 +50,8 @@ internal sealed class TensorBoardWriter : IDisposable
     /// <param name="value">The value.</param>
     public void WriteScalar(string tag, long step, double value)
     {
-        using var point = new MemoryStream(); // Summary.Value
-        WriteBytesField(point, 1, Encoding.UTF8.GetBytes(tag)); // tag
-        WriteTag(point, 2, wireType: 5); // simple_value
-        point.Write(BitConverter.GetBytes((float)value));
-        using var summary = new MemoryStream();
-        WriteBytesField(summary, 1, point.ToArray()); // Summary.value
-        WriteEvent(step, (5, summary.ToArray())); // Event.summary
+        ProtobufMessage point = new ProtobufMessage().Text(1, tag).Single(2, (float)value); // Summary.Value's tag and simple_value
+        WriteRecord(NewEvent(step).Nested(5, new ProtobufMessage().Nested(1, point))); // Event.summary, Summary.value
     }
 
     public void Dispose() => _file.Dispose();
@@ -74,21 +68,17 @@ internal sealed class TensorBoardWriter : IDisposable
     /// <summary>TensorFlow's mask: a CRC of data that holds CRCs would say little.</summary>
     internal static uint MaskedCrc32C(ReadOnlySpan<byte> data) => BitOperations.RotateRight(Crc32C(data), 15) + 0xa282ead8u;
 
-    private void WriteEvent(long step, (int Number, byte[] Bytes) what)
-    {
-        using var message = new MemoryStream();
-        WriteTag(message, 1, wireType: 1); // wall_time
-        message.Write(BitConverter.GetBytes((DateTime.UtcNow - DateTime.UnixEpoch).TotalSeconds));
-        WriteTag(message, 2, wireType: 0); // step
-        WriteVarint(message, (ulong)step);
-        WriteBytesField(message, what.Number, what.Bytes);
+    private static ProtobufMessage NewEvent(long step) =>
+        new ProtobufMessage().Double(1, (DateTime.UtcNow - DateTime.UnixEpoch).TotalSeconds).Varint(2, step); // Event.wall_time, Event.step
 
+    private void WriteRecord(ProtobufMessage message)
+    {
         int length = (int)message.Length;
         var record = new byte[LengthSize + ChecksumSize + length + ChecksumSize];
         BinaryPrimitives.WriteUInt64LittleEndian(record, (ulong)length);
         BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(LengthSize), MaskedCrc32C(record.AsSpan(0, LengthSize)));
+        message.WriteTo(new MemoryStream(record, LengthSize + ChecksumSize, length));
         Span<byte> data = record.AsSpan(LengthSize + ChecksumSize, length);
-        message.ToArray().CopyTo(data);
         BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(record.Length - ChecksumSize), MaskedCrc32C(data));
         _file.Write(record);
         _file.Flush();
@@ -117,22 +107,6 @@ internal sealed class TensorBoardWriter : IDisposable
                 return (end, records);
             end += start.Length + rest.Length;
         }
-    }
-
-    private static void WriteTag(Stream stream, int number, int wireType) => WriteVarint(stream, (ulong)((number << 3) | wireType));
-
-    private static void WriteBytesField(Stream stream, int number, byte[] bytes)
-    {
-        WriteTag(stream, number, wireType: 2);
-        WriteVarint(stream, (ulong)bytes.Length);
-        stream.Write(bytes);
-    }
-
-    private static void WriteVarint(Stream stream, ulong value)
-    {
-        for (; value >= 0x80; value >>= 7)
-            stream.WriteByte((byte)(value | 0x80));
-        stream.WriteByte((byte)value);
     }
 
     private static ulong ReadVarint(ReadOnlySpan<byte> bytes)
