@@ -7,7 +7,7 @@ internal static class Fuzz
 {
     /// <summary>Damaged files that a fuzz test tries: few by default, $BERT4REC_FUZZ_CASES for as many as one has time for.</summary>
     public static int Cases { get; } =
-        int.TryParse(Environment.GetEnvironmentVariable("BERT4REC_FUZZ_CASES"), out int cases) ? cases : 1000;
+        int.TryParse(Environment.GetEnvironmentVariable("BERT4REC_FUZZ_CASES"), out int cases) ? cases : 500;
 
     /// <summary>
     /// The file with up to three things done to it: bytes flipped, lines cut, quotes opened, huge fields, other encodings.

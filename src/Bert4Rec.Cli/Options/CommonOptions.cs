@@ -156,7 +156,8 @@ internal static class CommonOptions
     {
         try
         {
-            value = result.GetValue(option);
+            // Of an option that is not given the validators run before its default is there.
+            value = result.GetResult(option) is null && option.HasDefaultValue ? (T?)option.GetDefaultValue() : result.GetValue(option);
             return true;
         }
         catch (InvalidOperationException)

@@ -16,6 +16,8 @@ internal sealed class RankExchange(ProcessGroup ranks)
     private float[] _sent = [];
     private float[] _received = [];
 
+    public ProcessGroup Ranks => ranks;
+
     /// <summary>Gives rank 0's values to all.</summary>
     public void Broadcast(DeviceBuffer<float> buffer)
     {

@@ -162,18 +162,18 @@ internal sealed class TrainingEngine : IDisposable
         }
     }
 
-    /// <inheritdoc cref="Trainer.ReadMoments"/>
+    /// <inheritdoc cref="ShardedAdam.ReadMoments"/>
     public (float[] First, float[] Second) ReadMoments()
     {
         Tell(_ranks, Order.ReadMoments);
-        return Done(Trainer.ReadMoments());
+        return Done(Trainer.Optimizer.ReadMoments());
     }
 
-    /// <inheritdoc cref="Trainer.LoadMoments"/>
+    /// <inheritdoc cref="ShardedAdam.LoadMoments"/>
     public void LoadMoments(float[] first, float[] second)
     {
         Tell(_ranks, Order.LoadMoments);
-        Trainer.LoadMoments(first, second);
+        Trainer.Optimizer.LoadMoments(first, second);
         Done(true);
     }
 
@@ -320,10 +320,10 @@ internal sealed class TrainingEngine : IDisposable
                         Trainer.TrainEpoch(first, null, default);
                         break;
                     case Order.LoadMoments:
-                        Trainer.LoadMoments([], []);
+                        Trainer.Optimizer.LoadMoments([], []);
                         break;
                     case Order.ReadMoments:
-                        Trainer.ReadMoments();
+                        Trainer.Optimizer.ReadMoments();
                         break;
                     case Order.RankWith:
                         Take(new float[Trainer.Layout.Length]);

@@ -197,11 +197,11 @@ public sealed class RankTests(SmallShop shop) : IClassFixture<SmallShop>
         for (int first = 0; first + Batch <= run.Trainer.EpochSequences.Count; first += Batch)
             losses.Add(run.Trainer.TrainStep(first, Batch));
         // There and back again.
-        var (one, two) = run.Trainer.ReadMoments();
-        run.Trainer.LoadMoments(two, one);
-        run.Trainer.LoadMoments(one, two);
+        var (one, two) = run.Trainer.Optimizer.ReadMoments();
+        run.Trainer.Optimizer.LoadMoments(two, one);
+        run.Trainer.Optimizer.LoadMoments(one, two);
         losses.Add(run.Trainer.TrainStep(0, 5));
-        (one, two) = run.Trainer.ReadMoments();
+        (one, two) = run.Trainer.Optimizer.ReadMoments();
         return ([.. losses], run.Parameters, one, two);
     }
 

@@ -61,12 +61,12 @@ public class GpuTrainingTests
         {
             using var run = new TrainerTests.Run(settings, 1, Device!, group);
             double first = run.Trainer.TrainStep(0, 4), second = run.Trainer.TrainStep(4, 4);
-            return (Loss: first, Next: second, run.Parameters, Moments: run.Trainer.ReadMoments());
+            return (Loss: first, Next: second, run.Parameters, Moments: run.Trainer.Optimizer.ReadMoments());
         });
         Assert.InRange(devices[0].Loss / loss, 1 - 1e-5, 1 + 1e-5);
         Assert.InRange(devices[1].Next / next, 1 - 1e-4, 1 + 1e-4);
         Assert.Equal(devices[0].Parameters, devices[1].Parameters);
-        var (expected, _) = threads.Trainer.ReadMoments();
+        var (expected, _) = threads.Trainer.Optimizer.ReadMoments();
         double length = Math.Sqrt(expected.Sum(x => (double)x * x));
         Assert.True(length > 1e-3);
         Assert.InRange(Math.Sqrt(expected.Zip(devices[0].Moments.First, (x, y) => (double)(x - y) * (x - y)).Sum()) / length, 0, 1e-4);

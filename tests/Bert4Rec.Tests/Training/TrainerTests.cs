@@ -74,9 +74,9 @@ public class TrainerTests
 
         public float[] Parameters => Tensor.Of(Trainer.Parameters).ToArray();
 
-        public float[] FirstMoments => Tensor.Of(Trainer.FirstMoments).ToArray();
+        public float[] FirstMoments => Tensor.Of(Trainer.Optimizer.FirstMoments).ToArray();
 
-        public float[] SecondMoments => Tensor.Of(Trainer.SecondMoments).ToArray();
+        public float[] SecondMoments => Tensor.Of(Trainer.Optimizer.SecondMoments).ToArray();
 
         public void Dispose()
         {
