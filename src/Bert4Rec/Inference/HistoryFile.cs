@@ -11,12 +11,14 @@ namespace Bert4Rec.Inference;
 internal sealed record NamedHistory(string? Id, string[] Tokens);
 
 /// <summary>
-/// Files of histories: lines of text, lines of JSON (.jsonl, .ndjson) or Parquet (.parquet). Where a history has no id, its line or row is
-/// what it is called.
+/// Files of histories: lines of text, lines of JSON (.jsonl, .ndjson) or Parquet (.parquet). Where histories have no id, each is called
+/// after its line or row.
 /// </summary>
 internal static class HistoryFile
 {
     private const string Id = "id", History = "history";
+
+    private static readonly string[] s_otherEndings = [".csv", ".json", ".gz", ".zip", ".inter", ".xlsx"];
 
     /// <summary>Whether a name is that of a file with lines of JSON.</summary>
     public static bool IsJsonLines(string path) =>
@@ -29,50 +31,79 @@ internal static class HistoryFile
     {
         if (ParquetInput.HasExtension(path))
         {
-            foreach (NamedHistory history in ReadParquet(path))
+            foreach (NamedHistory history in Named(ReadParquet(path), path))
                 yield return history;
             yield break;
         }
+        if (s_otherEndings.FirstOrDefault(ending => path.EndsWith(ending, StringComparison.OrdinalIgnoreCase)) is string other)
+        {
+            throw new InputException(
+                $"{path}: histories are not read from {other}; give lines of 'id TAB token token ...' in a .txt, JSON lines in a .jsonl, "
+                + "or Parquet");
+        }
         using StreamReader text = InputFile.OpenText(path);
-        foreach (NamedHistory history in IsJsonLines(path) ? ReadJson(text, path) : ReadLines(text, path))
+        foreach (NamedHistory history in IsJsonLines(path) ? Named(ReadJson(text, path), path) : ReadLines(text, path))
             yield return history;
     }
 
     /// <summary>Lines of tokens with a blank between them; an id and a TAB may stand before.</summary>
-    public static IEnumerable<NamedHistory> ReadLines(TextReader text, string path)
+    public static IEnumerable<NamedHistory> ReadLines(TextReader text, string path) => Named(ReadText(text, path), path);
+
+    public static string[] Split(string tokens) => tokens.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+
+    private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>Calls those without an id after their line, which another one's id might be: all have one, or none.</summary>
+    private static IEnumerable<NamedHistory> Named(IEnumerable<(long Number, NamedHistory History)> histories, string path)
     {
-        int number = 0;
-        foreach (string line in InputFile.ReadLines(text, path))
+        bool? haveIds = null;
+        foreach ((long number, NamedHistory history) in histories)
         {
-            number++;
+            haveIds ??= history.Id is not null;
+            if (haveIds != history.Id is not null)
+            {
+                string what = haveIds.Value ? "no id, and those before have one" : "an id, and those before have none";
+                throw InputException.At(path, number, $"this history has {what}; give all of them an id, or none");
+            }
+            yield return history with { Id = history.Id ?? Text(number) };
+        }
+    }
+
+    private static IEnumerable<(long Number, NamedHistory History)> ReadText(TextReader text, string path)
+    {
+        foreach ((long number, string line) in Lines(text, path))
+        {
+            // The pieces of other files would be unknown items, and the answer the most popular ones.
             if (number == 1 && (line.StartsWith("{\"", StringComparison.Ordinal) || line.StartsWith("PAR1", StringComparison.Ordinal)))
             {
-                // Its pieces would be unknown items, and the answer the most popular ones.
                 throw InputException.At(
                     path, number, "no line of tokens; give a file whose name ends in .jsonl for JSON, in .parquet for Parquet");
             }
             string[] parts = line.Split('\t');
             yield return parts.Length switch
             {
-                1 => new NamedHistory(Text(number), Split(line)),
-                2 => new NamedHistory(parts[0], Split(parts[1])),
+                1 => (number, new NamedHistory(null, Split(line))),
+                2 => (number, new NamedHistory(parts[0], Split(parts[1]))),
                 _ => throw InputException.At(path, number, "more than one TAB; a line is 'id TAB token token ...' or 'token token ...'"),
             };
         }
     }
 
-    public static string[] Split(string tokens) => tokens.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+    private static IEnumerable<(long Number, NamedHistory History)> ReadJson(TextReader text, string path) =>
+        Lines(text, path).Select(line => (line.Number, ParseJson(line.Text, path, line.Number)));
 
-    private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
-
-    private static IEnumerable<NamedHistory> ReadJson(TextReader text, string path)
+    /// <summary>The lines that are not blank.</summary>
+    private static IEnumerable<(long Number, string Text)> Lines(TextReader text, string path)
     {
         long number = 0;
         foreach (string line in InputFile.ReadLines(text, path))
         {
             number++;
+            // The reader has put that in the place of bytes that are none of UTF-8's.
+            if (line.Contains('\uFFFD', StringComparison.Ordinal))
+                throw InputException.At(path, number, "this is no UTF-8 text; unpack it if it is packed, or save it as UTF-8");
             if (!string.IsNullOrWhiteSpace(line))
-                yield return ParseJson(line, path, number);
+                yield return (number, line);
         }
     }
 
@@ -100,7 +131,7 @@ internal static class HistoryFile
             // The latter is half a character, as \ud800.
             throw Wrong($"no JSON: {Printable.Short(e.Message)}");
         }
-        return new(id ?? Text(number), tokens ?? throw Wrong("there is no history"));
+        return new(id, tokens ?? throw Wrong("there is no history"));
 
         string Token(JsonElement value, string name) => value.ValueKind switch
         {
@@ -113,7 +144,7 @@ internal static class HistoryFile
             InputException.At(path, number, $$"""{{what}}; a line is {"id": "u1", "history": ["a", "b"]}""");
     }
 
-    private static IEnumerable<NamedHistory> ReadParquet(string path)
+    private static IEnumerable<(long Number, NamedHistory History)> ReadParquet(string path)
     {
         using var file = new ParquetInput(path);
         ParquetColumn? ids = file.Column(Id);
@@ -141,7 +172,7 @@ internal static class HistoryFile
                 row++;
                 if (ids is not null && !names.MoveNext())
                     throw file.Damaged(group, $"column {Id} has fewer rows than {History}");
-                yield return new(ids is null || names.Current.Length == 0 ? Text(row) : names.Current, tokens);
+                yield return (row, new(ids is null || names.Current.Length == 0 ? null : names.Current, tokens));
             }
             if (row != end || names.MoveNext())
                 throw file.Damaged(group, "its columns have other numbers of rows than the footer tells of");

@@ -259,22 +259,28 @@ internal sealed class UpdateRun(
     /// Events that the model has already: those with which a user's new history repeats the end of the known one, two of them at least or
     /// all that was known; or repeats its beginning, and ends there. Times would tell, but a model keeps none. Customers do buy the same
     /// again, so it takes much of it to call the events an export of those that are known: half of the model's events and of the new
-    /// ones, or nine of ten new ones, in runs of different items.
+    /// ones; or, histories of one and the same item left aside, half of the model's events or nine of ten new ones.
     /// </summary>
     internal static (int Known, bool IsExport) Overlap(InteractionDataset added, InteractionDataset known)
     {
-        int events = 0, inRuns = 0;
+        int events = 0, telling = 0, told = 0;
         int[] idOf = [.. Enumerable.Range(0, added.ItemCount).Select(
             item => item > 0 && known.Items.TryGetId(added.Items[item], out int id) ? id : -1)];
         for (int user = 1; user < added.UserCount; user++)
         {
-            if (!known.Users.TryGetId(added.Users[user], out int id))
-                continue;
             int[] later = [.. added.EventItems[added.UserOffsets[user]..added.UserOffsets[user + 1]].Select(item => idOf[item])];
+            if (!known.Users.TryGetId(added.Users[user], out int id))
+            {
+                telling += later.Length;
+                continue;
+            }
             ReadOnlySpan<int> before = known.EventItems.AsSpan(known.UserOffsets[id]..known.UserOffsets[id + 1]);
+            bool tells = before.Length > 1 && before.ContainsAnyExcept(before[0]);
+            if (tells)
+                telling += later.Length;
             if (before.StartsWith(later))
             {
-                Count(later);
+                Count(later.Length, tells);
                 continue;
             }
             for (int start = Math.Max(0, before.Length - later.Length); start < before.Length; start++)
@@ -284,20 +290,21 @@ internal sealed class UpdateRun(
                     break;
                 if (later.AsSpan(0, length).SequenceEqual(before[start..]))
                 {
-                    Count(before[start..]);
+                    Count(length, tells);
                     break;
                 }
             }
         }
         int all = added.EventItems.Length;
         bool isOfAll = 2L * events >= Math.Max(all, known.EventItems.Length);
-        return (events, isOfAll || (inRuns >= FewestKnown && inRuns >= 0.9 * all));
+        bool isOfMost = told >= FewestKnown && (2L * told >= known.EventItems.Length || told >= 0.9 * telling);
+        return (events, isOfAll || isOfMost);
 
-        void Count(ReadOnlySpan<int> run)
+        void Count(int length, bool tells)
         {
-            events += run.Length;
-            if (run.ContainsAnyExcept(run[0]))
-                inRuns += run.Length;
+            events += length;
+            if (tells)
+                told += length;
         }
     }
 

@@ -8,6 +8,8 @@ namespace Bert4Rec.Serialization;
 /// </summary>
 internal sealed class InputFile : IDisposable
 {
+    private const char ByteOrderMark = '\uFEFF';
+
     /// <summary>Bytes, or characters, that a line has at most.</summary>
     internal const int LongestLine = 1 << 24;
 
@@ -122,6 +124,8 @@ internal sealed class InputFile : IDisposable
                 yield break;
             if (line.Length > 0 && line[^1] == '\r')
                 line.Length--;
+            if (number == 1 && line.Length > 0 && line[0] == ByteOrderMark)
+                line.Remove(0, 1); // standard input's, which no reader takes off
             yield return line.ToString();
             if (isLast)
                 yield break;

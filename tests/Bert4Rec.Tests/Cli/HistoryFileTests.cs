@@ -1,4 +1,6 @@
+using System.Text;
 using System.Text.Json;
+using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Inference;
 using ParquetSharp;
@@ -24,6 +26,32 @@ public sealed class HistoryFileTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.StartsWith(@"a\tb" + "\t", lines[1]);
         Assert.Equal(lines[0].Split('\t').Length, lines[1].Split('\t').Length);
         Assert.Equal(lines[..1], Recommend(none).Lines);
+    }
+
+    [Theory]
+    [InlineData("a.csv", "u1,p1 p2\n", "not read from .csv")]
+    [InlineData("a.json", "[]", "not read from .json")]
+    [InlineData("a.txt.gz", "u1\tp1\n", "not read from .gz")]
+    [InlineData("a.txt", "u1\tp1\nu2\tcaf\xe9\n", "a.txt:2: this is no UTF-8 text")]
+    [InlineData("a.txt", "u1\tp1\n\np2\n", "a.txt:3: this history has no id, and those before have one")]
+    [InlineData("a.jsonl", "{\"history\": [\"p1\"]}\n{\"id\": \"1\", \"history\": []}\n", "a.jsonl:2: this history has an id")]
+    public void What_is_no_list_of_histories_is_refused(string name, string text, string error)
+    {
+        string path = _folder.Write(name, Encoding.Latin1.GetBytes(text));
+
+        CommandLine.Outcome outcome = Recommend(path);
+
+        Assert.Equal(1, outcome.ExitCode);
+        Assert.Contains(error, outcome.Error);
+    }
+
+    [Fact]
+    public void Standard_input_may_begin_with_a_byte_order_mark()
+    {
+        string text = "u1\tp1 p2\n";
+        NamedHistory history = Assert.Single(HistoryFile.ReadLines(new StringReader('\uFEFF' + text), "-"));
+
+        Assert.Equal(("u1", 2), (history.Id, history.Tokens.Length));
     }
 
     [Fact]

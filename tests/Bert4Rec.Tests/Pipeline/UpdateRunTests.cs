@@ -181,6 +181,17 @@ public sealed class UpdateRunTests : IDisposable
         Assert.Equal(isExport, UpdateRun.Overlap(Of(added), Of(known)).IsExport);
     }
 
+    [Theory]
+    [InlineData("i1 i2 i3", "i1 i2 i3 i4 i5 i6 i7 i8 i9", true)] // of a longer time than the model's
+    [InlineData("i1 i2 i3", "i1", true)] // of its first days
+    [InlineData("i1 i1 i1", "i1 i1", false)] // subscribers
+    [InlineData("i1 i2 i3", "i3 i1", false)]
+    public void AnExportMayBeLongerOrOlder(string known, string added, bool isExport)
+    {
+        string[] old = [.. Enumerable.Repeat(known, 30), .. Enumerable.Repeat("i4 i5 i6 i7", 10)];
+        Assert.Equal(isExport, UpdateRun.Overlap(Of([.. Enumerable.Repeat(added, 30)]), Of(old)).IsExport);
+    }
+
     private static InteractionDataset Of(string[] histories)
     {
         Vocabulary users = new(), items = new();
