@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Unicode;
 using Bert4Rec.Configuration;
@@ -101,7 +102,10 @@ internal static class EventLogCleaner
 
         long sorted = 0, kept = 0;
         var unique = new DuplicateFilter();
-        using var writer = new HashedWriter(stream);
+        using var hash = SHA256.Create();
+        // Neither is disposed of: after an error nothing more is to be written.
+        var hashed = new CryptoStream(stream, hash, CryptoStreamMode.Write, leaveOpen: true);
+        var writer = new BufferedStream(hashed, 1 << 16);
         writer.Write(Encoding.UTF8.GetBytes(string.Join(',', EventColumns.Names) + "\n"));
         sorter.Drain(
             (in RecordHeader header, ReadOnlySpan<byte> content) =>
@@ -116,13 +120,15 @@ internal static class EventLogCleaner
             },
             cancellationToken);
 
+        writer.Flush();
+        hashed.FlushFinalBlock();
         var dropped = new Dictionary<string, long>();
         Drop("unreadable", read.BadRows);
         Drop("other event type", otherEvents + read.LeftOut);
         for (int column = 0; column < nulls.Length; column++)
             Drop($"no {EventColumns.Names[column]}", nulls[column]);
         Drop("duplicate", sorted - kept);
-        return new CleanSummary(output ?? "", read.Rows, kept, dropped, read, sorter.Runs, writer.Finish());
+        return new CleanSummary(output ?? "", read.Rows, kept, dropped, read, sorter.Runs, Convert.ToHexStringLower(hash.Hash!));
 
         void Drop(string reason, long rows)
         {
@@ -336,43 +342,6 @@ internal static class EventLogCleaner
             }
 
             public byte[] Create(ReadOnlySpan<byte> alternate) => alternate.ToArray();
-        }
-    }
-
-    /// <summary>Gathers lines into larger writes and hashes them on the way.</summary>
-    private sealed class HashedWriter(Stream stream) : IDisposable
-    {
-        private readonly Sha256 _hash = new();
-        private readonly byte[] _buffer = new byte[1 << 16];
-        private int _used;
-
-        public void Write(ReadOnlySpan<byte> bytes)
-        {
-            while (!bytes.IsEmpty)
-            {
-                if (_used == _buffer.Length)
-                    Flush();
-                int taken = Math.Min(bytes.Length, _buffer.Length - _used);
-                bytes[..taken].CopyTo(_buffer.AsSpan(_used));
-                _used += taken;
-                bytes = bytes[taken..];
-            }
-        }
-
-        /// <summary>Writes what is left; the hash of it all, in lower case.</summary>
-        public string Finish()
-        {
-            Flush();
-            return _hash.Finish();
-        }
-
-        public void Dispose() => _hash.Dispose();
-
-        private void Flush()
-        {
-            stream.Write(_buffer, 0, _used);
-            _hash.Add(_buffer.AsSpan(0, _used));
-            _used = 0;
         }
     }
 }
