@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Collections.Concurrent;
 using System.Globalization;
 using System.IO.Hashing;
 using System.Runtime.InteropServices;
@@ -99,28 +98,20 @@ internal static class AtomicFileWriter
     private static ReadSummary ReadRows(
         string cleaned,
         ConvertOptions options,
-        RowConsumer consume,
+        Action<CleanedRow> consume,
         IProgress<ProgressUpdate>? progress,
-        CancellationToken cancellationToken)
-    {
-        var blocks = new ConcurrentBag<RowBlock>();
-        return EventLogReader.Read(
+        CancellationToken cancellationToken) =>
+        EventLogReader.Read(
             [cleaned],
             options,
-            () => blocks.TryTake(out RowBlock? block) ? block : new RowBlock(),
-            (row, block) => block.Add(row),
+            () => new RowBlock(),
             block =>
             {
                 for (int row = 0; row < block.Count; row++)
                     consume(block[row]);
-                block.Clear();
-                blocks.Add(block);
             },
             progress,
             cancellationToken);
-    }
-
-    private delegate void RowConsumer(CleanedRow row);
 
     private readonly ref struct CleanedRow(ReadOnlySpan<byte> bytes, ReadOnlySpan<int> ends)
     {
@@ -133,7 +124,7 @@ internal static class AtomicFileWriter
     }
 
     /// <summary>The checked rows of a block: values one after another, and where each ends.</summary>
-    private sealed class RowBlock
+    private sealed class RowBlock : IRowBlock
     {
         private static readonly SearchValues<byte> _controls = SearchValues.Create([.. Enumerable.Range(0, 32).Select(i => (byte)i), 127]);
 

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Globalization;
 using System.IO.Hashing;
 using System.Numerics;
@@ -134,21 +133,8 @@ internal static class EventLogAnalysis
         IProgress<ProgressUpdate>? progress = null,
         CancellationToken cancellationToken = default)
     {
-        var blocks = new ConcurrentBag<RowBlock>();
         var totals = new Totals(options);
-        ReadSummary read = EventLogReader.Read(
-            inputs,
-            options,
-            () => blocks.TryTake(out RowBlock? block) ? block : new RowBlock(),
-            (row, block) => block.Add(row),
-            block =>
-            {
-                totals.Add(block);
-                block.Clear();
-                blocks.Add(block);
-            },
-            progress,
-            cancellationToken);
+        ReadSummary read = EventLogReader.Read(inputs, options, () => new RowBlock(), totals.Add, progress, cancellationToken);
         if (totals.Rows == 0)
         {
             string only = read.LeftOut == 0 ? "only a header" : $"for event_names leave out all {read.LeftOut:N0} (--event-names)";
@@ -183,7 +169,7 @@ internal static class EventLogAnalysis
         public ulong Hash;
     }
 
-    private sealed class RowBlock
+    private sealed class RowBlock : IRowBlock
     {
         private readonly byte[] _price = new byte[EventLogReader.BlockSize + 32];
         private byte[] _category = new byte[256];

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
@@ -79,23 +78,19 @@ internal static class EventLogCleaner
     {
         foreach (EventColumn required in options.KeepNulls.Where(column => EventColumns.Required.Contains(column)))
             throw new InputException($"every event needs its {required.Name()}: it cannot be kept empty");
-        var blocks = new ConcurrentBag<CleanBlock>();
         using var sorter = new SessionSorter(output, options.SortMemory);
         var nulls = new long[EventColumns.Count];
         long otherEvents = 0;
         ReadSummary read = EventLogReader.Read(
             inputs,
             options,
-            () => blocks.TryTake(out CleanBlock? block) ? block : new CleanBlock(options),
-            (row, block) => block.Add(row),
+            () => new CleanBlock(options),
             block =>
             {
                 sorter.AddAll(block.Records);
                 for (int column = 0; column < nulls.Length; column++)
                     nulls[column] += block.Nulls[column];
                 otherEvents += block.OtherEvents;
-                block.Clear();
-                blocks.Add(block);
             },
             progress,
             cancellationToken);
@@ -138,7 +133,7 @@ internal static class EventLogCleaner
     }
 
     /// <summary>The kept rows of one block, as records for the sorter, and the counts of the others.</summary>
-    private sealed class CleanBlock(CleanOptions options)
+    private sealed class CleanBlock(CleanOptions options) : IRowBlock
     {
         private readonly EventTypes _events = options.Events;
         private readonly bool[] _keepNulls =

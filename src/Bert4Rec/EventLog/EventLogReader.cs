@@ -6,8 +6,15 @@ using CsvHelper;
 
 namespace Bert4Rec.EventLog;
 
-/// <summary>Takes one row into a block's result; a returned text says why the row cannot be read, null that it could.</summary>
-internal delegate string? RowAction<in TBlock>(EventRow row, TBlock block);
+/// <summary>What the rows of a part of a log are gathered in, by one thread at a time.</summary>
+internal interface IRowBlock
+{
+    /// <summary>Takes a row; a returned text says why the row cannot be read, null that it could.</summary>
+    string? Add(EventRow row);
+
+    /// <summary>Empties it, for other rows.</summary>
+    void Clear();
+}
 
 /// <summary>
 /// Streams the rows of event logs (CSV, plain or gzip; Parquet). One thread reads blocks of whole lines, several parse them, the results
@@ -26,8 +33,9 @@ internal static class EventLogReader
     /// <param name="inputs">As <see cref="EventLogFiles.List"/> takes them.</param>
     /// <param name="options">How many threads parse, and how much may be unreadable.</param>
     /// <param name="newBlock">Makes an empty block; called by several threads.</param>
-    /// <param name="readRow">Takes a row into its block; called by several threads, one a block.</param>
-    /// <param name="takeBlock">Takes the blocks, one after another in the order of the log, on the calling thread.</param>
+    /// <param name="takeBlock">
+    /// Looks at the blocks, one after another in the order of the log, on the calling thread; then they are emptied and filled again.
+    /// </param>
     /// <param name="progress">Told after each block.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="InputException">
@@ -37,16 +45,17 @@ internal static class EventLogReader
         IReadOnlyList<string> inputs,
         ReadOptions options,
         Func<TBlock> newBlock,
-        RowAction<TBlock> readRow,
         Action<TBlock> takeBlock,
         IProgress<ProgressUpdate>? progress = null,
         CancellationToken cancellationToken = default)
+        where TBlock : IRowBlock
     {
         IReadOnlyList<string> files = EventLogFiles.List(inputs);
         long totalBytes = files.Sum(file => new FileInfo(file).Length);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        using var parsed = new BlockingCollection<Task<ParsedBlock<TBlock>>>(2 * options.Threads);
+        using var parsed = new BlockingCollection<Task<ParsedBlock>>(2 * options.Threads);
         var buffers = new ConcurrentBag<byte[]>();
+        var blocks = new ConcurrentBag<IRowBlock>();
         EventNameTable? names = options.Format.Table();
         using var parsers = new SemaphoreSlim(options.Threads);
         CancellationToken stopped = stop.Token;
@@ -64,7 +73,7 @@ internal static class EventLogReader
                                 {
                                     try
                                     {
-                                        return Parse(block, names, newBlock(), readRow, buffers);
+                                        return Parse(block, names, blocks.TryTake(out IRowBlock? free) ? free : newBlock(), buffers);
                                     }
                                     finally
                                     {
@@ -87,10 +96,12 @@ internal static class EventLogReader
         var summary = new ReadSummary(0, 0, 0, [], totalBytes);
         try
         {
-            foreach (Task<ParsedBlock<TBlock>> task in parsed.GetConsumingEnumerable(cancellationToken))
+            foreach (Task<ParsedBlock> task in parsed.GetConsumingEnumerable(cancellationToken))
             {
-                ParsedBlock<TBlock> block = task.GetAwaiter().GetResult();
-                takeBlock(block.Result);
+                ParsedBlock block = task.GetAwaiter().GetResult();
+                takeBlock((TBlock)block.Result);
+                block.Result.Clear();
+                blocks.Add(block.Result);
                 summary = summary with
                 {
                     Rows = summary.Rows + block.Rows,
@@ -111,7 +122,7 @@ internal static class EventLogReader
             // Nothing may still use the queue when it goes.
             stop.Cancel();
             ((IAsyncResult)reading).AsyncWaitHandle.WaitOne();
-            foreach (Task<ParsedBlock<TBlock>> task in parsed)
+            foreach (Task<ParsedBlock> task in parsed)
                 ((IAsyncResult)task).AsyncWaitHandle.WaitOne();
         }
         ThrowIfTooManyAreBad(summary, options.MaxBadRows);
@@ -270,20 +281,19 @@ internal static class EventLogReader
             : "; --columns user_id=NAME,... gives other names, --separator ';' what is between them; --no-header says that there are none";
     }
 
-    private static ParsedBlock<TBlock> Parse<TBlock>(
-        Block block, EventNameTable? names, TBlock result, RowAction<TBlock> readRow, ConcurrentBag<byte[]> buffers)
+    private static ParsedBlock Parse(Block block, EventNameTable? names, IRowBlock result, ConcurrentBag<byte[]> buffers)
     {
-        var parsed = new ParsedBlock<TBlock>(result, block);
+        var parsed = new ParsedBlock(result, block);
         if (block.Lines is { } lines)
         {
-            Parse(lines, names, parsed, readRow);
+            Parse(lines, names, parsed);
             buffers.Add(lines.Buffer);
             return parsed;
         }
         ParquetRows rows = block.Rows!;
         for (int row = 0; row < rows.Count; row++)
         {
-            if ((rows.Oddity(row) ?? parsed.Take(new EventRow(rows, row, names), readRow)) is string reason)
+            if ((rows.Oddity(row) ?? parsed.Take(new EventRow(rows, row, names))) is string reason)
                 parsed.AddBad(block.FirstLine + row, reason);
         }
         parsed.Rows = rows.Count;
@@ -291,7 +301,7 @@ internal static class EventLogReader
         return parsed;
     }
 
-    private static void Parse<TBlock>(CsvLines block, EventNameTable? names, ParsedBlock<TBlock> parsed, RowAction<TBlock> readRow)
+    private static void Parse(CsvLines block, EventNameTable? names, ParsedBlock parsed)
     {
         Header header = block.Header;
         if (block.IsSkippedLine)
@@ -314,7 +324,7 @@ internal static class EventLogReader
                 int values = csv.FieldCount;
                 if (reason is null && values != header.FieldCount)
                     reason = $"{values} {(values == 1 ? "value" : "values")} where the {header.Name} has {header.FieldCount} columns";
-                reason ??= parsed.Take(new EventRow(csv, header.Columns, names), readRow);
+                reason ??= parsed.Take(new EventRow(csv, header.Columns, names));
                 lastIsBad = reason is not null;
                 if (reason is null)
                     continue;
@@ -355,9 +365,9 @@ internal static class EventLogReader
     /// <summary>Whole lines of a file, or (<paramref name="IsSkippedLine"/>) the place of one that is too long.</summary>
     private sealed record CsvLines(Header Header, byte[] Buffer, int Length, bool IsOpen, bool IsSkippedLine);
 
-    private sealed class ParsedBlock<TBlock>(TBlock result, Block block)
+    private sealed class ParsedBlock(IRowBlock result, Block block)
     {
-        public TBlock Result { get; } = result;
+        public IRowBlock Result { get; } = result;
 
         public string File => block.File;
 
@@ -375,10 +385,10 @@ internal static class EventLogReader
 
         public long LeftOut { get; private set; }
 
-        public string? Take(EventRow row, RowAction<TBlock> readRow)
+        public string? Take(EventRow row)
         {
             if (!row.IsLeftOut)
-                return readRow(row, Result);
+                return Result.Add(row);
             LeftOut++;
             return null;
         }

@@ -171,7 +171,7 @@ public sealed class EventLogReaderTests : IDisposable
         using var source = new CancellationTokenSource();
 
         Assert.ThrowsAny<OperationCanceledException>(() => EventLogReader.Read(
-            [path], new ReadOptions(), () => 0, (_, _) => null, _ => source.Cancel(), cancellationToken: source.Token));
+            [path], new ReadOptions(), () => new Block(_ => null), _ => source.Cancel(), cancellationToken: source.Token));
     }
 
     [Fact]
@@ -180,6 +180,15 @@ public sealed class EventLogReaderTests : IDisposable
         string path = _folder.Write("a.csv", SmallLog.Random(1, 50_000));
 
         Assert.Throws<InvalidOperationException>(() => EventLogReader.Read(
-            [path], new ReadOptions(), () => 0, (_, _) => throw new InvalidOperationException(), _ => { }));
+            [path], new ReadOptions(), () => new Block(_ => throw new InvalidOperationException()), _ => { }));
+    }
+
+    private sealed class Block(Func<EventRow, string?> add) : IRowBlock
+    {
+        public string? Add(EventRow row) => add(row);
+
+        public void Clear()
+        {
+        }
     }
 }

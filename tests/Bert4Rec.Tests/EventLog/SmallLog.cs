@@ -56,16 +56,24 @@ internal static class SmallLog
         ReadSummary summary = EventLogReader.Read(
             inputs,
             new ReadOptions { MaxBadRows = maxBadRows, Threads = threads },
-            () => new List<string>(),
-            (row, block) =>
-            {
-                var values = new List<string>();
-                foreach (EventColumn column in Enum.GetValues<EventColumn>())
-                    values.Add(Encoding.UTF8.GetString(row[column]));
-                block.Add(string.Join('|', values));
-                return null;
-            },
-            rows.AddRange);
+            () => new TextBlock(),
+            block => rows.AddRange(block.Rows));
         return (rows, summary);
+    }
+
+    private sealed class TextBlock : IRowBlock
+    {
+        public List<string> Rows { get; } = [];
+
+        public string? Add(EventRow row)
+        {
+            var values = new List<string>();
+            foreach (EventColumn column in Enum.GetValues<EventColumn>())
+                values.Add(Encoding.UTF8.GetString(row[column]));
+            Rows.Add(string.Join('|', values));
+            return null;
+        }
+
+        public void Clear() => Rows.Clear();
     }
 }
