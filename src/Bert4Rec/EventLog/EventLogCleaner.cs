@@ -117,19 +117,21 @@ internal static class EventLogCleaner
 
         writer.Flush();
         hashed.FlushFinalBlock();
-        var dropped = new Dictionary<string, long>();
-        Drop("unreadable", read.BadRows);
-        Drop("other event type", otherEvents + read.LeftOut);
-        for (int column = 0; column < nulls.Length; column++)
-            Drop($"no {EventColumns.Names[column]}", nulls[column]);
-        Drop("duplicate", sorted - kept);
-        return new CleanSummary(output ?? "", read.Rows, kept, dropped, read, sorter.Runs, Convert.ToHexStringLower(hash.Hash!));
-
-        void Drop(string reason, long rows)
-        {
-            if (rows > 0)
-                dropped[reason] = rows;
-        }
+        (string Reason, long Rows)[] dropped =
+        [
+            ("unreadable", read.BadRows),
+            ("other event type", otherEvents + read.LeftOut),
+            .. nulls.Select((rows, column) => ($"no {EventColumns.Names[column]}", rows)),
+            ("duplicate", sorted - kept),
+        ];
+        return new CleanSummary(
+            output ?? "",
+            read.Rows,
+            kept,
+            dropped.Where(drop => drop.Rows > 0).ToDictionary(),
+            read,
+            sorter.Runs,
+            Convert.ToHexStringLower(hash.Hash!));
     }
 
     /// <summary>The kept rows of one block, as records for the sorter, and the counts of the others.</summary>
