@@ -85,8 +85,8 @@ internal sealed class DatasetLoader
     {
         ReadInteractions();
         int interactionItems = _items.Count;
-        var items = ReadItems();
-        var users = ReadUsers();
+        var items = ReadSide("item", _config.ItemIdField, "ITEM_ID_FIELD");
+        var users = ReadSide("user", _config.UserIdField, "USER_ID_FIELD");
         Filter(users, items, interactionItems);
         return Build(items);
     }
@@ -180,44 +180,32 @@ internal sealed class DatasetLoader
         return PlainRows.TryRead(reader.Path, _config.FieldSeparator, uses, _progress);
     }
 
-    private SideRows? ReadItems()
+    /// <summary>The rows of .item, or of .user, of which nothing but their ids is kept; null where there is no such file.</summary>
+    private SideRows? ReadSide(string suffix, string idField, string setting)
     {
-        using var reader = _open("item");
+        using var reader = _open(suffix);
         if (reader is null)
             return null;
-        int item = reader.Require(_config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
-        int[] columns = [.. LoadedColumns(reader, "item").Where(column => column != item)];
+        bool isItem = suffix == "item";
+        int idColumn = reader.Require(idField, setting, AtomicType.Token);
+        int[] columns = [.. LoadedColumns(reader, suffix).Where(column => column != idColumn)];
+        int[] kept = isItem ? columns : [];
         var filters = FiltersOf(reader);
-        AtomicField[] fields = [.. columns.Select(column => reader.Fields[column])];
-        var rows = new SideRows(reader.Path, fields, filters.Exists(filter => filter.Column != item));
+        AtomicField[] fields = [.. kept.Select(column => reader.Fields[column])];
+        var rows = new SideRows(reader.Path, fields, filters.Exists(filter => filter.Column != idColumn));
         while (Next(reader))
         {
             CheckGivenValues(reader, columns);
-            int id = _items.GetOrAdd(reader.Token(item));
-            // Of a known item the row says what has changed, and what is said by both is filtered.
-            if (KnownId(_known?.Items, _items, id) > 0 || Pass(filters, reader))
-                rows.Set(id, reader, columns);
-        }
-        return rows;
-    }
-
-    private SideRows? ReadUsers()
-    {
-        using var reader = _open("user");
-        if (reader is null)
-            return null;
-        int user = reader.Require(_config.UserIdField, "USER_ID_FIELD", AtomicType.Token);
-        int[] columns = [.. LoadedColumns(reader, "user").Where(column => column != user)];
-        var filters = FiltersOf(reader);
-        var rows = new SideRows(reader.Path, [], filters.Exists(filter => filter.Column != user));
-        while (Next(reader))
-        {
-            CheckGivenValues(reader, columns);
-            // Users without interactions have nothing to train on or to test: they get no id.
-            if (!_users.TryGetId(reader.Token(user), out int id))
+            var token = reader.Token(idColumn);
+            int id;
+            if (isItem)
+                id = _items.GetOrAdd(token);
+            else if (!_users.TryGetId(token, out id))
+                // Users without interactions have nothing to train on or to test: they get no id.
                 continue;
-            if (Pass(filters, reader))
-                rows.Set(id, reader, []);
+            // Of a known item the row says what has changed, and what is said by both is filtered.
+            if ((isItem && KnownId(_known?.Items, _items, id) > 0) || Pass(filters, reader))
+                rows.Set(id, reader, kept);
             else
                 rows.Refuse(id);
         }
