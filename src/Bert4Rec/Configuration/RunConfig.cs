@@ -596,43 +596,8 @@ internal sealed class RunConfig
             string heads = $"n_heads {Heads} ({Where("n_heads")})";
             throw read.Error("hidden_size", $"hidden_size {HiddenSize} is not divisible by {heads}; try {next}");
         }
-        if (RecboleCompatible && (ComparesObjectives || (Objective == Objective.NextItem) != (Model == SasRec)))
-        {
-            string objective = ComparesObjectives ? "auto" : ObjectiveNames.Of(Objective);
-            throw read.Error(
-                "objective", $"objective {objective}: RecBole's {Model} has another; leave it out, or recbole_compatible");
-        }
-        if (RecboleCompatible && OutputHead == (Model == SasRec))
-        {
-            throw read.Error(
-                "output_head",
-                $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}; leave it out, or recbole_compatible");
-        }
-        (string Key, bool IsRecBoles)[] choices =
-        [
-            ("norm_first", !NormFirst),
-            ("position_order", PositionOrder == PositionOrder.Oldest),
-            ("initializer", Initializer == Initializer.Normal),
-            ("learner", !DecoupledDecay),
-            ("adam_beta1", AdamBeta1 == 0.9),
-            ("adam_beta2", AdamBeta2 == 0.999),
-            ("lr_schedule", LearningRateSchedule == LearningRateSchedule.Constant),
-            ("warmup_ratio", WarmupRatio == 0),
-        ];
-        if (RecboleCompatible && choices.FirstOrDefault(choice => !choice.IsRecBoles).Key is string key)
-        {
-            string recboles = ConfigKeys.Get(key).Default;
-            throw read.Error(key, $"{key} {read[key]}: RecBole's {Model} has {recboles}; leave it out, or recbole_compatible");
-        }
-        if (RecboleCompatible && Blend)
-            throw read.Error("blend", "blend: RecBole's score is the model's alone; leave it out, or recbole_compatible");
-        if (RecboleCompatible && SoftmaxSamples is not null)
-        {
-            throw read.Error(
-                "softmax_samples", "softmax_samples: RecBole takes the loss over the whole catalogue; leave it out, or recbole_compatible");
-        }
-        if (RecboleCompatible && ExcludeSeen)
-            throw read.Error("exclude_seen", "exclude_seen: RecBole ranks seen items too; leave it out, or recbole_compatible");
+        if (RecboleCompatible && RecBolesChoices(read).FirstOrDefault(choice => !choice.IsRecBoles) is { Key: not null } other)
+            throw read.Error(other.Key, $"{other.Message}; leave it out, or recbole_compatible");
         if (UserIdField == ItemIdField)
             throw read.Error("ITEM_ID_FIELD", $"ITEM_ID_FIELD and USER_ID_FIELD are both '{UserIdField}'; name a column for each");
         if (TimeField == UserIdField || TimeField == ItemIdField)
@@ -645,6 +610,35 @@ internal sealed class RunConfig
                 "mask_ratio",
                 $"mask_ratio {MaskRatio} of MAX_ITEM_LIST_LENGTH {MaximumItemListLength} is less than one event; raise it");
         }
+    }
+
+    /// <summary>What RecBole leaves no choice of: whether it is chosen as there, and what to say where it is not.</summary>
+    private (string Key, bool IsRecBoles, string Message)[] RecBolesChoices(ConfigReader read)
+    {
+        string objective = ComparesObjectives ? "auto" : ObjectiveNames.Of(Objective);
+        bool isSasRec = Model == SasRec;
+        return
+        [
+            (
+                "objective",
+                !ComparesObjectives && (Objective == Objective.NextItem) == isSasRec,
+                $"objective {objective}: RecBole's {Model} has another"),
+            ("output_head", OutputHead != isSasRec, $"output_head: RecBole's {Model} has {(OutputHead ? "none" : "one")}"),
+            Default("norm_first", !NormFirst),
+            Default("position_order", PositionOrder == PositionOrder.Oldest),
+            Default("initializer", Initializer == Initializer.Normal),
+            Default("learner", !DecoupledDecay),
+            Default("adam_beta1", AdamBeta1 == 0.9),
+            Default("adam_beta2", AdamBeta2 == 0.999),
+            Default("lr_schedule", LearningRateSchedule == LearningRateSchedule.Constant),
+            Default("warmup_ratio", WarmupRatio == 0),
+            ("blend", !Blend, "blend: RecBole's score is the model's alone"),
+            ("softmax_samples", SoftmaxSamples is null, "softmax_samples: RecBole takes the loss over the whole catalogue"),
+            ("exclude_seen", !ExcludeSeen, "exclude_seen: RecBole ranks seen items too"),
+        ];
+
+        (string Key, bool IsRecBoles, string Message) Default(string key, bool isRecBoles) =>
+            (key, isRecBoles, $"{key} {read[key]}: RecBole's {Model} has {ConfigKeys.Get(key).Default}");
     }
 
     private void WarnOfKeysWithoutEffect()
