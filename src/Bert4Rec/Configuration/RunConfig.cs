@@ -647,9 +647,7 @@ internal sealed class RunConfig
         {
             string key = ((YamlScalarNode)name).Value!;
             string where = _tree.Where(name);
-            if (ConfigKeys.Idle.TryGetValue(key, out string? idle))
-                WarnUnless(ConfigTree.IsNull(value) || IsDefault(key, value), $"{where}: {key} has no effect: {idle}");
-            else if (IdleHere(key) is { } why)
+            if (WhyIdle(key) is { } why)
                 WarnUnless(ConfigTree.IsNull(value) || IsDefault(key, value), $"{where}: {key} has no effect: {why}");
             else if (_settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
                 continue;
@@ -662,12 +660,12 @@ internal sealed class RunConfig
         }
     }
 
-    /// <summary>Why a key does nothing beside the other settings; null where it does something.</summary>
-    private string? IdleHere(string key) => key switch
+    /// <summary>Why a key does nothing, or nothing beside the other settings; null where it does something.</summary>
+    private string? WhyIdle(string key) => key switch
     {
         "mask_ratio" or "ft_ratio" when Objective == Objective.NextItem && !ComparesObjectives => "only the cloze objective masks events",
         "initializer_range" when Initializer != Initializer.Normal => "the initializer has ranges of its own",
-        _ => null,
+        _ => ConfigKeys.Idle.GetValueOrDefault(key),
     };
 
     private static bool IsDefault(string key, YamlNode value) =>
