@@ -20,8 +20,6 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 
     public string Text(string key) => Text(this[key], key);
 
-    public string? OptionalText(string key) => IsSet(key) ? Text(key) : null;
-
     public string Text(YamlNode node, string key) =>
         node is YamlScalarNode { Value.Length: > 0 } scalar && !ConfigTree.IsNull(node) && !scalar.Value!.Contains('\0')
             ? scalar.Value
@@ -30,7 +28,7 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
     /// <summary>A name that a folder and its files can have, and only ones inside the folder they are put in.</summary>
     public string? OptionalFileName(string key)
     {
-        string? name = OptionalText(key);
+        string? name = IsSet(key) ? Text(key) : null;
         return name is null || (name is not ("." or "..") && name.AsSpan().IndexOfAny('/', '\\') < 0)
             ? name
             : throw WrongValue(this[key], key, "a name, not a path (the folder of datasets is data_path)");
@@ -111,12 +109,12 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
     public YamlMappingNode Mapping(YamlNode node, string key, string wanted) =>
         node as YamlMappingNode ?? throw WrongValue(node, key, wanted);
 
+    public Intervals? OptionalIntervals(string key) => !IsSet(key)
+        ? null
+        : TryReadIntervals(this[key])
+            ?? throw WrongValue(this[key], key, "an interval like \"[10,inf)\" or \"(0,5];[7,9]\", in quotes");
+
     /// <summary>"[3,inf)", or a YAML list of two numbers, which is how [3, 5] reads.</summary>
-    public Intervals Intervals(YamlNode node, string key) =>
-        TryReadIntervals(node) ?? throw WrongValue(node, key, "an interval like \"[10,inf)\" or \"(0,5];[7,9]\", in quotes");
-
-    public Intervals? OptionalIntervals(string key) => IsSet(key) ? Intervals(this[key], key) : null;
-
     public static Intervals? TryReadIntervals(YamlNode node)
     {
         string? text = node switch
@@ -126,7 +124,7 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
                 $"[{((YamlScalarNode)list[0]).Value},{((YamlScalarNode)list[1]).Value}]",
             _ => null,
         };
-        return text is not null && Configuration.Intervals.TryParse(text, out var intervals) ? intervals : null;
+        return text is not null && Intervals.TryParse(text, out var intervals) ? intervals : null;
     }
 
     private static T? Number<T>(YamlNode node)
