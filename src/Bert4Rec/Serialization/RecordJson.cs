@@ -5,15 +5,15 @@ using System.Text.Json.Serialization.Metadata;
 namespace Bert4Rec.Serialization;
 
 /// <summary>
-/// The JSON of a run's own records: names in snake_case, NaN and infinity as words. How a record is read and written is compiled in with
-/// it: looked up at run time, it would be lost to trimming.
+/// The JSON of our own records: names in snake_case, NaN and infinity as words, the same bytes on every system. How a record is read and
+/// written is compiled in with it: looked up at run time, it would be lost to trimming.
 /// </summary>
 /// <param name="types">The records, and all that they are made of.</param>
 internal sealed class RecordJson(IJsonTypeInfoResolver types)
 {
     private readonly JsonSerializerOptions _lines = Options(types);
 
-    private readonly JsonSerializerOptions _indented = new(Options(types)) { WriteIndented = true };
+    private readonly JsonSerializerOptions _indented = new(Options(types)) { WriteIndented = true, NewLine = "\n" };
 
     private readonly JsonSerializerOptions _strict = new(Options(types))
     {

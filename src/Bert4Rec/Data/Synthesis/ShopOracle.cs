@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Data.Synthesis;
 
@@ -16,7 +17,10 @@ internal sealed record OracleValues(
     [property: JsonPropertyName("ndcg@10")] double Ndcg);
 
 [JsonSerializable(typeof(ShopOracle))]
-internal sealed partial class SynthesisJson : JsonSerializerContext;
+internal sealed partial class SynthesisJson : JsonSerializerContext
+{
+    public static RecordJson Records { get; } = new(new SynthesisJson());
+}
 
 /// <summary>Gathers a <see cref="ShopOracle"/> sample by sample.</summary>
 internal sealed class OracleMeasure(Shop shop)

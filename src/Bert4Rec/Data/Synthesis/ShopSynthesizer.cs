@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using Bert4Rec.Kernels;
 using Bert4Rec.Serialization;
 
@@ -25,14 +24,6 @@ internal static class ShopSynthesizer
 
     /// <summary>The event type of a purchase.</summary>
     private const int Purchase = 5;
-
-    private static readonly JsonSerializerOptions OracleFormat = new()
-    {
-        TypeInfoResolver = new SynthesisJson(),
-        WriteIndented = true,
-        NewLine = "\n",
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-    };
 
     /// <summary>Writes NAME.inter, NAME.item, NAME.user and oracle.json.</summary>
     /// <param name="parameters">The shop.</param>
@@ -100,7 +91,7 @@ internal static class ShopSynthesizer
 
     private static ShopOracle WriteOracle(ShopOracle oracle, string directory)
     {
-        OutputFile.WriteText(Path.Combine(directory, "oracle.json"), JsonSerializer.Serialize(oracle, OracleFormat) + "\n");
+        OutputFile.WriteText(Path.Combine(directory, "oracle.json"), SynthesisJson.Records.Indented(oracle) + "\n");
         return oracle;
     }
 
