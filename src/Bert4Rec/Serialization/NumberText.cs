@@ -14,22 +14,24 @@ internal static class NumberText
     public static int WriteShortest(double value, Span<byte> to)
     {
         value.TryFormat(to, out int written, "R", CultureInfo.InvariantCulture);
-        if (!to[..written].Contains((byte)'E') && Math.Abs(value) < 1e15)
-            return WithDecimals(to, written);
+        if (!to[..written].Contains((byte)'E') && Math.Abs(value) < 1e16)
+        {
+            if (to[..written].Contains((byte)'.'))
+                return written;
+            ".0"u8.CopyTo(to[written..]);
+            return written + 2;
+        }
         if (!double.IsFinite(value))
             return written;
         string shortest = value.ToString("R", CultureInfo.InvariantCulture).Replace("E", "e", StringComparison.Ordinal);
-        if (Math.Abs(value) is >= 1e15 and < 1e16)
-            shortest = decimal.Parse(shortest, NumberStyles.Float, CultureInfo.InvariantCulture).ToString(CultureInfo.InvariantCulture);
-        if (Math.Abs(value) >= 1e16 && !shortest.Contains('e'))
+        if (!shortest.Contains('e'))
         {
+            // Python has an exponent from 1e16 on.
             int sign = shortest[0] == '-' ? 1 : 0;
             string digits = shortest[sign..].TrimEnd('0');
             string rest = digits.Length > 1 ? $".{digits[1..]}" : "";
             shortest = $"{shortest[..sign]}{digits[0]}{rest}e+{shortest.Length - sign - 1}";
         }
-        if (!shortest.Contains('.') && !shortest.Contains('e'))
-            shortest += ".0";
         return Encoding.ASCII.GetBytes(shortest, to);
     }
 
@@ -39,13 +41,5 @@ internal static class NumberText
         Span<byte> text = stackalloc byte[Longest];
         value.TryFormat(text, out int written, "R", CultureInfo.InvariantCulture);
         return float.IsFinite(value) ? double.Parse(text[..written], NumberStyles.Float, CultureInfo.InvariantCulture) : value;
-    }
-
-    private static int WithDecimals(Span<byte> to, int written)
-    {
-        if (to[..written].Contains((byte)'.'))
-            return written;
-        ".0"u8.CopyTo(to[written..]);
-        return written + 2;
     }
 }
