@@ -58,8 +58,6 @@ internal static class EventValues
 {
     public const long MillisecondsPerSecond = 1000;
 
-    private const int SecondsPerDay = 86_400;
-
     /// <summary>1990 and 2100 as Unix seconds: a number outside is no time, and in between it is clear which unit it has.</summary>
     private const long FirstSecond = 631_152_000, LastSecond = 4_102_444_800;
 
@@ -167,14 +165,10 @@ internal static class EventValues
             return false;
         int year = (Digits(text, 0) * 100) + Digits(text, 2);
         int month = Digits(text, 5), day = Digits(text, 8), hour = Digits(text, 11), minute = Digits(text, 14), second = Digits(text, 17);
-        if ((year | month | day | hour | minute | second) < 0 || Digits(text, 0) < 0 || Digits(text, 2) < 0
-            || year < 1 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
-            || hour > 23 || minute > 59 || second > 59)
-        {
+        if (year < 1 || Digits(text, 2) < 0 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
+            || hour is < 0 or > 23 || minute is < 0 or > 59 || second is < 0 or > 59)
             return false;
-        }
-        int days = new DateOnly(year, month, day).DayNumber - DateOnly.FromDateTime(DateTime.UnixEpoch).DayNumber;
-        milliseconds = MillisecondsPerSecond * (((long)days * SecondsPerDay) + (hour * 3600) + (minute * 60) + second);
+        milliseconds = new DateTimeOffset(year, month, day, hour, minute, second, TimeSpan.Zero).ToUnixTimeMilliseconds();
         return true;
     }
 
