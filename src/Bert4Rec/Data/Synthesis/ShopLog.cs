@@ -43,6 +43,9 @@ internal sealed class ShopLog
     private readonly long _duplicates;
     private readonly int _otherProducts;
 
+    /// <summary>Rows before each purchase of a customer: a view and a cart, or a view, or none, where there is no room for more.</summary>
+    private readonly int _companions;
+
     /// <summary>[items] The values from product_id to price, as the log has them.</summary>
     private readonly byte[][] _items;
 
@@ -64,6 +67,7 @@ internal sealed class ShopLog
             throw new InputException(
                 $"{rows} rows cannot hold {parameters.Interactions} purchases; ask for more --rows or fewer --interactions");
         }
+        _companions = (int)Math.Clamp(((rows - _duplicates) / Math.Max(1, parameters.Interactions)) - 1, 0, 2);
         _items = [.. Enumerable.Range(0, shop.ItemCount).Select(item => Values(
             FirstProduct + item,
             FirstCategory + shop.CategoryOf(item),
@@ -110,9 +114,7 @@ internal sealed class ShopLog
     internal void Write(Stream stream, IProgress<ProgressUpdate>? progress)
     {
         _buffer.Write(Encoding.UTF8.GetBytes(string.Join(',', EventColumns.Names) + "\n"));
-        long fresh = _rows - _duplicates;
-        int companions = (int)Math.Clamp((fresh / Math.Max(1, _parameters.Interactions)) - 1, 0, 2);
-        long visitRows = fresh - (_parameters.Interactions * (1L + companions));
+        long visitRows = _rows - _duplicates - (_parameters.Interactions * (1L + _companions));
         var queue = new PriorityQueue<Customer, (long Time, int Number)>();
         var visits = new Visits(this, visitRows);
         int arrived = 0;
@@ -123,13 +125,13 @@ internal sealed class ShopLog
             long purchase = queue.TryPeek(out _, out var due) ? due.Time : long.MaxValue;
             if (arrival <= visit && arrival <= purchase)
             {
-                Customer customer = Arrive(arrived++, arrival, companions);
+                Customer customer = Arrive(arrived++, arrival);
                 queue.Enqueue(customer, (customer.Time, customer.Number));
             }
             else if (purchase <= visit)
             {
                 Customer customer = queue.Dequeue();
-                if (Advance(customer, companions))
+                if (Advance(customer))
                     queue.Enqueue(customer, (customer.Time, customer.Number));
             }
             else
@@ -144,7 +146,7 @@ internal sealed class ShopLog
     /// <summary>Customers come one after the other during the first half of the month.</summary>
     private long Arrival(int customer) => ShopSynthesizer.Opening + (customer * (Month / 2) / _lengths.Length);
 
-    private Customer Arrive(int number, long arrival, int companions)
+    private Customer Arrive(int number, long arrival)
     {
         int length = _lengths[number];
         var customer = new Customer(
@@ -154,28 +156,28 @@ internal sealed class ShopLog
             new PhiloxSequence(_parameters.Seed, TimeStream, (uint)number));
         customer.LongestGap = (ShopSynthesizer.Opening + Month - arrival) / (length + 1);
         customer.Time = arrival;
-        BeginVisit(customer, companions);
+        BeginVisit(customer);
         return customer;
     }
 
-    private void BeginVisit(Customer customer, int companions)
+    private void BeginVisit(Customer customer)
     {
         customer.Session = _sessions++;
-        customer.Next = companions > 0 ? EventTypes.View : EventTypes.Purchase;
+        customer.Next = _companions > 0 ? EventTypes.View : EventTypes.Purchase;
         int item = _shop.Draw(customer.Purchases.AsSpan(0, customer.Bought), ref customer.Random);
         customer.Purchases[customer.Bought] = item;
     }
 
     /// <summary>Writes what the customer does next.</summary>
     /// <returns>Whether there is anything after it.</returns>
-    private bool Advance(Customer customer, int companions)
+    private bool Advance(Customer customer)
     {
         WriteRow(
             customer.Time, customer.Next, _items[customer.Purchases[customer.Bought]], FirstUser + customer.Number, customer.Session, true);
         if (customer.Next == EventTypes.View)
         {
-            customer.Next = companions > 1 ? EventTypes.Cart : EventTypes.Purchase;
-            customer.Time += companions > 1 ? ViewBefore - CartBefore : ViewBefore;
+            customer.Next = _companions > 1 ? EventTypes.Cart : EventTypes.Purchase;
+            customer.Time += _companions > 1 ? ViewBefore - CartBefore : ViewBefore;
             return true;
         }
         if (customer.Next == EventTypes.Cart)
@@ -188,7 +190,7 @@ internal sealed class ShopLog
             return false;
         long gap = customer.LongestGap - ShortestGap;
         customer.Time += ShortestGap - ViewBefore + (gap > 0 ? customer.Times.NextBelow(gap) : 0);
-        BeginVisit(customer, companions);
+        BeginVisit(customer);
         return true;
     }
 
