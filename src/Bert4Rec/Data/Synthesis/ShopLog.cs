@@ -1,7 +1,7 @@
 using System.Buffers;
-using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
+using System.Text.Unicode;
 using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 
@@ -288,43 +288,27 @@ internal sealed class ShopLog
         Encoding.UTF8.GetBytes(string.Create(
         CultureInfo.InvariantCulture, $"{product},{category},{code},{brand},{cents / 100}.{cents % 100:00}"));
 
-    private void WriteRow(long time, EventTypes type, byte[] product, long user, uint session, bool hasSession)
+    private void WriteRow(long time, EventTypes type, ReadOnlySpan<byte> product, long user, uint session, bool hasSession)
     {
         int start = _buffer.WrittenCount;
-        Span<byte> row = _buffer.GetSpan(LongestRow);
-        int at = 0;
+        ReadOnlySpan<byte> name = type switch { EventTypes.View => "view"u8, EventTypes.Cart => "cart"u8, _ => "purchase"u8 };
         DateTime utc = DateTime.UnixEpoch.AddSeconds(time);
-        utc.TryFormat(row, out at, "yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
-        Put(row, ref at, " UTC,"u8);
-        Put(row, ref at, type switch { EventTypes.View => "view,"u8, EventTypes.Cart => "cart,"u8, _ => "purchase,"u8 });
-        Put(row, ref at, product);
-        row[at++] = (byte)',';
-        Utf8Formatter.TryFormat(user, row[at..], out int digits);
-        at += digits;
-        row[at++] = (byte)',';
+        Span<byte> row = _buffer.GetSpan(LongestRow);
+        Utf8.TryWrite(row, CultureInfo.InvariantCulture, $"{utc:yyyy-MM-dd HH:mm:ss} UTC,{name},{product},{user},", out int length);
         if (hasSession)
         {
-            Utf8Formatter.TryFormat(Scatter(session), row[at..], out int hexadecimal, new StandardFormat('x', 8));
-            at += hexadecimal;
-            Put(row, ref at, "-0000-4000-8000-"u8);
-            Utf8Formatter.TryFormat(user, row[at..], out digits, new StandardFormat('D', 12));
-            at += digits;
+            Utf8.TryWrite(row[length..], $"{Scatter(session):x8}-0000-4000-8000-{user:D12}", out int added);
+            length += added;
         }
-        row[at++] = (byte)'\n';
-        _buffer.Advance(at);
+        row[length++] = (byte)'\n';
+        _buffer.Advance(length);
         _written++;
         if ((_written + 1) * _duplicates / _rows > _duplicated)
         {
             _duplicated++;
             _written++;
-            _buffer.Write(_buffer.WrittenSpan.Slice(start, at));
+            _buffer.Write(_buffer.WrittenSpan.Slice(start, length));
         }
-    }
-
-    private static void Put(Span<byte> row, ref int at, ReadOnlySpan<byte> text)
-    {
-        text.CopyTo(row[at..]);
-        at += text.Length;
     }
 
     /// <summary>A bijection that makes sessions begin with any digits: odd factors and shifts lose nothing.</summary>
