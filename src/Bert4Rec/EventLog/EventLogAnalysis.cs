@@ -301,7 +301,7 @@ internal static class EventLogAnalysis
                     day => day.Key,
                     day => (Rows: day.Sum(hour => hour.Value.Rows), Purchases: day.Sum(hour => hour.Value.Purchases)));
             var byHour = _hours.GroupBy(hour => (int)(((hour.Key % HoursPerDay) + HoursPerDay) % HoursPerDay)).OrderBy(hour => hour.Key)
-                .ToDictionary(hour => Text(hour.Key), hour => hour.Sum(value => value.Value.Rows));
+                .ToDictionary(hour => $"{hour.Key}", hour => hour.Sum(value => value.Value.Rows));
             var byWeekday = days.GroupBy(day => Date(day.Key).DayOfWeek).OrderBy(day => ((int)day.Key + 6) % 7)
                 .ToDictionary(day => day.Key.ToString(), day => day.Average(value => value.Value.Rows));
             long[] byUser = Counts(_users.Count, purchase => purchase.User), byItem = Counts(_items.Count, purchase => purchase.Item);
@@ -310,8 +310,8 @@ internal static class EventLogAnalysis
             return new LogAnalysis(
                 Rows,
                 _rows.Repeats,
-                Named(_nulls),
-                Named([.. _values.Select(values => values.Distinct)]),
+                ByColumn(column => _nulls[(int)column]),
+                ByColumn(column => _values[(int)column].Distinct),
                 EventTypeNames.Names.Select((name, type) => (name, Events: _types[type])).Where(type => type.Events > 0)
                     .OrderByDescending(type => type.Events).ToDictionary(type => type.name, type => type.Events),
                 Summarize(),
@@ -321,12 +321,11 @@ internal static class EventLogAnalysis
                 null,
                 null,
                 byHour,
-                days.ToDictionary(day => Date(day.Key).ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), day => day.Value.Rows),
-                days.ToDictionary(day => Date(day.Key).ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), day => day.Value.Purchases),
+                days.ToDictionary(day => Text(day.Key), day => day.Value.Rows),
+                days.ToDictionary(day => Text(day.Key), day => day.Value.Purchases),
                 byHour.ToDictionary(hour => hour.Key, hour => (double)hour.Value / days.Count),
                 byWeekday,
-                EventColumns.Names.Select((name, column) => (name, Type: TypeOf((EventColumn)column)))
-                    .ToDictionary(column => column.name, column => column.Type),
+                ByColumn(TypeOf),
                 head,
                 new SortedDictionary<int, long>(byUser.GroupBy(n => (int)n).ToDictionary(group => group.Key, group => group.LongCount())),
                 Ranks(byItem.Length).ToDictionary(rank => rank, rank => byItem[rank - 1]),
@@ -341,12 +340,12 @@ internal static class EventLogAnalysis
             };
         }
 
-        private static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
-
         private static DateOnly Date(int day) => DateOnly.FromDateTime(DateTime.UnixEpoch).AddDays(day);
 
-        private static Dictionary<string, long> Named(long[] figures) =>
-            EventColumns.Names.Select((name, column) => (name, column)).ToDictionary(pair => pair.name, pair => figures[pair.column]);
+        private static string Text(int day) => Date(day).ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
+
+        private static Dictionary<string, T> ByColumn<T>(Func<EventColumn, T> value) =>
+            Enum.GetValues<EventColumn>().ToDictionary(EventColumns.Name, value);
 
         private static IEnumerable<int> Ranks(int items)
         {
