@@ -151,8 +151,8 @@ internal sealed class AtomicFileReader : IDisposable
         {
             string separator = _separator == '\t' ? "a TAB" : $"'{_separator}'";
             throw Error(
-                $"{Count(_csv.FieldCount, "value")} where the header has {Count(_fields.Length, "column")} (separated by {separator}): "
-                + Printable.Quoted(_csv.RawRecord));
+                $"{Printable.Count(_csv.FieldCount, "value")} where the header has {Printable.Count(_fields.Length, "column")} "
+                + $"(separated by {separator}): " + Printable.Quoted(_csv.RawRecord));
         }
         Rows++;
         return true;
@@ -266,6 +266,4 @@ internal sealed class AtomicFileReader : IDisposable
             throw Error($"not UTF-8: {Printable.Quoted(_csv.RawRecord)}; save the file as UTF-8");
         return read;
     }
-
-    private static string Count(int count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
 }

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Bert4Rec.Configuration;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Data;
 
@@ -320,8 +321,7 @@ internal sealed class DatasetLoader
             string fate = _config.FilterByUserOrItem
                 ? "their interactions are dropped"
                 : "their interactions stay (filter_inter_by_user_or_item: true drops them)";
-            string those = missing == 1 ? $"1 {what}" : $"{missing} {what}s";
-            _warnings.Add($"{rows.Path}: no row for {those} of {Path.GetFileName(_interactionFile)}; {fate}");
+            _warnings.Add($"{rows.Path}: no row for {Printable.Count(missing, what)} of {Path.GetFileName(_interactionFile)}; {fate}");
         }
         return keep;
     }
@@ -344,7 +344,7 @@ internal sealed class DatasetLoader
         }
         if (refused > 0)
         {
-            string those = refused == 1 ? "1 item" : $"{refused} items";
+            string those = Printable.Count(refused, "item");
             _warnings.Add($"val_interval refuses {those} of {Path.GetFileName(_interactionFile)}; their interactions are dropped");
         }
     }

@@ -323,7 +323,7 @@ internal static class EventLogReader
                 malformed = null;
                 int values = csv.FieldCount;
                 if (reason is null && values != header.FieldCount)
-                    reason = $"{values} {(values == 1 ? "value" : "values")} where the {header.Name} has {header.FieldCount} columns";
+                    reason = $"{Printable.Count(values, "value")} where the {header.Name} has {header.FieldCount} columns";
                 reason ??= parsed.Take(new EventRow(csv, header.Columns, names));
                 lastIsBad = reason is not null;
                 if (reason is null)

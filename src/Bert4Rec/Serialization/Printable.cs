@@ -20,6 +20,9 @@ internal static class Printable
     /// <summary>A value that stands without quotes.</summary>
     public static string Short(string value) => value.Length > Longest ? $"{OneLine(value[..Longest])}…" : OneLine(value);
 
+    /// <summary>"1 value", "2 values".</summary>
+    public static string Count(int count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
+
     /// <summary>The text with what would not show, or break the line, replaced.</summary>
     public static string OneLine(string text) => string.Create(text.Length, text, (to, from) =>
     {
