@@ -116,19 +116,13 @@ internal sealed record LogFormat
 }
 
 /// <summary>Looks up a log's event types.</summary>
-internal sealed class EventNameTable
+internal sealed class EventNameTable(IReadOnlyDictionary<string, string> names)
 {
-    private readonly (byte[] Name, byte[] Kind)[] _names;
-    private readonly byte[]? _any;
-    private readonly byte[] _other = Encoding.UTF8.GetBytes(LogFormat.OtherEvent);
+    private readonly (byte[] Name, byte[] Kind)[] _names =
+        [.. names.Where(name => name.Key != LogFormat.AnyName).Select(name => (Bytes(name.Key), Bytes(name.Value)))];
 
-    public EventNameTable(IReadOnlyDictionary<string, string> names)
-    {
-        _names = [.. names.Where(name => name.Key != LogFormat.AnyName).Select(name => (Bytes(name.Key), Bytes(name.Value)))];
-        _any = names.TryGetValue(LogFormat.AnyName, out string? any) ? Bytes(any) : null;
-
-        static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
-    }
+    private readonly byte[]? _any = names.TryGetValue(LogFormat.AnyName, out string? any) ? Bytes(any) : null;
+    private readonly byte[] _other = Bytes(LogFormat.OtherEvent);
 
     /// <summary>Our name of an event type; the log's own where no name stands for it.</summary>
     public ReadOnlySpan<byte> Find(ReadOnlySpan<byte> name) => KindOf(name) ?? name;
@@ -145,4 +139,6 @@ internal sealed class EventNameTable
         }
         return EventTypeNames.TryParse(name, out _) ? null : _any;
     }
+
+    private static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
 }
