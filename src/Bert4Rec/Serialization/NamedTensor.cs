@@ -55,15 +55,13 @@ internal abstract class NamedTensor
     internal delegate void Fetch(Span<float> values, long offset);
 
     /// <summary>Hands over the bytes piece by piece: all of them may be more than a span holds.</summary>
-    internal abstract void ForEachPiece(SpanAction action);
-
-    internal delegate void SpanAction(ReadOnlySpan<byte> bytes);
+    internal abstract void ForEachPiece(Action<ReadOnlySpan<byte>> action);
 
     private sealed class Values<T>(string name, IReadOnlyList<int> shape, ReadOnlyMemory<T> values, string dataType)
         : NamedTensor(name, shape, values.Length, dataType, Unsafe.SizeOf<T>())
         where T : unmanaged
     {
-        internal override void ForEachPiece(SpanAction action)
+        internal override void ForEachPiece(Action<ReadOnlySpan<byte>> action)
         {
             for (int start = 0; start < values.Length; start += PieceLength)
                 action(MemoryMarshal.AsBytes(values.Span.Slice(start, Math.Min(PieceLength, values.Length - start))));
@@ -72,7 +70,7 @@ internal abstract class NamedTensor
 
     private sealed class Elsewhere(string name, int length, Fetch fetch) : NamedTensor(name, [length], length, "F32", sizeof(float))
     {
-        internal override void ForEachPiece(SpanAction action)
+        internal override void ForEachPiece(Action<ReadOnlySpan<byte>> action)
         {
             float[] piece = new float[Math.Min(PieceLength, Shape[0])];
             for (int start = 0; start < Shape[0]; start += PieceLength)
