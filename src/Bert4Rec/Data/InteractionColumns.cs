@@ -1,5 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
-
 namespace Bert4Rec.Data;
 
 /// <summary>Events in the order of their file, as columns in pieces: to grow copies nothing, and needs no room twice.</summary>
@@ -48,8 +46,8 @@ internal sealed class InteractionPiece
         _users = GC.AllocateUninitializedArray<int>(Count);
         _items = GC.AllocateUninitializedArray<int>(Count);
         _first = times.IsEmpty ? 0 : double.Floor(Minimum(times));
-        if (!TryShorten(times, _first, out _sinceFirst))
-            _times = times.ToArray();
+        _sinceFirst = SinceFirst(times, _first);
+        _times = _sinceFirst is null ? times.ToArray() : null;
     }
 
     public int Count { get; private set; }
@@ -86,19 +84,16 @@ internal sealed class InteractionPiece
         return minimum;
     }
 
-    /// <summary>Only where every time comes back as it was.</summary>
-    private static bool TryShorten(ReadOnlySpan<double> times, double first, [NotNullWhen(true)] out uint[]? sinceFirst)
+    /// <summary>Null where not every time would come back as it was.</summary>
+    private static uint[]? SinceFirst(ReadOnlySpan<double> times, double first)
     {
-        sinceFirst = new uint[times.Length];
+        var sinceFirst = new uint[times.Length];
         for (int i = 0; i < times.Length; i++)
         {
             double since = times[i] - first;
             if (since > uint.MaxValue || first + (sinceFirst[i] = (uint)since) != times[i])
-            {
-                sinceFirst = null;
-                return false;
-            }
+                return null;
         }
-        return true;
+        return sinceFirst;
     }
 }
