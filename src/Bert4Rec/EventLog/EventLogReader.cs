@@ -188,11 +188,11 @@ internal static class EventLogReader
                 int end = last ? filled : buffer.AsSpan(0, filled).LastIndexOf((byte)'\n') + 1;
                 byte[] next = Rent(buffers);
                 int kept = filled - end;
-                if (end == 0 && !last)
+                bool skipped = end == 0 && !last;
+                if (skipped)
                     kept = SkipLine(file, next, line);
                 else
                     buffer.AsSpan(end, kept).CopyTo(next);
-                bool skipped = end == 0 && !last;
                 if (end > 0 || skipped)
                 {
                     var lines = new CsvLines(header, buffer, end, last && end > 0 && buffer[end - 1] != '\n', skipped);
