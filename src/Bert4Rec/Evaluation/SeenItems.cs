@@ -5,19 +5,13 @@ namespace Bert4Rec.Evaluation;
 /// <summary>
 /// What each sample's user had before its target: the distinct items of the whole history, of which the model sees only the newest.
 /// </summary>
-internal sealed class SeenItems
+/// <param name="offsets">[samples + 1] Where each sample's items begin.</param>
+/// <param name="items">Item ids, ascending within a sample.</param>
+internal sealed class SeenItems(int[] offsets, int[] items)
 {
-    private SeenItems(int[] offsets, int[] items)
-    {
-        Offsets = offsets;
-        Items = items;
-    }
+    public int[] Offsets => offsets;
 
-    /// <summary>[samples + 1] Where each sample's items begin.</summary>
-    public int[] Offsets { get; }
-
-    /// <summary>Item ids, ascending within a sample.</summary>
-    public int[] Items { get; }
+    public int[] Items => items;
 
     /// <summary>The items of a sample, by its place among the samples.</summary>
     public ReadOnlySpan<int> this[int sample] => Items.AsSpan(Offsets[sample], Offsets[sample + 1] - Offsets[sample]);

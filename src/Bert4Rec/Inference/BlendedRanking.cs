@@ -6,10 +6,10 @@ namespace Bert4Rec.Inference;
 /// Ranks as a <see cref="Predictor"/> does, with a <see cref="Blend"/> in the scores: the blended items of each history, a few hundred, are
 /// scored one by one, and take their places among the best of the others.
 /// </summary>
-internal sealed class BlendedRanking
+internal sealed class BlendedRanking(Blend blend, int itemCount)
 {
-    private readonly BlendWeights _weights;
-    private readonly BlendedItems _blended;
+    private readonly BlendWeights _weights = blend.Weights;
+    private readonly BlendedItems _blended = new(blend, itemCount);
 
     /// <summary>Row b has the items _items[_offsets[b].._offsets[b + 1]], ascending, and the row's target where one was given.</summary>
     private readonly List<int> _offsets = [0];
@@ -21,12 +21,6 @@ internal sealed class BlendedRanking
     private readonly List<int> _leftOutOffsets = [0];
     private readonly List<int> _leftOut = [];
     private readonly List<(float Score, int Item)> _ranking = [];
-
-    public BlendedRanking(Blend blend, int itemCount)
-    {
-        _weights = blend.Weights;
-        _blended = new BlendedItems(blend, itemCount);
-    }
 
     public void Clear()
     {

@@ -8,28 +8,16 @@ namespace Bert4Rec.Inference;
 /// columns) and words (of token_seq columns) that at least two items have, with the weight ln(items / n) for one that n have (the inverse
 /// document frequency; Spärck Jones 1972), and two items are as alike as their vectors' product, the cosine.
 /// </summary>
-internal sealed class ItemSimilarity
+/// <param name="offsets">[items + 1] An item's words are those from its offset to the next one's.</param>
+/// <param name="words">Ids from 0 on.</param>
+/// <param name="weights">A weight for each of the words.</param>
+/// <param name="wordCount">How many words there are in all.</param>
+internal sealed class ItemSimilarity(int[] offsets, int[] words, float[] weights, int wordCount)
 {
-    private readonly int[] _offsets;
-    private readonly int[] _words;
-    private readonly float[] _weights;
-
-    /// <param name="offsets">[items + 1] An item's words are those from its offset to the next one's.</param>
-    /// <param name="words">Ids from 0 on.</param>
-    /// <param name="weights">A weight for each of the words.</param>
-    /// <param name="wordCount">How many words there are in all.</param>
-    public ItemSimilarity(int[] offsets, int[] words, float[] weights, int wordCount)
-    {
-        _offsets = offsets;
-        _words = words;
-        _weights = weights;
-        WordCount = wordCount;
-    }
-
-    public int WordCount { get; }
+    public int WordCount => wordCount;
 
     /// <summary>The arrays that another process needs for the same.</summary>
-    public (int[] Offsets, int[] Words, float[] Weights) Arrays => (_offsets, _words, _weights);
+    public (int[] Offsets, int[] Words, float[] Weights) Arrays => (offsets, words, weights);
 
     /// <param name="dataset">The items, with their fields.</param>
     /// <param name="separator">Between the words of a token_seq column.</param>
@@ -106,23 +94,23 @@ internal sealed class ItemSimilarity
     /// <param name="sum">What it is added to.</param>
     public void AddTo(int item, float factor, Span<float> sum)
     {
-        for (int i = _offsets[item]; i < _offsets[item + 1]; i++)
-            sum[_words[i]] += factor * _weights[i];
+        for (int i = offsets[item]; i < offsets[item + 1]; i++)
+            sum[words[i]] += factor * weights[i];
     }
 
     /// <summary>Sets what <see cref="AddTo"/> changed to 0 again.</summary>
     public void Clear(int item, Span<float> sum)
     {
-        for (int i = _offsets[item]; i < _offsets[item + 1]; i++)
-            sum[_words[i]] = 0;
+        for (int i = offsets[item]; i < offsets[item + 1]; i++)
+            sum[words[i]] = 0;
     }
 
     /// <summary>The product of an item's vector and another, of <see cref="WordCount"/>.</summary>
     public float Product(int item, ReadOnlySpan<float> vector)
     {
         float sum = 0;
-        for (int i = _offsets[item]; i < _offsets[item + 1]; i++)
-            sum += _weights[i] * vector[_words[i]];
+        for (int i = offsets[item]; i < offsets[item + 1]; i++)
+            sum += weights[i] * vector[words[i]];
         return sum;
     }
 }
