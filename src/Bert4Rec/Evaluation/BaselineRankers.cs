@@ -27,14 +27,19 @@ internal abstract class BaselineRanker(TrainingStatistics training) : IRanker
     public abstract string Name { get; }
 
     public void Rank(
-        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen = null)
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        int k,
+        Span<int> topItems,
+        Span<TargetRank> places,
+        SeenItems? seen = null)
     {
         for (int i = 0; i < samples.Length; i++)
         {
             var preferred = Preferred(dataset, samples[i]);
             int target = dataset.Target(samples[i]);
             ReadOnlySpan<int> leftOut = seen is null ? [] : seen[i];
-            ranks[i] = Without(leftOut, RankOf(target, preferred), target, preferred);
+            places[i] = Without(leftOut, RankOf(target, preferred), target, preferred);
             FillList(preferred.Items, leftOut, topItems.Slice(i * k, k));
         }
     }

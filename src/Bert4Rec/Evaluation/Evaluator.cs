@@ -61,7 +61,7 @@ internal static class Evaluator
         int batchSize = Math.Min(
             settings.BatchSize, Math.Min(samples.Length, Math.Max(1, LargestBatch / Math.Max(k, settings.Mode.Draws + 1))));
         var topItems = new int[batchSize * k];
-        var ranks = new TargetRank[batchSize];
+        var places = new TargetRank[batchSize];
         var gains = new double[samples.Length];
         var sampled = settings.Mode.Source == CandidateSource.Full
             ? null
@@ -71,17 +71,17 @@ internal static class Evaluator
             var batch = samples.Span.Slice(start, Math.Min(batchSize, samples.Length - start));
             var seen = settings.ExcludeSeen ? SeenItems.Of(dataset, batch) : null;
             if (sampled is null)
-                ranker.Rank(dataset, batch, k, topItems.AsSpan(0, batch.Length * k), ranks.AsSpan(0, batch.Length), seen);
+                ranker.Rank(dataset, batch, k, topItems.AsSpan(0, batch.Length * k), places.AsSpan(0, batch.Length), seen);
             else
-                sampled.Rank(batch, k, topItems, ranks, seen);
+                sampled.Rank(batch, k, topItems, places, seen);
             for (int i = 0; i < batch.Length; i++)
             {
                 bool isLeftOut = seen?.Contains(i, dataset.Target(batch[i])) ?? false;
                 if (isLeftOut)
-                    ranks[i] = TargetRank.Last;
+                    places[i] = TargetRank.Last;
                 int ranked = sampled?.Ranked[i] ?? dataset.ItemCount - 1 - (seen?[i].Length ?? 0);
-                gains[start + i] = MetricAccumulator.Gain(ranks[i], settings.ComparedCutoff);
-                metrics.Add(topItems.AsSpan(i * k, k), ranks[i], isLeftOut ? ranked + 1 : ranked);
+                gains[start + i] = MetricAccumulator.Gain(places[i], settings.ComparedCutoff);
+                metrics.Add(topItems.AsSpan(i * k, k), places[i], isLeftOut ? ranked + 1 : ranked);
             }
             progress?.Report(new($"evaluating {ranker.Name}", start + batch.Length, samples.Length, "samples"));
         }
@@ -99,7 +99,7 @@ internal static class Evaluator
         /// <summary>[batch] Distinct candidates of each sample, without those left out.</summary>
         public int[] Ranked { get; } = new int[batchSize];
 
-        public void Rank(ReadOnlySpan<Sample> batch, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen)
+        public void Rank(ReadOnlySpan<Sample> batch, int k, Span<int> topItems, Span<TargetRank> places, SeenItems? seen)
         {
             int width = settings.Mode.Draws + 1;
             for (int i = 0; i < batch.Length; i++)
@@ -115,7 +115,7 @@ internal static class Evaluator
                         .Where(c => !(seen?.Contains(i, c.First) ?? false))
                         .DistinctBy(c => c.First).OrderByDescending(c => c.Second).ThenBy(c => c.First),
                 ];
-                ranks[i] = new(
+                places[i] = new(
                     ranking.Count(c => c.Score > targetScore),
                     ranking.Count(c => c.Score == targetScore) - 1,
                     ranking.Count(c => c.Score == targetScore && c.Item < target));

@@ -26,7 +26,7 @@ internal interface IRanker
     /// <param name="samples">The samples.</param>
     /// <param name="k">Length of each list.</param>
     /// <param name="topItems">[samples × k] item ids, best first, 0 where the catalogue is shorter.</param>
-    /// <param name="ranks">[samples] where each sample's target stands among the items that are ranked; of no meaning where the target is
+    /// <param name="places">[samples] where each sample's target stands among the items that are ranked; of no meaning where the target is
     /// left out.</param>
     /// <param name="seen">The items to leave out, or null.</param>
     void Rank(
@@ -34,7 +34,7 @@ internal interface IRanker
         ReadOnlySpan<Sample> samples,
         int k,
         Span<int> topItems,
-        Span<TargetRank> ranks,
+        Span<TargetRank> places,
         SeenItems? seen = null);
 
     /// <summary>Scores given items only: scores[i, c] of candidates[i, c] for sample i.</summary>

@@ -91,9 +91,9 @@ internal sealed class ModelRanker : IRanker, IDisposable
         ReadOnlySpan<Sample> samples,
         int k,
         Span<int> topItems,
-        Span<TargetRank> ranks,
+        Span<TargetRank> places,
         SeenItems? seen = null) =>
-        Rank(_blending, dataset, samples, k, topItems, ranks, seen);
+        Rank(_blending, dataset, samples, k, topItems, places, seen);
 
     public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
         Score(_blending, dataset, samples, candidates, scores);
@@ -104,15 +104,15 @@ internal sealed class ModelRanker : IRanker, IDisposable
         ReadOnlySpan<Sample> samples,
         int k,
         Span<int> topItems,
-        Span<TargetRank> ranks,
+        Span<TargetRank> places,
         SeenItems? seen)
     {
         fixed (Sample* samplesAt = samples)
         fixed (int* topItemsAt = topItems)
-        fixed (TargetRank* ranksAt = ranks)
+        fixed (TargetRank* placesAt = places)
         {
             // The workers end before the pins do.
-            var (s, t, r, n) = ((nint)samplesAt, (nint)topItemsAt, (nint)ranksAt, samples.Length);
+            var (s, t, p, n) = ((nint)samplesAt, (nint)topItemsAt, (nint)placesAt, samples.Length);
             _workers.Run(worker =>
             {
                 int first = Start(worker, n), end = Start(worker + 1, n);
@@ -123,7 +123,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     k,
                     new Span<int>((int*)t + ((long)first * k), (end - first) * k),
-                    new Span<TargetRank>((TargetRank*)r + first, end - first),
+                    new Span<TargetRank>((TargetRank*)p + first, end - first),
                     seen,
                     first);
             });
@@ -171,7 +171,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     /// <param name="samples">The worker's share of them.</param>
     /// <param name="k">Length of each list.</param>
     /// <param name="topItems">[share × k]</param>
-    /// <param name="ranks">[share]</param>
+    /// <param name="places">[share]</param>
     /// <param name="seen">What is left out, of all samples.</param>
     /// <param name="start">Which of them the share's first one is.</param>
     private void RankShare(
@@ -181,7 +181,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
         ReadOnlySpan<Sample> samples,
         int k,
         Span<int> topItems,
-        Span<TargetRank> ranks,
+        Span<TargetRank> places,
         SeenItems? seen,
         int start)
     {
@@ -224,7 +224,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 if (blending is null && isListed && topItems[(sample * k) + rank.Position] != targets[i])
                     throw NotFinite();
                 ThrowIfNotFinite(scores.AsSpan(i * k, listed));
-                ranks[sample] = rank;
+                places[sample] = rank;
             }
         }
     }
@@ -290,9 +290,9 @@ internal sealed class ModelRanker : IRanker, IDisposable
             ReadOnlySpan<Sample> samples,
             int k,
             Span<int> topItems,
-            Span<TargetRank> ranks,
+            Span<TargetRank> places,
             SeenItems? seen = null) =>
-            model.Rank(model._noBlending, dataset, samples, k, topItems, ranks, seen);
+            model.Rank(model._noBlending, dataset, samples, k, topItems, places, seen);
 
         public void Score(
             InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>

@@ -115,14 +115,14 @@ internal sealed record RunReport(
         if (telling.Length == 0)
             return [];
         var items = new int[telling.Length * ListLength];
-        var ranks = new TargetRank[telling.Length];
+        var places = new TargetRank[telling.Length];
         var seen = config.ExcludeSeen ? SeenItems.Of(dataset, telling) : null;
-        model.Rank(dataset, telling, ListLength, items, ranks, seen);
+        model.Rank(dataset, telling, ListLength, items, places, seen);
         return [.. telling.Select((sample, i) => new ExampleUser(
             dataset.Users[sample.User],
             dataset.History(sample, int.MaxValue).ToArray(),
             dataset.Target(sample),
-            seen?.Contains(i, dataset.Target(sample)) ?? false ? null : ranks[i].Position + 1,
+            seen?.Contains(i, dataset.Target(sample)) ?? false ? null : places[i].Position + 1,
             [.. items.AsSpan(i * ListLength, ListLength).ToArray().Where(item => item > 0)]))];
     }
 
@@ -138,10 +138,10 @@ internal sealed record RunReport(
             ReadOnlySpan<Sample> samples,
             int k,
             Span<int> topItems,
-            Span<TargetRank> ranks,
+            Span<TargetRank> places,
             SeenItems? seen = null)
         {
-            inner.Rank(dataset, samples, k, topItems, ranks, seen);
+            inner.Rank(dataset, samples, k, topItems, places, seen);
             foreach (int item in topItems)
                 Places[item] += item > 0 ? 1 : 0;
         }

@@ -449,17 +449,17 @@ internal sealed class TrainingEngine : IDisposable
         public string Name => local.Name;
 
         public void Rank(
-            InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen)
+            InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> places, SeenItems? seen)
         {
             Tell(_ranks, Order.Rank, samples.Length, k, (int)(seen is null ? kind : kind | Ranking.ExcludesSeen));
             _ranks.Broadcast<Sample>(samples.ToArray());
             int own = engine.Part(samples.Length, 0).Count;
-            engine.RankPart(local, samples[..own], k, topItems[..(own * k)], ranks[..own], seen);
+            engine.RankPart(local, samples[..own], k, topItems[..(own * k)], places[..own], seen);
             for (int rank = 1; rank < _ranks.Size; rank++)
             {
                 var (first, count) = engine.Part(samples.Length, rank);
                 _ranks.Exchange(ProcessGroup.Nobody, [], rank, topItems.Slice(first * k, count * k));
-                _ranks.Exchange(ProcessGroup.Nobody, [], rank, ranks.Slice(first, count));
+                _ranks.Exchange(ProcessGroup.Nobody, [], rank, places.Slice(first, count));
             }
             engine.Done(true);
         }

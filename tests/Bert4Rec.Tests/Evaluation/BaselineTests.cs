@@ -27,10 +27,10 @@ public class BaselineTests
         {
             Sample[] samples = [.. split.Train, .. split.Test];
             var topItems = new int[samples.Length * k];
-            var ranks = new TargetRank[samples.Length];
+            var places = new TargetRank[samples.Length];
             var candidates = samples.SelectMany(_ => Enumerable.Range(1, itemCount - 1)).ToArray();
             var scores = new float[candidates.Length];
-            ranker.Rank(dataset, samples, k, topItems, ranks);
+            ranker.Rank(dataset, samples, k, topItems, places);
             ranker.Score(dataset, samples, candidates, scores);
             for (int i = 0; i < samples.Length; i++)
             {
@@ -39,9 +39,9 @@ public class BaselineTests
                 Assert.Equal([.. order.Concat(Enumerable.Repeat(0, k)).Take(k)], topItems[(i * k)..((i + 1) * k)]);
 
                 int target = dataset.Target(samples[i]);
-                Assert.Equal(Array.IndexOf(order, target), ranks[i].Position);
-                Assert.Equal(order.Count(item => Key(item).CompareTo(Key(target)) > 0), ranks[i].Greater);
-                Assert.Equal(order.Count(item => Key(item) == Key(target)) - 1, ranks[i].Equal);
+                Assert.Equal(Array.IndexOf(order, target), places[i].Position);
+                Assert.Equal(order.Count(item => Key(item).CompareTo(Key(target)) > 0), places[i].Greater);
+                Assert.Equal(order.Count(item => Key(item) == Key(target)) - 1, places[i].Equal);
 
                 float[] own = [0, .. scores[(i * (itemCount - 1))..((i + 1) * (itemCount - 1))]];
                 foreach (int a in order)

@@ -198,11 +198,11 @@ public class EvaluatorTests
             ReadOnlySpan<Sample> samples,
             int k,
             Span<int> topItems,
-            Span<TargetRank> ranks,
+            Span<TargetRank> places,
             SeenItems? seen = null)
         {
             onRank(k);
-            inner.Rank(dataset, samples, k, topItems, ranks, seen);
+            inner.Rank(dataset, samples, k, topItems, places, seen);
         }
 
         public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
@@ -218,9 +218,9 @@ public class EvaluatorTests
             ReadOnlySpan<Sample> samples,
             int k,
             Span<int> topItems,
-            Span<TargetRank> ranks,
+            Span<TargetRank> places,
             SeenItems? seen = null) =>
-            inner.Rank(dataset, samples, k, topItems, ranks, seen);
+            inner.Rank(dataset, samples, k, topItems, places, seen);
 
         public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
         {

@@ -90,16 +90,16 @@ public sealed class ExcludeSeenTests(TrainedShop shop) : IClassFixture<TrainedSh
         foreach (IRanker ranker in (IRanker[])[model, blended, .. Baselines.Of(dataset, split, training)])
         {
             int[] all = new int[split.Test.Length * items], left = new int[all.Length];
-            var ranks = new TargetRank[split.Test.Length];
-            ranker.Rank(dataset, split.Test, items, all, ranks);
-            ranker.Rank(dataset, split.Test, items, left, ranks, seen);
+            var places = new TargetRank[split.Test.Length];
+            ranker.Rank(dataset, split.Test, items, all, places);
+            ranker.Rank(dataset, split.Test, items, left, places, seen);
             for (int i = 0; i < split.Test.Length; i++)
             {
                 int[] unseen = [.. all[(i * items)..((i + 1) * items)].Where(item => !seen.Contains(i, item))];
                 Assert.Equal([.. unseen, .. new int[items - unseen.Length]], left[(i * items)..((i + 1) * items)]);
                 int target = dataset.Target(split.Test[i]);
                 if (!seen.Contains(i, target))
-                    Assert.Equal(Array.IndexOf(unseen, target), ranks[i].Position);
+                    Assert.Equal(Array.IndexOf(unseen, target), places[i].Position);
             }
         }
     }

@@ -55,7 +55,12 @@ internal sealed class FunctionRanker(Func<InteractionDataset, Sample, int, float
     public string Name => "function";
 
     public void Rank(
-        InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> ranks, SeenItems? seen = null)
+        InteractionDataset dataset,
+        ReadOnlySpan<Sample> samples,
+        int k,
+        Span<int> topItems,
+        Span<TargetRank> places,
+        SeenItems? seen = null)
     {
         for (int i = 0; i < samples.Length; i++)
         {
@@ -64,7 +69,7 @@ internal sealed class FunctionRanker(Func<InteractionDataset, Sample, int, float
             var scores = Enumerable.Range(0, dataset.ItemCount).Select(item => score(dataset, sample, item)).ToArray();
             int[] items = [.. Enumerable.Range(1, dataset.ItemCount - 1).Except(seen is null ? [] : seen[i].ToArray())];
             int[] others = [.. items.Where(item => item != target)];
-            ranks[i] = new(
+            places[i] = new(
                 others.Count(item => scores[item] > scores[target]),
                 others.Count(item => scores[item] == scores[target]),
                 others.Count(item => scores[item] == scores[target] && item < target));
