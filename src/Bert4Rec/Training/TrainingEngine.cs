@@ -62,32 +62,20 @@ internal sealed class TrainingEngine : IDisposable
     private readonly ModelRanker _ranker;
     private readonly DeviceBuffer<float> _evaluated;
 
-    /// <summary>Rank 0's: tells the others to make theirs.</summary>
+    /// <summary>On rank 0, tells the others to make theirs.</summary>
     /// <param name="config">The settings, with the seed that everything is drawn from.</param>
     /// <param name="dataset">The events.</param>
     /// <param name="split">Their parts.</param>
     /// <param name="options">On what.</param>
     /// <param name="replay">Whose sequences an epoch takes; of a single process.</param>
     public TrainingEngine(RunConfig config, InteractionDataset dataset, DatasetSplit split, RunOptions options, Replay? replay)
-        : this(config, dataset, split, options, options.Ranks, replay, tellsOthers: options.Ranks.Size > 1)
     {
-    }
-
-    private TrainingEngine(
-        RunConfig config,
-        InteractionDataset dataset,
-        DatasetSplit split,
-        RunOptions options,
-        ProcessGroup ranks,
-        Replay? replay,
-        bool tellsOthers)
-    {
-        _ranks = ranks;
+        _ranks = options.Ranks;
         _dataset = dataset;
         _train = split.Train;
-        _devices = new DeviceSet(options.Device, options.Threads, options.Precision, ranks);
-        if (tellsOthers)
-            Send(ranks, config, dataset, options);
+        _devices = new DeviceSet(options.Device, options.Threads, options.Precision, _ranks);
+        if (_ranks is { Rank: 0, Size: > 1 })
+            Send(_ranks, config, dataset, options);
         RequireEqualThreads();
         var sequences = TrainingSession.Sequences(config, dataset, split);
         sequences.Replay = replay;
@@ -99,10 +87,10 @@ internal sealed class TrainingEngine : IDisposable
             _devices.Kernels,
             _devices.Workers,
             Statistics.EventCounts,
-            ranks);
+            _ranks);
         _evaluated = _devices.Kernels[0].AllocateFloats(Trainer.Layout.Length);
         _ranker = new ModelRanker(_devices.Kernels, _devices.Workers, Trainer.Layout, _evaluated, config.RecboleCompatible);
-        ranks.IsAwaited = false;
+        Done();
     }
 
     public Trainer Trainer { get; }
@@ -144,7 +132,7 @@ internal sealed class TrainingEngine : IDisposable
     {
         Tell(_ranks, Order.CompileKernels, epoch, Trainer.Step);
         Trainer.CompileKernels(epoch);
-        Done(true);
+        Done();
     }
 
     /// <inheritdoc cref="Trainer.TrainEpoch"/>
@@ -157,7 +145,7 @@ internal sealed class TrainingEngine : IDisposable
         }
         catch (Exception e) when (IsEverywhere(e))
         {
-            Done(e);
+            Done();
             throw;
         }
     }
@@ -174,7 +162,7 @@ internal sealed class TrainingEngine : IDisposable
     {
         Tell(_ranks, Order.LoadMoments);
         Trainer.Optimizer.LoadMoments(first, second);
-        Done(true);
+        Done();
     }
 
     /// <summary>Ranks with these parameters from now on.</summary>
@@ -182,7 +170,7 @@ internal sealed class TrainingEngine : IDisposable
     {
         Tell(_ranks, Order.RankWith);
         Take(parameters);
-        Done(true);
+        Done();
     }
 
     /// <summary>Ranks with a blend from now on.</summary>
@@ -199,7 +187,7 @@ internal sealed class TrainingEngine : IDisposable
             _ranks.Broadcast<float>(weights);
         }
         _ranker.Use(blend);
-        Done(true);
+        Done();
     }
 
     /// <inheritdoc cref="ModelRanker.ChooseBlend"/>
@@ -210,7 +198,10 @@ internal sealed class TrainingEngine : IDisposable
     public void Dispose()
     {
         if (_ranks.Rank == 0 && !_ranks.IsAwaited)
-            Done(Tell(_ranks, Order.End));
+        {
+            Tell(_ranks, Order.End);
+            Done();
+        }
         _ranker.Dispose();
         _evaluated.Dispose();
         Trainer.Dispose();
@@ -219,14 +210,13 @@ internal sealed class TrainingEngine : IDisposable
 
     private IRanker Shared(IRanker ranker, Ranking kind) => _ranks.Size == 1 ? ranker : new SharedRanker(this, ranker, kind);
 
-    private static bool Tell(ProcessGroup ranks, Order order, int first = 0, int second = 0, int third = 0)
+    private static void Tell(ProcessGroup ranks, Order order, int first = 0, int second = 0, int third = 0)
     {
         for (int rank = 1; rank < ranks.Size; rank++)
         {
             ranks.IsAwaited = true;
             ranks.Exchange<int>(rank, [(int)order, first, second, third], ProcessGroup.Nobody, []);
         }
-        return true;
     }
 
     private static (Order Order, int First, int Second, int Third) Receive(ProcessGroup ranks)
@@ -238,9 +228,11 @@ internal sealed class TrainingEngine : IDisposable
     }
 
     /// <summary>No rank waits for another any more.</summary>
+    private void Done() => _ranks.IsAwaited = false;
+
     private T Done<T>(T result)
     {
-        _ranks.IsAwaited = false;
+        Done();
         return result;
     }
 
@@ -275,9 +267,9 @@ internal sealed class TrainingEngine : IDisposable
         ranks.Broadcast<int>(items);
         using var reader = new BinaryReader(new MemoryStream(settings));
         var config = RunConfig.Parse(reader.ReadString(), "rank 0", []);
-        var options = new RunOptions("", reader.ReadString(), reader.ReadInt32(), false, (Precision)reader.ReadInt32());
+        var options = new RunOptions("", reader.ReadString(), reader.ReadInt32(), false, (Precision)reader.ReadInt32()) { Ranks = ranks };
         var dataset = InteractionDataset.WithoutTokens(reader.ReadInt32(), offsets, items);
-        return new(config, dataset, Splitter.Split(dataset, config.EvalArgs), options, ranks, null, tellsOthers: false);
+        return new(config, dataset, Splitter.Split(dataset, config.EvalArgs), options, null);
     }
 
     private Blend ReceiveBlend()
@@ -375,19 +367,20 @@ internal sealed class TrainingEngine : IDisposable
 
     private IRanker Local(Ranking kind) => kind.HasFlag(Ranking.LeavesBlendOut) ? _ranker.Unblended.Single() : _ranker;
 
-    private Sample[] ReceiveSamples(int count)
+    /// <summary>This rank's part of so many.</summary>
+    private ReadOnlySpan<Sample> ReceiveSamples(int count)
     {
         var samples = new Sample[count];
         _ranks.Broadcast<Sample>(samples);
-        return samples;
+        var (first, own) = Part(count, _ranks.Rank);
+        return samples.AsSpan(first, own);
     }
 
     private void RankForFirst(int count, int k, Ranking kind)
     {
-        var (first, own) = Part(count, _ranks.Rank);
-        var samples = ReceiveSamples(count).AsSpan(first, own);
-        var topItems = new int[own * k];
-        var places = new TargetRank[own];
+        var samples = ReceiveSamples(count);
+        var topItems = new int[samples.Length * k];
+        var places = new TargetRank[samples.Length];
         var seen = kind.HasFlag(Ranking.ExcludesSeen) ? SeenItems.Of(_dataset, samples) : null;
         RankPart(Local(kind), samples, k, topItems, places, seen);
         _ranks.Exchange<int>(0, topItems, ProcessGroup.Nobody, []);
@@ -396,10 +389,9 @@ internal sealed class TrainingEngine : IDisposable
 
     private void ScoreForFirst(int count, int width, Ranking kind)
     {
-        var (first, own) = Part(count, _ranks.Rank);
-        var samples = ReceiveSamples(count).AsSpan(first, own);
-        var candidates = new int[own * width];
-        var scores = new float[own * width];
+        var samples = ReceiveSamples(count);
+        var candidates = new int[samples.Length * width];
+        var scores = new float[samples.Length * width];
         _ranks.Exchange<int>(ProcessGroup.Nobody, [], 0, candidates);
         ScorePart(Local(kind), samples, candidates, scores);
         _ranks.Exchange<float>(0, scores, ProcessGroup.Nobody, []);
@@ -461,7 +453,7 @@ internal sealed class TrainingEngine : IDisposable
                 _ranks.Exchange(ProcessGroup.Nobody, [], rank, topItems.Slice(first * k, count * k));
                 _ranks.Exchange(ProcessGroup.Nobody, [], rank, places.Slice(first, count));
             }
-            engine.Done(true);
+            engine.Done();
         }
 
         public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
@@ -481,7 +473,7 @@ internal sealed class TrainingEngine : IDisposable
                 var (first, count) = engine.Part(samples.Length, rank);
                 _ranks.Exchange(ProcessGroup.Nobody, [], rank, scores.Slice(first * width, count * width));
             }
-            engine.Done(true);
+            engine.Done();
         }
     }
 }
