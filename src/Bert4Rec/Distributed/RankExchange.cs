@@ -21,7 +21,9 @@ internal sealed class RankExchange(ProcessGroup ranks)
     /// <summary>Gives rank 0's values to all.</summary>
     public void Broadcast(DeviceBuffer<float> buffer)
     {
-        for (long start = 0; start < buffer.Length && ranks.Size > 1; start += Piece)
+        if (ranks.Size == 1)
+            return;
+        for (long start = 0; start < buffer.Length; start += Piece)
         {
             int count = (int)Math.Min(Piece, buffer.Length - start);
             var values = Host(buffer, start, count, ref _sent);

@@ -118,9 +118,11 @@ internal sealed class MetricAccumulator
     public OrderedDictionary<string, double> StandardErrors()
     {
         var result = new OrderedDictionary<string, double>();
+        if (Count <= 1)
+            return result;
         foreach (var metric in _metrics)
         {
-            for (int i = 0; i < _topK.Length && Count > 1; i++)
+            for (int i = 0; i < _topK.Length; i++)
             {
                 double? squares = metric switch
                 {

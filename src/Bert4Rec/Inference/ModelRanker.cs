@@ -244,10 +244,13 @@ internal sealed class ModelRanker : IRanker, IDisposable
             var share = scores.Slice(first * width, predictor.Count * width);
             var theirs = candidates.Slice(first * width, share.Length);
             predictor.Score(theirs, share);
-            for (int i = 0; i < predictor.Count && blending is not null; i++)
+            if (blending is not null)
             {
-                var history = dataset.History(samples[first + i], _shape.HistoryLength);
-                blending.AddTo(history, theirs.Slice(i * width, width), share.Slice(i * width, width));
+                for (int i = 0; i < predictor.Count; i++)
+                {
+                    var history = dataset.History(samples[first + i], _shape.HistoryLength);
+                    blending.AddTo(history, theirs.Slice(i * width, width), share.Slice(i * width, width));
+                }
             }
             ThrowIfNotFinite(share);
         }

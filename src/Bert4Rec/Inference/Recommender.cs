@@ -278,11 +278,14 @@ public sealed class Recommender : IDisposable
             foreach (int item in Known(request.Allow, $"{path}allow", unknown))
                 allowed[item] = true;
         }
-        for (int i = 0; i < (request.Filters ?? throw Missing($"{path}filters")).Count; i++)
+        foreach (var (i, filter) in (request.Filters ?? throw Missing($"{path}filters")).Index())
         {
-            bool[] passing = Passing(request.Filters[i], $"{path}filters[{i}]");
-            for (int item = 0; allowed is not null && item < passing.Length; item++)
-                passing[item] &= allowed[item];
+            bool[] passing = Passing(filter, $"{path}filters[{i}]");
+            if (allowed is not null)
+            {
+                for (int item = 0; item < passing.Length; item++)
+                    passing[item] &= allowed[item];
+            }
             allowed = passing;
         }
         return allowed;

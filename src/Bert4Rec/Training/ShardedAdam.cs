@@ -156,7 +156,9 @@ internal sealed class ShardedAdam : IDisposable
             _ranks.AllGather<float>(_ownNorms, _allNorms);
             _norms.Upload(_allNorms);
         }
-        for (int part = 0; part < _parts && _sampled is not null; part++)
+        if (IsSharded)
+            return;
+        for (int part = 0; part < _parts; part++)
             _exchange.AllGather(gradients, Bounds(part));
     }
 
@@ -182,8 +184,10 @@ internal sealed class ShardedAdam : IDisposable
             Tensor Received(int other) =>
                 sum with { Buffer = _received!, Offset = start + (_exchange.Slot(other) * length) + sum.Offset - first };
         }
+        if (!IsSharded)
+            return;
         // What this rank sent away and does not get back: it is to begin the next step with zeros.
-        for (int shard = r; shard < _shards && _sampled is null; shard += _replicas.Length)
+        for (int shard = r; shard < _shards; shard += _replicas.Length)
         {
             if (shard != _firstShard + r)
                 kernels.Fill(GradientShard(0, 0, shard, _shards), 0);
@@ -320,18 +324,21 @@ internal sealed class ShardedAdam : IDisposable
 
     private void Spread(float[] all, DeviceBuffer<float> moments)
     {
-        if (_ranks.Rank > 0 && IsSharded)
+        if (_ranks.Rank == 0)
+            moments.Upload(all.AsSpan(0, (int)moments.Length));
+        if (!IsSharded)
+        {
+            _exchange.Broadcast(moments);
+            return;
+        }
+        if (_ranks.Rank > 0)
         {
             var own = new float[moments.Length];
             _ranks.Exchange<float>(ProcessGroup.Nobody, [], 0, own);
             moments.Upload(own);
             return;
         }
-        if (_ranks.Rank == 0)
-            moments.Upload(all.AsSpan(0, (int)moments.Length));
-        if (!IsSharded)
-            _exchange.Broadcast(moments);
-        for (int rank = 1; rank < _ranks.Size && IsSharded; rank++)
+        for (int rank = 1; rank < _ranks.Size; rank++)
             _ranks.Exchange<float>(rank, RangeOf(all, rank), ProcessGroup.Nobody, []);
     }
 

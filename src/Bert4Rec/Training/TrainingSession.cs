@@ -248,7 +248,8 @@ internal static class TrainingSession
         SpareMemory.GiveBackAfter(dataset);
         using (var log = new MetricsLog(directory, epochs))
         {
-            for (bool isOver = false; !isOver && !IsDone();)
+            bool isOver = false;
+            while (!isOver && !IsDone())
             {
                 var epochClock = Stopwatch.StartNew();
                 var (loss, tokens) = engine.TrainEpoch(++state.Epoch, progress, cancellation);
@@ -258,9 +259,7 @@ internal static class TrainingSession
                 IReadOnlyDictionary<string, double>? valid = null;
                 bool isBest = split.Valid.Length == 0;
                 if (!isBest && state.Epoch % config.EvalStep == 0)
-                {
                     (valid, isBest) = Validate(average.Values);
-                }
                 if (isBest)
                 {
                     average.Values.CopyTo(best, 0);
