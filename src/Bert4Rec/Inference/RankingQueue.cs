@@ -64,19 +64,14 @@ internal sealed class RankingQueue : IDisposable
     /// <exception cref="OperationCanceledException">The caller wants it no more.</exception>
     public void Run(RankingWork work)
     {
-        if (TryTake() is not { } worker)
-        {
-            Enqueue([work]);
-            work.Done.GetAwaiter().GetResult();
-            return;
-        }
-        try
+        if (TryTake() is { } worker)
         {
             Do(worker, [work]);
-        }
-        finally
-        {
             Return(worker);
+        }
+        else
+        {
+            Enqueue([work]);
         }
         work.Done.GetAwaiter().GetResult();
     }
@@ -205,6 +200,7 @@ internal sealed class RankingQueue : IDisposable
         }
     }
 
+    /// <summary>Does what it is given; what fails, its work tells of.</summary>
     private static void Do(RankingWorker worker, IReadOnlyList<RankingWork> batch)
     {
         try
