@@ -237,11 +237,8 @@ public sealed class Recommender : IDisposable
         CheckCount(request.K, $"{path}k");
         var unknown = new List<string>();
         int[] history = Known(request.History, $"{path}history", unknown);
-        int[] excluded = Sorted(
-            [
-                .. request.Deny is null ? [] : Known(request.Deny, $"{path}deny", []),
-                .. request.ExcludeSeen ? history : [],
-            ]);
+        int[] denied = request.Deny is null ? [] : Known(request.Deny, $"{path}deny", []);
+        int[] excluded = [.. denied.Union(request.ExcludeSeen ? history : []).Order()];
         int k = Math.Min(request.K, ItemCount);
         bool[]? allowed = Allowed(request, path, unknown);
         if (allowed is null && k > LongestKeptList)
@@ -389,8 +386,6 @@ public sealed class Recommender : IDisposable
         }
         return items[..count];
     }
-
-    private static int[] Sorted(IEnumerable<int> items) => [.. items.Distinct().Order()];
 
     private static float Dot(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
     {
