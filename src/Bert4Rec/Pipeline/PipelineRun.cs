@@ -47,14 +47,6 @@ internal sealed class PipelineRun
     /// <summary>Settings under which a held-out model is the same: a moved folder is the same data, and a refit comes after it.</summary>
     private static readonly string[] s_indifferent = ["data_path=.", "refit=false"];
 
-    private static readonly JsonSerializerOptions _analysisFormat = new()
-    {
-        TypeInfoResolver = new PipelineJson(),
-        WriteIndented = true,
-        NewLine = "\n",
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-    };
-
     private readonly RunConfig _config;
     private readonly RunOptions _options;
     private readonly RunObserver _observer;
@@ -232,7 +224,7 @@ internal sealed class PipelineRun
                 ChecksumBytes = 0,
             };
             LogAnalysis analysis = EventLogAnalysis.Analyze(log.Inputs, options, _progress, _cancellation);
-            OutputFile.WriteText(file, JsonSerializer.Serialize(analysis, _analysisFormat) + "\n");
+            OutputFile.WriteText(file, JsonSerializer.Serialize(analysis, PipelineJson.Indented) + "\n");
             OutputFile.WriteText(page, AnalysisPage.Render(analysis));
             return (Rows(analysis.Read!.Rows, analysis.RawRows, analysis.Dropped), null);
         });
@@ -365,7 +357,8 @@ internal sealed class PipelineRun
         {
             LogAnalysis? log = _config.EventLog is null
                 ? null
-                : JsonSerializer.Deserialize<LogAnalysis>(InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), _analysisFormat);
+                : JsonSerializer.Deserialize<LogAnalysis>(
+                    InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), PipelineJson.Indented);
             RunReport report = RunReport.Gather(
                 Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), refitEpochs, choice, _progress, _cancellation);
             OutputFile.WriteText(page, ReportPage.Render(report));

@@ -43,12 +43,8 @@ internal sealed class RunManifest
 
     private const int LongestFile = 1 << 26;
 
-    private static readonly JsonSerializerOptions _format = new()
+    private static readonly JsonSerializerOptions _format = new(PipelineJson.Indented)
     {
-        TypeInfoResolver = new PipelineJson(),
-        WriteIndented = true,
-        NewLine = "\n",
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         RespectNullableAnnotations = true,
         RespectRequiredConstructorParameters = true,
@@ -176,4 +172,13 @@ internal sealed class RunManifest
 [JsonSerializable(typeof(RunManifest.Content))]
 [JsonSerializable(typeof(LogAnalysis))]
 [JsonSerializable(typeof(IEnumerable<IReadOnlyDictionary<string, long>?>))]
-internal sealed partial class PipelineJson : JsonSerializerContext;
+internal sealed partial class PipelineJson : JsonSerializerContext
+{
+    public static JsonSerializerOptions Indented { get; } = new()
+    {
+        TypeInfoResolver = new PipelineJson(),
+        WriteIndented = true,
+        NewLine = "\n",
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+    };
+}
