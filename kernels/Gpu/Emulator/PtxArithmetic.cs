@@ -48,12 +48,12 @@ internal static class PtxArithmetic
             "min.s64" => o.Map<long>(Vector256.Min),
             "max.s64" => o.Map<long>(Vector256.Max),
             // Shifts by as many bits as there are, or more, leave nothing but the sign.
-            "shl.b32" => o.EachWithCount<uint>((a, n) => n > 31 ? 0 : a << (int)n),
-            "shr.u32" => o.EachWithCount<uint>((a, n) => n > 31 ? 0 : a >> (int)n),
-            "shr.s32" => o.EachWithCount<int>((a, n) => a >> (int)Math.Min(n, 31)),
-            "shl.b64" => o.EachWithCount<ulong>((a, n) => n > 63 ? 0 : a << (int)n),
-            "shr.u64" => o.EachWithCount<ulong>((a, n) => n > 63 ? 0 : a >> (int)n),
-            "shr.s64" => o.EachWithCount<long>((a, n) => a >> (int)Math.Min(n, 63)),
+            "shl.b32" => o.Each<uint, uint, uint>((a, n) => n > 31 ? 0 : a << (int)n),
+            "shr.u32" => o.Each<uint, uint, uint>((a, n) => n > 31 ? 0 : a >> (int)n),
+            "shr.s32" => o.Each<int, uint, int>((a, n) => a >> (int)Math.Min(n, 31)),
+            "shl.b64" => o.Each<ulong, uint, ulong>((a, n) => n > 63 ? 0 : a << (int)n),
+            "shr.u64" => o.Each<ulong, uint, ulong>((a, n) => n > 63 ? 0 : a >> (int)n),
+            "shr.s64" => o.Each<long, uint, long>((a, n) => a >> (int)Math.Min(n, 63)),
             // What is divided by zero is not defined.
             "div.s32" => o.Each<int>((a, b) => b == 0 ? -1 : b == -1 ? -a : a / b),
             "rem.s32" => o.Each<int>((a, b) => b is 0 or -1 ? 0 : a % b),
@@ -61,8 +61,8 @@ internal static class PtxArithmetic
             "rem.u32" => o.Each<uint>((a, b) => b == 0 ? a : a % b),
             "div.s64" => o.Each<long>((a, b) => b == 0 ? -1 : b == -1 ? -a : a / b),
             "rem.s64" => o.Each<long>((a, b) => b is 0 or -1 ? 0 : a % b),
-            "mul.wide.u32" => o.Each<uint, ulong>((a, b) => (ulong)a * b),
-            "mul.wide.s32" => o.Each<int, long>((a, b) => (long)a * b),
+            "mul.wide.u32" => o.Each<uint, uint, ulong>((a, b) => (ulong)a * b),
+            "mul.wide.s32" => o.Each<int, int, long>((a, b) => (long)a * b),
             "cvt.s64.s32" => o.Convert<int, long>(a => a),
             "cvt.u64.u32" => o.Convert<uint, ulong>(a => a),
             "cvt.u32.u64" or "cvt.s32.s64" => o.Convert<ulong, uint>(a => (uint)a),
@@ -166,40 +166,26 @@ internal static class PtxArithmetic
         }
 
         public Action<Warp> Each<T>(Func<T, T, T> f)
-            where T : unmanaged => Each<T, T>(f);
+            where T : unmanaged => Each<T, T, T>(f);
 
         /// <summary>Lane by lane: what has no vectors, and must not meet what lies in the other lanes.</summary>
-        public Action<Warp> Each<T, TResult>(Func<T, T, TResult> f)
+        public Action<Warp> Each<T, TOther, TResult>(Func<T, TOther, TResult> f)
             where T : unmanaged
+            where TOther : unmanaged
             where TResult : unmanaged
         {
-            int d = program.Register<TResult>(text[0]), a = program.Operand<T>(text[1]), b = program.Operand<T>(text[2]);
+            int d = program.Register<TResult>(text[0]), a = program.Operand<T>(text[1]), b = program.Operand<TOther>(text[2]);
             return warp =>
             {
                 for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
                 {
                     int lane = BitOperations.TrailingZeroCount(lanes);
-                    warp.Lane<TResult>(d, lane) = f(warp.Lane<T>(a, lane), warp.Lane<T>(b, lane));
+                    warp.Lane<TResult>(d, lane) = f(warp.Lane<T>(a, lane), warp.Lane<TOther>(b, lane));
                 }
             };
         }
 
-        /// <inheritdoc cref="Each{T, TResult}"/>
-        public Action<Warp> EachWithCount<T>(Func<T, uint, T> f)
-            where T : unmanaged
-        {
-            int d = program.Register<T>(text[0]), a = program.Operand<T>(text[1]), b = program.Operand<uint>(text[2]);
-            return warp =>
-            {
-                for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
-                {
-                    int lane = BitOperations.TrailingZeroCount(lanes);
-                    warp.Lane<T>(d, lane) = f(warp.Lane<T>(a, lane), warp.Lane<uint>(b, lane));
-                }
-            };
-        }
-
-        /// <inheritdoc cref="Each{T, TResult}"/>
+        /// <inheritdoc cref="Each{T, TOther, TResult}"/>
         public Action<Warp> Convert<T, TResult>(Func<T, TResult> f)
             where T : unmanaged
             where TResult : unmanaged
