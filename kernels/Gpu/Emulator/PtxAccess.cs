@@ -83,12 +83,11 @@ internal static partial class PtxAccess
             where T : unmanaged
         {
             int[] values = [.. names.Select(name => loads ? program.Register<T>(name) : program.Operand<T>(name))];
+            bool isShared = space == "shared";
             return (space, loads) switch
             {
-                ("global", true) => warp => Global(warp, instruction, address, offset, values, default(Load<T>)),
-                ("global", false) => warp => Global(warp, instruction, address, offset, values, default(Store<T>)),
-                ("shared", true) => warp => Shared(warp, instruction, address, offset, values, default(Load<T>)),
-                ("shared", false) => warp => Shared(warp, instruction, address, offset, values, default(Store<T>)),
+                ("global" or "shared", true) => warp => Move(warp, instruction, isShared, address, offset, values, default(Load<T>)),
+                ("global" or "shared", false) => warp => Move(warp, instruction, isShared, address, offset, values, default(Store<T>)),
                 ("local", true) => warp => Local(warp, instruction, address, offset, values, default(Load<T>)),
                 ("local", false) => warp => Local(warp, instruction, address, offset, values, default(Store<T>)),
                 _ => throw new NotSupportedException($"accesses of {space} memory are not known"),
@@ -96,17 +95,22 @@ internal static partial class PtxAccess
         }
     }
 
-    private static void CheckGlobal(Warp warp, int lane, Instruction instruction, long at, int bytes)
+    private static void Check(Warp warp, int lane, Instruction instruction, bool isShared, long at, int bytes)
     {
         var emulator = warp.Emulator;
-        if (!emulator.IsOfArguments(at, bytes))
+        if (isShared && (at < 0 || at + bytes > emulator.Program.SharedBytes))
+            throw emulator.Failure(warp, lane, instruction, "accesses shared memory outside what the kernel has");
+        if (!isShared && !emulator.IsOfArguments(at, bytes))
             throw emulator.Failure(warp, lane, instruction, "accesses global memory outside the kernel's arguments");
         if (at % bytes != 0)
-            throw emulator.Failure(warp, lane, instruction, $"accesses global memory at no multiple of {bytes} bytes");
+            throw emulator.Failure(warp, lane, instruction, $"accesses {Space(isShared)} memory at no multiple of {bytes} bytes");
     }
 
-    private static unsafe void Global<TTransfer>(
-        Warp warp, Instruction instruction, int address, long offset, int[] values, TTransfer transfer)
+    private static string Space(bool isShared) => isShared ? "shared" : "global";
+
+    /// <summary>Loads from shared or global memory, or stores there.</summary>
+    private static unsafe void Move<TTransfer>(
+        Warp warp, Instruction instruction, bool isShared, int address, long offset, int[] values, TTransfer transfer)
         where TTransfer : struct, ITransfer
     {
         var emulator = warp.Emulator;
@@ -115,57 +119,30 @@ internal static partial class PtxAccess
         int count = 0;
         for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
         {
-            int lane = BitOperations.TrailingZeroCount(lanes);
+            int lane = BitOperations.TrailingZeroCount(lanes), thread = warp.FirstThread + lane;
             long at = (long)warp.Lane<ulong>(address, lane) + offset;
-            CheckGlobal(warp, lane, instruction, at, bytes);
+            Check(warp, lane, instruction, isShared, at, bytes);
             for (int i = 0; i < bytes; i += sizeof(uint))
             {
-                if (emulator.TouchGlobal(at + i, warp.FirstThread + lane, TTransfer.Loads) is string race)
-                    throw emulator.Failure(warp, lane, instruction, $"{race} in global memory");
-            }
-            byte* place = (byte*)at;
-            for (int i = 0; i < values.Length; i++)
-                transfer.Move(warp, values[i], lane, ref place[i * TTransfer.Size]);
-            addresses[count++] = at;
-        }
-        emulator.CountGlobal(addresses[..count], bytes, TTransfer.Loads);
-    }
-
-    private static void Shared<TTransfer>(
-        Warp warp, Instruction instruction, int address, long offset, int[] values, TTransfer transfer)
-        where TTransfer : struct, ITransfer
-    {
-        var emulator = warp.Emulator;
-        int bytes = TTransfer.Size * values.Length;
-        Span<long> addresses = stackalloc long[Warp.Size];
-        int count = 0;
-        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
-        {
-            int lane = BitOperations.TrailingZeroCount(lanes);
-            long at = (long)warp.Lane<ulong>(address, lane) + offset;
-            CheckShared(warp, lane, instruction, at, bytes);
-            for (int i = 0; i < bytes; i += sizeof(uint))
-            {
-                string? race = TTransfer.Loads
-                    ? emulator.Races.ReadShared(at + i, warp.FirstThread + lane)
-                    : emulator.Races.WriteShared(at + i, warp.FirstThread + lane);
+                string? race = !isShared ? emulator.TouchGlobal(at + i, thread, TTransfer.Loads)
+                    : TTransfer.Loads ? emulator.Races.ReadShared(at + i, thread) : emulator.Races.WriteShared(at + i, thread);
                 if (race is not null)
-                    throw emulator.Failure(warp, lane, instruction, $"{race} in shared memory");
+                    throw emulator.Failure(warp, lane, instruction, $"{race} in {Space(isShared)} memory");
             }
+            ref byte place = ref isShared ? ref emulator.Shared[at] : ref *(byte*)at;
             for (int i = 0; i < values.Length; i++)
-                transfer.Move(warp, values[i], lane, ref emulator.Shared[at + (i * TTransfer.Size)]);
+                transfer.Move(warp, values[i], lane, ref Unsafe.Add(ref place, i * TTransfer.Size));
             addresses[count++] = at;
         }
-        emulator.CountShared(addresses[..count], bytes);
+        Count(emulator, isShared, addresses[..count], bytes, TTransfer.Loads);
     }
 
-    private static void CheckShared(Warp warp, int lane, Instruction instruction, long at, int bytes)
+    private static void Count(PtxEmulator emulator, bool isShared, ReadOnlySpan<long> addresses, int bytes, bool loads)
     {
-        var emulator = warp.Emulator;
-        if (at < 0 || at + bytes > emulator.Program.SharedBytes)
-            throw emulator.Failure(warp, lane, instruction, "accesses shared memory outside what the kernel has");
-        if (at % bytes != 0)
-            throw emulator.Failure(warp, lane, instruction, $"accesses shared memory at no multiple of {bytes} bytes");
+        if (isShared)
+            emulator.CountShared(addresses, bytes);
+        else
+            emulator.CountGlobal(addresses, bytes, loads);
     }
 
     private static void Local<TTransfer>(
@@ -199,10 +176,7 @@ internal static partial class PtxAccess
             {
                 int lane = BitOperations.TrailingZeroCount(lanes), thread = warp.FirstThread + lane;
                 long at = (long)warp.Lane<ulong>(address, lane) + offset;
-                if (isShared)
-                    CheckShared(warp, lane, instruction, at, sizeof(uint));
-                else
-                    CheckGlobal(warp, lane, instruction, at, sizeof(uint));
+                Check(warp, lane, instruction, isShared, at, sizeof(uint));
                 if ((isShared ? emulator.Races.AddShared(at, thread) : emulator.AddGlobal(at, thread)) is string race)
                     throw emulator.Failure(warp, lane, instruction, $"{race} in {space} memory");
                 ref uint sum = ref isShared ? ref Unsafe.As<byte, uint>(ref emulator.Shared[at]) : ref *(uint*)at;
@@ -212,10 +186,7 @@ internal static partial class PtxAccess
                     warp.Lane<uint>(old, lane) = before;
                 addresses[count++] = at;
             }
-            if (isShared)
-                emulator.CountShared(addresses[..count], sizeof(uint));
-            else
-                emulator.CountGlobal(addresses[..count], sizeof(uint), loads: false);
+            Count(emulator, isShared, addresses[..count], sizeof(uint), loads: false);
         };
     }
 
