@@ -169,8 +169,6 @@ internal sealed class PtxEmulator
 
     public void CountGlobal(ReadOnlySpan<long> addresses, int bytes, bool loads)
     {
-        if (addresses.IsEmpty)
-            return;
         Span<long> sectors = stackalloc long[Warp.Size];
         // On a GPU, memory begins with a sector; here it need not.
         long shift = _memory[_lastRange].Allocation % SectorBytes;
@@ -192,8 +190,6 @@ internal sealed class PtxEmulator
     /// <summary>Of accesses of 8 bytes half a warp takes a turn together, of 16 bytes a quarter.</summary>
     public void CountShared(ReadOnlySpan<long> addresses, int bytes)
     {
-        if (addresses.IsEmpty)
-            return;
         int lanes = Warp.Size * sizeof(uint) / bytes;
         Span<long> words = stackalloc long[Warp.Size];
         Span<int> turnsOfBank = stackalloc int[Banks];
@@ -258,7 +254,7 @@ internal sealed class PtxEmulator
         while (warp.Paths.Count > 0)
         {
             var (next, join, lanes) = warp.Paths[^1];
-            if (lanes == 0 || next == join || next >= code.Count)
+            if (lanes == 0)
             {
                 warp.Paths.RemoveAt(warp.Paths.Count - 1);
                 continue;
@@ -282,7 +278,7 @@ internal sealed class PtxEmulator
                 if (instruction.Kind == InstructionKind.Branch)
                     Branch(warp, instruction, lanes & guard);
                 else if (instruction.Kind == InstructionKind.Return)
-                    Return(warp, lanes & guard);
+                    warp.Return(lanes & guard);
                 else
                     Wait(warp, instruction, next);
                 break;
@@ -292,12 +288,6 @@ internal sealed class PtxEmulator
             if (next == join || next >= code.Count)
                 warp.Paths.RemoveAt(warp.Paths.Count - 1);
         }
-    }
-
-    private static void Return(Warp warp, uint lanes)
-    {
-        warp.Active = lanes;
-        warp.Return();
     }
 
     private void Wait(Warp warp, Instruction instruction, int place)

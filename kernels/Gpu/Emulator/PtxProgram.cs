@@ -170,9 +170,8 @@ internal sealed partial class PtxProgram
     {
         if (_symbols.TryGetValue(text, out long address))
             return (ulong)address;
-        if (text.StartsWith("0f", StringComparison.OrdinalIgnoreCase) || text.StartsWith("0x", StringComparison.OrdinalIgnoreCase)
-            || text.StartsWith("0d", StringComparison.OrdinalIgnoreCase))
-            return ulong.Parse(text[2..], NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        if (text is ['0', 'f' or 'F' or 'd' or 'D' or 'x' or 'X', .. var digits])
+            return ulong.Parse(digits, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
         return text.StartsWith('-')
             ? (ulong)long.Parse(text, CultureInfo.InvariantCulture)
             : ulong.Parse(text, CultureInfo.InvariantCulture);

@@ -83,12 +83,12 @@ internal sealed class Warp(PtxEmulator emulator)
         Paths.Add((0, int.MaxValue, All));
     }
 
-    /// <summary>The active lanes return.</summary>
-    public void Return()
+    /// <summary>Some lanes return.</summary>
+    public void Return(uint lanes)
     {
-        Alive &= ~Active;
+        Alive &= ~lanes;
         for (int i = 0; i < Paths.Count; i++)
-            Paths[i] = (Paths[i].Next, Paths[i].Join, Paths[i].Lanes & ~Active);
+            Paths[i] = (Paths[i].Next, Paths[i].Join, Paths[i].Lanes & ~lanes);
     }
 
     /// <summary>The i-th vector of a register.</summary>
