@@ -22,15 +22,7 @@ internal record RequestBody(
     List<FilterBody>? Filters = null);
 
 /// <summary>One request, or with <paramref name="Requests"/>, and nothing beside it, many.</summary>
-internal sealed record RecommendBody(
-    List<string>? History = null,
-    string? User = null,
-    int? K = null,
-    bool? ExcludeSeen = null,
-    List<string>? Allow = null,
-    List<string>? Deny = null,
-    List<FilterBody>? Filters = null,
-    List<RequestBody>? Requests = null) : RequestBody(History, User, K, ExcludeSeen, Allow, Deny, Filters);
+internal sealed record RecommendBody(List<RequestBody>? Requests = null) : RequestBody();
 
 /// <param name="Field">A column of .item.</param>
 /// <param name="AnyOf">Of a field of words: its token, or any of its tokens, is one of these.</param>
