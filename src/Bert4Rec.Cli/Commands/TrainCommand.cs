@@ -72,7 +72,8 @@ internal static class TrainCommand
             (progress, cancellation) =>
             {
                 using var folder = FolderLock.Take(options.OutputDirectory);
-                RunConfig prepared = new PipelineRun(config, options, Observe(progress), progress, cancellation).Prepare();
+                var observer = new RunObserver(progress.Above<StepReport>(step => EventLogOptions.WriteStep(terminal, log, step)));
+                RunConfig prepared = new PipelineRun(config, options, observer, progress, cancellation).Prepare();
                 return TrainingSession.Train(
                     prepared,
                     options,
@@ -99,9 +100,6 @@ internal static class TrainCommand
             () => canResume
                 ? $"stopped; to go on from the last whole epoch: bert4rec train --resume {Terminal.Quote(options.OutputDirectory)}"
                 : "stopped before the first epoch was whole; there is nothing to resume");
-
-        RunObserver Observe(ProgressReporter progress) =>
-            new(progress.Above<StepReport>(step => EventLogOptions.WriteStep(terminal, log, step)));
     }
 
     /// <summary>"saved/ml-100k-20261124-053110": runs do not overwrite each other.</summary>

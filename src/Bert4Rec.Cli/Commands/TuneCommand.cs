@@ -85,7 +85,8 @@ internal static class TuneCommand
             (progress, cancellation) =>
             {
                 using var folder = FolderLock.Take(options.OutputDirectory);
-                RunConfig prepared = new PipelineRun(config, options, Observe(progress), progress, cancellation).Prepare();
+                var observer = new RunObserver(progress.Above<StepReport>(step => EventLogOptions.WriteStep(terminal, log, step)));
+                RunConfig prepared = new PipelineRun(config, options, observer, progress, cancellation).Prepare();
                 TuneResult result = TuneSession.Tune(
                     prepared,
                     options,
@@ -122,8 +123,5 @@ internal static class TuneCommand
                 terminal.Out.WriteLine($"settings in {tuned}; try: bert4rec train --config {Terminal.Quote(tuned)}");
             },
             () => "stopped; the same command goes on where it was");
-
-        RunObserver Observe(ProgressReporter progress) =>
-            new(progress.Above<StepReport>(step => EventLogOptions.WriteStep(terminal, log, step)));
     }
 }
