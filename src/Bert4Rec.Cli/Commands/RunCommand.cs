@@ -74,14 +74,13 @@ internal static class RunCommand
                 .. parsed.GetValue(set) ?? [],
                 .. EventLogOptions.InputSettings(inputs, ofLog),
             ];
-            RunConfig runConfig = CommonOptions.LoadConfig(
-                parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal, choosesObjective: true);
+            RunConfig runConfig = CommonOptions.LoadConfig(files, settings, parsed.GetValue(seed), terminal, choosesObjective: true);
             EventLogOptions.CheckIsRead(inputs, runConfig);
             // What is put to use is to know all that there is; RecBole's way has no such step.
             if (!runConfig.IsGiven("refit") && !runConfig.RecboleCompatible)
                 runConfig = runConfig.With("refit=true");
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
-            CommonOptions.CheckKeepsConfig(parsed.GetValue(config) ?? [], directory);
+            CommonOptions.CheckKeepsConfig(files, directory);
             var options = new RunOptions(
                 directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
             {

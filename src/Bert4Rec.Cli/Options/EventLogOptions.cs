@@ -37,10 +37,8 @@ internal static class EventLogOptions
             string text = argument.Tokens[0].Value;
             bool percent = text.EndsWith('%');
             if (double.TryParse(text.TrimEnd('%'), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
-                && (percent ? value / 100 : value) is >= 0 and <= 1)
-            {
-                return percent ? value / 100 : value;
-            }
+                && (percent ? value / 100 : value) is >= 0 and <= 1 and var share)
+                return share;
             argument.AddError($"--max-bad-rows must be a share like 0.1% or 0.001, not '{text}'.");
             return 0;
         },

@@ -51,9 +51,9 @@ internal static class EvaluationRun
                 + TrainingSession.RunOfRefit(directory));
         }
         var split = Splitter.Split(folder.Dataset, config.EvalArgs);
-        if (folder.IsOurs)
-            CheckIsHeldOut(directory, folder.Dataset, config, part == "valid" ? split.Valid : split.Test);
         var (samples, mode) = part == "valid" ? (split.Valid, config.EvalArgs.ValidMode) : (split.Test, config.EvalArgs.TestMode);
+        if (folder.IsOurs)
+            CheckIsHeldOut(directory, folder.Dataset, config, samples);
         using var devices = new DeviceSet(device, threads, precision);
         using var parameters = devices.Kernels[0].AllocateFloats(folder.Layout.Length);
         parameters.Upload(folder.Parameters);

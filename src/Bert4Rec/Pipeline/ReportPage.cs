@@ -88,7 +88,7 @@ internal static class ReportPage
                     + "with such an item counts as not found.")
                 : "")
             + (report.RefitEpochs > 0 ? Html.Paragraph(Refit(report)) : "")
-            + (report.Part == "test" ? Html.Paragraph(Verdict(report)) : "")
+            + (isTest ? Html.Paragraph(Verdict(report)) : "")
             + Html.SideBySide(chart, Block(table));
     }
 
@@ -260,9 +260,7 @@ internal static class ReportPage
         int[] byPopularity = [.. Enumerable.Range(1, counts.Length - 1).OrderByDescending(item => popularity[item])];
         double all = Math.Max(1, counts.Sum());
         for (int tenth = 0; tenth < Tenths; tenth++)
-        {
             yield return 100 * byPopularity[Start(tenth)..Start(tenth + 1)].Sum(item => counts[item]) / all;
-        }
 
         int Start(int tenth) => (int)((long)byPopularity.Length * tenth / Tenths);
     }

@@ -351,10 +351,12 @@ internal sealed class TrainingEngine : IDisposable
         _ranks.AllGather<int>([Threads], threads);
         var devices = new int[_ranks.Size];
         _ranks.AllGather<int>([_devices.Kernels[0] is GpuKernels ? 1 : 0], devices);
-        if (_ranks.Rank == 0 && devices.Distinct().Count() > 1)
+        if (_ranks.Rank > 0)
+            return;
+        if (devices.Distinct().Count() > 1)
             throw new InputException("some ranks have a GPU and some have none, and all share the work evenly; give --device cpu");
         int other = Array.FindIndex(threads, count => count != Threads);
-        if (_ranks.Rank == 0 && other >= 0)
+        if (other >= 0)
         {
             throw new InputException(
                 $"rank {other} has {threads[other]} threads and rank 0 {Threads}, and the ranks share the work evenly; "
