@@ -202,11 +202,11 @@ internal static class CommonOptions
     /// <exception cref="InputException">There is none.</exception>
     public static string ConfigOfRun(string directory)
     {
-        string path = Path.Combine(directory, TrainingSession.ConfigFileName);
+        string path = Path.Combine(directory, ModelFolder.ConfigFileName);
         return File.Exists(path)
             ? path
             : throw new InputException(
-                $"{directory}: no {TrainingSession.ConfigFileName} in it; give the --output folder of a training run");
+                $"{directory}: no {ModelFolder.ConfigFileName} in it; give the --output folder of a training run");
     }
 
     /// <summary>The config of a run to go on with, and its warnings printed.</summary>

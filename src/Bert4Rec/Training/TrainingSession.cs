@@ -14,8 +14,6 @@ namespace Bert4Rec.Training;
 /// </summary>
 internal static class TrainingSession
 {
-    public const string ConfigFileName = ModelFolder.ConfigFileName;
-
     private const int LongestConfig = 1 << 22;
 
     /// <param name="config">The settings.</param>
@@ -430,7 +428,7 @@ internal static class TrainingSession
     /// <exception cref="InputException">There is no checkpoint, or none that can be read.</exception>
     public static RunConfig ReadConfig(string directory, IReadOnlyList<string> overrides, out IReadOnlyList<string> warnings)
     {
-        string path = Path.Combine(directory, Checkpoint.FileName), configPath = Path.Combine(directory, ConfigFileName);
+        string path = Path.Combine(directory, Checkpoint.FileName), configPath = Path.Combine(directory, ModelFolder.ConfigFileName);
         if (Checkpoint.TryReadRun(directory) is not (string yaml, _))
         {
             throw new InputException(
