@@ -51,7 +51,7 @@ internal static class GrownCatalogue
             var entry = grown[name];
             int width = entry.Shape.Length == 1 ? 1 : entry.Shape[^1];
             var rows = result.AsSpan((int)entry.Offset, grown.Shape.ItemCount * width);
-            var means = new Dictionary<IReadOnlyList<int>, float[]>();
+            var means = new Dictionary<int[], float[]>();
             for (int item = known; item < grown.Shape.ItemCount; item++)
                 likeness.Mean(item, rows, width, means, rows.Slice(item * width, width));
         }
@@ -67,7 +67,7 @@ internal static class GrownCatalogue
         private readonly List<int>[] _beside;
 
         /// <summary>[field] value → the known items that have it.</summary>
-        private readonly Dictionary<string, List<int>>[] _groups;
+        private readonly Dictionary<string, int[]>[] _groups;
         private readonly int[] _all;
 
         public ItemLikeness(InteractionDataset dataset, int known)
@@ -90,20 +90,13 @@ internal static class GrownCatalogue
                     }
                 }
             }
-            int fields = dataset.ItemFields?.Fields.Count ?? 0;
-            _groups = new Dictionary<string, List<int>>[fields];
-            for (int field = 0; field < fields; field++)
-            {
-                _groups[field] = new(StringComparer.Ordinal);
-                for (int item = 1; item < known; item++)
-                {
-                    if (dataset.ItemFields![item, field] is not string value)
-                        continue;
-                    if (!_groups[field].TryGetValue(value, out var group))
-                        _groups[field].Add(value, group = []);
-                    group.Add(item);
-                }
-            }
+            _groups =
+            [
+                .. Enumerable.Range(0, dataset.ItemFields?.Fields.Count ?? 0).Select(field => _all
+                    .Where(item => dataset.ItemFields![item, field] is not null)
+                    .GroupBy(item => dataset.ItemFields![item, field]!)
+                    .ToDictionary(group => group.Key, group => group.ToArray())),
+            ];
         }
 
         /// <param name="item">A new one.</param>
@@ -111,8 +104,7 @@ internal static class GrownCatalogue
         /// <param name="width">Values of a row.</param>
         /// <param name="means">Those of groups, as far as they were wanted before.</param>
         /// <param name="mean">[width] The row for the item.</param>
-        public void Mean(
-            int item, ReadOnlySpan<float> rows, int width, Dictionary<IReadOnlyList<int>, float[]> means, Span<float> mean)
+        public void Mean(int item, ReadOnlySpan<float> rows, int width, Dictionary<int[], float[]> means, Span<float> mean)
         {
             var beside = _beside[item - _known];
             var alike = GroupMean(Group(item), rows, width, means);
@@ -126,22 +118,21 @@ internal static class GrownCatalogue
         }
 
         /// <summary>The smallest group of known items, large enough to say something, with a field's value of an item.</summary>
-        private IReadOnlyList<int> Group(int item)
+        private int[] Group(int item)
         {
-            IReadOnlyList<int> smallest = _all;
+            int[] smallest = _all;
             for (int field = 0; field < _groups.Length; field++)
             {
                 if (_dataset.ItemFields![item, field] is string value
                     && _groups[field].TryGetValue(value, out var group)
-                    && group.Count >= SmallestGroup
-                    && group.Count < smallest.Count)
+                    && group.Length >= SmallestGroup
+                    && group.Length < smallest.Length)
                     smallest = group;
             }
             return smallest;
         }
 
-        private static float[] GroupMean(
-            IReadOnlyList<int> group, ReadOnlySpan<float> rows, int width, Dictionary<IReadOnlyList<int>, float[]> means)
+        private static float[] GroupMean(int[] group, ReadOnlySpan<float> rows, int width, Dictionary<int[], float[]> means)
         {
             if (means.TryGetValue(group, out float[]? mean))
                 return mean;
@@ -149,7 +140,7 @@ internal static class GrownCatalogue
             foreach (int item in group)
             {
                 for (int i = 0; i < width; i++)
-                    mean[i] += rows[(item * width) + i] / group.Count;
+                    mean[i] += rows[(item * width) + i] / group.Length;
             }
             means.Add(group, mean);
             return mean;
