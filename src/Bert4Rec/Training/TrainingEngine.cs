@@ -16,45 +16,6 @@ namespace Bert4Rec.Training;
 /// </summary>
 internal sealed class TrainingEngine : IDisposable
 {
-    /// <summary>What rank 0 tells the others, with up to three numbers.</summary>
-    private enum Order
-    {
-        /// <summary>The program is at its end.</summary>
-        Leave,
-
-        /// <summary>Begin a training. Bytes of the settings, number of user offsets, number of events; the three follow.</summary>
-        Begin,
-        End,
-
-        /// <summary>The epoch, and the steps before it.</summary>
-        CompileKernels,
-
-        /// <summary>The epoch, and the steps before it.</summary>
-        TrainEpoch,
-        LoadMoments,
-        ReadMoments,
-
-        /// <summary>Follow the parameters that are ranked with.</summary>
-        RankWith,
-
-        /// <summary>Follow the blend's weights and, where they count, the items' words.</summary>
-        Blend,
-
-        /// <summary>Samples, length of the lists, flags; follow the samples.</summary>
-        Rank,
-
-        /// <summary>Samples, candidates of each, flags; follow both.</summary>
-        Score,
-    }
-
-    [Flags]
-    private enum Ranking
-    {
-        Plain = 0,
-        ExcludesSeen = 1,
-        LeavesBlendOut = 2,
-    }
-
     private readonly ProcessGroup _ranks;
     private readonly DeviceSet _devices;
     private readonly InteractionDataset _dataset;
@@ -116,7 +77,7 @@ internal sealed class TrainingEngine : IDisposable
     /// <summary>What every rank but the first does: what rank 0 tells it, until the program ends.</summary>
     public static void Follow(ProcessGroup ranks)
     {
-        while (Receive(ranks) is (Order.Begin, var length, var users, var events))
+        while (RankOrders.Receive(ranks) is (RankOrder.Begin, var length, var users, var events))
         {
             using var engine = Begin(ranks, length, users, events);
             if (!engine.Obey())
@@ -125,12 +86,12 @@ internal sealed class TrainingEngine : IDisposable
     }
 
     /// <summary>Rank 0 is done: ends <see cref="Follow"/> on the others.</summary>
-    public static void Dismiss(ProcessGroup ranks) => Tell(ranks, Order.Leave);
+    public static void Dismiss(ProcessGroup ranks) => RankOrders.Tell(ranks, RankOrder.Leave);
 
     /// <inheritdoc cref="Trainer.CompileKernels"/>
     public void CompileKernels(int epoch)
     {
-        Tell(_ranks, Order.CompileKernels, epoch, Trainer.Step);
+        RankOrders.Tell(_ranks, RankOrder.CompileKernels, epoch, Trainer.Step);
         Trainer.CompileKernels(epoch);
         Done();
     }
@@ -138,12 +99,12 @@ internal sealed class TrainingEngine : IDisposable
     /// <inheritdoc cref="Trainer.TrainEpoch"/>
     public (double Loss, long Tokens) TrainEpoch(int epoch, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
     {
-        Tell(_ranks, Order.TrainEpoch, epoch, Trainer.Step);
+        RankOrders.Tell(_ranks, RankOrder.TrainEpoch, epoch, Trainer.Step);
         try
         {
             return Done(Trainer.TrainEpoch(epoch, progress, cancellation));
         }
-        catch (Exception e) when (IsEverywhere(e))
+        catch (Exception e) when (RankOrders.EndsOnAll(e))
         {
             Done();
             throw;
@@ -153,14 +114,14 @@ internal sealed class TrainingEngine : IDisposable
     /// <inheritdoc cref="ShardedAdam.ReadMoments"/>
     public (float[] First, float[] Second) ReadMoments()
     {
-        Tell(_ranks, Order.ReadMoments);
+        RankOrders.Tell(_ranks, RankOrder.ReadMoments);
         return Done(Trainer.Optimizer.ReadMoments());
     }
 
     /// <inheritdoc cref="ShardedAdam.LoadMoments"/>
     public void LoadMoments(float[] first, float[] second)
     {
-        Tell(_ranks, Order.LoadMoments);
+        RankOrders.Tell(_ranks, RankOrder.LoadMoments);
         Trainer.Optimizer.LoadMoments(first, second);
         Done();
     }
@@ -168,7 +129,7 @@ internal sealed class TrainingEngine : IDisposable
     /// <summary>Ranks with these parameters from now on.</summary>
     public void RankWith(float[] parameters)
     {
-        Tell(_ranks, Order.RankWith);
+        RankOrders.Tell(_ranks, RankOrder.RankWith);
         Take(parameters);
         Done();
     }
@@ -176,7 +137,7 @@ internal sealed class TrainingEngine : IDisposable
     /// <summary>Ranks with a blend from now on.</summary>
     public void Use(Blend blend)
     {
-        Tell(_ranks, Order.Blend);
+        RankOrders.Tell(_ranks, RankOrder.Blend);
         _ranks.Broadcast<float>(blend.Weights.Numbers);
         if (blend.Similarity is { } similarity)
         {
@@ -190,6 +151,9 @@ internal sealed class TrainingEngine : IDisposable
         Done();
     }
 
+    /// <summary>Nothing is ranked with the blend any more: its tables may go.</summary>
+    public void ForgetBlend() => _ranker.Use(null);
+
     /// <inheritdoc cref="ModelRanker.ChooseBlend"/>
     public BlendChoice ChooseBlend(
         ReadOnlySpan<Sample> samples, Blend rules, int k, bool excludeSeen, IProgress<ProgressUpdate>? progress) =>
@@ -199,7 +163,7 @@ internal sealed class TrainingEngine : IDisposable
     {
         if (_ranks.Rank == 0 && !_ranks.IsAwaited)
         {
-            Tell(_ranks, Order.End);
+            RankOrders.Tell(_ranks, RankOrder.End);
             Done();
         }
         _ranker.Dispose();
@@ -208,24 +172,7 @@ internal sealed class TrainingEngine : IDisposable
         _devices.Dispose();
     }
 
-    private IRanker Shared(IRanker ranker, Ranking kind) => _ranks.Size == 1 ? ranker : new SharedRanker(this, ranker, kind);
-
-    private static void Tell(ProcessGroup ranks, Order order, int first = 0, int second = 0, int third = 0)
-    {
-        for (int rank = 1; rank < ranks.Size; rank++)
-        {
-            ranks.IsAwaited = true;
-            ranks.Exchange<int>(rank, [(int)order, first, second, third], ProcessGroup.Nobody, []);
-        }
-    }
-
-    private static (Order Order, int First, int Second, int Third) Receive(ProcessGroup ranks)
-    {
-        Span<int> told = stackalloc int[4];
-        ranks.Await(0);
-        ranks.Exchange(ProcessGroup.Nobody, [], 0, told);
-        return ((Order)told[0], told[1], told[2], told[3]);
-    }
+    private IRanker Shared(IRanker ranker, Ranking kind) => _ranks.Size == 1 ? ranker : new SharedRanker(_ranks, ranker, kind);
 
     /// <summary>No rank waits for another any more.</summary>
     private void Done() => _ranks.IsAwaited = false;
@@ -235,10 +182,6 @@ internal sealed class TrainingEngine : IDisposable
         Done();
         return result;
     }
-
-    /// <summary>What ends an order on all ranks alike: rank 0 decides what it means.</summary>
-    private static bool IsEverywhere(Exception e) =>
-        e is OperationCanceledException or InputException { IsDivergence: true } or InputException { IsOfAllRanks: true };
 
     private static void Send(ProcessGroup ranks, RunConfig config, InteractionDataset dataset, RunOptions options)
     {
@@ -252,7 +195,7 @@ internal sealed class TrainingEngine : IDisposable
             writer.Write(dataset.ItemCount);
         }
         byte[] bytes = settings.ToArray();
-        Tell(ranks, Order.Begin, bytes.Length, dataset.UserOffsets.Length, dataset.EventItems.Length);
+        RankOrders.Tell(ranks, RankOrder.Begin, bytes.Length, dataset.UserOffsets.Length, dataset.EventItems.Length);
         ranks.Broadcast<byte>(bytes);
         ranks.Broadcast<int>(dataset.UserOffsets);
         ranks.Broadcast<int>(dataset.EventItems);
@@ -298,42 +241,42 @@ internal sealed class TrainingEngine : IDisposable
     {
         while (true)
         {
-            var (order, first, second, third) = Receive(_ranks);
+            var (order, first, second, third) = RankOrders.Receive(_ranks);
             try
             {
                 switch (order)
                 {
-                    case Order.CompileKernels:
+                    case RankOrder.CompileKernels:
                         Trainer.Step = second;
                         Trainer.CompileKernels(first);
                         break;
-                    case Order.TrainEpoch:
+                    case RankOrder.TrainEpoch:
                         Trainer.Step = second;
                         Trainer.TrainEpoch(first, null, default);
                         break;
-                    case Order.LoadMoments:
+                    case RankOrder.LoadMoments:
                         Trainer.Optimizer.LoadMoments([], []);
                         break;
-                    case Order.ReadMoments:
+                    case RankOrder.ReadMoments:
                         Trainer.Optimizer.ReadMoments();
                         break;
-                    case Order.RankWith:
+                    case RankOrder.RankWith:
                         Take(new float[Trainer.Layout.Length]);
                         break;
-                    case Order.Blend:
+                    case RankOrder.Blend:
                         _ranker.Use(ReceiveBlend());
                         break;
-                    case Order.Rank:
-                        RankForFirst(first, second, (Ranking)third);
+                    case RankOrder.Rank:
+                        SharedRanker((Ranking)third).RankForFirst(_dataset, first, second);
                         break;
-                    case Order.Score:
-                        ScoreForFirst(first, second, (Ranking)third);
+                    case RankOrder.Score:
+                        SharedRanker((Ranking)third).ScoreForFirst(_dataset, first, second);
                         break;
                     default:
-                        return order == Order.End;
+                        return order == RankOrder.End;
                 }
             }
-            catch (Exception e) when (IsEverywhere(e))
+            catch (Exception e) when (RankOrders.EndsOnAll(e))
             {
             }
         }
@@ -364,118 +307,6 @@ internal sealed class TrainingEngine : IDisposable
         }
     }
 
-    /// <summary>Of so many samples, those that a rank ranks.</summary>
-    private (int First, int Count) Part(int samples, int rank) => SampledCatalogue.Part(samples, rank, _ranks.Size);
-
-    private IRanker Local(Ranking kind) => kind.HasFlag(Ranking.LeavesBlendOut) ? _ranker.Unblended.Single() : _ranker;
-
-    /// <summary>This rank's part of so many.</summary>
-    private ReadOnlySpan<Sample> ReceiveSamples(int count)
-    {
-        var samples = new Sample[count];
-        _ranks.Broadcast<Sample>(samples);
-        var (first, own) = Part(count, _ranks.Rank);
-        return samples.AsSpan(first, own);
-    }
-
-    private void RankForFirst(int count, int k, Ranking kind)
-    {
-        var samples = ReceiveSamples(count);
-        var topItems = new int[samples.Length * k];
-        var places = new TargetRank[samples.Length];
-        var seen = kind.HasFlag(Ranking.ExcludesSeen) ? SeenItems.Of(_dataset, samples) : null;
-        RankPart(Local(kind), samples, k, topItems, places, seen);
-        _ranks.Exchange<int>(0, topItems, ProcessGroup.Nobody, []);
-        _ranks.Exchange<TargetRank>(0, places, ProcessGroup.Nobody, []);
-    }
-
-    private void ScoreForFirst(int count, int width, Ranking kind)
-    {
-        var samples = ReceiveSamples(count);
-        var candidates = new int[samples.Length * width];
-        var scores = new float[samples.Length * width];
-        _ranks.Exchange<int>(ProcessGroup.Nobody, [], 0, candidates);
-        ScorePart(Local(kind), samples, candidates, scores);
-        _ranks.Exchange<float>(0, scores, ProcessGroup.Nobody, []);
-    }
-
-    private void RankPart(
-        IRanker ranker, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> places, SeenItems? seen)
-    {
-        InputException? failure = null;
-        try
-        {
-            ranker.Rank(_dataset, samples, k, topItems, places, seen);
-        }
-        catch (InputException e) when (IsEverywhere(e))
-        {
-            failure = e;
-        }
-        Agree(failure);
-    }
-
-    private void ScorePart(IRanker ranker, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
-    {
-        InputException? failure = null;
-        try
-        {
-            ranker.Score(_dataset, samples, candidates, scores);
-        }
-        catch (InputException e) when (IsEverywhere(e))
-        {
-            failure = e;
-        }
-        Agree(failure);
-    }
-
-    /// <summary>What fails on one rank fails on all.</summary>
-    private void Agree(InputException? failure)
-    {
-        if (_ranks.Any(failure is not null))
-            throw Done(failure ?? ModelRanker.NotFinite());
-    }
-
-    /// <summary>Rank 0's view of all: hands each its part, and gathers what they find in the order of the samples.</summary>
-    private sealed class SharedRanker(TrainingEngine engine, IRanker local, Ranking kind) : IRanker
-    {
-        private readonly ProcessGroup _ranks = engine._ranks;
-
-        public string Name => local.Name;
-
-        public void Rank(
-            InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> places, SeenItems? seen)
-        {
-            Tell(_ranks, Order.Rank, samples.Length, k, (int)(seen is null ? kind : kind | Ranking.ExcludesSeen));
-            _ranks.Broadcast<Sample>(samples.ToArray());
-            int own = engine.Part(samples.Length, 0).Count;
-            engine.RankPart(local, samples[..own], k, topItems[..(own * k)], places[..own], seen);
-            for (int rank = 1; rank < _ranks.Size; rank++)
-            {
-                var (first, count) = engine.Part(samples.Length, rank);
-                _ranks.Exchange(ProcessGroup.Nobody, [], rank, topItems.Slice(first * k, count * k));
-                _ranks.Exchange(ProcessGroup.Nobody, [], rank, places.Slice(first, count));
-            }
-            engine.Done();
-        }
-
-        public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
-        {
-            int width = candidates.Length / samples.Length;
-            Tell(_ranks, Order.Score, samples.Length, width, (int)kind);
-            _ranks.Broadcast<Sample>(samples.ToArray());
-            for (int rank = 1; rank < _ranks.Size; rank++)
-            {
-                var (first, count) = engine.Part(samples.Length, rank);
-                _ranks.Exchange(rank, candidates.Slice(first * width, count * width), ProcessGroup.Nobody, []);
-            }
-            int own = engine.Part(samples.Length, 0).Count;
-            engine.ScorePart(local, samples[..own], candidates[..(own * width)], scores[..(own * width)]);
-            for (int rank = 1; rank < _ranks.Size; rank++)
-            {
-                var (first, count) = engine.Part(samples.Length, rank);
-                _ranks.Exchange(ProcessGroup.Nobody, [], rank, scores.Slice(first * width, count * width));
-            }
-            engine.Done();
-        }
-    }
+    private SharedRanker SharedRanker(Ranking kind) =>
+        new(_ranks, kind.HasFlag(Ranking.LeavesBlendOut) ? _ranker.Unblended.Single() : _ranker, kind);
 }
