@@ -40,6 +40,8 @@ internal static class Baselines
     /// <param name="samples">At least one.</param>
     /// <param name="settings">How to evaluate.</param>
     /// <param name="progress">Told of the steps counted, and after each batch.</param>
+    /// <param name="whenMeasured">Called when <paramref name="model"/> and <paramref name="others"/> have done their work: the baselines'
+    /// tables may take the room of theirs.</param>
     public static ComparedMetrics Compare(
         IRanker model,
         IEnumerable<IRanker> others,
@@ -48,18 +50,24 @@ internal static class Baselines
         TrainingStatistics statistics,
         Sample[] samples,
         EvaluationSettings settings,
-        IProgress<ProgressUpdate>? progress)
+        IProgress<ProgressUpdate>? progress,
+        Action? whenMeasured = null)
     {
         var own = Measure(model);
-        IRanker[] rankers = [.. Of(dataset, split, statistics, progress), .. others];
+        KeyValuePair<string, Measurement>[] measured = [.. others.Select(Named)];
+        whenMeasured?.Invoke();
         SpareMemory.GiveBackAfter(dataset);
-        var baselines = rankers.ToDictionary(baseline => baseline.Name, Measure);
+        var rankers = Of(dataset, split, statistics, progress);
+        SpareMemory.GiveBackAfter(dataset);
+        var baselines = rankers.Select(Named).Concat(measured).ToDictionary();
         string compared = $"ndcg@{settings.ComparedCutoff}";
         return new(
             own.Metrics,
             own.StandardErrors,
             baselines.ToDictionary(baseline => baseline.Key, baseline => baseline.Value.Metrics),
             baselines.ToDictionary(baseline => baseline.Key, baseline => Comparison.Of(compared, own.Gains, baseline.Value.Gains)));
+
+        KeyValuePair<string, Measurement> Named(IRanker ranker) => new(ranker.Name, Measure(ranker));
 
         Measurement Measure(IRanker ranker) => Evaluator.Measure(ranker, dataset, statistics, samples, settings, progress);
     }

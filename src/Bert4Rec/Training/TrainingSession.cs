@@ -288,11 +288,7 @@ internal static class TrainingSession
         engine.RankWith(best);
         if (config.Blend && split.Valid.Length > 0)
         {
-            var rules = Blend.ToChoose(dataset, split.Train, ItemSimilarity.Of(dataset, config.SequenceSeparator), progress);
-            SpareMemory.GiveBackAfter(dataset);
-            int k = Math.Min(Math.Min(validation.ComparedCutoff, BlendSearch.LongestList), dataset.ItemCount - 1);
-            choice = engine.ChooseBlend(split.Valid, rules, k, config.ExcludeSeen, progress);
-            engine.Use(rules.With(choice.Weights));
+            choice = ChooseBlend();
             SpareMemory.GiveBackAfter(dataset);
             if (choice.Weights != BlendWeights.None)
                 bestValid = Evaluator.Evaluate(engine.Ranker, dataset, engine.Statistics, split.Valid, validation, progress);
@@ -305,11 +301,22 @@ internal static class TrainingSession
             ? Baselines.None
             : Baselines.Compare(
                 engine.Ranker, engine.Unblended, dataset, split, engine.Statistics, split.Test,
-                EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress);
+                EvaluationSettings.OfTraining(config, config.EvalArgs.TestMode), progress, whenMeasured: engine.ForgetBlend);
         var result = Result(test);
         if (refit is null)
             ResultFile.Write(directory, result);
         return result;
+
+        // A method of its own, whose variables keep the tables no longer than it takes.
+        BlendChoice ChooseBlend()
+        {
+            var rules = Blend.ToChoose(dataset, split.Train, ItemSimilarity.Of(dataset, config.SequenceSeparator), progress);
+            SpareMemory.GiveBackAfter(dataset);
+            int k = Math.Min(Math.Min(validation.ComparedCutoff, BlendSearch.LongestList), dataset.ItemCount - 1);
+            var chosen = engine.ChooseBlend(split.Valid, rules, k, config.ExcludeSeen, progress);
+            engine.Use(rules.With(chosen.Weights));
+            return chosen;
+        }
 
         (IReadOnlyDictionary<string, double> Metrics, bool IsBest) Validate(float[] parameters)
         {
