@@ -177,7 +177,9 @@ internal sealed class ModelHost : IDisposable
 
     /// <summary>The folder that the link of now leads to.</summary>
     private string Resolve() =>
-        new DirectoryInfo(_options.Model).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? _options.Model;
+        Directory.Exists(_options.Model)
+            ? new DirectoryInfo(_options.Model).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? _options.Model
+            : _options.Model;
 
     /// <summary>What is another text after each change of the model's files, or of the link to them.</summary>
     private static string Stamp(string folder)

@@ -57,8 +57,6 @@ internal static class CleanCommand
                     }
                     EventLogOptions.WriteRows(terminal, summary.RowsRead, summary.RowsKept, summary.Dropped);
                     EventLogOptions.WriteLostRows(terminal.Out, summary.RowsKept, summary.Dropped);
-                    if (summary.RowsKept == 0)
-                        return;
                     terminal.Out.WriteLine(
                         $"cleaned file: {summary.Output}; try: bert4rec convert {Terminal.Quote(summary.Output)} --output DIR --name NAME");
                 });

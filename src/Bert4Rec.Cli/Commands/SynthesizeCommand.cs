@@ -88,9 +88,9 @@ internal static class SynthesizeCommand
             terminal.Out.WriteLine(
                 $"{file}: {(isLog ? $"{logRows:N0} rows, " : "")}{parameters.Users:N0} users, {parameters.Items:N0} items, "
                 + $"{parameters.Interactions:N0} interactions");
-            terminal.Out.WriteLine(
-                $"the best possible, knowing the shop's probabilities: "
-                + $"Recall@10 {oracle.Expected.Recall:F4}, NDCG@10 {oracle.Expected.Ndcg:F4}");
+            terminal.Out.WriteLine(oracle.Expected is { } best
+                ? $"the best possible, knowing the shop's probabilities: Recall@10 {best.Recall:F4}, NDCG@10 {best.Ndcg:F4}"
+                : "no history is long enough to train, validate and test with: give more --interactions, or fewer --users");
             terminal.Out.WriteLine(isLog
                 ? $"try: bert4rec analyze {Terminal.Quote(file)}"
                 : $"try: bert4rec train --set data_path={Terminal.Quote(directory)} --set dataset={Terminal.Quote(dataset)}");

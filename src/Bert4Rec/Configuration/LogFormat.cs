@@ -66,6 +66,20 @@ internal sealed record LogFormat
     /// <summary>Whether a row without this column's value is an event like the others, as there are logs that lack it.</summary>
     public bool MayBeMissing(EventColumn column) => !Needs(column) && !EventColumns.Required.Contains(column);
 
+    /// <exception cref="InputException">Two columns that every event needs are one column of the log.</exception>
+    internal void CheckColumns()
+    {
+        if (EventColumns.Required.GroupBy(NameOf).FirstOrDefault(group => group.Count() > 1) is { } twice)
+        {
+            throw new InputException(
+                $"{string.Join(" and ", twice.Select(EventColumns.Name))} are both to be read from the column {twice.Key}; give each its "
+                + "own (--columns, or columns of event_log)")
+            {
+                IsWrongUsage = true,
+            };
+        }
+    }
+
     /// <summary>Our names for the log's event types, as its bytes; null where they are ours already.</summary>
     internal EventNameTable? Table() => EventNames.Count == 0 ? null : new(EventNames);
 

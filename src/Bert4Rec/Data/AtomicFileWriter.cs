@@ -81,6 +81,9 @@ internal static class AtomicFileWriter
         {
             var tables = new Tables(inter, user, options, lengths);
             ReadSummary read = ReadRows(cleaned, options, tables.Add, progress, cancellationToken);
+            // A log that is still being written may end so, a cleaned file never does.
+            if (read.CutRows > 0)
+                throw new InputException($"{cleaned}: the file ends in the middle of a line: it was cut off; clean the log again");
             if (tables.Kept == 0)
                 throw new InputException($"{cleaned}: no row is left of {read.Rows:N0}: {tables.Describe(read)}");
             OutputFile.Write(files[2], tables.WriteItems);
@@ -126,6 +129,9 @@ internal static class AtomicFileWriter
     /// <summary>The checked rows of a block: values one after another, and where each ends.</summary>
     private sealed class RowBlock : IRowBlock
     {
+        /// <summary>Those of the years 1 to 9999, which is all that a cleaned file can hold.</summary>
+        private const double FirstSecond = -62_135_596_800, LastSecond = 253_402_300_799.999;
+
         private static readonly SearchValues<byte> _controls = SearchValues.Create([.. Enumerable.Range(0, 32).Select(i => (byte)i), 127]);
 
         private byte[] _bytes = new byte[1 << 16];
@@ -171,12 +177,15 @@ internal static class AtomicFileWriter
                 return $"{column.Name()} has a byte order mark (U+FEFF) in it: {Printable.Quoted(value)}; take it out";
             if (!Utf8.IsValid(value))
                 return $"{column.Name()} is not UTF-8: {Printable.Quoted(value)}";
+            double number = 0;
             if (column is EventColumn.EventTime or EventColumn.EventType or EventColumn.Price && !value.IsEmpty
-                && (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
+                && (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out number)
                     || !double.IsFinite(number)))
             {
                 return $"{column.Name()} must be a number, not {Printable.Quoted(value)}; give a file that 'bert4rec clean' wrote";
             }
+            if (column == EventColumn.EventTime && number is < FirstSecond or > LastSecond)
+                return $"event_time {Printable.Quoted(value)} is no Unix time in seconds; give a file that 'bert4rec clean' wrote";
             return null;
         }
     }

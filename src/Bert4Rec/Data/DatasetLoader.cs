@@ -17,6 +17,13 @@ internal sealed class DatasetLoader
 
     private const int MostThreads = 4;
 
+    /// <summary>Events of one user and time that are compared with each other.</summary>
+    private const int LargestBasket = 32;
+
+    /// <summary>Fewer events, of all and of those that are there twice, are no reason for a warning.</summary>
+    private const int FewestOdd = 20;
+    private const double ManyRepeated = 0.05;
+
     private readonly RunConfig _config;
     private readonly IProgress<ProgressUpdate>? _progress;
     private readonly string _interactionFile;
@@ -427,12 +434,14 @@ internal sealed class DatasetLoader
             groups.Add((first, end));
         }
         int threads = Math.Min(Environment.ProcessorCount, MostThreads);
+        var repeated = new int[groups.Count];
         Parallel.For(0, Math.Min(threads, groups.Count), thread =>
         {
             TimedItem[] memory = [];
             for (int group = thread; group < groups.Count; group += threads)
-                SortByTime(groups[group].First, groups[group].End, offsets, eventItems, ref memory);
+                repeated[group] = SortByTime(groups[group].First, groups[group].End, offsets, eventItems, ref memory);
         });
+        WarnOfTimes(events, repeated.Sum());
         return new InteractionDataset(users, items, offsets, eventItems)
         {
             ItemFields = itemRows?.ToTable(items.Count, newItems),
@@ -475,8 +484,25 @@ internal sealed class DatasetLoader
         }
     }
 
+    /// <summary>Says what makes figures worthless and is no error: events without an order, and events that are there twice.</summary>
+    private void WarnOfTimes(int events, int repeated)
+    {
+        if (events < FewestOdd)
+            return;
+        double first = _events.Pieces.First(piece => piece.Count > 0).Time(0);
+        if (_events.Pieces.All(piece => piece.HasOnly(first)))
+            _warnings.Add($"{_interactionFile}: every {_config.TimeField} is {first:R}; histories have the order of the file");
+        else if (repeated >= FewestOdd && repeated >= ManyRepeated * events)
+        {
+            _warnings.Add(
+                $"{_interactionFile}: {repeated:N0} of {events:N0} interactions have the user, the item and the time of another "
+                + "one, which makes them easy to predict; take out what is there twice");
+        }
+    }
+
     /// <summary>Fills in the events of some users, each user's by time; equal times stay in file order.</summary>
-    private void SortByTime(int firstUser, int endUser, int[] offsets, int[] eventItems, ref TimedItem[] memory)
+    /// <returns>How many have the item and the time of another one of their user.</returns>
+    private int SortByTime(int firstUser, int endUser, int[] offsets, int[] eventItems, ref TimedItem[] memory)
     {
         int start = offsets[firstUser];
         int[] next = offsets[firstUser..endUser];
@@ -496,14 +522,34 @@ internal sealed class DatasetLoader
                 events[place - start] = new(piece.Time(i), place, piece.Items[i]);
             }
         }
+        int repeated = 0;
         for (int user = firstUser; user < endUser; user++)
         {
             var own = events.Slice(offsets[user] - start, offsets[user + 1] - offsets[user]);
             if (!IsSorted(own))
                 own.Sort();
+            repeated += Repeated(own);
         }
         for (int i = 0; i < events.Length; i++)
             eventItems[start + i] = events[i].Item;
+        return repeated;
+    }
+
+    /// <summary>Of sorted events, how many follow one of their time and item, a few places before at most.</summary>
+    private static int Repeated(ReadOnlySpan<TimedItem> events)
+    {
+        int repeated = 0;
+        for (int i = 1; i < events.Length; i++)
+        {
+            for (int other = i - 1; other >= 0 && other >= i - LargestBasket && events[other].Time == events[i].Time; other--)
+            {
+                if (events[other].Item != events[i].Item)
+                    continue;
+                repeated++;
+                break;
+            }
+        }
+        return repeated;
     }
 
     private static bool IsSorted(ReadOnlySpan<TimedItem> events)

@@ -58,6 +58,17 @@ internal sealed class InteractionPiece
 
     public double Time(int i) => _sinceFirst is null ? _times![i] : _first + _sinceFirst[i];
 
+    /// <summary>Whether all of them have this time.</summary>
+    public bool HasOnly(double time)
+    {
+        for (int i = 0; i < Count; i++)
+        {
+            if (Time(i) != time)
+                return false;
+        }
+        return true;
+    }
+
     internal void Keep(bool[] users, bool[] items)
     {
         int kept = 0;

@@ -3,6 +3,7 @@ using System.IO.Hashing;
 using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Text.Json.Serialization;
+using System.Text.Unicode;
 using Bert4Rec.Configuration;
 using Bert4Rec.Serialization;
 
@@ -234,6 +235,8 @@ internal static class EventLogAnalysis
                             NotInteger |= 1 << column;
                         break;
                 }
+                if (!Utf8.IsValid(value))
+                    return EventValues.NotUtf8;
                 hashes[column] = Math.Max(1, XxHash3.HashToUInt64(value));
             }
             figures.Hash = XxHash3.HashToUInt64(MemoryMarshal.AsBytes(hashes));

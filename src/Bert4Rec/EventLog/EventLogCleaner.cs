@@ -34,13 +34,16 @@ internal sealed record CleanSummary(
 /// </summary>
 internal static class EventLogCleaner
 {
+    /// <summary>Of names that would be taken for what the file is not.</summary>
+    private static readonly string[] s_otherEndings = [".gz", ".tsv", ".json", ".jsonl", ".zip", ".inter", ".xlsx"];
+
     /// <summary>Cleans logs into one file.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
     /// <param name="output">The cleaned file, written or replaced whole; Parquet where its name ends in .parquet.</param>
     /// <param name="options">What to keep.</param>
     /// <param name="progress">Told of the bytes read and the rows written.</param>
     /// <param name="cancellationToken">Stops the cleaning; the output is left as it was.</param>
-    /// <exception cref="InputException">A log cannot be read, or the output is one of the inputs.</exception>
+    /// <exception cref="InputException">A log cannot be read, no event is left of it, or the output is one of the inputs.</exception>
     /// <exception cref="IOException">The output cannot be written.</exception>
     public static CleanSummary Clean(
         IReadOnlyList<string> inputs,
@@ -54,16 +57,30 @@ internal static class EventLogCleaner
         CleanSummary? summary = null;
         if (!ParquetInput.HasExtension(output))
         {
-            OutputFile.Write(output, stream => summary = Clean(inputs, stream, output, options, progress, cancellationToken));
+            if (s_otherEndings.Contains(Path.GetExtension(output), StringComparer.OrdinalIgnoreCase))
+                throw new InputException($"{output}: the cleaned file is CSV or Parquet; give it a name that ends in .csv or .parquet");
+            OutputFile.Write(output, Clean);
             return summary!;
         }
         OutputFile.Write(output, stream => ParquetOutput.Write(stream, CleanedParquet.Columns, file =>
         {
             using var lines = new CleanedParquet(file);
-            summary = Clean(inputs, lines, output, options, progress, cancellationToken);
+            Clean(lines);
             lines.Finish();
         }));
         return summary! with { Sha256 = Sha256.OfFile(output, progress, cancellationToken) };
+
+        void Clean(Stream stream)
+        {
+            summary = EventLogCleaner.Clean(inputs, stream, output, options, progress, cancellationToken);
+            if (summary.RowsKept > 0)
+                return;
+            string reasons = string.Join(", ", summary.Dropped.Select(drop => $"{drop.Key} {drop.Value:N0}"));
+            throw new InputException(
+                summary.RowsRead == 0 ? $"{inputs[0]}: the log has a header and no rows"
+                : $"{inputs[0]}: no event is left of {summary.RowsRead:N0} rows ({reasons}); event_log.events (--events) says which are "
+                + "wanted, event_log.keep_nulls (--keep-nulls) what may be missing");
+        }
     }
 
     /// <summary>Cleans logs into a stream; sorting uses files named after <paramref name="output"/> where memory is not enough,
@@ -205,7 +222,7 @@ internal static class EventLogCleaner
             }
             ReadOnlySpan<byte> content = _line.AsSpan(0, _length);
             if (!Utf8.IsValid(content))
-                return "not UTF-8; save the file as UTF-8";
+                return EventValues.NotUtf8;
             SessionSorter.Append(
                 ref _records, ref _used, new RecordHeader(time, lineLength, sessionStart, sessionLength, _length), content);
             return null;

@@ -13,7 +13,7 @@ internal static class EventLogFiles
     /// .parquet files, those of the folders in it too, by their paths. Hidden files (names that begin with a point; where Spark hides
     /// them, with an underscore) are no part of the log.
     /// </summary>
-    /// <exception cref="InputException">There is no such file or folder, or no log in the folder, or one of both kinds.</exception>
+    /// <exception cref="InputException">There is no such file or folder, or no log in the folder, or one of two kinds.</exception>
     public static IReadOnlyList<string> List(IReadOnlyList<string> inputs)
     {
         var files = new List<string>();
@@ -33,15 +33,14 @@ internal static class EventLogFiles
 
     private static string[] ListFolder(string folder)
     {
-        string[] csv = Named(".csv");
-        if (csv.Length == 0)
-            csv = Named(".tsv");
-        string[] parquet = [.. Parquet(folder, 0)];
-        if (csv.Length > 0 && parquet.Length > 0)
-            throw new InputException($"{folder}: has both .csv and .parquet files; name those that are the log");
-        if (csv.Length + parquet.Length == 0)
-            throw new InputException($"{folder}: no .csv, .csv.gz, .tsv, .tsv.gz or .parquet file in this folder");
-        return csv.Length > 0 ? csv : parquet;
+        (string Suffix, string[] Files)[] kinds = [(".csv", Named(".csv")), (".tsv", Named(".tsv")), (".parquet", [.. Parquet(folder, 0)])];
+        return kinds.Where(kind => kind.Files.Length > 0).ToArray() switch
+        {
+            [] => throw new InputException($"{folder}: no .csv, .csv.gz, .tsv, .tsv.gz or .parquet file in this folder"),
+            [var only] => only.Files,
+            [var one, var other, ..] => throw new InputException(
+                $"{folder}: has both {one.Suffix} and {other.Suffix} files; name those that are the log"),
+        };
 
         string[] Named(string suffix) =>
         [

@@ -50,6 +50,7 @@ internal static class EventLogReader
         CancellationToken cancellationToken = default)
         where TBlock : IRowBlock
     {
+        options.Format.CheckColumns();
         IReadOnlyList<string> files = EventLogFiles.List(inputs);
         long totalBytes = files.Sum(file => new FileInfo(file).Length);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -157,7 +158,7 @@ internal static class EventLogReader
             first.File,
             first.Line,
             $"{first.Reason}; {counted:N0} of {summary.Rows:N0} rows ({100.0 * counted / summary.Rows:0.##}%) cannot be read, more than "
-            + $"the {100 * share:0.####}% of --max-bad-rows");
+            + $"the {100 * share:0.####}% of --max-bad-rows (event_log.max_bad_rows in a config)");
     }
 
     private static IEnumerable<Block> ReadBlocks(IReadOnlyList<string> files, LogFormat format, ConcurrentBag<byte[]> buffers)

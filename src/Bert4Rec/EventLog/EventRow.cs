@@ -70,6 +70,8 @@ internal static class EventValues
         }.Select(Encoding.UTF8.GetBytes),
     ];
 
+    public const string NotUtf8 = "not UTF-8; save the file as UTF-8";
+
     public static string WrongTime(ReadOnlySpan<byte> value) =>
         $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(value)} (ISO 8601 and Unix time will do as well)";
 

@@ -11,14 +11,17 @@ namespace Bert4Rec.Inference;
 internal sealed record NamedHistory(string? Id, string[] Tokens);
 
 /// <summary>
-/// Files of histories: lines of text, lines of JSON (.jsonl, .ndjson) or Parquet (.parquet). Where histories have no id, each is called
-/// after its line or row.
+/// Files of histories: lines of text, lines of JSON (.jsonl, .ndjson) or Parquet (.parquet). Where a history has no id, its line or row is
+/// what it is called.
 /// </summary>
 internal static class HistoryFile
 {
     private const string Id = "id", History = "history";
 
-    private static readonly string[] s_otherEndings = [".csv", ".json", ".gz", ".zip", ".inter", ".xlsx"];
+    private static readonly string[] s_otherEndings = [".csv", ".gz", ".zip", ".inter", ".xlsx"];
+
+    /// <summary>Of JSON and of Parquet.</summary>
+    private static readonly string[] s_otherBeginnings = ["{\"", "[{", "[\"", "PAR1"];
 
     /// <summary>Whether a name is that of a file with lines of JSON.</summary>
     public static bool IsJsonLines(string path) =>
@@ -31,7 +34,7 @@ internal static class HistoryFile
     {
         if (ParquetInput.HasExtension(path))
         {
-            foreach (NamedHistory history in Named(ReadParquet(path), path))
+            foreach (NamedHistory history in ReadParquet(path))
                 yield return history;
             yield break;
         }
@@ -42,69 +45,55 @@ internal static class HistoryFile
                 + "or Parquet");
         }
         using StreamReader text = InputFile.OpenText(path);
-        foreach (NamedHistory history in IsJsonLines(path) ? Named(ReadJson(text, path), path) : ReadLines(text, path))
+        foreach (NamedHistory history in IsJsonLines(path) ? ReadJson(text, path) : ReadLines(text, path))
             yield return history;
     }
 
     /// <summary>Lines of tokens with a blank between them; an id and a TAB may stand before.</summary>
-    public static IEnumerable<NamedHistory> ReadLines(TextReader text, string path) => Named(ReadText(text, path), path);
-
-    public static string[] Split(string tokens) => tokens.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-
-    private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
-
-    /// <summary>Calls those without an id after their line, which another one's id might be: all have one, or none.</summary>
-    private static IEnumerable<NamedHistory> Named(IEnumerable<(long Number, NamedHistory History)> histories, string path)
+    public static IEnumerable<NamedHistory> ReadLines(TextReader text, string path)
     {
-        bool? haveIds = null;
-        foreach ((long number, NamedHistory history) in histories)
+        int number = 0;
+        foreach (string line in InputFile.ReadLines(text, path))
         {
-            haveIds ??= history.Id is not null;
-            if (haveIds != history.Id is not null)
+            number++;
+            CheckText(line, path, number);
+            if (number == 1 && s_otherBeginnings.Any(beginning => line.StartsWith(beginning, StringComparison.Ordinal)))
             {
-                string what = haveIds.Value ? "no id, and those before have one" : "an id, and those before have none";
-                throw InputException.At(path, number, $"this history has {what}; give all of them an id, or none");
-            }
-            yield return history with { Id = history.Id ?? Text(number) };
-        }
-    }
-
-    private static IEnumerable<(long Number, NamedHistory History)> ReadText(TextReader text, string path)
-    {
-        foreach ((long number, string line) in Lines(text, path))
-        {
-            // The pieces of other files would be unknown items, and the answer the most popular ones.
-            if (number == 1 && (line.StartsWith("{\"", StringComparison.Ordinal) || line.StartsWith("PAR1", StringComparison.Ordinal)))
-            {
+                // Its pieces would be unknown items, and the answer the most popular ones.
                 throw InputException.At(
                     path, number, "no line of tokens; give a file whose name ends in .jsonl for JSON, in .parquet for Parquet");
             }
             string[] parts = line.Split('\t');
             yield return parts.Length switch
             {
-                1 => (number, new NamedHistory(null, Split(line))),
-                2 => (number, new NamedHistory(parts[0], Split(parts[1]))),
+                1 => new NamedHistory(Text(number), Split(line)),
+                2 => new NamedHistory(parts[0], Split(parts[1])),
                 _ => throw InputException.At(path, number, "more than one TAB; a line is 'id TAB token token ...' or 'token token ...'"),
             };
         }
     }
 
-    private static IEnumerable<(long Number, NamedHistory History)> ReadJson(TextReader text, string path) =>
-        Lines(text, path).Select(line => (line.Number, ParseJson(line.Text, path, line.Number)));
+    public static string[] Split(string tokens) => tokens.Split(' ', StringSplitOptions.RemoveEmptyEntries);
 
-    /// <summary>The lines that are not blank.</summary>
-    private static IEnumerable<(long Number, string Text)> Lines(TextReader text, string path)
+    private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
+
+    private static IEnumerable<NamedHistory> ReadJson(TextReader text, string path)
     {
         long number = 0;
         foreach (string line in InputFile.ReadLines(text, path))
         {
             number++;
-            // The reader has put that in the place of bytes that are none of UTF-8's.
-            if (line.Contains('\uFFFD', StringComparison.Ordinal))
-                throw InputException.At(path, number, "this is no UTF-8 text; unpack it if it is packed, or save it as UTF-8");
+            CheckText(line, path, number);
             if (!string.IsNullOrWhiteSpace(line))
-                yield return (number, line);
+                yield return ParseJson(line, path, number);
         }
+    }
+
+    private static void CheckText(string line, string path, long number)
+    {
+        // The reader puts that in the place of bytes that are none of UTF-8's; they would be unknown items.
+        if (line.Contains('\uFFFD', StringComparison.Ordinal))
+            throw InputException.At(path, number, "this is no UTF-8 text; unpack it if it is packed, or save it as UTF-8");
     }
 
     private static NamedHistory ParseJson(string line, string path, long number)
@@ -131,7 +120,7 @@ internal static class HistoryFile
             // The latter is half a character, as \ud800.
             throw Wrong($"no JSON: {Printable.Short(e.Message)}");
         }
-        return new(id, tokens ?? throw Wrong("there is no history"));
+        return new(id ?? Text(number), tokens ?? throw Wrong("there is no history"));
 
         string Token(JsonElement value, string name) => value.ValueKind switch
         {
@@ -144,7 +133,7 @@ internal static class HistoryFile
             InputException.At(path, number, $$"""{{what}}; a line is {"id": "u1", "history": ["a", "b"]}""");
     }
 
-    private static IEnumerable<(long Number, NamedHistory History)> ReadParquet(string path)
+    private static IEnumerable<NamedHistory> ReadParquet(string path)
     {
         using var file = new ParquetInput(path);
         ParquetColumn? ids = file.Column(Id);
@@ -172,7 +161,7 @@ internal static class HistoryFile
                 row++;
                 if (ids is not null && !names.MoveNext())
                     throw file.Damaged(group, $"column {Id} has fewer rows than {History}");
-                yield return (row, new(ids is null || names.Current.Length == 0 ? null : names.Current, tokens));
+                yield return new(ids is null || names.Current.Length == 0 ? Text(row) : names.Current, tokens);
             }
             if (row != end || names.MoveNext())
                 throw file.Damaged(group, "its columns have other numbers of rows than the footer tells of");

@@ -163,13 +163,6 @@ internal sealed class PipelineRun
             {
                 CleanSummary summary = EventLogCleaner.Clean(
                     log.Inputs, cleaned, log.Clean with { Threads = Threads }, _progress, _cancellation);
-                if (summary.RowsKept == 0)
-                {
-                    string reasons = string.Join(", ", summary.Dropped.Select(drop => $"{drop.Key} {drop.Value:N0}"));
-                    throw new InputException(
-                        $"{log.Inputs[0]}: no event is left of {summary.RowsRead:N0} rows ({reasons}); event_log.events says which are "
-                        + "wanted, event_log.keep_nulls what may be missing");
-                }
                 return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
             });
         Step(

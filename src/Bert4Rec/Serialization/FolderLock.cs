@@ -20,14 +20,12 @@ internal sealed class FolderLock : IDisposable
     }
 
     /// <summary>Locks a folder, which is made if it is not there.</summary>
-    /// <exception cref="InputException">Another run has it.</exception>
+    /// <exception cref="InputException">Another run has it, or a file is in its place.</exception>
     /// <exception cref="IOException">The folder cannot be made or written.</exception>
     public static FolderLock Take(string directory)
     {
-        if (File.Exists(directory))
-            throw new InputException($"{directory}: a file, where a folder is to be; remove it, or give another --output");
         bool isNew = !Directory.Exists(directory);
-        Directory.CreateDirectory(directory);
+        OutputFile.CreateFolder(directory);
         string path = Path.Combine(directory, FileName);
         if (new FileInfo(path).LinkTarget is not null)
             throw new InputException($"{path}: a link in the place of the lock file; remove it");

@@ -15,7 +15,8 @@ internal static class OutputFile
     /// Writes or replaces <paramref name="path"/>; the folder is made if it is not there. A link stays and its target is replaced; what is
     /// no regular file (a device, a pipe) is written into.
     /// </summary>
-    /// <exception cref="InputException">Another run is writing the same file.</exception>
+    /// <exception cref="InputException">Another run is writing the same file, or a folder has its name, or a file that of its
+    /// folder.</exception>
     /// <exception cref="IOException">The disk is full, or the folder cannot be written; what <paramref name="path"/> held
     /// stays.</exception>
     public static void Write(string path, Action<Stream> write)
@@ -30,7 +31,9 @@ internal static class OutputFile
             write(special);
             return;
         }
-        Directory.CreateDirectory(folder);
+        if (Directory.Exists(path))
+            throw new InputException($"{path}: a folder, where a file is to be; give another --output");
+        CreateFolder(folder);
         string temporary = $"{path}.{Path.GetRandomFileName()}{Suffix}";
         try
         {
@@ -53,6 +56,19 @@ internal static class OutputFile
             throw;
         }
         UnixFile.SyncFolder(folder);
+    }
+
+    /// <summary>Makes a folder, and those it is in, where they are not there.</summary>
+    /// <exception cref="InputException">A file has the name of one of them.</exception>
+    /// <exception cref="IOException">It cannot be made.</exception>
+    public static void CreateFolder(string folder)
+    {
+        for (string? part = Path.GetFullPath(folder); part is not null && !Directory.Exists(part); part = Path.GetDirectoryName(part))
+        {
+            if (File.Exists(part))
+                throw new InputException($"{part}: a file, where a folder is to be; remove it, or give another --output");
+        }
+        Directory.CreateDirectory(folder);
     }
 
     /// <summary>Writes or replaces <paramref name="path"/> with text, UTF-8 without a byte order mark.</summary>

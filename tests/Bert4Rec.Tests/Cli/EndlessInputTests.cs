@@ -104,7 +104,7 @@ public sealed class EndlessInputTests(TrainedShop shop) : IClassFixture<TrainedS
     {
         string path = _folder.Write("histories", "a\tp1\r\n\nb\tp1\rp2\nc\tp2\r");
         CommandLine.Outcome outcome = CommandLine.Run("recommend", "--model", shop.Model, "--histories", path, "-k", "1");
-        Assert.Equal(["history", "a", "b", "c"], outcome.Lines.Select(line => line.Split('\t')[0]));
+        Assert.Equal(["history", "a", "2", "b", "c"], outcome.Lines.Select(line => line.Split('\t')[0]));
         Assert.Contains("unknown to the model: p1 p2", outcome.Error);
     }
 

@@ -111,6 +111,20 @@ public sealed class DatasetLoaderTests : IDisposable
         Assert.Equal([new("price", AtomicType.Number)], LoadFolder("load_col={inter: '*', item: [price]}").ItemFields!.Fields);
     }
 
+    [Theory]
+    [InlineData(1, "every timestamp is 7; histories have the order of the file")]
+    [InlineData(2, "40 of 80 interactions have the user, the item and the time of another one")]
+    [InlineData(3, null)]
+    public void Times_that_give_no_order_and_rows_that_are_there_twice_are_warnings(int kind, string? warning)
+    {
+        string rows = string.Concat(Enumerable.Range(0, 40).Select(i => $"u{i % 5}\ti{i}\t{(kind == 1 ? 7 : i % 3)}\n"));
+        var dataset = Load(Header + rows + (kind == 2 ? rows : ""));
+        if (warning is null)
+            Assert.Empty(dataset.Warnings);
+        else
+            Assert.Contains(warning, Assert.Single(dataset.Warnings));
+    }
+
     [Fact]
     public void Interactions_without_a_row_in_item_stay_with_a_warning_unless_told_otherwise()
     {

@@ -87,7 +87,8 @@ public sealed class EventLogReaderTests : IDisposable
         Assert.Equal(2, SmallLog.ReadAll([path], maxBadRows: 0.02).Summary.BadRows);
         InputException error = Assert.Throws<InputException>(() => SmallLog.ReadAll([path], maxBadRows: 0.019));
         Assert.Equal(
-            $"{path}:100: 1 value where the header has 9 columns; 2 of 100 rows (2%) cannot be read, more than the 1.9% of --max-bad-rows",
+            $"{path}:100: 1 value where the header has 9 columns; 2 of 100 rows (2%) cannot be read, more than "
+            + "the 1.9% of --max-bad-rows (event_log.max_bad_rows in a config)",
             error.Message);
     }
 

@@ -146,7 +146,7 @@ public sealed class RecommenderTrainerTests(SmallShop shop) : IClassFixture<Smal
         string file = Path.Combine(shop.Folder, "a file");
         File.WriteAllText(file, "");
         Assert.Contains(
-            "cannot be made or written",
+            "a file, where a folder is to be",
             Assert.Throws<InputException>(() => RecommenderTrainer.Train(Events(), Path.Combine(file, "below"))).Message);
         Refuse("items:1: there are two columns 'a'; rename one", new()
         {

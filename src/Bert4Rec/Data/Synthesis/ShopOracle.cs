@@ -9,7 +9,7 @@ namespace Bert4Rec.Data.Synthesis;
 /// </param>
 /// <param name="Realised">What the best list gets on the purchases that were in fact made; luck included.</param>
 /// <param name="Parameters">The shop.</param>
-internal sealed record ShopOracle(int Samples, OracleValues Expected, OracleValues Realised, ShopParameters Parameters);
+internal sealed record ShopOracle(int Samples, OracleValues? Expected, OracleValues? Realised, ShopParameters Parameters);
 
 /// <summary>Metrics of the best lists of ten.</summary>
 internal sealed record OracleValues(
@@ -63,11 +63,8 @@ internal sealed class OracleMeasure(Shop shop)
     public ShopOracle Result(ShopParameters parameters)
     {
         // Six decimals: the logarithm's last bits are the machine's.
-        double Mean(double sum) => _samples == 0 ? 0 : Math.Round(sum / _samples, 6);
-        return new(
-            _samples,
-            new(Mean(_expectedRecall), Mean(_expectedNdcg)),
-            new(Mean(_realisedRecall), Mean(_realisedNdcg)),
-            parameters);
+        OracleValues? Means(double recall, double ndcg) =>
+            _samples == 0 ? null : new(Math.Round(recall / _samples, 6), Math.Round(ndcg / _samples, 6));
+        return new(_samples, Means(_expectedRecall, _expectedNdcg), Means(_realisedRecall, _realisedNdcg), parameters);
     }
 }

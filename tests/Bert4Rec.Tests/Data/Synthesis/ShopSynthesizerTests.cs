@@ -166,18 +166,18 @@ public sealed class ShopSynthesizerTests : IDisposable
             }
             return item == 0 ? 0 : (float)p[item - 1];
         }));
-        Assert.Equal(best.Recall, written.Realised.Recall, 2e-3);
-        Assert.Equal(best.Ndcg, written.Realised.Ndcg, 2e-3);
-        Assert.Equal(probabilities.Values.Average(p => p.OrderDescending().Take(10).Sum()), written.Expected.Recall, 1e-6);
+        Assert.Equal(best.Recall, written.Realised!.Recall, 2e-3);
+        Assert.Equal(best.Ndcg, written.Realised!.Ndcg, 2e-3);
+        Assert.Equal(probabilities.Values.Average(p => p.OrderDescending().Take(10).Sum()), written.Expected!.Recall, 1e-6);
 
         // The two differ by the luck of the draw: five standard errors.
-        Assert.Equal(written.Expected.Recall, written.Realised.Recall, 5 * Math.Sqrt(0.25 / written.Samples));
+        Assert.Equal(written.Expected!.Recall, written.Realised!.Recall, 5 * Math.Sqrt(0.25 / written.Samples));
         IRanker[] baselines =
             [new PopularityRanker(training), new LastItemRanker(training), new MarkovRanker(dataset, split.Train, training)];
         foreach (var (recall, ndcg) in baselines.Select(Evaluate))
         {
-            Assert.True(recall < 0.75 * written.Realised.Recall, $"recall {recall}");
-            Assert.True(ndcg < 0.75 * written.Realised.Ndcg, $"ndcg {ndcg}");
+            Assert.True(recall < 0.75 * written.Realised!.Recall, $"recall {recall}");
+            Assert.True(ndcg < 0.75 * written.Realised!.Ndcg, $"ndcg {ndcg}");
         }
 
         (double Recall, double Ndcg) Evaluate(IRanker ranker)
