@@ -12,6 +12,9 @@ internal static unsafe class TopK<V>
 {
     private const int ItemTile = 96;
 
+    /// <summary>Items that are counted in a float, which is exact up to 2²⁴.</summary>
+    private const int CountedInFloats = ItemTile << 16;
+
     public static void Rank(
         Scratch scratch,
         Tensor h,
@@ -56,6 +59,8 @@ internal static unsafe class TopK<V>
         for (int item = 0; item < panels.Items; item += ItemTile)
         {
             int tile = Math.Min(ItemTile, panels.Items - item);
+            if (item > 0 && item % CountedInFloats == 0)
+                AddCounts();
             for (int first = 0; first < rows; first += panels.Lanes)
             {
                 int panelRows = Math.Min(panels.Lanes, rows - first);
@@ -92,10 +97,16 @@ internal static unsafe class TopK<V>
                 }
             }
         }
-        if (ranks == null)
-            return;
-        for (int m = 0; m < rows; m++)
-            ranks[3 * m] = (int)greater[m];
+        AddCounts();
+
+        void AddCounts()
+        {
+            for (int m = 0; m < rows && ranks != null; m++)
+            {
+                ranks[3 * m] += (int)greater[m];
+                greater[m] = 0;
+            }
+        }
 
         ReadOnlySpan<int> Excluded(int row) => new(excluded + excludedOffset[row], excludedOffset[row + 1] - excludedOffset[row]);
     }

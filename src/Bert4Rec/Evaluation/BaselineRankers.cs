@@ -44,7 +44,7 @@ internal abstract class BaselineRanker(TrainingStatistics training) : IRanker
         }
     }
 
-    /// <summary>A score is minus the number of items that rank higher: exact in a float for any order, with the same ties.</summary>
+    /// <summary>A score is minus the number of items that rank higher: exact in a float up to 2²⁴ items, with the same ties.</summary>
     public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
     {
         int width = candidates.Length / samples.Length;
