@@ -28,7 +28,9 @@ internal sealed class EarlyStopping
     public bool Observe(int epoch, double value, IReadOnlyDictionary<string, double> metrics, bool bigger, double margin = 0)
     {
         double toPay = PaidValue + (Math.Abs(PaidValue) * (bigger ? margin : -margin));
-        if (!HasBest || (bigger ? value >= toPay : value <= toPay))
+        // A share of 0 is 0: the same again is then no better.
+        bool isSame = margin > 0 && value == PaidValue;
+        if (!HasBest || (!isSame && (bigger ? value >= toPay : value <= toPay)))
             (PaidValue, Misses) = (value, 0);
         else
             Misses++;

@@ -9,6 +9,7 @@ public sealed class EarlyStoppingTests
     [InlineData(0, new[] { 0.5, 0.4, 0.4, 0.4, 0.6 }, 4, 1)]
     // Better, but not by a tenth of the last that paid: the best all the same.
     [InlineData(0.1, new[] { 0.5, 0.52, 0.54, 0.545, 0.9 }, 4, 4)]
+    [InlineData(0.1, new double[] { 0, 0, 0, 0, 0, 0 }, 4, 4)]
     [InlineData(0.1, new[] { 0.5, 0.52, 0.54, 0.56, 0.57, 0.58, 0.59 }, 7, 7)]
     public void ItStopsAfterMoreThanTwoValidationsThatDoNotPay(double margin, double[] values, int end, int best)
     {
