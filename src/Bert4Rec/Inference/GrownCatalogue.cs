@@ -5,7 +5,7 @@ namespace Bert4Rec.Inference;
 
 /// <summary>
 /// A trained model's parameters for a catalogue that has grown. A new item begins as the mean of the known items that stood beside it in
-/// histories, and of those that are most like it by their fields; where there are neither, as the mean of all.
+/// training histories, and of those that are most like it by their fields, or of all, which count as three events.
 /// </summary>
 internal static class GrownCatalogue
 {
@@ -22,8 +22,10 @@ internal static class GrownCatalogue
     /// <param name="parameters">[old.Length]</param>
     /// <param name="grown">The same for more items.</param>
     /// <param name="dataset">All events, and the fields of all items; the first ids are those of the old catalogue.</param>
+    /// <param name="train">The histories that count: what is measured on others must not know them.</param>
     /// <returns>[grown.Length]</returns>
-    public static float[] Grow(ParameterLayout old, ReadOnlySpan<float> parameters, ParameterLayout grown, InteractionDataset dataset)
+    public static float[] Grow(
+        ParameterLayout old, ReadOnlySpan<float> parameters, ParameterLayout grown, InteractionDataset dataset, TrainingSamples train)
     {
         var result = new float[grown.Length];
         int known = old.Shape.ItemCount;
@@ -40,7 +42,7 @@ internal static class GrownCatalogue
         }
         if (grown.Shape.ItemCount == known)
             return result;
-        var likeness = new ItemLikeness(dataset, known);
+        var likeness = new ItemLikeness(dataset, train, known);
         Fill("item_embedding.weight");
         if (grown.Contains("output_bias"))
             Fill("output_bias");
@@ -70,15 +72,15 @@ internal static class GrownCatalogue
         private readonly Dictionary<string, int[]>[] _groups;
         private readonly int[] _all;
 
-        public ItemLikeness(InteractionDataset dataset, int known)
+        public ItemLikeness(InteractionDataset dataset, TrainingSamples train, int known)
         {
             _known = known;
             _dataset = dataset;
             _all = [.. Enumerable.Range(1, known - 1)];
             _beside = [.. Enumerable.Range(known, dataset.ItemCount - known).Select(_ => new List<int>())];
-            for (int user = 1; user < dataset.UserCount; user++)
+            foreach (var run in train.Runs)
             {
-                var events = dataset.EventItems.AsSpan(dataset.UserOffsets[user]..dataset.UserOffsets[user + 1]);
+                var events = dataset.EventItems.AsSpan(dataset.UserOffsets[run.User]..run.End);
                 for (int i = 0; i < events.Length; i++)
                 {
                     if (events[i] < known)

@@ -130,7 +130,7 @@ internal sealed class UpdateRun(
             target = link.FullName;
         string staged = $"{target}.update";
         CheckStaged(staged, target);
-        FolderReplacement.Finish(staged, target);
+        FolderReplacement.Finish(staged, target, Checkpoint.FileName);
         ModelFolder model = Load(target);
         ModelFolder delivered = RefitFolder.State(target).IsWhole ? RefitFolder.LoadDelivered(target, out _) : model;
         int trained = model.Updates?.Epochs ?? ResultFile.Read(target).BestEpoch;
@@ -175,7 +175,7 @@ internal sealed class UpdateRun(
             var replay = new Replay(hasNew, others == 0 ? 0 : Math.Min(1, Math.Max(users, 100) / (double)others), (ulong)seed);
             RunConfig settings = _config.With($"epochs={length}", $"stopping_step={length}", "eval_step=1", "refit=false");
             RunOptions continued = options with { OutputDirectory = staged, Resume = false };
-            float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset);
+            float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset, TrainingPart(_config));
             TrainingResult result = TrainingSession.Continue(
                 settings, dataset, new(first, replay, seed), continued, progress, null, onEpoch, cancellation);
             var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
@@ -185,7 +185,8 @@ internal sealed class UpdateRun(
             {
                 float[] last = delivered == model
                     ? after.Parameters
-                    : GrownCatalogue.Grow(delivered.Layout, delivered.Parameters, layout, dataset);
+                    : GrownCatalogue.Grow(
+                        delivered.Layout, delivered.Parameters, layout, dataset, TrainingPart(TrainingSession.RefitSettings(_config)));
                 TrainingSession.Refit(settings, dataset, result, continued, progress, cancellation, new(last, replay, seed));
                 if (RefitFolder.State(staged).IsWhole)
                     Seal(RefitFolder.Of(staged), updates, RefitFolder.HeldOut(staged));
@@ -193,14 +194,15 @@ internal sealed class UpdateRun(
             var (all, ofThose) = Compare(model, first, after, hasNew, result);
             Directory.Delete(Path.Combine(staged, EventsFolder), recursive: true);
             cancellation.ThrowIfCancellationRequested();
-            // A run that was resumed from one would train on the old events.
-            string[] folders = [staged, RefitFolder.Of(staged), target, RefitFolder.Of(target)];
-            foreach (string checkpoint in folders.Select(folder => Path.Combine(folder, Checkpoint.FileName)).Where(File.Exists))
-                File.Delete(checkpoint);
+            foreach (string folder in new[] { staged, RefitFolder.Of(staged) }.Where(Directory.Exists))
+                File.Delete(Path.Combine(folder, Checkpoint.FileName));
             if (!RefitFolder.State(staged).IsWhole)
                 TrainingSession.DiscardRefit(target);
-            FolderReplacement.Replace(staged, target, ModelFolder.ModelFileName);
+            // A run that was resumed from the old checkpoint would train on the old events.
+            FolderReplacement.Replace(staged, target, ModelFolder.ModelFileName, Checkpoint.FileName);
             return new(start, all, ofThose, result, clock.Elapsed.TotalSeconds);
+
+            TrainingSamples TrainingPart(RunConfig config) => Splitter.Split(dataset, config.EvalArgs).Train;
         }
         finally
         {

@@ -19,18 +19,21 @@ internal static partial class FolderReplacement
     /// <param name="staged">The new folder, on the same disk; gone afterwards.</param>
     /// <param name="target">The one to replace, no link.</param>
     /// <param name="last">Where the system cannot exchange folders, files are replaced one by one, those of this name last.</param>
+    /// <param name="dropped">Files of this name are not kept of the other.</param>
     /// <exception cref="IOException">A file cannot be moved.</exception>
-    public static void Replace(string staged, string target, string last)
+    public static void Replace(string staged, string target, string last, string dropped)
     {
         string mark = Path.Combine(staged, Unfinished);
         OutputFile.WriteText(mark, "");
         if (TryExchange(staged, target))
         {
             UnixFile.SyncFolder(Path.GetDirectoryName(Path.GetFullPath(target))!);
-            Finish(staged, target);
+            Finish(staged, target, dropped);
             return;
         }
         File.Delete(mark);
+        foreach (string file in Directory.GetFiles(target, dropped, SearchOption.AllDirectories))
+            File.Delete(file);
         MoveOver(staged, target, file => file != last);
         MoveOver(staged, target, _ => true);
         Directory.Delete(staged, recursive: true);
@@ -40,13 +43,13 @@ internal static partial class FolderReplacement
     public static bool IsUnfinished(string target) => File.Exists(Path.Combine(target, Unfinished));
 
     /// <summary>Ends an exchange that was killed behind the one step; nothing where there was none.</summary>
-    public static void Finish(string staged, string target)
+    public static void Finish(string staged, string target, string dropped)
     {
         if (!IsUnfinished(target))
             return;
         if (Directory.Exists(staged))
         {
-            MoveWhatIsMissing(staged, target);
+            MoveWhatIsMissing(staged, target, dropped);
             Directory.Delete(staged, recursive: true);
         }
         File.Delete(Path.Combine(target, Unfinished));
@@ -66,20 +69,20 @@ internal static partial class FolderReplacement
     }
 
     /// <summary>Moves what only the old folder has into the new one; lock files stay.</summary>
-    private static void MoveWhatIsMissing(string from, string to)
+    private static void MoveWhatIsMissing(string from, string to, string dropped)
     {
         foreach (string folder in Directory.GetDirectories(from))
         {
             string target = Path.Combine(to, Path.GetFileName(folder));
             if (Directory.Exists(target))
-                MoveWhatIsMissing(folder, target);
+                MoveWhatIsMissing(folder, target, dropped);
             else
                 Directory.Move(folder, target);
         }
-        foreach (string file in Directory.GetFiles(from).Where(file => Path.GetFileName(file) != FolderLock.FileName))
+        foreach (string file in Directory.GetFiles(from))
         {
-            string target = Path.Combine(to, Path.GetFileName(file));
-            if (!File.Exists(target))
+            string name = Path.GetFileName(file), target = Path.Combine(to, name);
+            if (name != FolderLock.FileName && name != dropped && !File.Exists(target))
                 File.Move(file, target);
         }
     }

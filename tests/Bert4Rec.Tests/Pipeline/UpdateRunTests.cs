@@ -403,7 +403,9 @@ public sealed class UpdateRunTests : IDisposable
         File.WriteAllText(Path.Combine(old, "both"), "old");
         File.WriteAllText(Path.Combine(old, "sub", "kept"), "old");
         File.WriteAllText(Path.Combine(staged, "both"), "new");
-        FolderReplacement.Replace(staged, old, "both");
+        File.WriteAllText(Path.Combine(old, "dropped"), "old");
+        FolderReplacement.Replace(staged, old, "both", "dropped");
+        Assert.False(File.Exists(Path.Combine(old, "dropped")));
         Assert.Equal("new", File.ReadAllText(Path.Combine(old, "both")));
         Assert.Equal("old", File.ReadAllText(Path.Combine(old, "sub", "kept")));
         Assert.False(Directory.Exists(staged));
@@ -419,7 +421,8 @@ public sealed class UpdateRunTests : IDisposable
         File.WriteAllText(Path.Combine(target, "both"), "new");
         File.WriteAllText(Path.Combine(staged, "both"), "old");
         File.WriteAllText(Path.Combine(staged, "kept"), "old");
-        FolderReplacement.Finish(staged, target);
+        File.WriteAllText(Path.Combine(staged, "dropped"), "old");
+        FolderReplacement.Finish(staged, target, "dropped");
         Assert.Equal(["both", "kept"], Directory.GetFiles(target).Select(Path.GetFileName).Order());
         Assert.Equal("new", File.ReadAllText(Path.Combine(target, "both")));
         Assert.False(Directory.Exists(staged));
@@ -443,10 +446,16 @@ public sealed class UpdateRunTests : IDisposable
         float[] rows = [0, 0, 4, 8, 2, 2, 7, 7];
         rows.CopyTo(parameters, 0);
         parameters[^1] = 3;
-        float[] result = GrownCatalogue.Grow(old, parameters, grown, dataset);
+        float[] result = GrownCatalogue.Grow(old, parameters, grown, dataset, Splitter.Split(dataset, RunConfig.Load(
+            [], ["eval_args.split={RS: [1, 0, 0]}"]).EvalArgs).Train);
         // The mean of all is (3, 5), and counts as three events.
         Assert.Equal([0, 0, 4, 8, 2, 2, (4 + (3 * 3)) / 4f, (8 + (3 * 5)) / 4f, 3, 5, 7, 7], result[..12]);
         Assert.Equal([0, 0, 3, (0 + (3 * 1.5f)) / 4, 1.5f], result[^5..]);
+        // What is held back is not known: with two events more the new item tests.
+        dataset = new InteractionDataset(users, items, [0, 0, 4], [1, 2, 1, 3]);
+        float[] heldOut = GrownCatalogue.Grow(
+            old, parameters, grown, dataset, Splitter.Split(dataset, RunConfig.Load([], []).EvalArgs).Train);
+        Assert.Equal([3, 5, 3, 5], heldOut[6..10]);
     }
 
     [Fact]
