@@ -82,7 +82,7 @@ internal static class RunCommand
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
             CommonOptions.CheckKeepsConfig(files, directory);
             var options = new RunOptions(
-                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
+                directory, parsed.GetRequiredValue(device), CommonOptions.ThreadsOf(parsed, threads), true, parsed.GetValue(precision))
             {
                 Cache = CommonOptions.CacheOf(parsed, cache, terminal),
                 Ranks = ranks,

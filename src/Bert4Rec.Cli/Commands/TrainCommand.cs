@@ -53,7 +53,8 @@ internal static class TrainCommand
                 : CommonOptions.ResumedConfig(resumed, settings, parsed.GetValue(seed), terminal);
             string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
             CommonOptions.CheckKeepsConfig(parsed.GetValue(config) ?? [], directory);
-            var options = new RunOptions(directory, runDevice, parsed.GetValue(threads), resumed is not null, parsed.GetValue(precision))
+            var options = new RunOptions(
+                directory, runDevice, CommonOptions.ThreadsOf(parsed, threads), resumed is not null, parsed.GetValue(precision))
             {
                 Cache = CommonOptions.CacheOf(parsed, cache, terminal),
                 Ranks = ranks,

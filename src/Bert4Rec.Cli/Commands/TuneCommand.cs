@@ -61,7 +61,7 @@ internal static class TuneCommand
                 parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal, choosesObjective: true);
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", $"{runConfig.Dataset ?? "run"}-tune");
             var options = new RunOptions(
-                directory, parsed.GetRequiredValue(device), parsed.GetValue(threads), true, parsed.GetValue(precision))
+                directory, parsed.GetRequiredValue(device), CommonOptions.ThreadsOf(parsed, threads), true, parsed.GetValue(precision))
             {
                 Cache = CommonOptions.CacheOf(parsed, cache, terminal),
                 Ranks = ranks,

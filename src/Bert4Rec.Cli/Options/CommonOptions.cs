@@ -105,6 +105,11 @@ internal static class CommonOptions
         DefaultValueFactory = _ => Environment.ProcessorCount,
     }, DeviceSet.MostThreads);
 
+    /// <summary>The threads that were asked for; 0 where none were, which is one a core, and with several ranks a machine's cores shared
+    /// among those on it.</summary>
+    public static int ThreadsOf(ParseResult parsed, Option<int> threads) =>
+        parsed.GetResult(threads) is { Implicit: false } ? parsed.GetValue(threads) : 0;
+
     public static Option<int?> Seed() => Whole(minimum: 0, new Option<int?>("--seed")
     {
         Description = "Seed of every random number; the same seed, device and threads give the same bits.",
