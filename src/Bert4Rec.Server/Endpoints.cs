@@ -19,7 +19,7 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
     /// <summary>Each is looked up in the whole catalogue.</summary>
     private const int MostFilters = 16;
 
-    private const int DefaultK = 10, DefaultLimit = 20;
+    private const int DefaultK = 10, DefaultLimit = 20, MostWords = 16;
 
     private readonly RequestGate _gate = new(options.MaxRequests);
 
@@ -149,8 +149,14 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
             [.. recommender.Similar(token, InRange(k, DefaultK, "k")).Select(Answer)], recommender.ModelVersion);
     });
 
-    private Task Search(HttpContext context, [FromQuery] string? q, [FromQuery] int? limit) => Scan(context, recommender => new ItemsAnswer(
-        [.. recommender.Search(q ?? "", InRange(limit, DefaultLimit, "limit")).Select(Answer)], recommender.ModelVersion));
+    private Task Search(HttpContext context, [FromQuery] string? q, [FromQuery] int? limit)
+    {
+        // Each word is looked for in every field of every item.
+        if (Recommender.WordsOf(q ?? "").Length > MostWords)
+            throw ProblemException.OutOfRange("q", $"must have at most {MostWords} different words");
+        return Scan(context, recommender => new ItemsAnswer(
+            [.. recommender.Search(q ?? "", InRange(limit, DefaultLimit, "limit")).Select(Answer)], recommender.ModelVersion));
+    }
 
     private async Task Attention(HttpContext context)
     {

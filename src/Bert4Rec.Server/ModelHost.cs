@@ -141,11 +141,13 @@ internal sealed class ModelHost : IDisposable
         }
         else
         {
+            string before = Version;
             _old = _model;
             _model = new(next);
-            _log($"model {Version} ({next.ItemCount:N0} items) takes the place of {_old.Recommender.ModelVersion}");
             Swaps++;
             _old.Dispose();
+            // Last: standard error may be a file on a full disk.
+            _log($"model {Version} ({next.ItemCount:N0} items) takes the place of {before}");
         }
     }
 

@@ -14,13 +14,15 @@ internal sealed class RequestGate(int capacity)
     /// <exception cref="ProblemException">There is no room: 503.</exception>
     public Pass Enter(int count)
     {
-        if (Interlocked.Add(ref _inside, count) > capacity)
+        // Not added before it is known to fit: one that is refused would keep others out meanwhile.
+        for (int inside = _inside, seen; inside + (long)count <= capacity; inside = seen)
         {
-            Interlocked.Add(ref _inside, -count);
-            throw new ProblemException(
-                StatusCodes.Status503ServiceUnavailable, $"more than {capacity} requests at once; try again later");
+            seen = Interlocked.CompareExchange(ref _inside, inside + count, inside);
+            if (seen == inside)
+                return new(this, count);
         }
-        return new(this, count);
+        throw new ProblemException(
+            StatusCodes.Status503ServiceUnavailable, $"more than {capacity} requests at once; try again later");
     }
 
     internal readonly struct Pass(RequestGate gate, int count) : IDisposable

@@ -178,7 +178,7 @@ public sealed class Recommender : IDisposable
     {
         ArgumentNullException.ThrowIfNull(text);
         CheckCount(limit, "limit");
-        string[] words = text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+        string[] words = WordsOf(text);
         var table = _dataset.ItemFields;
         return [.. _byPopularity.Value.Where(item => Array.TrueForAll(words, word => Has(item, word))).Take(limit).Select(Describe)];
 
@@ -194,6 +194,10 @@ public sealed class Recommender : IDisposable
             return false;
         }
     }
+
+    /// <summary>The words that <see cref="Search"/> looks for.</summary>
+    internal static string[] WordsOf(string text) =>
+        [.. text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Distinct(StringComparer.OrdinalIgnoreCase)];
 
     /// <summary>What the model looks at when it recommends: its attention to the events of a history.</summary>
     /// <param name="history">Item tokens, oldest first.</param>
