@@ -45,6 +45,9 @@ public sealed class GpuKernels : KernelSet
     /// <summary>So many have been compiled.</summary>
     internal int CompiledKernels => _device.CompiledKernels;
 
+    /// <inheritdoc cref="GpuDevice.Multiprocessors"/>
+    internal int Multiprocessors => _device.Multiprocessors;
+
     /// <inheritdoc/>
     public override string Name => _device.Name;
 

@@ -181,15 +181,18 @@ public static class GpuDevices
             id,
             opencl.Name,
             opencl.MemorySize,
-            $"OpenCL C {opencl.CVersion}",
+            $"OpenCL C {VersionOf(opencl)}",
             "shared memory",
             opencl.Capabilities.GenericAddressSpace
                 ? null
-                : $"{opencl.Name} has no generic address space (OpenCL C {opencl.CVersion}), which the kernels need; "
+                : $"{opencl.Name} has no generic address space (OpenCL C {VersionOf(opencl)}), which the kernels need; "
                     + "install a newer driver (for PoCL: 5.0 or newer)",
             opencl.DeviceType.HasFlag(CLDeviceType.CL_DEVICE_TYPE_GPU)),
         _ => throw new ArgumentException($"a device of the kind {device.AcceleratorType}", nameof(device)),
     };
+
+    /// <summary>"1.2": ILGPU writes "CL1.2".</summary>
+    private static string VersionOf(CLDevice device) => $"{device.CVersion.Major}.{device.CVersion.Minor}";
 
     /// <summary>Those of a kind: where it finds none, ILGPU adds a simulator of its own.</summary>
     private static Device[] Devices(Context context, string kind) => kind switch

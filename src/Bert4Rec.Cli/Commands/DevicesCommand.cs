@@ -28,6 +28,8 @@ internal static class DevicesCommand
             if (parsed.GetValue(json))
             {
                 Report.WriteJson(terminal.Out, devices);
+                foreach (string missing in GpuDevices.Missing())
+                    terminal.Error.WriteLine(missing);
                 return ExitCodes.Success;
             }
             var table = new Table { Border = TableBorder.Simple };

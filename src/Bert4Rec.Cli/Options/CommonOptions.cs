@@ -110,9 +110,9 @@ internal static class CommonOptions
     public static int ThreadsOf(ParseResult parsed, Option<int> threads) =>
         parsed.GetResult(threads) is { Implicit: false } ? parsed.GetValue(threads) : 0;
 
-    public static Option<int?> Seed() => Whole(minimum: 0, new Option<int?>("--seed")
+    public static Option<int?> Seed(string? description = null) => Whole(minimum: 0, new Option<int?>("--seed")
     {
-        Description = "Seed of every random number; the same seed, device and threads give the same bits.",
+        Description = description ?? "Seed of every random number; the same seed, device and threads give the same bits.",
         HelpName = "N",
     });
 

@@ -4,15 +4,20 @@ using Bert4Rec.Kernels;
 namespace Bert4Rec.Checking;
 
 /// <summary>
-/// Spoils a kernel, to see that a check finds such a mistake: what its backward sets is multiplied by 1.01, and so is what it adds. Kernels
-/// without a backward get their result so; of the cloze mask, whose results are whole numbers, the first target is another item.
+/// Spoils a kernel, to see that a check finds such a mistake: what its backward sets is multiplied by <see cref="Factor"/>, and so is what
+/// it adds. Kernels without a backward get their result so; of the cloze mask, whose results are whole numbers, the first target is another
+/// item.
 /// </summary>
 /// <param name="kernel">The operation's name as <see cref="GradientCheck.Kernels"/> has it.</param>
 internal sealed partial class BrokenKernel(string kernel) : IKernelObserver
 {
-    private const float Factor = 1.01f;
-
     private readonly List<float[]> _before = [];
+
+    /// <summary>What is wrong is too large by it.</summary>
+    public float Factor { get; set; } = 1.01f;
+
+    /// <summary>How many calls were spoiled.</summary>
+    public int Calls { get; private set; }
 
     public void Before(in KernelCall call)
     {
@@ -27,6 +32,7 @@ internal sealed partial class BrokenKernel(string kernel) : IKernelObserver
     {
         if (!IsBroken(call))
             return;
+        Calls++;
         foreach (var tensor in call.Set)
         {
             if (!tensor.IsNone)

@@ -1,4 +1,5 @@
 using Bert4Rec.Kernels;
+using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Model;
 using MathNet.Numerics.LinearAlgebra;
 
@@ -7,12 +8,17 @@ namespace Bert4Rec.Checking;
 /// <summary>What the check of a kernel at one shape found.</summary>
 /// <param name="Kernel">Its name.</param>
 /// <param name="Shape">The shape, and what else matters of the case.</param>
-/// <param name="ForwardError">‖result − formula‖ / ‖formula‖, the formula in double precision.</param>
+/// <param name="ForwardError">
+/// ‖result − formula‖ / ‖formula‖, the formula in double precision: the largest of its results'. Whole numbers are right, 0, or not, 1.
+/// </param>
 /// <param name="BackwardError">
 /// The largest ‖gradient − derivation‖ / ‖derivation‖ of its operands, the derivation in double precision; null where it has no
 /// backward.
 /// </param>
-/// <param name="DifferencesError">The same against central differences of the formula, which know nothing of the derivation.</param>
+/// <param name="DifferencesError">
+/// The same against central differences of the formula, which know nothing of the derivation; null where it has no backward, and where
+/// the shape is too large to take them.
+/// </param>
 /// <param name="Bound">What none of them may exceed.</param>
 public sealed record CheckResult(
     string Kernel, string Shape, double ForwardError, double? BackwardError, double? DifferencesError, double Bound)
@@ -22,9 +28,9 @@ public sealed record CheckResult(
 }
 
 /// <summary>
-/// Holds every kernel of a device, forward and backward, against the formula and its derivation in double precision and against the
-/// formula's central differences, and then whole small models. The objective is always Σ result ∘ w with random w, so that one backward
-/// pass gives a gradient for each operand.
+/// Holds every kernel of a device, forward and backward, against the formula and its derivation in double precision and, at small shapes,
+/// against the formula's central differences, and then whole small models. The objective is always Σ result ∘ w with random w, so that one
+/// backward pass gives a gradient for each operand.
 /// </summary>
 public static class GradientCheck
 {
@@ -46,9 +52,15 @@ public static class GradientCheck
     /// </summary>
     private const double Step = 2e-4;
 
+    /// <summary>Where a device has none: products as small as the emulator's.</summary>
+    private const int FewMultiprocessors = 4;
+
+    /// <summary>What is broken is off by so many bounds, and by a percent at least.</summary>
+    private const double BrokenBounds = 5, LeastBroken = 0.01;
+
     /// <summary>What can be checked, in the order of the model.</summary>
     public static IReadOnlyList<string> Kernels { get; } =
-        [.. KernelCases.All(new Random(0)).Select(check => check.Kernel).Distinct(), .. ModelCase.All.Select(model => model.Name)];
+        [.. KernelCases.All(FewMultiprocessors).Select(check => check.Kernel).Distinct(), .. ModelCase.All.Select(model => model.Name)];
 
     /// <summary>Kernels that can be broken: all but the models and the sampled softmax, which are made of them.</summary>
     public static IReadOnlyList<string> Breakable { get; } =
@@ -58,11 +70,12 @@ public static class GradientCheck
     /// <param name="device">As on the command line.</param>
     /// <param name="kernel">One of <see cref="Kernels"/>, or null for all.</param>
     /// <param name="seed">Of the operands.</param>
-    /// <param name="broken">A kernel whose backward is to be wrong by a factor of 1.01, to see it caught; or null.</param>
+    /// <param name="broken">A kernel whose backward is to be wrong by a percent, and five times the bound, to see it caught; or null.</param>
     /// <param name="progress">Told after each check.</param>
     /// <param name="precision">Of products; it decides on the bound.</param>
     /// <exception cref="ArgumentException">There is no such kernel.</exception>
     /// <exception cref="DeviceException">There is no such device.</exception>
+    /// <exception cref="InputException">What is broken is in nothing that is checked.</exception>
     public static IReadOnlyList<CheckResult> Run(
         string device, string? kernel, int seed, string? broken, IProgress<ProgressUpdate>? progress, Precision precision = Precision.Full)
     {
@@ -74,32 +87,77 @@ public static class GradientCheck
         return Run(devices.Kernels[0], kernel, seed, broken, progress, precision);
     }
 
-    /// <inheritdoc cref="Run(string, string?, int, string?, IProgress{ProgressUpdate}?, Precision)"/>
+    /// <summary>The same on kernels that are there.</summary>
+    /// <param name="kernels">What is checked.</param>
+    /// <param name="kernel">One of <see cref="Kernels"/>, or null for all.</param>
+    /// <param name="seed">Of the operands.</param>
+    /// <param name="broken">One of <see cref="Breakable"/>, or null.</param>
+    /// <param name="progress">Told after each check.</param>
+    /// <param name="precision">That of the kernels.</param>
+    /// <param name="withLarge">Whether to check the larger shapes too.</param>
+    /// <exception cref="InputException">What is broken is in nothing that is checked.</exception>
     internal static IReadOnlyList<CheckResult> Run(
-        KernelSet kernels, string? kernel, int seed, string? broken, IProgress<ProgressUpdate>? progress, Precision precision)
+        KernelSet kernels,
+        string? kernel,
+        int seed,
+        string? broken,
+        IProgress<ProgressUpdate>? progress,
+        Precision precision,
+        bool withLarge = true)
     {
-        KernelCase[] cases = [.. KernelCases.All(new Random(seed)).Where(check => kernel is null || check.Kernel == kernel)];
+        var spoiler = broken is null ? null : new BrokenKernel(broken);
+        var results = Observed(kernels, kernel, seed, spoiler, progress, precision, withLarge);
+        if (spoiler is { Calls: 0 })
+            throw new InputException($"--break {broken} would not be seen: --kernel checks {kernel} alone.") { IsWrongUsage = true };
+        return results;
+    }
+
+    /// <summary>The same while somebody watches the kernels, or spoils them.</summary>
+    internal static IReadOnlyList<CheckResult> Observed(
+        KernelSet kernels,
+        string? kernel,
+        int seed,
+        IKernelObserver? observer,
+        IProgress<ProgressUpdate>? progress = null,
+        Precision precision = Precision.Full,
+        bool withLarge = true)
+    {
+        int multiprocessors = kernels is GpuKernels gpu ? gpu.Multiprocessors : FewMultiprocessors;
+        CaseSource[] cases = [.. KernelCases.All(multiprocessors).Where(check =>
+            (kernel is null || check.Kernel == kernel) && (withLarge || !check.IsLarge))];
         ModelCase[] models = [.. ModelCase.All.Where(model => kernel is null || model.Name == kernel)];
+        int total = cases.Length + models.Sum(model => model.Checks);
         var results = new List<CheckResult>();
-        kernels.Observer = broken is null ? null : new BrokenKernel(broken);
+        kernels.Observer = observer;
         try
         {
             foreach (var check in cases)
-            {
-                results.Add(Run(kernels, check, Bound(check.Kernel, precision)));
-                progress?.Report(new("checking", results.Count, cases.Length + models.Length, "checks"));
-            }
-            foreach (var (done, model) in models.Index())
-            {
-                progress?.Report(new("checking", cases.Length + done, cases.Length + models.Length, "checks"));
-                results.AddRange(model.Run(kernels, seed, Bound(model.Name, precision)));
-            }
+                Add([Run(kernels, check, seed, BoundOf(check.Kernel))]);
+            foreach (var model in models)
+                Add(model.Run(kernels, seed, BoundOf(model.Name)));
         }
         finally
         {
             kernels.Observer = null;
         }
         return results;
+
+        void Add(IEnumerable<CheckResult> found)
+        {
+            foreach (var result in found)
+            {
+                results.Add(result);
+                progress?.Report(new("checking", results.Count, total, "checks"));
+            }
+        }
+
+        double BoundOf(string name)
+        {
+            double bound = Bound(name, precision);
+            if (observer is BrokenKernel spoiler)
+                spoiler.Factor = (float)(1 + Math.Max(LeastBroken, BrokenBounds * bound));
+            return bound;
+        }
     }
 
     /// <summary>
@@ -128,24 +186,27 @@ public static class GradientCheck
         _ => throw new ArgumentOutOfRangeException(nameof(kernel), kernel, "no such kernel"),
     };
 
-    private static CheckResult Run(KernelSet kernels, KernelCase check, double bound)
+    private static CheckResult Run(KernelSet kernels, CaseSource source, int seed, double bound)
     {
+        var check = source.Draw(new Random(seed));
         using var memory = new CheckMemory(kernels);
         // The last tensor is w.
-        var (result, gradients) = check.Run(memory, [.. check.Operands.Append(check.Weights).Select(memory.Put)]);
+        var outcome = check.Run(memory, [.. check.Operands.Append(check.Weights).Select(memory.Put)]);
         var expectedResult = check.Formula(check.Operands);
         // A list of another length is wrong, whatever is on it.
-        double forward = result.Length == (long)expectedResult.RowCount * expectedResult.ColumnCount
-            ? RelativeError(expectedResult, result.ToArray())
+        double forward = outcome.Result.Length == (long)expectedResult.RowCount * expectedResult.ColumnCount
+            ? RelativeError(expectedResult, outcome.Result.ToArray())
             : double.NaN;
+        forward = outcome.OtherErrors.Aggregate(forward, (worst, error) => Worse(worst, error));
         double? backward = null, differences = null;
         foreach (var (i, derived) in check.Derivation(check.Operands, check.Weights).Index())
         {
-            float[] gradient = gradients[i].ToArray();
+            double[] gradient = memory.Gained(outcome.Gradients[i]);
             backward = Worse(backward, RelativeError(derived, gradient));
-            differences = Worse(differences, RelativeError(Differences(x => Objective(check, i, x), check.Operands[i]), gradient));
+            if (!source.IsLarge && i < check.Operands.Length)
+                differences = Worse(differences, RelativeError(Differences(x => Objective(check, i, x), check.Operands[i]), gradient));
         }
-        return new(check.Kernel, check.Shape, forward, backward, differences, bound);
+        return new(source.Kernel, check.Shape, forward, backward, differences, bound);
     }
 
     /// <summary>The gradient of f at x, element by element.</summary>
@@ -164,12 +225,19 @@ public static class GradientCheck
     /// <param name="expected">In double precision.</param>
     /// <param name="actual">Row by row.</param>
     /// <param name="floor">The norm that an error is relative to, at least: where the expected values all but cancel.</param>
-    internal static double RelativeError(Matrix<double> expected, float[] actual, double floor = 0)
+    internal static double RelativeError(Matrix<double> expected, float[] actual, double floor = 0) =>
+        RelativeError(expected, [.. actual.Select(value => (double)value)], floor);
+
+    /// <inheritdoc cref="RelativeError(Matrix{double}, float[], double)"/>
+    internal static double RelativeError(Matrix<double> expected, double[] actual, double floor = 0)
     {
         double error = 0, norm = 0;
         for (int i = 0; i < actual.Length; i++)
         {
             double value = expected[i / expected.ColumnCount, i % expected.ColumnCount];
+            // Infinity, which is no score, is equal or wrong.
+            if (double.IsInfinity(value) && actual[i] == value)
+                continue;
             error += (actual[i] - value) * (actual[i] - value);
             norm += value * value;
         }
@@ -191,14 +259,18 @@ public static class GradientCheck
 internal sealed class CheckMemory(KernelSet kernels) : IDisposable
 {
     private readonly List<IDisposable> _buffers = [];
+    private readonly Dictionary<Tensor, float[]> _before = [];
+    private readonly Random _random = new(1);
 
     public KernelSet Kernels { get; } = kernels;
 
-    public Tensor Put(Matrix<double> values)
+    public Tensor Put(Matrix<double> values) => Upload(values, Zeros(values.RowCount, values.ColumnCount));
+
+    /// <summary>One float behind a multiple of 16 bytes.</summary>
+    public Tensor PutUnaligned(Matrix<double> values)
     {
-        var tensor = Zeros(values.RowCount, values.ColumnCount);
-        tensor.Upload([.. values.ToRowMajorArray().Select(value => (float)value)]);
-        return tensor;
+        var all = Zeros(1, (values.RowCount * values.ColumnCount) + 1);
+        return Upload(values, new(all.Buffer, 1, values.RowCount, values.ColumnCount));
     }
 
     public Tensor Zeros(int rows, int columns)
@@ -207,6 +279,29 @@ internal sealed class CheckMemory(KernelSet kernels) : IDisposable
         _buffers.Add(buffer);
         return new(buffer, 0, rows, columns);
     }
+
+    /// <summary>What a kernel is to set (=): until then, NaN.</summary>
+    public Tensor ToSet(int rows, int columns)
+    {
+        var tensor = Zeros(rows, columns);
+        tensor.Upload([.. Enumerable.Repeat(float.NaN, rows * columns)]);
+        return tensor;
+    }
+
+    /// <summary>What a kernel is to add to (+=): random numbers, which <see cref="Gained"/> takes away again.</summary>
+    public Tensor ToAdd(int rows, int columns)
+    {
+        var tensor = Zeros(rows, columns);
+        float[] before = [.. Enumerable.Range(0, rows * columns).Select(_ => (float)((2 * _random.NextDouble()) - 1))];
+        tensor.Upload(before);
+        _before.Add(tensor, before);
+        return tensor;
+    }
+
+    /// <summary>What was set, or what was added, row by row.</summary>
+    public double[] Gained(Tensor tensor) => _before.TryGetValue(tensor, out float[]? before)
+        ? [.. tensor.ToArray().Zip(before, (value, start) => (double)value - start)]
+        : [.. tensor.ToArray().Select(value => (double)value)];
 
     public Indices Put(params int[] values)
     {
@@ -217,4 +312,10 @@ internal sealed class CheckMemory(KernelSet kernels) : IDisposable
     }
 
     public void Dispose() => _buffers.ForEach(buffer => buffer.Dispose());
+
+    private static Tensor Upload(Matrix<double> values, Tensor tensor)
+    {
+        tensor.Upload([.. values.ToRowMajorArray().Select(value => (float)value)]);
+        return tensor;
+    }
 }

@@ -59,6 +59,9 @@ internal sealed record ModelCase(string Name, ModelShape Shape, ReferenceBatch B
         NewestFirst = true,
     };
 
+    /// <summary>How many results it has: one a parameter.</summary>
+    public int Checks => new ParameterLayout(Shape).Entries.Count;
+
     private bool AllAsk => Batch.Rows.Length == Batch.Tokens.Length;
 
     public IEnumerable<CheckResult> Run(KernelSet kernels, int seed, double bound)

@@ -118,7 +118,7 @@ public class TensorCoreTests
     }
 
     /// <summary>
-    /// All that is built on products, within the bound of gradcheck --precision; and a percent is still caught, but in bfloat16.
+    /// All that is built on products, within the bound of gradcheck --precision; and what is off by several bounds is caught.
     /// </summary>
     [Theory]
     [MemberData(nameof(Devices))]
@@ -128,10 +128,10 @@ public class TensorCoreTests
         foreach (string kernel in new[] { "linear", "gelu", "softmax-cross-entropy", "top-k" })
         {
             Assert.All(
-                GradientCheck.Run(kernels, kernel, 1, null, null, precision),
+                GradientCheck.Run(kernels, kernel, 1, null, null, precision, withLarge: name != GpuDevices.Simulator),
                 result => Assert.True(result.Passed, result.ToString()));
-            if (precision == Precision.Tf32)
-                Assert.Contains(GradientCheck.Run(kernels, kernel, 1, kernel, null, precision), result => !result.Passed);
+            Assert.Contains(
+                GradientCheck.Run(kernels, kernel, 1, kernel, null, precision, withLarge: false), result => !result.Passed);
         }
     }
 
