@@ -141,13 +141,14 @@ internal static class PtxCommand
 
             ## Main loops
 
-            What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four floats of shared
-            and of global memory. A product has one loop, which goes BK = 8 steps along the K dimension; the cross-entropy is the products
-            ReduceScores and DifferentiateScores. Attention forward has two, q · k and P · v; backward five: q · k, dO · v, dv, dk and
-            dq. The variants for aligned operands are listed; the others read global memory a float at a time. With TensorCoreProducts, for
-            `--precision tf32` and `bf16`, BK is 16 (bf16's small tile: 32), and an HMMA is 1,024 multiply-adds of a warp, 32 of a
-            thread, in bf16 twice as many; most of the other instructions round operands or move them into the registers that HMMA wants
-            them in. sm_75 has neither TF32 nor bfloat16, and no such kernels.
+            What the inner loops consist of on {LoopArchitecture}: FFMA is a multiply-add, LDS.128 and LDG.E.128 read four
+            floats of shared and of global memory. A product has one loop, which goes BK = 8 steps along the K dimension (the
+            small tile: 16); the cross-entropy is the products ReduceScores and DifferentiateScores. Attention forward has two,
+            q · k and P · v; backward five: q · k, dO · v, dv, dk and dq. The variants for aligned operands are listed; the
+            others read global memory a float at a time. With TensorCoreProducts, for `--precision tf32` and `bf16`, BK is 16
+            (bf16's small tile: 32), and an HMMA is 1,024 multiply-adds of a warp, 32 of a thread, in bf16 twice as many; most
+            of the other instructions round operands or move them into the registers that HMMA wants them in. sm_75 has neither
+            TF32 nor bfloat16, and no such kernels.
 
             | kernel | FFMA | HMMA | LDS.128 | LDG.E.128 | all | share of FFMA or HMMA |
             |---|---:|---:|---:|---:|---:|---:|

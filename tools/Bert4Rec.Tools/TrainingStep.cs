@@ -32,7 +32,7 @@ internal sealed record TrainingStep(
 
     public static IReadOnlyList<TrainingStep> All { get; } =
     [
-        new("configs/sample.yaml", new(600, 20, 64, 256, 2, 4, 1e-12f, 0.2f, 0.2f, NewestFirst: true), 64, 5, Precision.Full),
+        new("configs/sample.yaml", new(401, 20, 64, 256, 2, 4, 1e-12f, 0.2f, 0.2f, NewestFirst: true), 64, 5, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Full),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Tf32),
         new("configs/ml-100k.yaml", new(1683, 50, 64, 256, 2, 2, 1e-12f, 0.2f, 0.2f), 48, 50, Precision.Bf16),

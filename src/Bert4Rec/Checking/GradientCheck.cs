@@ -45,7 +45,7 @@ public static class GradientCheck
     private const double Tf32ModelBound = 5e-2, Bf16ModelBound = 3e-1;
 
     /// <summary>Two layers one after the other, and cancelling terms in each.</summary>
-    private const double ModelBound = 1e-4;
+    private const double ModelBound = 5e-5;
 
     /// <summary>
     /// Step of the differences, of fourth order: their error is some 10⁻¹¹ of the gradient, a whole model's some 10⁻⁹.
@@ -70,7 +70,9 @@ public static class GradientCheck
     /// <param name="device">As on the command line.</param>
     /// <param name="kernel">One of <see cref="Kernels"/>, or null for all.</param>
     /// <param name="seed">Of the operands.</param>
-    /// <param name="broken">A kernel whose backward is to be wrong by a percent, and five times the bound, to see it caught; or null.</param>
+    /// <param name="broken">
+    /// A kernel whose backward is to be wrong by a percent, or five times the bound where that is more, to see it caught; or null.
+    /// </param>
     /// <param name="progress">Told after each check.</param>
     /// <param name="precision">Of products; it decides on the bound.</param>
     /// <exception cref="ArgumentException">There is no such kernel.</exception>
@@ -161,8 +163,8 @@ public static class GradientCheck
     }
 
     /// <summary>
-    /// What float32, whose rounding is 6 · 10⁻⁸, allows a sound kernel: about three times the largest error of some two hundred seeds.
-    /// One percent in a backward is off by 10⁻².
+    /// What float32, whose rounding is 6 · 10⁻⁸, allows a sound kernel: three to seven times the largest error of sixty seeds on the cpu,
+    /// at all its shapes. One percent in a backward is off by 10⁻².
     /// </summary>
     private static double Bound(string kernel, Precision precision) => kernel switch
     {
@@ -176,13 +178,15 @@ public static class GradientCheck
         },
         // Whole numbers.
         "cloze-mask" => 0,
-        // A rounding or two an element, or short sums.
-        "embedding" or "gather-rows" or "dropout" or "gradient-norm" or "adam" or "adam-rows" => 2e-7,
+        // A rounding or two an element, or sums that keep what they round away.
+        "gather-rows" or "dropout" or "gradient-norm" or "adam" or "adam-rows" => 2e-7,
         // Sums along a row, and what an exponential or a root adds.
-        "gelu" or "layer-norm" or "score-items" or "top-k" => 5e-7,
-        "linear" or "softmax-cross-entropy" or KernelCases.SampledSoftmaxName => 1e-6,
+        "embedding" or "gelu" or "score-items" or "top-k" => 5e-7,
+        // Sums over all rows.
+        "layer-norm" => 1e-6,
+        "linear" or "softmax-cross-entropy" or KernelCases.SampledSoftmaxName => 2e-6,
         // dP − D cancels where one key has nearly all of the probability.
-        "attention" => 1e-5,
+        "attention" => 3e-6,
         _ => throw new ArgumentOutOfRangeException(nameof(kernel), kernel, "no such kernel"),
     };
 

@@ -106,7 +106,7 @@ public class GradientCheckTests
     public void Progress_counts_what_is_reported()
     {
         var told = new List<ProgressUpdate>();
-        var results = GradientCheck.Run("cpu", "model", 1, null, new Told(told.Add));
+        var results = GradientCheck.Run("cpu", "model-next-item", 1, null, new Told(told.Add));
         Assert.Equal(Enumerable.Range(1, results.Count).Select(done => (long)done), told.Select(update => update.Done));
         Assert.All(told, update => Assert.Equal(results.Count, update.Total));
     }
