@@ -48,6 +48,9 @@ public sealed class GpuKernels : KernelSet
     /// <inheritdoc cref="GpuDevice.Multiprocessors"/>
     internal int Multiprocessors => _device.Multiprocessors;
 
+    /// <inheritdoc cref="GpuDevice.GroupSize"/>
+    internal int GroupSize => _device.GroupSize;
+
     /// <inheritdoc/>
     public override string Name => _device.Name;
 

@@ -52,15 +52,18 @@ public static class GradientCheck
     /// </summary>
     private const double Step = 2e-4;
 
-    /// <summary>Where a device has none: products as small as the emulator's.</summary>
-    private const int FewMultiprocessors = 4;
+    /// <summary>Where a device has none: shapes as on the emulator.</summary>
+    private const int FewMultiprocessors = 4, WideGroup = 256;
 
     /// <summary>What is broken is off by so many bounds, and by a percent at least.</summary>
     private const double BrokenBounds = 5, LeastBroken = 0.01;
 
     /// <summary>What can be checked, in the order of the model.</summary>
     public static IReadOnlyList<string> Kernels { get; } =
-        [.. KernelCases.All(FewMultiprocessors).Select(check => check.Kernel).Distinct(), .. ModelCase.All.Select(model => model.Name)];
+    [
+        .. KernelCases.All(FewMultiprocessors, WideGroup).Select(check => check.Kernel).Distinct(),
+        .. ModelCase.All.Select(model => model.Name),
+    ];
 
     /// <summary>Kernels that can be broken: all but the models and the sampled softmax, which are made of them.</summary>
     public static IReadOnlyList<string> Breakable { get; } =
@@ -124,8 +127,10 @@ public static class GradientCheck
         Precision precision = Precision.Full,
         bool withLarge = true)
     {
-        int multiprocessors = kernels is GpuKernels gpu ? gpu.Multiprocessors : FewMultiprocessors;
-        CaseSource[] cases = [.. KernelCases.All(multiprocessors).Where(check =>
+        var all = kernels is GpuKernels gpu
+            ? KernelCases.All(gpu.Multiprocessors, gpu.GroupSize)
+            : KernelCases.All(FewMultiprocessors, WideGroup);
+        CaseSource[] cases = [.. all.Where(check =>
             (kernel is null || check.Kernel == kernel) && (withLarge || !check.IsLarge))];
         ModelCase[] models = [.. ModelCase.All.Where(model => kernel is null || model.Name == kernel)];
         int total = cases.Length + models.Sum(model => model.Checks);

@@ -99,7 +99,7 @@ public class GradientCheckTests
         Assert.All(all, result => Assert.NotNull(result.BackwardError));
         Assert.Equal(
             GradientCheck.Kernels.Where(kernel => !kernel.StartsWith("model", StringComparison.Ordinal)),
-            KernelCases.All(4).Where(check => check.IsLarge).Select(check => check.Kernel).Distinct());
+            KernelCases.All(4, 256).Where(check => check.IsLarge).Select(check => check.Kernel).Distinct());
     }
 
     [Fact]
