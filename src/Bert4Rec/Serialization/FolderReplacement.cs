@@ -32,8 +32,9 @@ internal static partial class FolderReplacement
             return;
         }
         File.Delete(mark);
-        foreach (string file in Directory.GetFiles(target, dropped, SearchOption.AllDirectories))
-            File.Delete(file);
+        string[] common = [.. Directory.GetDirectories(staged).Select(folder => Path.Combine(target, Path.GetFileName(folder)))];
+        foreach (string folder in common.Where(Directory.Exists).Append(target))
+            File.Delete(Path.Combine(folder, dropped));
         MoveOver(staged, target, file => file != last);
         MoveOver(staged, target, _ => true);
         Directory.Delete(staged, recursive: true);
