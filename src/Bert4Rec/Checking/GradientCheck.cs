@@ -9,7 +9,8 @@ namespace Bert4Rec.Checking;
 /// <param name="Kernel">Its name.</param>
 /// <param name="Shape">The shape, and what else matters of the case.</param>
 /// <param name="ForwardError">
-/// ‖result − formula‖ / ‖formula‖, the formula in double precision: the largest of its results'. Whole numbers are right, 0, or not, 1.
+/// ‖result − formula‖ / ‖formula‖, the formula in double precision: the largest of its results'. Whole numbers are right, 0, or
+/// not, 1.
 /// </param>
 /// <param name="BackwardError">
 /// The largest ‖gradient − derivation‖ / ‖derivation‖ of its operands, the derivation in double precision; null where it has no
@@ -29,8 +30,8 @@ public sealed record CheckResult(
 
 /// <summary>
 /// Holds every kernel of a device, forward and backward, against the formula and its derivation in double precision and, at small shapes,
-/// against the formula's central differences, and then whole small models. The objective is always Σ result ∘ w with random w, so that one
-/// backward pass gives a gradient for each operand.
+/// against the formula's central differences, and then whole small models. The objective is always Σ result ∘ w with random w, so that
+/// one backward pass gives a gradient for each operand.
 /// </summary>
 public static class GradientCheck
 {
@@ -168,8 +169,8 @@ public static class GradientCheck
     }
 
     /// <summary>
-    /// What float32, whose rounding is 6 · 10⁻⁸, allows a sound kernel: three to seven times the largest error of sixty seeds on the cpu,
-    /// at all its shapes. One percent in a backward is off by 10⁻².
+    /// What float32, whose rounding is 6 · 10⁻⁸, allows a sound kernel: three to seven times the largest error of sixty seeds on the
+    /// cpu, at all its shapes. One percent in a backward is off by 10⁻².
     /// </summary>
     private static double Bound(string kernel, Precision precision) => kernel switch
     {

@@ -1,4 +1,5 @@
 using Bert4Rec.Kernels;
+using Bert4Rec.Serialization;
 using MathNet.Numerics.LinearAlgebra;
 using Reference = Bert4Rec.Kernels.Reference;
 
@@ -19,8 +20,8 @@ internal sealed record CaseSource(string Kernel, bool IsLarge, Func<Random, Kern
 /// <param name="Weights">w, of the result's shape: the gradient that the backward starts from.</param>
 /// <param name="Formula">The result in double precision, of the operands.</param>
 /// <param name="Derivation">
-/// The gradients of Σ result ∘ w in double precision, of the operands and w: one for each operand, and then those that the kernels give in
-/// a second way; none for a kernel without backward.
+/// The gradients of Σ result ∘ w in double precision, of the operands and w: one for each operand, and then those that the kernels give
+/// in a second way; none for a kernel without backward.
 /// </param>
 /// <param name="Run">Forward and backward on a device, given the operands and w.</param>
 internal sealed record KernelCase(
@@ -298,7 +299,8 @@ internal static class KernelCases
         int longest = keyOffsets.Zip(keyOffsets.Skip(1), (start, end) => end - start).Max();
         var dropout = probability > 0 ? new DropoutMask(probability, new RandomKey(9, 8, 7, 6)) : default;
         return new(
-            $"{queries} queries, {tokens} keys, {Count(heads, "head")} of {width}, dropout {probability}{(causal ? ", causal" : "")}",
+            $"{queries} queries, {tokens} keys, {Printable.Count(heads, "head")} of {width}, dropout {probability}"
+                + (causal ? ", causal" : ""),
             [Normal(random, queries, h), Normal(random, tokens, 2 * h)],
             Normal(random, queries, h),
             x => Reference.Attention.Forward(x[0], x[1], queryOffsets, keyOffsets, heads, dropout, causal).Output,
@@ -433,7 +435,7 @@ internal static class KernelCases
             Reference.TopK.Best(row, k, []).Select(item => row[item]).ToArray()));
         Matrix<double>[] operands = [Normal(random, rows, H), Normal(random, items, H), Normal(random, 1, items)];
         return new(
-            $"{k} of {items} items for {Count(rows, "row")}",
+            $"{k} of {items} items for {Printable.Count(rows, "row")}",
             operands,
             Normal(random, rows, k),
             x => Best(Scores(x)),
@@ -492,7 +494,7 @@ internal static class KernelCases
             return new[] { higher, equal, lower };
         })];
         return new(
-            $"{k} of {items} items for {Count(rows, "row")}, ranks, whole numbers",
+            $"{k} of {items} items for {Printable.Count(rows, "row")}, ranks, whole numbers",
             operands,
             WholeMatrix(random, rows, k),
             _ => expected,
@@ -638,7 +640,4 @@ internal static class KernelCases
     /// <summary>Whole numbers from −2 to 2.</summary>
     private static Matrix<double> WholeMatrix(Random random, int rows, int columns) =>
         Matrix<double>.Build.Dense(rows, columns, (_, _) => random.Next(-2, 3));
-
-    /// <summary>"1 row", "2 rows"</summary>
-    private static string Count(int count, string what) => $"{count} {what}{(count == 1 ? "" : "s")}";
 }

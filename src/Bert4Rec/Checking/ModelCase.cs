@@ -109,8 +109,14 @@ internal sealed record ModelCase(string Name, ModelShape Shape, ReferenceBatch B
             memory.Put(Batch.Tokens), memory.Put(Batch.Positions), memory.Put(Batch.Offsets),
             AllAsk ? default : memory.Put(Batch.Rows), AllAsk ? default : memory.Put(Batch.RowOffsets), Batch.FirstToken, Batch.FirstRow);
         var loss = memory.Zeros(1, 1);
-        model.Forward(input, new RandomKey((ulong)seed, 1, 0, 0));
-        model.LossAndBackward(memory.Put(Targets), Scale, loss);
-        return (loss.ToArray()[0], parameters.Keys.ToDictionary(name => name, name => layout.View(gradientBuffer, name).ToArray()));
+        // Twice, as two micro-batches of a step: losses and gradients are added.
+        for (int pass = 0; pass < 2; pass++)
+        {
+            model.Forward(input, new RandomKey((ulong)seed, 1, 0, 0));
+            model.LossAndBackward(memory.Put(Targets), Scale, loss);
+        }
+        return (loss.ToArray()[0] / 2, parameters.Keys.ToDictionary(name => name, Half));
+
+        float[] Half(string name) => Array.ConvertAll(layout.View(gradientBuffer, name).ToArray(), value => value / 2);
     }
 }
