@@ -71,6 +71,11 @@ public sealed class RecommendationServerTests(ServedShop shop)
         Assert.Equal(3, events.Length);
         JsonNode found = await _server.Ask("/v1/items?q=P17");
         Assert.Equal("p17", (string?)found["items"]![0]!["item"]);
+        // The same word again is none more; seventeen different ones are too many.
+        JsonNode again = await _server.Ask($"/v1/items?q={string.Join('+', Enumerable.Repeat("P17", 99))}");
+        Assert.Equal("p17", (string?)again["items"]![0]!["item"]);
+        JsonNode many = await _server.Ask($"/v1/items?q={string.Join('+', Enumerable.Range(0, 17))}");
+        Assert.Equal((422, "q"), ((int)many["status"]!, (string?)many["field"]));
 
         using var recommender = Recommender.Load(shop.Model, new() { Device = "cpu", Threads = 1 });
         JsonNode similar = await _server.Ask("/v1/items/p17/similar?k=3");
