@@ -12,13 +12,8 @@ namespace Bert4Rec.Data;
 /// </summary>
 internal sealed class DatasetLoader
 {
-    /// <summary>Events of a piece of their columns, where rows are read one by one; of a group of users when they are sorted.</summary>
-    private const int PieceLength = 1 << 16, GroupLength = 1 << 22;
-
-    private const int MostThreads = 4;
-
-    /// <summary>Events of one user and time that are compared with each other.</summary>
-    private const int LargestBasket = 32;
+    /// <summary>Events of a piece of their columns, where rows are read one by one.</summary>
+    private const int PieceLength = 1 << 16;
 
     /// <summary>Fewer events, of all and of those that are there twice, are no reason for a warning.</summary>
     private const int FewestOdd = 20;
@@ -416,33 +411,9 @@ internal sealed class DatasetLoader
     {
         var users = Renumber(_users, piece => piece.Users, [], out _);
         var items = Renumber(_items, piece => piece.Items, itemRows?.Ids ?? [], out int[] newItems);
-        int[] offsets = new int[users.Count + 1];
-        foreach (var piece in _events.Pieces)
-            Count(piece.Users, offsets);
-        // From the number of each user's events to where they begin.
-        int events = 0;
-        for (int user = 0; user < offsets.Length; user++)
-            (offsets[user], events) = (events, events + offsets[user]);
-        int[] eventItems = GC.AllocateUninitializedArray<int>(events);
-        // Each group is picked out of the columns as a whole: that needs no second array of all times.
-        var groups = new List<(int First, int End)>();
-        for (int first = 1, end; first < users.Count; first = end)
-        {
-            for (end = first + 1; end < users.Count && offsets[end + 1] - offsets[first] <= GroupLength; end++)
-            {
-            }
-            groups.Add((first, end));
-        }
-        int threads = Math.Min(Environment.ProcessorCount, MostThreads);
-        var repeated = new int[groups.Count];
-        Parallel.For(0, Math.Min(threads, groups.Count), thread =>
-        {
-            TimedItem[] memory = [];
-            for (int group = thread; group < groups.Count; group += threads)
-                repeated[group] = SortByTime(groups[group].First, groups[group].End, offsets, eventItems, ref memory);
-        });
-        WarnOfTimes(events, repeated.Sum());
-        return new InteractionDataset(users, items, offsets, eventItems)
+        var histories = new Histories(_events, users.Count);
+        WarnOfTimes(histories);
+        return new InteractionDataset(users, items, histories.Offsets, histories.Items)
         {
             ItemFields = itemRows?.ToTable(items.Count, newItems),
             Warnings = _warnings,
@@ -485,8 +456,9 @@ internal sealed class DatasetLoader
     }
 
     /// <summary>Says what makes figures worthless and is no error: events without an order, and events that are there twice.</summary>
-    private void WarnOfTimes(int events, int repeated)
+    private void WarnOfTimes(Histories histories)
     {
+        var (events, repeated) = (histories.Items.Length, histories.Repeated);
         if (events < FewestOdd)
             return;
         double first = _events.Pieces.First(piece => piece.Count > 0).Time(0);
@@ -500,148 +472,6 @@ internal sealed class DatasetLoader
         }
     }
 
-    /// <summary>Fills in the events of some users, each user's by time; equal times stay in file order.</summary>
-    /// <returns>How many have the item and the time of another one of their user.</returns>
-    private int SortByTime(int firstUser, int endUser, int[] offsets, int[] eventItems, ref TimedItem[] memory)
-    {
-        int start = offsets[firstUser];
-        int[] next = offsets[firstUser..endUser];
-        int length = offsets[endUser] - start;
-        if (memory.Length < length)
-            memory = GC.AllocateUninitializedArray<TimedItem>(length);
-        var events = memory.AsSpan(0, length);
-        foreach (var piece in _events.Pieces)
-        {
-            var users = piece.Users;
-            for (int i = 0; i < users.Length; i++)
-            {
-                uint user = (uint)(users[i] - firstUser);
-                if (user >= next.Length)
-                    continue;
-                int place = next[user]++;
-                events[place - start] = new(piece.Time(i), place, piece.Items[i]);
-            }
-        }
-        int repeated = 0;
-        for (int user = firstUser; user < endUser; user++)
-        {
-            var own = events.Slice(offsets[user] - start, offsets[user + 1] - offsets[user]);
-            if (!IsSorted(own))
-                own.Sort();
-            repeated += Repeated(own);
-        }
-        for (int i = 0; i < events.Length; i++)
-            eventItems[start + i] = events[i].Item;
-        return repeated;
-    }
-
-    /// <summary>Of sorted events, how many follow one of their time and item, a few places before at most.</summary>
-    private static int Repeated(ReadOnlySpan<TimedItem> events)
-    {
-        int repeated = 0;
-        for (int i = 1; i < events.Length; i++)
-        {
-            for (int other = i - 1; other >= 0 && other >= i - LargestBasket && events[other].Time == events[i].Time; other--)
-            {
-                if (events[other].Item != events[i].Item)
-                    continue;
-                repeated++;
-                break;
-            }
-        }
-        return repeated;
-    }
-
-    private static bool IsSorted(ReadOnlySpan<TimedItem> events)
-    {
-        for (int i = 1; i < events.Length; i++)
-        {
-            if (events[i].Time < events[i - 1].Time)
-                return false;
-        }
-        return true;
-    }
-
-    private readonly record struct TimedItem(double Time, int Place, int Item) : IComparable<TimedItem>
-    {
-        public int CompareTo(TimedItem other)
-        {
-            int byTime = Time.CompareTo(other.Time);
-            return byTime != 0 ? byTime : Place.CompareTo(other.Place);
-        }
-    }
-
     /// <summary>A value filter on a column of one file; a row without a value does not pass.</summary>
     private sealed record ColumnFilter(int Column, Intervals? Intervals, HashSet<string>.AlternateLookup<ReadOnlySpan<char>>? Tokens);
-
-    /// <summary>The rows of .item or .user that pass the filters, by id: the last one of an id wins.</summary>
-    private sealed class SideRows(string path, AtomicField[] fields, bool filtered)
-    {
-        private readonly HashSet<int> _has = [], _refused = [];
-        private readonly Dictionary<string, string> _pool = [];
-        private readonly List<string?>[] _values = [.. fields.Select(_ => new List<string?>())];
-        private List<int> _ids = [];
-
-        public string Path => path;
-
-        /// <summary>A filter looks at this file's values, so that an id without a passing row is refused.</summary>
-        public bool Filtered => filtered;
-
-        /// <summary>In order of their first row.</summary>
-        public IEnumerable<int> Ids => _ids;
-
-        public bool Has(int id) => _has.Contains(id);
-
-        /// <summary>What a row says; null where it says nothing.</summary>
-        public string? Value(int id, string field)
-        {
-            int column = Array.FindIndex(fields, known => known.Name == field);
-            return column >= 0 && id < _values[column].Count ? _values[column][id] : null;
-        }
-
-        public void Refuse(int id) => _refused.Add(id);
-
-        /// <summary>Whether it has a row, and none that passes.</summary>
-        public bool HasRefused(int id) => _refused.Contains(id) && !Has(id);
-
-        public void Keep(Predicate<int> keep) => _ids = _ids.FindAll(keep);
-
-        public void Set(int id, AtomicFileReader reader, int[] columns)
-        {
-            if (_has.Add(id))
-                _ids.Add(id);
-            for (int i = 0; i < columns.Length; i++)
-            {
-                var values = _values[i];
-                if (values.Count <= id)
-                    CollectionsMarshal.SetCount(values, id + 1);
-                values[id] = Pooled(reader.Text(columns[i]));
-            }
-        }
-
-        public ItemTable ToTable(int count, int[] newIds)
-        {
-            var table = new string?[fields.Length][];
-            for (int i = 0; i < table.Length; i++)
-            {
-                table[i] = new string?[count];
-                foreach (int id in _ids)
-                {
-                    if (newIds[id] != 0)
-                        table[i][newIds[id]] = _values[i][id];
-                }
-            }
-            return new ItemTable(fields, table);
-        }
-
-        private string? Pooled(ReadOnlySpan<char> text)
-        {
-            if (text.IsEmpty)
-                return null;
-            var pool = _pool.GetAlternateLookup<ReadOnlySpan<char>>();
-            if (!pool.TryGetValue(text, out string? known))
-                pool[text] = known = text.ToString();
-            return known;
-        }
-    }
 }

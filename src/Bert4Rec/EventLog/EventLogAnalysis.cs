@@ -25,88 +25,6 @@ internal sealed record AnalyzeOptions : ReadOptions
     public long ChecksumBytes { get; init; } = 256L << 20;
 }
 
-/// <summary>Count, mean, sample standard deviation, extremes and quartiles (linear between two values), missing values left out.</summary>
-internal sealed record NumberSummary(
-    double Count,
-    double Mean,
-    double Std,
-    double Min,
-    [property: JsonPropertyName("25%")] double Quarter,
-    [property: JsonPropertyName("50%")] double Median,
-    [property: JsonPropertyName("75%")] double ThreeQuarters,
-    double Max);
-
-/// <summary>What is left when users and items with fewer than <paramref name="K"/> purchases are taken out until none is.</summary>
-internal sealed record CoreSize(int K, long Users, long Items, long Purchases);
-
-/// <summary>What a log holds: analysis.json, in which the names are in snake_case.</summary>
-/// <param name="RawRows">Rows that could be read.</param>
-/// <param name="DuplicatedRows">Rows equal to an earlier one.</param>
-/// <param name="Nulls">Missing values by column.</param>
-/// <param name="Unique">Distinct values by column.</param>
-/// <param name="EventType">Events by type, most frequent first.</param>
-/// <param name="Price">The price; null where no row has one.</param>
-/// <param name="RowsWithoutNulls">Rows with all nine values, or all that <see cref="LogFormat"/> says a log has.</param>
-/// <param name="RowsWithoutDuplicates">Of those, the distinct ones.</param>
-/// <param name="Purchases">Of those, the purchases.</param>
-/// <param name="Sha256Purchase">Checksum of the log cleaned for purchases; null for a log too large to clean on the side.</param>
-/// <param name="Sha256All">The same of all events.</param>
-/// <param name="RowsByHour">Rows by hour of the day (UTC), hours without any left out.</param>
-/// <param name="RowsByDay">Rows by date.</param>
-/// <param name="PurchasesByDay">Purchases by date.</param>
-/// <param name="AverageByHour">Rows of an hour on the average day.</param>
-/// <param name="AverageByWeekday">Rows of the average Monday, Tuesday and so on.</param>
-/// <param name="Types">What each column's values are: time, integer, number or text.</param>
-/// <param name="Head">The first rows of the first file as they are, its header before them.</param>
-/// <param name="HistoryLengths">Users by their number of purchases.</param>
-/// <param name="ItemPopularity">Purchases of the most purchased items, in falling order, at ranks 1, 2, 5, 10, 20, 50 and so on.</param>
-/// <param name="TopTenthShare">Share of the purchases that go to the most purchased tenth of the items.</param>
-/// <param name="RepeatPurchaseShare">Share of the purchases of an item that the user had purchased before; 0 without purchases.</param>
-/// <param name="Cores">What is left for several k.</param>
-/// <param name="Approximate">Which figures are estimates, because the log passed a memory limit.</param>
-/// <param name="BadRows">Rows that could not be read.</param>
-internal sealed record LogAnalysis(
-    long RawRows,
-    long DuplicatedRows,
-    IReadOnlyDictionary<string, long> Nulls,
-    IReadOnlyDictionary<string, long> Unique,
-    IReadOnlyDictionary<string, long> EventType,
-    NumberSummary? Price,
-    long RowsWithoutNulls,
-    long RowsWithoutDuplicates,
-    long Purchases,
-    string? Sha256Purchase,
-    string? Sha256All,
-    IReadOnlyDictionary<string, long> RowsByHour,
-    IReadOnlyDictionary<string, long> RowsByDay,
-    IReadOnlyDictionary<string, long> PurchasesByDay,
-    IReadOnlyDictionary<string, double> AverageByHour,
-    IReadOnlyDictionary<string, double> AverageByWeekday,
-    IReadOnlyDictionary<string, string> Types,
-    IReadOnlyList<string> Head,
-    IReadOnlyDictionary<int, long> HistoryLengths,
-    IReadOnlyDictionary<int, long> ItemPopularity,
-    double TopTenthShare,
-    double RepeatPurchaseShare,
-    IReadOnlyList<CoreSize> Cores,
-    IReadOnlyList<string> Approximate,
-    long BadRows)
-{
-    /// <summary>Rows of events that <see cref="LogFormat.EventNames"/> leave out; in the file where there are some.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
-    public long LeftOut { get; init; }
-
-    /// <summary>Rows that nothing was learned from, by reason.</summary>
-    [JsonIgnore]
-    public IReadOnlyDictionary<string, long> Dropped =>
-        new Dictionary<string, long> { ["unreadable"] = BadRows, ["other event type"] = LeftOut }
-            .Where(reason => reason.Value > 0).ToDictionary();
-
-    /// <summary>What the reader saw.</summary>
-    [JsonIgnore]
-    public ReadSummary? Read { get; init; }
-}
-
 /// <summary>
 /// Looks at an event log in one pass: at its columns, and at what decides whether a sequence model has a chance on it. Threads parse and
 /// hash the rows; one adds them up. Values are told apart by 64-bit hashes: among 42 million the chance of one mistake is 0.005%.
@@ -119,8 +37,6 @@ internal static class EventLogAnalysis
     private const int LeastRowBytes = 100;
 
     private const int HoursPerDay = 24, SecondsPerHour = 3600;
-
-    private static readonly int[] _cores = [2, 3, 5, 10, 20];
 
     /// <summary>Analyses logs.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
@@ -255,14 +171,10 @@ internal static class EventLogAnalysis
         private readonly long[] _nulls = new long[EventColumns.Count];
         private readonly long[] _types = new long[EventTypeNames.Names.Count];
         private readonly Dictionary<long, (long Rows, long Purchases)> _hours = [];
-        private readonly Dictionary<double, long> _prices = [];
-        private readonly Dictionary<ulong, int> _users = [];
-        private readonly Dictionary<ulong, int> _items = [];
-        private readonly List<(int User, int Item)> _purchases = [];
-        private readonly int _maxPrices;
+        private readonly PriceCounts _prices;
+        private readonly PurchaseCounts _purchases = new();
         private readonly int _needed;
         private long _rowsWithoutNulls;
-        private bool _pricesRounded;
         private int _notInteger;
 
         public Totals(AnalyzeOptions options)
@@ -270,7 +182,7 @@ internal static class EventLogAnalysis
             _rows = new DistinctCounter(options.MaxDistinctRows);
             _purchaseRows = new DistinctCounter(options.MaxDistinctValues);
             _values = [.. Enumerable.Range(0, EventColumns.Count).Select(_ => new DistinctCounter(options.MaxDistinctValues))];
-            _maxPrices = options.MaxDistinctValues / 4;
+            _prices = new PriceCounts(options.MaxDistinctValues / 4);
             foreach (EventColumn column in Enum.GetValues<EventColumn>().Where(column => !options.Format.MayBeMissing(column)))
                 _needed |= 1 << (int)column;
         }
@@ -296,7 +208,7 @@ internal static class EventLogAnalysis
             if (!_purchaseRows.IsExact)
                 approximate.Add("purchases");
             approximate.AddRange(EventColumns.Names.Where((_, column) => !_values[column].IsExact).Select(name => $"unique.{name}"));
-            if (_pricesRounded)
+            if (_prices.AreRounded)
                 approximate.AddRange(["price.mean", "price.std", "price.25%", "price.50%", "price.75%"]);
 
             var days = _hours.GroupBy(hour => (int)Math.Floor(hour.Key / (double)HoursPerDay)).OrderBy(day => day.Key)
@@ -307,9 +219,6 @@ internal static class EventLogAnalysis
                 .ToDictionary(hour => $"{hour.Key}", hour => hour.Sum(value => value.Value.Rows));
             var byWeekday = days.GroupBy(day => Date(day.Key).DayOfWeek).OrderBy(day => ((int)day.Key + 6) % 7)
                 .ToDictionary(day => day.Key.ToString(), day => day.Average(value => value.Value.Rows));
-            long[] byUser = Counts(_users.Count, purchase => purchase.User), byItem = Counts(_items.Count, purchase => purchase.Item);
-            Array.Sort(byItem, (a, b) => b.CompareTo(a));
-            long repeats = _purchases.Count - _purchases.Distinct().LongCount();
             return new LogAnalysis(
                 Rows,
                 _rows.Repeats,
@@ -317,7 +226,7 @@ internal static class EventLogAnalysis
                 ByColumn(column => _values[(int)column].Distinct),
                 EventTypeNames.Names.Select((name, type) => (name, Events: _types[type])).Where(type => type.Events > 0)
                     .OrderByDescending(type => type.Events).ToDictionary(type => type.name, type => type.Events),
-                Summarize(),
+                _prices.Summarize(),
                 _rowsWithoutNulls,
                 Math.Max(0, _rowsWithoutNulls - _rows.MarkedRepeats),
                 _purchaseRows.Distinct,
@@ -330,11 +239,11 @@ internal static class EventLogAnalysis
                 byWeekday,
                 ByColumn(TypeOf),
                 head,
-                new SortedDictionary<int, long>(byUser.GroupBy(n => (int)n).ToDictionary(group => group.Key, group => group.LongCount())),
-                Ranks(byItem.Length).ToDictionary(rank => rank, rank => byItem[rank - 1]),
-                _purchases.Count == 0 ? 0 : (double)byItem.Take((byItem.Length + 9) / 10).Sum() / _purchases.Count,
-                _purchases.Count == 0 ? 0 : (double)repeats / _purchases.Count,
-                [.. Cores(cancellationToken)],
+                _purchases.HistoryLengths(),
+                _purchases.ItemPopularity(),
+                _purchases.TopTenthShare,
+                _purchases.RepeatShare,
+                [.. _purchases.Cores(cancellationToken)],
                 approximate,
                 read.BadRows)
             {
@@ -349,18 +258,6 @@ internal static class EventLogAnalysis
 
         private static Dictionary<string, T> ByColumn<T>(Func<EventColumn, T> value) =>
             Enum.GetValues<EventColumn>().ToDictionary(EventColumns.Name, value);
-
-        private static IEnumerable<int> Ranks(int items)
-        {
-            for (long decade = 1; decade <= items; decade *= 10)
-            {
-                foreach (int step in new[] { 1, 2, 5 })
-                {
-                    if (decade * step <= items)
-                        yield return (int)(decade * step);
-                }
-            }
-        }
 
         private void Add(in RowFigures row, ReadOnlySpan<ulong> hashes)
         {
@@ -398,88 +295,10 @@ internal static class EventLogAnalysis
                     hour.Purchases++;
             }
             if (!double.IsNaN(row.Price))
-                AddPrice(row.Price, 1);
+                _prices.Add(row.Price);
             ulong user = hashes[(int)EventColumn.UserId], item = hashes[(int)EventColumn.ProductId];
             if (purchase && user != 0 && item != 0)
-                _purchases.Add((IndexOf(_users, user), IndexOf(_items, item)));
-        }
-
-        private static int IndexOf(Dictionary<ulong, int> indices, ulong hash)
-        {
-            ref int index = ref CollectionsMarshal.GetValueRefOrAddDefault(indices, hash, out bool known);
-            if (!known)
-                index = indices.Count - 1;
-            return index;
-        }
-
-        private void AddPrice(double price, long rows)
-        {
-            if (_pricesRounded)
-                price = Round(price);
-            CollectionsMarshal.GetValueRefOrAddDefault(_prices, price, out _) += rows;
-            if (_prices.Count <= _maxPrices || _pricesRounded)
-                return;
-            _pricesRounded = true;
-            KeyValuePair<double, long>[] exact = [.. _prices];
-            _prices.Clear();
-            foreach ((double value, long count) in exact)
-                AddPrice(value, count);
-        }
-
-        /// <summary>A price with 10 bits of its fraction: 0.05% off at most, and a few million of them at most.</summary>
-        private static double Round(double price) =>
-            BitConverter.Int64BitsToDouble((BitConverter.DoubleToInt64Bits(price) + (1L << 41)) & ~((1L << 42) - 1));
-
-        private NumberSummary? Summarize()
-        {
-            if (_prices.Count == 0)
-                return null;
-            // A power of two changes no digit, and keeps squares of absurd prices finite.
-            double unit = _prices.Keys.Max(Math.Abs) > 1e100 ? Math.ScaleB(1, 700) : 1;
-            KeyValuePair<double, long>[] prices =
-                [.. _prices.Select(price => KeyValuePair.Create(price.Key / unit, price.Value)).OrderBy(price => price.Key)];
-            long count = prices.Sum(price => price.Value);
-            double mean = CompensatedSum(prices.Select(price => price.Key * price.Value)) / count;
-            double squares = CompensatedSum(prices.Select(price => (price.Key - mean) * (price.Key - mean) * price.Value));
-            return new NumberSummary(
-                count,
-                mean * unit,
-                Math.Min(double.MaxValue, count > 1 ? Math.Sqrt(squares / (count - 1)) * unit : 0),
-                prices[0].Key * unit,
-                Quantile(prices, count, 0.25) * unit,
-                Quantile(prices, count, 0.5) * unit,
-                Quantile(prices, count, 0.75) * unit,
-                prices[^1].Key * unit);
-        }
-
-        /// <summary>Neumaier's sum: the lost low parts are added up beside it.</summary>
-        private static double CompensatedSum(IEnumerable<double> values)
-        {
-            double sum = 0, lost = 0;
-            foreach (double value in values)
-            {
-                double next = sum + value;
-                lost += Math.Abs(sum) >= Math.Abs(value) ? sum - next + value : value - next + sum;
-                sum = next;
-            }
-            return sum + lost;
-        }
-
-        /// <summary>The value at rank q·(count − 1), linear between its two neighbours.</summary>
-        private static double Quantile(KeyValuePair<double, long>[] sorted, long count, double q)
-        {
-            double rank = q * (count - 1);
-            long lower = (long)Math.Floor(rank);
-            double a = At(lower), b = At(Math.Min(lower + 1, count - 1));
-            return a + ((b - a) * (rank - lower));
-
-            double At(long index)
-            {
-                int i = 0;
-                for (long before = sorted[0].Value; before <= index; before += sorted[i].Value)
-                    i++;
-                return sorted[i].Key;
-            }
+                _purchases.Add(user, item);
         }
 
         private string TypeOf(EventColumn column) => column switch
@@ -490,41 +309,5 @@ internal static class EventLogAnalysis
                 when (_notInteger & (1 << (int)column)) == 0 && _values[(int)column].Distinct > 0 => "integer",
             _ => "text",
         };
-
-        private long[] Counts(int size, Func<(int User, int Item), int> key)
-        {
-            var counts = new long[size];
-            foreach ((int User, int Item) purchase in _purchases)
-                counts[key(purchase)]++;
-            return counts;
-        }
-
-        private IEnumerable<CoreSize> Cores(CancellationToken cancellationToken)
-        {
-            List<(int User, int Item)> left = _purchases;
-            foreach (int k in _cores)
-            {
-                // What is outside the core of a smaller k is outside this one too.
-                while (true)
-                {
-                    cancellationToken.ThrowIfCancellationRequested();
-                    var users = new int[_users.Count];
-                    var items = new int[_items.Count];
-                    foreach ((int user, int item) in left)
-                    {
-                        users[user]++;
-                        items[item]++;
-                    }
-                    List<(int User, int Item)> kept = [.. left.Where(purchase => users[purchase.User] >= k && items[purchase.Item] >= k)];
-                    bool stable = kept.Count == left.Count;
-                    left = kept;
-                    if (stable)
-                    {
-                        yield return new CoreSize(k, users.LongCount(n => n > 0), items.LongCount(n => n > 0), kept.Count);
-                        break;
-                    }
-                }
-            }
-        }
     }
 }
