@@ -31,7 +31,7 @@ internal sealed record TrainingProfile(
     public static TrainingProfile Measure(RunConfig config, InteractionDataset dataset, int threads, int steps, int rounds)
     {
         var split = Splitter.Split(dataset, config.EvalArgs);
-        var sequences = TrainingSession.Sequences(config, dataset, split);
+        var sequences = TrainingSequences.Of(config, dataset, split);
         using var device = new DeviceSet("cpu", threads);
         KernelProfile[] profiles = [.. device.Kernels.Select(_ => new KernelProfile())];
         for (int i = 0; i < profiles.Length; i++)

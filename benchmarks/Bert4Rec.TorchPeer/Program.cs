@@ -42,7 +42,7 @@ static int Compare(RunConfig config, int threads, int steps, int rounds)
     const double Agreement = 1e-4;
     torch.set_num_threads(threads);
     var dataset = DatasetLoader.Load(config);
-    var sequences = TrainingSession.Sequences(config, dataset, Splitter.Split(dataset, config.EvalArgs));
+    var sequences = TrainingSequences.Of(config, dataset, Splitter.Split(dataset, config.EvalArgs));
     var settings = TrainerSettings.Of(config, dataset.ItemCount);
     using var device = new DeviceSet("cpu", threads);
     Console.WriteLine(

@@ -4,6 +4,7 @@ using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Distributed;
+using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
@@ -122,7 +123,7 @@ internal static class RunCommand
                         terminal.Out,
                         new RunOutput(
                             options.OutputDirectory,
-                            TrainingSession.RefitOfRun(options.OutputDirectory),
+                            RefitFolder.WholeOf(options.OutputDirectory),
                             report,
                             done,
                             result with { Seconds = seconds }));

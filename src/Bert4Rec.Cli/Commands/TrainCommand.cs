@@ -3,6 +3,7 @@ using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Distributed;
+using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
@@ -91,7 +92,7 @@ internal static class TrainCommand
             {
                 if (json)
                 {
-                    string? refit = TrainingSession.RefitOfRun(options.OutputDirectory);
+                    string? refit = RefitFolder.WholeOf(options.OutputDirectory);
                     Report.WriteJson(terminal.Out, new TrainOutput(options.OutputDirectory, refit, result));
                     return;
                 }

@@ -92,7 +92,7 @@ internal static class TrainingLog
     /// <summary>Where the model is, and what to do with it.</summary>
     public static void WriteModel(Terminal terminal, string directory, RunConfig config)
     {
-        if (TrainingSession.RefitOfRun(directory) is string refit)
+        if (RefitFolder.WholeOf(directory) is string refit)
             terminal.Out.WriteLine($"the figures are of the held-out model; {refit} was trained anew on all events, and recommends");
         else if (config.Refit)
             terminal.Out.WriteLine("no refit: the split holds no event back");

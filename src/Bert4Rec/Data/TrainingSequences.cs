@@ -1,3 +1,4 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Data;
@@ -26,6 +27,14 @@ internal abstract class TrainingSequences
 
     /// <summary>No epoch has more sequences than this.</summary>
     public abstract int MaximumCount { get; }
+
+    /// <summary>What the config's way of training makes of the training samples.</summary>
+    public static TrainingSequences Of(RunConfig config, InteractionDataset dataset, DatasetSplit split) =>
+        config.RecboleCompatible
+            ? Prefixes(dataset, split, config.MaximumItemListLength)
+            : config.Objective == Objective.NextItem
+                ? NextItemWindows(dataset, split, config.MaximumItemListLength, config.Seed)
+                : Windows(dataset, split, config.MaximumItemListLength, config.Seed);
 
     /// <summary>RecBole's way: the history of every training sample, its target left out. The same in every epoch.</summary>
     public static TrainingSequences Prefixes(InteractionDataset dataset, DatasetSplit split, int maximumLength) =>

@@ -12,6 +12,13 @@ internal static class RefitFolder
 
     public static string Of(string directory) => Path.Combine(directory, Name);
 
+    /// <summary>The folder of the model that a refit's folder lies in.</summary>
+    public static string ModelOf(string refit) =>
+        Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(refit)) is { Length: > 0 } directory ? directory : ".";
+
+    /// <summary>The folder of the refit, if it is whole; null otherwise.</summary>
+    public static string? WholeOf(string directory) => State(directory).IsWhole ? Of(directory) : null;
+
     /// <summary>SHA-256 of the held-out model in its folder.</summary>
     public static string HeldOut(string directory) => Sha256.OfFile(Path.Combine(directory, ModelFolder.ModelFileName));
 

@@ -48,7 +48,7 @@ internal static class EvaluationRun
         {
             throw new InputException(
                 $"{directory}: trained on all events, those that it would be tested on too; evaluate "
-                + TrainingSession.RunOfRefit(directory));
+                + RefitFolder.ModelOf(directory));
         }
         var split = Splitter.Split(folder.Dataset, config.EvalArgs);
         var (samples, mode) = part == "valid" ? (split.Valid, config.EvalArgs.ValidMode) : (split.Test, config.EvalArgs.TestMode);

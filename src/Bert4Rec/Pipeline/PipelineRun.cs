@@ -282,11 +282,11 @@ internal sealed class PipelineRun
         }
         if (!IsBegun(step)
             || (Checkpoint.TryReadRun(Folder) is (string saved, _) && RunConfig.Parse(saved, Folder, s_indifferent).ToYaml() != settings))
-            TrainingSession.Discard(Folder);
+            TrainingFolder.Discard(Folder);
         _manifest.Begin(step);
         // The trial that was taken is a training with these settings that was stopped: this one goes on with it.
         if (choice is not null && !File.Exists(Path.Combine(Folder, Checkpoint.FileName)))
-            TrainingSession.Move(TuneSession.ChosenFolder(Folder, choice), Folder);
+            TrainingFolder.Move(TuneSession.ChosenFolder(Folder, choice), Folder);
         var facts = new SortedDictionary<string, string>(StringComparer.Ordinal);
         TrainingSession.TrainHeldOut(
             config,
@@ -301,7 +301,7 @@ internal sealed class PipelineRun
             _observer.OnEpoch,
             _cancellation);
         TuneSession.DiscardTrials(Folder);
-        _manifest.Finish(step with { Facts = facts }, TrainingSession.ResultFiles(Folder), _cancellation);
+        _manifest.Finish(step with { Facts = facts }, TrainingFolder.ResultFiles(Folder), _cancellation);
         _observer.OnStep?.Invoke(new("train", true, step.Rows, null));
     }
 
@@ -312,17 +312,17 @@ internal sealed class PipelineRun
         const string Name = "refit";
         if (!config.Refit)
         {
-            TrainingSession.DiscardRefit(Folder);
+            TrainingFolder.DiscardRefit(Folder);
             return [];
         }
         ManifestStep step = NewStep(
             Name,
-            [.. DatasetLoader.FilesOf(config), .. TrainingSession.ResultFiles(Folder)],
+            [.. DatasetLoader.FilesOf(config), .. TrainingFolder.ResultFiles(Folder)],
             TrainingOptions(config));
         if (IsDone(step))
             return [Name];
         if (!IsBegun(step))
-            TrainingSession.DiscardRefit(Folder);
+            TrainingFolder.DiscardRefit(Folder);
         _manifest.Begin(step);
         var (epochs, events) = TrainingSession.Refit(config, _options, _progress, _cancellation);
         step = step with { Rows = new Dictionary<string, long> { ["epochs"] = epochs, ["events"] = events } };
@@ -345,7 +345,7 @@ internal sealed class PipelineRun
             ["choice"] = choice?.Verdict() ?? "",
             ["refit"] = Text(refitEpochs),
         };
-        string[] inputs = [.. TrainingSession.ResultFiles(Folder), .. _config.EventLog is null ? Array.Empty<string>() : [analysis]];
+        string[] inputs = [.. TrainingFolder.ResultFiles(Folder), .. _config.EventLog is null ? Array.Empty<string>() : [analysis]];
         Step("report", inputs, options, [page], () =>
         {
             LogAnalysis? log = _config.EventLog is null

@@ -197,7 +197,7 @@ internal sealed class UpdateRun(
             foreach (string folder in new[] { staged, RefitFolder.Of(staged) }.Where(Directory.Exists))
                 File.Delete(Path.Combine(folder, Checkpoint.FileName));
             if (!RefitFolder.State(staged).IsWhole)
-                TrainingSession.DiscardRefit(target);
+                TrainingFolder.DiscardRefit(target);
             // A run that was resumed from the old checkpoint would train on the old events.
             FolderReplacement.Replace(staged, target, ModelFolder.ModelFileName, Checkpoint.FileName);
             return new(start, all, ofThose, result, clock.Elapsed.TotalSeconds);
@@ -216,7 +216,7 @@ internal sealed class UpdateRun(
     {
         ModelFolder model = ModelFolder.Load(directory, null);
         if (model.RefitOf is not null)
-            throw new InputException($"{directory}: a refit is updated with its run; give {TrainingSession.RunOfRefit(directory)}");
+            throw new InputException($"{directory}: a refit is updated with its run; give {RefitFolder.ModelOf(directory)}");
         if (ModelFolder.Unfinished(directory) is string unfinished)
             throw new InputException($"{unfinished}; end it first: bert4rec train --resume {directory}");
         return model.IsOurs
@@ -250,7 +250,7 @@ internal sealed class UpdateRun(
     {
         if (!Directory.Exists(staged) || FolderReplacement.IsUnfinished(target))
             return;
-        HashSet<string> ours = [.. TrainingSession.FileNames, FolderLock.FileName, EventsFolder, Path.GetFileName(RefitFolder.Of(target))];
+        HashSet<string> ours = [.. TrainingFolder.FileNames, FolderLock.FileName, EventsFolder, Path.GetFileName(RefitFolder.Of(target))];
         string? other = Directory.EnumerateFileSystemEntries(staged).Select(path => Path.GetFileName(path)).FirstOrDefault(
             name => !ours.Contains(name) && !name.EndsWith(".tmp", StringComparison.Ordinal) && !name.StartsWith('.'));
         if (other is not null)

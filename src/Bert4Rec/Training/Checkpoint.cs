@@ -1,5 +1,7 @@
+using System.Globalization;
 using System.Text.Json;
 using Bert4Rec.Configuration;
+using Bert4Rec.Data;
 using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 
@@ -17,6 +19,38 @@ internal static class Checkpoint
     public const string HeldOutKey = "the held-out model's checksum";
 
     private const string ProgressKey = "progress", OriginKey = "origin", ConfigKey = "config";
+
+    /// <summary>What the parameters mean, the order of everything random, and which epoch is the best, depend on.</summary>
+    public static SortedDictionary<string, string> Origin(RunConfig config, InteractionDataset dataset, DatasetSplit split)
+    {
+        return new(StringComparer.Ordinal)
+        {
+            ["the checksum of the dataset"] = dataset.Checksum(),
+            ["the number of train, valid and test samples"] = $"{split.Train.Length}, {split.Valid.Length}, {split.Test.Length}",
+            ["seed"] = Text(config.Seed),
+            ["recbole_compatible"] = Text(config.RecboleCompatible),
+            ["objective"] = ObjectiveNames.Of(config.Objective),
+            ["output_head"] = Text(config.OutputHead),
+            ["MAX_ITEM_LIST_LENGTH"] = Text(config.MaximumItemListLength),
+            ["hidden_size"] = Text(config.HiddenSize),
+            ["inner_size"] = Text(config.InnerSize),
+            ["n_layers"] = Text(config.Layers),
+            ["n_heads"] = Text(config.Heads),
+            ["norm_first"] = Text(config.NormFirst),
+            ["position_order"] = Text(config.PositionOrder),
+            ["initializer"] = Text(config.Initializer),
+            ["layer_norm_eps"] = Text(config.LayerNormEpsilon),
+            ["mask_ratio"] = Text(config.MaskRatio),
+            ["ft_ratio"] = Text(config.FineTuningRatio),
+            ["valid_metric"] = config.ValidMetric.ToLowerInvariant(),
+            ["valid_metric_bigger"] = Text(config.ValidMetricBigger),
+            ["exclude_seen"] = Text(config.ExcludeSeen),
+            ["eval_args.mode"] = config.EvalArgs.ValidMode.ToString(),
+        };
+
+        // As a config has it, where words are in lower case.
+        static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
+    }
 
     /// <param name="directory">The run's folder.</param>
     /// <param name="config">The settings.</param>

@@ -38,7 +38,7 @@ internal sealed class TrainingEngine : IDisposable
         if (_ranks is { Rank: 0, Size: > 1 })
             Send(_ranks, config, dataset, options);
         RequireEqualThreads();
-        var sequences = TrainingSession.Sequences(config, dataset, split);
+        var sequences = TrainingSequences.Of(config, dataset, split);
         sequences.Replay = replay;
         Statistics = TrainingStatistics.Count(dataset, split.Train);
         Trainer = new Trainer(

@@ -324,7 +324,7 @@ internal sealed class TuneSession
             return;
         int known = _journal!.Trials.Where(trial => trial.Trial == number).Select(trial => trial.Epochs).Append(Epochs(rung)).Max();
         if (progress.Epoch > known)
-            TrainingSession.DiscardFolder(folder);
+            TrainingFolder.DiscardFolder(folder);
     }
 
     private TrainingResult Train(int number, RunConfig config, int epochs, Action<EpochReport>? onEpoch)
@@ -413,7 +413,7 @@ internal sealed class TuneSession
         foreach (string trial in Directory.Exists(folder) ? Directory.GetDirectories(folder) : [])
         {
             if (!kept.Contains(trial) && int.TryParse(Path.GetFileName(trial), NumberStyles.None, CultureInfo.InvariantCulture, out _))
-                TrainingSession.DiscardFolder(trial);
+                TrainingFolder.DiscardFolder(trial);
         }
     }
 

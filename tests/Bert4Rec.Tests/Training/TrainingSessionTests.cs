@@ -184,7 +184,7 @@ public sealed class TrainingSessionTests(SmallShop shop) : IClassFixture<SmallSh
         var patient = shop.Config([.. eager, "stopping_step=100", $"epochs={epochs}"]);
         Assert.Equal(epochs, SmallShop.Train(patient, parts, resume: true).Epochs);
         SmallShop.Train(patient, whole);
-        foreach (var (expected, actual) in TrainingSession.ResultFiles(whole).Zip(TrainingSession.ResultFiles(parts)))
+        foreach (var (expected, actual) in TrainingFolder.ResultFiles(whole).Zip(TrainingFolder.ResultFiles(parts)))
             Assert.Equal(File.ReadAllBytes(expected), File.ReadAllBytes(actual));
         Assert.Equal(100, ModelFolder.Load(parts, null).Config.StoppingStep);
     }

@@ -90,7 +90,7 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         Assert.DoesNotContain(outcome.Lines, shown => shown.StartsWith("   15 ", StringComparison.Ordinal));
 
         Assert.Equal(0, shop.Run("run", named, [], [.. settings.Take(1), $"objective={objective}"]).ExitCode);
-        foreach (string path in TrainingSession.ResultFiles(named).Append(Path.Combine(named, "checkpoint.safetensors")))
+        foreach (string path in TrainingFolder.ResultFiles(named).Append(Path.Combine(named, "checkpoint.safetensors")))
         {
             // The one names its own folder.
             if (Path.GetFileName(path) is "config.yaml" or "model.safetensors" or "checkpoint.safetensors")

@@ -1,0 +1,277 @@
+using System.Diagnostics;
+using Bert4Rec.Configuration;
+using Bert4Rec.Data;
+using Bert4Rec.Evaluation;
+using Bert4Rec.Inference;
+using Bert4Rec.Model;
+using Bert4Rec.Serialization;
+
+namespace Bert4Rec.Training;
+
+/// <summary>A training that is not a run of its own, but the refit of one that is done.</summary>
+/// <param name="HeldOut">SHA-256 of the model that is refitted.</param>
+/// <param name="Epochs">How many to train.</param>
+/// <param name="Blend">The weights that validation chose.</param>
+internal sealed record RefitTask(string HeldOut, int Epochs, BlendWeights Blend);
+
+/// <summary>
+/// One training in its folder: goes on from the checkpoint if there is one, trains epoch by epoch, keeps the parameters that validate
+/// best, chooses the blend, tests, and leaves a model.
+/// </summary>
+internal sealed class TrainingRun : IDisposable
+{
+    private readonly Stopwatch _clock = Stopwatch.StartNew();
+    private readonly RunConfig _config;
+    private readonly InteractionDataset _dataset;
+    private readonly DatasetSplit _split;
+    private readonly RunOptions _options;
+    private readonly RefitTask? _refit;
+    private readonly WarmStart? _start;
+    private readonly EvaluationSettings _validation;
+    private readonly TrainingEngine _engine;
+    private readonly ParameterAverage _average;
+    private readonly float[] _best;
+    private readonly SortedDictionary<string, string> _origin;
+    private TrainingProgress _state = new();
+    private IProgress<ProgressUpdate>? _progress;
+
+    /// <param name="config">The settings, those that go with the data included.</param>
+    /// <param name="dataset">All events.</param>
+    /// <param name="options">Where and on what.</param>
+    /// <param name="progress">Told of everything that takes time.</param>
+    /// <param name="refit">What is refitted; null for a run of its own.</param>
+    /// <param name="start">A model to go on with; null to begin anew.</param>
+    /// <exception cref="InputException">There is nothing to train on, or not the device.</exception>
+    public TrainingRun(
+        RunConfig config,
+        InteractionDataset dataset,
+        RunOptions options,
+        IProgress<ProgressUpdate>? progress,
+        RefitTask? refit = null,
+        WarmStart? start = null)
+    {
+        (_config, _dataset, _options, _progress, _refit, _start) = (config, dataset, options, progress, refit, start);
+        _split = Splitter.Split(dataset, config.EvalArgs);
+        if (_split.Train.Length == 0)
+            throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
+        _validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
+        RunConfig drawn = start is null ? config : config.With($"seed={start.Seed}");
+        _engine = new TrainingEngine(drawn, dataset, _split, options, start?.Replay);
+        _origin = Checkpoint.Origin(config, dataset, _split);
+        if (refit is not null)
+            _origin[Checkpoint.HeldOutKey] = refit.HeldOut;
+        _average = new ParameterAverage(Layout.Length, config.AverageDecay);
+        _best = new float[Layout.Length];
+    }
+
+    private string Folder => _options.OutputDirectory;
+
+    private ParameterLayout Layout => _engine.Trainer.Layout;
+
+    /// <summary>A refit keeps the held-out run's epochs, so that its learning rate takes the same course, and stops at the best of them.</summary>
+    private bool IsDone => _state.Stopping.ShouldStop(_config.StoppingStep)
+        || _state.Epoch >= (_refit?.Epochs ?? Math.Min(_config.Epochs, _options.Trial?.Epochs ?? int.MaxValue));
+
+    public void Dispose() => _engine.Dispose();
+
+    /// <summary>Trains to the end.</summary>
+    /// <param name="onStart">Told before the first epoch.</param>
+    /// <param name="onEpoch">Told after each epoch, once its checkpoint is written.</param>
+    /// <param name="cancellation">Stops after the current step; the last whole epoch can be resumed.</param>
+    /// <returns>How it ended; of a trial, without the test.</returns>
+    /// <exception cref="InputException">A checkpoint of something else, or a loss that is no longer a number.</exception>
+    /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
+    public TrainingResult Run(Action<TrainingStart>? onStart, Action<EpochReport>? onEpoch, CancellationToken cancellation)
+    {
+        var epochs = TakeUp();
+        onStart?.Invoke(Description());
+        // To go on may be worse than to stay. (What goes on with a model is never resumed.)
+        if (_start is not null && _split.Valid.Length > 0)
+        {
+            Validate(_start.Parameters);
+            _start.Parameters.CopyTo(_best, 0);
+        }
+        TrainEpochs(epochs, onEpoch, cancellation);
+        // A large catalogue's moments and gradients are as large as what the rest needs.
+        _engine.Trainer.Dispose();
+        // Several ranks would wait for the one that stopped.
+        if (_options.Ranks.Size == 1)
+            _progress = new StoppingProgress(_progress, cancellation);
+        return Deliver();
+    }
+
+    /// <summary>Where an earlier call or another model left off, if the run goes on with one.</summary>
+    /// <returns>The epochs that are done.</returns>
+    private IReadOnlyList<EpochReport> TakeUp()
+    {
+        if (_start is not null)
+        {
+            _engine.Trainer.Parameters.Upload(_start.Parameters);
+            _start.Parameters.CopyTo(_average.Values, 0);
+        }
+        var resumed = _options.Resume ? Checkpoint.TryLoad(Folder, _origin, _engine, _average, _best) : null;
+        _state = resumed ?? new();
+        var epochs = MetricsLog.Read(Folder, _state);
+        _state.MetricsChecksum = MetricsLog.Checksum(epochs);
+        PrepareFolder(isNew: resumed is null);
+        return epochs;
+    }
+
+    /// <summary>Leaves in the folder nothing that could be taken for this run's, not even if it is killed in its first epoch.</summary>
+    private void PrepareFolder(bool isNew)
+    {
+        // Before config.yaml: a run that is killed from here on goes on with the settings of its checkpoint.
+        if (_state.Epoch > 0 && Checkpoint.TryReadRun(Folder) is (var savedConfig, var saved)
+            && (savedConfig != _config.ToYaml() || saved.MetricsChecksum != _state.MetricsChecksum))
+            SaveCheckpoint();
+        if (isNew)
+            TrainingFolder.Discard(Folder);
+        if (!IsDone)
+        {
+            // It would say of a model that changes from epoch to epoch that it is done.
+            if (Directory.Exists(Folder))
+                File.Delete(Path.Combine(Folder, ResultFile.Name));
+            TrainingFolder.DiscardRefit(Folder);
+        }
+        // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
+        ModelFolder.SaveData(Folder, _config, _dataset);
+        if (_state.HasBest && !IsDone)
+            ModelFolder.SaveModel(Folder, _config, Layout, _best);
+    }
+
+    private TrainingStart Description() => new(
+        _config.Dataset ?? _config.DataPath,
+        _dataset.UserCount - 1,
+        _dataset.ItemCount - 1,
+        _dataset.EventItems.Length,
+        _split.Train.Length,
+        _split.Valid.Length,
+        _split.Test.Length,
+        Layout.Length,
+        _engine.DeviceName,
+        _options.Ranks.Size,
+        _engine.Threads,
+        _engine.DeviceNote,
+        _config.DataNote())
+    {
+        IsDone = IsDone,
+        Warnings = _dataset.Warnings,
+    };
+
+    private void TrainEpochs(IReadOnlyList<EpochReport> before, Action<EpochReport>? onEpoch, CancellationToken cancellation)
+    {
+        if (!IsDone)
+            _engine.CompileKernels(_state.Epoch + 1);
+        SpareMemory.GiveBackAfter(_dataset);
+        using var log = new MetricsLog(Folder, before);
+        bool isOver = false;
+        while (!isOver && !IsDone)
+        {
+            var report = TrainEpoch(cancellation);
+            log.Write(report);
+            _state.MetricsChecksum = MetricsLog.Checksum([report], _state.MetricsChecksum);
+            SaveCheckpoint();
+            onEpoch?.Invoke(report);
+            isOver = _options.Trial?.IsOver(report) ?? false;
+        }
+    }
+
+    private EpochReport TrainEpoch(CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var (loss, tokens) = _engine.TrainEpoch(++_state.Epoch, _progress, cancellation);
+        _state.Step = _engine.Trainer.Step;
+        double seconds = clock.Elapsed.TotalSeconds;
+        // What is gone on with counts as twice the epochs to come: with less the mean forgets it, with more it learns too little.
+        _average.Add(_engine.Trainer.Parameters, _state.Epoch + (_start is null ? 0 : 2 * _config.Epochs));
+        IReadOnlyDictionary<string, double>? valid = null;
+        bool isBest = _split.Valid.Length == 0;
+        if (!isBest && _state.Epoch % _config.EvalStep == 0)
+            (valid, isBest) = Validate(_average.Values);
+        if (isBest)
+        {
+            _average.Values.CopyTo(_best, 0);
+            // A refit that is not done recommends nothing.
+            if (_refit is null)
+                ModelFolder.SaveModel(Folder, _config, Layout, _best);
+        }
+        return new(_state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
+    }
+
+    private (IReadOnlyDictionary<string, double> Metrics, bool IsBest) Validate(float[] parameters)
+    {
+        _engine.RankWith(parameters);
+        var metrics = EvaluateValidation();
+        double value = Math.Round(metrics[_config.ValidMetric.ToLowerInvariant()], _config.MetricDecimalPlace);
+        return (metrics, _state.Stopping.Observe(_state.Epoch, value, metrics, _config.ValidMetricBigger, _config.StoppingMargin));
+    }
+
+    private IReadOnlyDictionary<string, double> EvaluateValidation() =>
+        Evaluator.Evaluate(_engine.Ranker, _dataset, _engine.Statistics, _split.Valid, _validation, _progress);
+
+    /// <summary>Makes of the best parameters what recommends, and measures it.</summary>
+    private TrainingResult Deliver()
+    {
+        // No validation chose: the last parameters are the model.
+        if (!_state.HasBest)
+            _average.Values.CopyTo(_best, 0);
+        SpareMemory.GiveBackAfter(_dataset);
+        _engine.RankWith(_best);
+        BlendChoice? blend = null;
+        IReadOnlyDictionary<string, double> valid = _state.Stopping.BestMetrics;
+        if (_config.Blend && _split.Valid.Length > 0)
+        {
+            blend = ChooseBlend();
+            SpareMemory.GiveBackAfter(_dataset);
+            if (blend.Weights != BlendWeights.None)
+                valid = EvaluateValidation();
+        }
+        // What a trial is judged by is what would be delivered, the blend included.
+        if (_options.Trial is not null)
+            return Result(valid, Baselines.None, blend);
+        ModelFolder.SaveModel(Folder, _config, Layout, _best, _refit?.Blend ?? blend?.Weights, _refit?.HeldOut);
+        var result = Result(valid, Test(), blend);
+        if (_refit is null)
+            ResultFile.Write(Folder, result);
+        return result;
+    }
+
+    /// <summary>A method of its own, whose variables keep the tables no longer than it takes.</summary>
+    private BlendChoice ChooseBlend()
+    {
+        var rules = Blend.ToChoose(_dataset, _split.Train, ItemSimilarity.Of(_dataset, _config.SequenceSeparator), _progress);
+        SpareMemory.GiveBackAfter(_dataset);
+        int k = Math.Min(Math.Min(_validation.ComparedCutoff, BlendSearch.LongestList), _dataset.ItemCount - 1);
+        var chosen = _engine.ChooseBlend(_split.Valid, rules, k, _config.ExcludeSeen, _progress);
+        _engine.Use(rules.With(chosen.Weights));
+        return chosen;
+    }
+
+    private ComparedMetrics Test() => _split.Test.Length == 0
+        ? Baselines.None
+        : Baselines.Compare(
+            _engine.Ranker,
+            _engine.Unblended,
+            _dataset,
+            _split,
+            _engine.Statistics,
+            _split.Test,
+            EvaluationSettings.OfTraining(_config, _config.EvalArgs.TestMode),
+            _progress,
+            whenMeasured: _engine.ForgetBlend);
+
+    private TrainingResult Result(IReadOnlyDictionary<string, double> valid, ComparedMetrics tested, BlendChoice? blend) => new(
+        _state.Epoch,
+        _state.HasBest ? _state.Stopping.BestEpoch : _state.Epoch,
+        _clock.Elapsed.TotalSeconds,
+        Layout.Length,
+        valid,
+        tested.Metrics,
+        tested.StandardErrors,
+        tested.Baselines,
+        tested.Comparisons,
+        blend,
+        _config.ExcludeSeen);
+
+    private void SaveCheckpoint() => Checkpoint.Save(Folder, _config, _origin, _engine, _average, _best, _state);
+}
