@@ -81,6 +81,13 @@ internal static class RecommendCommand
                     ? path == "-" ? HistoryFile.ReadLines(terminal.In, path) : HistoryFile.Read(path)
                 : parsed.GetValue(user) is string token ? [HistoryOf(token, recommender)]
                 : [new NamedHistory(null, HistoryFile.Split(parsed.GetValue(history)!))];
+            bool isText = parsed.GetValue(user) is null && HistoryFile.IsText(parsed.GetValue(histories) ?? "-");
+            if (isText && recommender.TokenWithBlank() is string odd)
+            {
+                terminal.Warn(
+                    $"items of this model have blanks in their ids, such as {Printable.Quoted(odd)}, and here a blank ends an id; "
+                    + "give such histories as --histories FILE.jsonl");
+            }
             int length = parsed.GetValue(k);
             bool isExcluded = parsed.GetValue(excludeSeen);
             if (parsed.GetValue(output) is string file)

@@ -95,13 +95,15 @@ internal static class EventLogOptions
         long Lost(string name) => dropped.GetValueOrDefault($"no {name}");
     }
 
-    /// <summary>Names the first unreadable rows, as warnings.</summary>
+    /// <summary>Names the first unreadable rows, and what looks wrong in the others.</summary>
     public static void WarnOfBadRows(Terminal terminal, ReadSummary read)
     {
         foreach (BadRow row in read.Examples)
             terminal.Warn($"{row.File}:{row.Line}: {row.Reason}");
         if (read.BadRows > read.Examples.Count)
             terminal.Warn($"and {read.BadRows - read.Examples.Count:N0} more rows that cannot be read");
+        foreach (string warning in read.Warnings)
+            terminal.Warn(warning);
     }
 
     /// <summary>What a step of a run did: unreadable rows as warnings, and a line.</summary>

@@ -33,7 +33,9 @@ internal sealed class LogFormatOptions
             string text = argument.Tokens[0].Value;
             if (ConfigReader.SeparatorOf(text) is char separator and not '"')
                 return separator;
-            argument.AddError($"--separator must be one ASCII character, or tab, not '{text}'.");
+            string doubled = text.Length == 2 && text[0] == text[1]
+                ? $" ('{text[0]}' leaves an empty column between two: the second value is column 3 then.)" : "";
+            argument.AddError($"--separator must be one ASCII character, or tab, not '{text}'.{doubled}");
             return ',';
         },
     };
@@ -43,9 +45,14 @@ internal sealed class LogFormatOptions
         Description = "The first line is an event; columns are numbered from 1: --columns user_id=1,product_id=2.",
     };
 
+    private readonly Option<bool> _noQuotes = new("--no-quotes")
+    {
+        Description = "A quote is a character like others, and no value stands in quotes.",
+    };
+
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { _columns, _eventNames, _separator, _noHeader })
+        foreach (Option option in new Option[] { _columns, _eventNames, _separator, _noHeader, _noQuotes })
             command.Options.Add(option);
     }
 
@@ -55,6 +62,7 @@ internal sealed class LogFormatOptions
         EventNames = parsed.GetRequiredValue(_eventNames),
         Separator = parsed.GetValue(_separator),
         HasHeader = !parsed.GetValue(_noHeader),
+        HasQuotes = !parsed.GetValue(_noQuotes),
     };
 
     /// <summary>What was given, as settings of event_log.</summary>

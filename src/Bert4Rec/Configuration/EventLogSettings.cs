@@ -105,8 +105,11 @@ internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptio
                 Separator = Value("separator") is not { } separator ? ','
                     : separator is YamlScalarNode { Value: "\"" } ? throw read.WrongValue(separator, $"{key}.separator", "no quote")
                     : read.Separator(separator, $"{key}.separator"),
-                HasHeader = Value("header") is not { } header || read.OneOf(header, $"{key}.header", "true", "false") == "true",
+                HasHeader = IsOn("header"),
+                HasQuotes = IsOn("quotes"),
             };
+
+            bool IsOn(string name) => Value(name) is not { } value || read.OneOf(value, $"{key}.{name}", "true", "false") == "true";
         }
 
         EventTypes ReadEvents(YamlNode node, string name) => EventTypeNames.TryParse(read.Text(node, name), out var types)

@@ -29,8 +29,11 @@ internal sealed record LogFormat
     /// <summary>Whether the first line names the columns; without it their names are 1, 2 and so on.</summary>
     public bool HasHeader { get; init; } = true;
 
+    /// <summary>Whether a value may stand in quotes; without, a quote is a character like others.</summary>
+    public bool HasQuotes { get; init; } = true;
+
     /// <summary>The settings of event_log that say it.</summary>
-    public static IReadOnlyList<string> Keys { get; } = ["columns", "event_names", "separator", "header"];
+    public static IReadOnlyList<string> Keys { get; } = ["columns", "event_names", "separator", "header", "quotes"];
 
     /// <summary>Words that other shops' logs have for a column, for suggestions; no log is read by them.</summary>
     private static readonly (EventColumn Column, string[] Words)[] s_likelyNames =
@@ -87,7 +90,7 @@ internal sealed record LogFormat
     public string? Suggest(string header)
     {
         char separator = ",;\t|".MaxBy(character => header.Count(other => other == character));
-        string[] names = [.. header.Split(separator).Select(name => name.Trim())];
+        string[] names = [.. header.Split(separator).Select(name => name.Trim(' ', '"'))];
         var columns = new List<string>();
         foreach (var (column, words) in s_likelyNames)
         {
@@ -123,6 +126,8 @@ internal sealed record LogFormat
             yield return new("separator", Separator == '\t' ? "tab" : RunConfig.Quoted(Separator.ToString()));
         if (!HasHeader)
             yield return new("header", "false");
+        if (!HasQuotes)
+            yield return new("quotes", "false");
 
         static string Flow(IEnumerable<(string Key, string Value)> values) =>
             $"{{{string.Join(", ", values.Select(value => $"{value.Key}: {RunConfig.Quoted(value.Value)}"))}}}";

@@ -39,6 +39,9 @@ internal static class AtomicFileWriter
     /// <summary>The first line of .inter, by which a file is known again.</summary>
     public const string InteractionHeader = "user_id:token\tproduct_id:token\tevent_time:float\tevent_type:float";
 
+    /// <summary>A customer may lend the machine to another without a new session.</summary>
+    private const double LargestShared = 0.01;
+
     private static readonly EventColumn[] _itemColumns =
         [EventColumn.ProductId, EventColumn.CategoryId, EventColumn.CategoryCode, EventColumn.Brand, EventColumn.Price];
 
@@ -88,7 +91,8 @@ internal static class AtomicFileWriter
                 throw new InputException($"{cleaned}: no row is left of {read.Rows:N0}: {tables.Describe(read)}");
             OutputFile.Write(files[2], tables.WriteItems);
             summary = new ConvertSummary(
-                files, read.Rows, tables.Kept, tables.Dropped(read), tables.Histories, tables.UserRows, tables.Items, read);
+                files, read.Rows, tables.Kept, tables.Dropped(read), tables.Histories, tables.UserRows, tables.Items,
+                read with { Warnings = [.. tables.Warnings(cleaned)] });
         }));
         return summary!;
     }
@@ -200,6 +204,10 @@ internal static class AtomicFileWriter
         private readonly Stream _inter;
         private readonly Stream _user;
         private readonly HashSet<UInt128> _owners = [];
+
+        /// <summary>By session: the customer of its first event; which ones have events of another customer.</summary>
+        private readonly Dictionary<UInt128, UInt128> _customers = [];
+        private readonly HashSet<UInt128> _shared = [];
         private readonly HashSet<UInt128> _pairs = [];
         private readonly Dictionary<UInt128, int> _itemIndex = [];
         private readonly List<(double Time, byte[] Line)> _items = [];
@@ -253,6 +261,8 @@ internal static class AtomicFileWriter
             }
             Kept++;
             _owners.Add(ownerHash);
+            if (_options.GroupBy == HistoryOwner.Session)
+                AddCustomer(ownerHash, Hash(row[EventColumn.UserId]));
             _inter.Write(Line(row, _interColumns));
             if (!row[EventColumn.UserSession].IsEmpty)
             {
@@ -283,6 +293,22 @@ internal static class AtomicFileWriter
         {
             string dropped = string.Join(", ", Dropped(read).Select(drop => $"{drop.Value:N0} {drop.Key}"));
             return dropped.Length > 0 ? $"{dropped}; relax --min-length and --max-length" : "the file has a header and nothing else";
+        }
+
+        /// <summary>What looks wrong, as a sentence.</summary>
+        public IEnumerable<string> Warnings(string cleaned)
+        {
+            if (_shared.Count > LargestShared * _owners.Count)
+            {
+                yield return $"{cleaned}: {_shared.Count:N0} of {_owners.Count:N0} sessions have events of several customers, which make "
+                    + "one history; where a session's id is a customer's own number, write both into one column of the log";
+            }
+        }
+
+        private void AddCustomer(UInt128 session, UInt128 customer)
+        {
+            if (!_customers.TryAdd(session, customer) && _customers[session] != customer)
+                _shared.Add(session);
         }
 
         private void AddItem(CleanedRow row)

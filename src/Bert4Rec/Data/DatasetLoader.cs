@@ -17,7 +17,7 @@ internal sealed class DatasetLoader
 
     /// <summary>Fewer events, of all and of those that are there twice, are no reason for a warning.</summary>
     private const int FewestOdd = 20;
-    private const double ManyRepeated = 0.05;
+    private const double ManyRepeated = 0.05, ManyTied = 0.2;
 
     private readonly RunConfig _config;
     private readonly IProgress<ProgressUpdate>? _progress;
@@ -458,13 +458,19 @@ internal sealed class DatasetLoader
     /// <summary>Says what makes figures worthless and is no error: events without an order, and events that are there twice.</summary>
     private void WarnOfTimes(Histories histories)
     {
-        var (events, repeated) = (histories.Items.Length, histories.Repeated);
+        var (events, repeated, tied) = (histories.Items.Length, histories.Repeated, histories.Tied);
         if (events < FewestOdd)
             return;
         double first = _events.Pieces.First(piece => piece.Count > 0).Time(0);
         if (_events.Pieces.All(piece => piece.HasOnly(first)))
             _warnings.Add($"{_interactionFile}: every {_config.TimeField} is {first:R}; histories have the order of the file");
-        else if (repeated >= FewestOdd && repeated >= ManyRepeated * events)
+        else if (tied >= FewestOdd && tied >= ManyTied * events)
+        {
+            _warnings.Add(
+                $"{_interactionFile}: {tied:N0} of {events:N0} interactions have the time of another item of their user; their order in "
+                + "a history is that of the file, and so is which is held back");
+        }
+        if (repeated >= FewestOdd && repeated >= ManyRepeated * events)
         {
             _warnings.Add(
                 $"{_interactionFile}: {repeated:N0} of {events:N0} interactions have the user, the item and the time of another "

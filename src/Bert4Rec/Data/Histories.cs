@@ -40,14 +40,15 @@ internal sealed class Histories
             groups.Add((first, end));
         }
         int threads = Math.Min(Environment.ProcessorCount, MostThreads);
-        var repeated = new int[groups.Count];
+        var counts = new (int Repeated, int Tied)[groups.Count];
         Parallel.For(0, Math.Min(threads, groups.Count), thread =>
         {
             TimedItem[] memory = [];
             for (int group = thread; group < groups.Count; group += threads)
-                repeated[group] = Sort(groups[group].First, groups[group].End, ref memory);
+                counts[group] = Sort(groups[group].First, groups[group].End, ref memory);
         });
-        Repeated = repeated.Sum();
+        Repeated = counts.Sum(group => group.Repeated);
+        Tied = counts.Sum(group => group.Tied);
     }
 
     public int[] Offsets { get; }
@@ -57,8 +58,12 @@ internal sealed class Histories
     /// <summary>How many events have the user, the item and the time of another one.</summary>
     public int Repeated { get; }
 
-    /// <summary>Fills in the events of some users, and counts those that have the item and the time of another one of their user.</summary>
-    private int Sort(int firstUser, int endUser, ref TimedItem[] memory)
+    /// <summary>How many have the user and the time of one with another item.</summary>
+    public int Tied { get; }
+
+    /// <summary>Fills in the events of some users.</summary>
+    /// <returns>Of these, <see cref="Repeated"/> and <see cref="Tied"/>.</returns>
+    private (int Repeated, int Tied) Sort(int firstUser, int endUser, ref TimedItem[] memory)
     {
         int start = Offsets[firstUser];
         int[] next = Offsets[firstUser..endUser];
@@ -78,17 +83,33 @@ internal sealed class Histories
                 events[place - start] = new(piece.Time(i), place, piece.Items[i]);
             }
         }
-        int repeated = 0;
+        int repeated = 0, tied = 0;
         for (int user = firstUser; user < endUser; user++)
         {
             var own = events.Slice(Offsets[user] - start, Offsets[user + 1] - Offsets[user]);
             if (!IsSorted(own))
                 own.Sort();
             repeated += CountRepeated(own);
+            tied += CountTied(own);
         }
         for (int i = 0; i < events.Length; i++)
             Items[start + i] = events[i].Item;
-        return repeated;
+        return (repeated, tied);
+    }
+
+    /// <summary>Of sorted events, how many have the time of the one before or after, and not the item.</summary>
+    private static int CountTied(ReadOnlySpan<TimedItem> events)
+    {
+        int tied = 0;
+        for (int i = 0; i < events.Length; i++)
+        {
+            if (IsTie(events, i - 1, i) || IsTie(events, i, i + 1))
+                tied++;
+        }
+        return tied;
+
+        static bool IsTie(ReadOnlySpan<TimedItem> events, int a, int b) =>
+            a >= 0 && b < events.Length && events[a].Time == events[b].Time && events[a].Item != events[b].Item;
     }
 
     /// <summary>Of sorted events, how many follow one of their time and item, a few places before at most.</summary>

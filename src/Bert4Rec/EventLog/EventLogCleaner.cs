@@ -98,6 +98,7 @@ internal static class EventLogCleaner
         using var sorter = new SessionSorter(output, options.SortMemory);
         var nulls = new long[EventColumns.Count];
         long otherEvents = 0;
+        var oddities = new LogOddities();
         ReadSummary read = EventLogReader.Read(
             inputs,
             options,
@@ -108,6 +109,7 @@ internal static class EventLogCleaner
                 for (int column = 0; column < nulls.Length; column++)
                     nulls[column] += block.Nulls[column];
                 otherEvents += block.OtherEvents;
+                oddities.Add(block.Oddities);
             },
             progress,
             cancellationToken);
@@ -146,7 +148,7 @@ internal static class EventLogCleaner
             read.Rows,
             kept,
             dropped.Where(drop => drop.Rows > 0).ToDictionary(),
-            read,
+            read with { Warnings = [.. oddities.Describe(inputs[0], DateTimeOffset.UtcNow)] },
             sorter.Runs,
             Convert.ToHexStringLower(hash.Hash!));
     }
@@ -172,8 +174,11 @@ internal static class EventLogCleaner
 
         public long OtherEvents { get; private set; }
 
+        public LogOddities Oddities { get; } = new();
+
         public void Clear()
         {
+            Oddities.Clear();
             _used = 0;
             OtherEvents = 0;
             Array.Clear(Nulls);
@@ -223,6 +228,7 @@ internal static class EventLogCleaner
             ReadOnlySpan<byte> content = _line.AsSpan(0, _length);
             if (!Utf8.IsValid(content))
                 return EventValues.NotUtf8;
+            Oddities.Add(row, time);
             SessionSorter.Append(
                 ref _records, ref _used, new RecordHeader(time, lineLength, sessionStart, sessionLength, _length), content);
             return null;

@@ -28,6 +28,11 @@ internal static class EventLogReader
 
     private const int KeptExamples = 10;
 
+    /// <summary>A character that stands in no text.</summary>
+    private const char NoQuote = '\u0001';
+
+    private const string Formats = "CSV, packed with gzip or not, or Parquet";
+
     /// <summary>Reads logs block by block.</summary>
     /// <typeparam name="TBlock">What a block's rows are gathered in.</typeparam>
     /// <param name="inputs">As <see cref="EventLogFiles.List"/> takes them.</param>
@@ -244,11 +249,19 @@ internal static class EventLogReader
         end = length < 0 ? content.Length : length + 1;
         int mark = line.StartsWith(Encoding.UTF8.Preamble) ? Encoding.UTF8.Preamble.Length : 0;
         line = line[mark..].TrimEnd((byte)'\r');
+        if (line.StartsWith("PK\u0003\u0004"u8))
+            throw InputException.At(path, 1, $"this is a zip archive or a workbook; give {Formats}");
         if (line.Contains((byte)'\0') || line.StartsWith(Encoding.Unicode.Preamble) || line.StartsWith(Encoding.BigEndianUnicode.Preamble))
             throw InputException.At(path, 1, $"the first line {Printable.Quoted(line)} is not UTF-8; save the file as UTF-8");
         if (line.Contains((byte)'\r'))
             throw InputException.At(path, 1, "the line has a carriage return in it; end lines with a line feed, or with both");
-        CsvReaderOptions options = new() { Separator = format.Separator, HasHeader = false, AllowLineBreaksInQuotes = false };
+        CsvReaderOptions options = new()
+        {
+            Separator = format.Separator,
+            Quote = format.HasQuotes ? '"' : NoQuote,
+            HasHeader = false,
+            AllowLineBreaksInQuotes = false,
+        };
         using CsvReader csv = CsvReader.Create(line.ToArray(), options);
         int count = csv.Read() ? csv.FieldCount : 0;
         string[] names = [.. Enumerable.Range(0, count).Select(i => format.HasHeader ? csv.GetString(i).Trim() : $"{i + 1}")];
@@ -256,7 +269,11 @@ internal static class EventLogReader
         string called = format.HasHeader ? "header" : "first line";
         if (missing.Length > 0)
         {
+            if (line.TrimStart((byte)' ') is [(byte)'{' or (byte)'[', ..])
+                throw InputException.At(path, 1, $"this is JSON; give {Formats}");
             string lacks = missing.Length == EventColumns.Count ? "any of its columns" : string.Join(", ", missing);
+            if (missing.Any(name => names.Contains(name, StringComparer.OrdinalIgnoreCase)))
+                lacks += " (capitals count)";
             throw InputException.At(path, 1, $"the {called} {Printable.Quoted(line)} lacks {lacks}; {wanted}{Hint(format, line)}");
         }
         // A column that is not to be read has no name, and a header's cell may be empty.
@@ -348,8 +365,10 @@ internal static class EventLogReader
     {
         // pandas takes it for a part of the value too: 22" is a screen's size.
         null or CsvMalformedReason.StrayQuote => null,
-        CsvMalformedReason.TextAfterClosingQuote => "a value goes on after its closing quote; double the quotes inside a value",
-        _ => "a quote is not closed in its line; close it, or double the quotes inside a value",
+        CsvMalformedReason.TextAfterClosingQuote =>
+            "a value goes on after its closing quote; double the quotes inside a value, or read none as such (--no-quotes)",
+        _ => "a quote is not closed in its line (a value cannot hold a line break); close it, double the quotes inside a value, or read "
+            + "none as such (--no-quotes)",
     };
 
     /// <summary>What the first line of a file says.</summary>

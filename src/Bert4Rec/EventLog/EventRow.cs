@@ -61,19 +61,23 @@ internal static class EventValues
     /// <summary>1990 and 2100 as Unix seconds: a number outside is no time, and in between it is clear which unit it has.</summary>
     private const long FirstSecond = 631_152_000, LastSecond = 4_102_444_800;
 
+    /// <summary>The years of a date: those outside are what programs write for none.</summary>
+    private const int FirstYear = 1900, EndYear = 2100;
+
     private static readonly byte[][] _nulls =
     [
         .. new[]
         {
             "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
-            "None", "n/a", "nan", "null",
+            "None", "n/a", "nan", "null", @"\N",
         }.Select(Encoding.UTF8.GetBytes),
     ];
 
     public const string NotUtf8 = "not UTF-8; save the file as UTF-8";
 
     public static string WrongTime(ReadOnlySpan<byte> value) =>
-        $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(value)} (ISO 8601 and Unix time will do as well)";
+        $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(value)} "
+        + "(ISO 8601 of 1900 to 2099 and Unix time will do as well)";
 
     public static string WrongType(ReadOnlySpan<byte> value) =>
         $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {Printable.Quoted(value)} (--event-names can say so)";
@@ -81,12 +85,14 @@ internal static class EventValues
     public static string WrongPrice(ReadOnlySpan<byte> value) =>
         $"price must be a number, not {Printable.Quoted(value)} (--columns price= reads none)";
 
-    /// <summary>Whether a value is missing: empty, or one of the words that pandas' read_csv takes for it.</summary>
+    /// <summary>Whether a value is missing: empty or blank, a word that pandas' read_csv takes for it, or databases' \N.</summary>
     public static bool IsNull(ReadOnlySpan<byte> value)
     {
         if (value.IsEmpty)
             return true;
-        if (value.Length > 8 || !"#-1<Nn"u8.Contains(value[0]))
+        if (value[0] == ' ' && !value.ContainsAnyExcept((byte)' '))
+            return true;
+        if (value.Length > 8 || !"#-1<Nn\\"u8.Contains(value[0]))
             return false;
         foreach (byte[] word in _nulls)
         {
@@ -98,8 +104,9 @@ internal static class EventValues
 
     /// <summary>
     /// Reads a time as Unix milliseconds: "2019-10-01 00:00:00", a T in place of the space or not, with a fraction of a second or not,
-    /// and then nothing or " UTC" or "Z" for UTC, or an offset from it, "+02:00"; seconds may be missing, and the time of a day; a number
-    /// is Unix seconds, or thousandths, millionths or billionths of them, whichever lies between 1990 and 2100.
+    /// and then nothing or " UTC" or "Z" for UTC, or an offset from it, "+02:00"; seconds may be missing, and the time of a day; all but
+    /// the offset as digits alone, "20191001T000000", without the T too; a number is Unix seconds, or thousandths, millionths or
+    /// billionths of them, whichever lies between 1990 and 2100.
     /// </summary>
     public static bool TryParseTime(ReadOnlySpan<byte> text, out long milliseconds)
     {
@@ -107,25 +114,41 @@ internal static class EventValues
             return TryParseDateAndTime(text[..19], out milliseconds);
         milliseconds = 0;
         if (text.Length < 5 || text[4] != '-')
-            return TryParseUnixTime(text, out milliseconds);
-        if (text.Length is 10 or 16)
-            return TryParseDateAndTime([.. text, .. " 00:00:00"u8[(text.Length - 10)..]], out milliseconds);
-        if (text.Length < 19 || !TryParseDateAndTime(text[..19], out milliseconds))
+            return Spread(text) is { } spread ? TryParseTime(spread, out milliseconds) : TryParseUnixTime(text, out milliseconds);
+        int length = text.Length >= 19 && text[16] == ':' ? 19 : text.Length >= 16 ? 16 : 10;
+        if (text.Length < length
+            || !TryParseDateAndTime(length == 19 ? text[..19] : [.. text[..length], .. " 00:00:00"u8[(length - 10)..]], out milliseconds))
             return false;
-        ReadOnlySpan<byte> rest = text[19..];
-        if (rest.Length > 1 && rest[0] is (byte)'.' or (byte)',' && char.IsAsciiDigit((char)rest[1]))
+        ReadOnlySpan<byte> rest = text[length..];
+        if (length == 19 && rest.Length > 1 && rest[0] is (byte)'.' or (byte)',' && char.IsAsciiDigit((char)rest[1]))
         {
             int digit = 1;
             for (int worth = 100; digit < rest.Length && char.IsAsciiDigit((char)rest[digit]); digit++, worth /= 10)
                 milliseconds += worth * (rest[digit] - '0');
             rest = rest[digit..];
         }
-        if (rest.IsEmpty || rest.SequenceEqual("Z"u8) || rest.SequenceEqual(" UTC"u8))
+        if (rest.IsEmpty)
+            return true;
+        if (length == 10)
+            return false;
+        if (rest.SequenceEqual("Z"u8) || rest.SequenceEqual("z"u8) || rest.SequenceEqual(" UTC"u8))
             return true;
         if (!TryParseOffset(rest, out int offset))
             return false;
         milliseconds -= MillisecondsPerSecond * offset;
         return true;
+    }
+
+    /// <summary>"20191001", "20191001082600", "20191001T082600Z" with dashes and colons; null of what is none of these.</summary>
+    private static byte[]? Spread(ReadOnlySpan<byte> text)
+    {
+        int digits = text.IndexOfAnyExceptInRange((byte)'0', (byte)'9');
+        bool hasT = digits == 8 && text.Length >= 15 && text[8] is (byte)'T' or (byte)'t';
+        if (!hasT && (digits >= 0 || text.Length is not (8 or 14)))
+            return null;
+        byte[] date = [.. text[..4], (byte)'-', .. text[4..6], (byte)'-', .. text[6..8]];
+        ReadOnlySpan<byte> time = text[(hasT ? 9 : 8)..];
+        return time.IsEmpty ? date : [.. date, (byte)'T', .. time[..2], (byte)':', .. time[2..4], (byte)':', .. time[4..]];
     }
 
     /// <summary>"+02:00", "+0200", "+02", with a minus as well, a space before it or not, as seconds.</summary>
@@ -163,11 +186,12 @@ internal static class EventValues
     private static bool TryParseDateAndTime(ReadOnlySpan<byte> text, out long milliseconds)
     {
         milliseconds = 0;
-        if (text[4] != '-' || text[7] != '-' || text[10] is not ((byte)' ' or (byte)'T') || text[13] != ':' || text[16] != ':')
+        if (text[4] != '-' || text[7] != '-' || text[10] is not ((byte)' ' or (byte)'T' or (byte)'t') || text[13] != ':' || text[16] != ':')
             return false;
         int year = (Digits(text, 0) * 100) + Digits(text, 2);
         int month = Digits(text, 5), day = Digits(text, 8), hour = Digits(text, 11), minute = Digits(text, 14), second = Digits(text, 17);
-        if (year < 1 || Digits(text, 2) < 0 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
+        if (year is < FirstYear or >= EndYear || Digits(text, 2) < 0
+            || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
             || hour is < 0 or > 23 || minute is < 0 or > 59 || second is < 0 or > 59)
             return false;
         milliseconds = new DateTimeOffset(year, month, day, hour, minute, second, TimeSpan.Zero).ToUnixTimeMilliseconds();

@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Bert4Rec.EventLog;
 
-/// <summary>Who purchased what: what decides whether a sequence model has a chance on a log.</summary>
+/// <summary>
+/// Who purchased what, which decides whether a sequence model has a chance on a log: in all rows that say so, those included that
+/// <see cref="EventLogCleaner"/> drops for other gaps, or because they are there twice.
+/// </summary>
 internal sealed class PurchaseCounts
 {
     private static readonly int[] _cores = [2, 3, 5, 10, 20];

@@ -16,4 +16,7 @@ internal sealed record ReadSummary(long Rows, long BadRows, long CutRows, IReadO
 {
     /// <summary>Rows of events that <see cref="Configuration.LogFormat.EventNames"/> leave out.</summary>
     public long LeftOut { get; init; }
+
+    /// <summary>What looks wrong in rows that could be read, as sentences.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
 }

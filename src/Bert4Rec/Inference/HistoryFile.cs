@@ -27,6 +27,9 @@ internal static class HistoryFile
     public static bool IsJsonLines(string path) =>
         path.EndsWith(".jsonl", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".ndjson", StringComparison.OrdinalIgnoreCase);
 
+    /// <summary>Whether tokens of a file of this name, or "-", have blanks between them, so that none has one in it.</summary>
+    public static bool IsText(string path) => !IsJsonLines(path) && !ParquetInput.HasExtension(path);
+
     /// <summary>Reads histories one by one.</summary>
     /// <param name="path">The file; what it holds is told by its ending.</param>
     /// <exception cref="InputException">A line or a row is no history.</exception>

@@ -148,6 +148,11 @@ public sealed class Recommender : IDisposable
         return isKnown;
     }
 
+    /// <summary>An item whose token has a blank in it; null where there is none.</summary>
+    internal string? TokenWithBlank() =>
+        Enumerable.Range(1, ItemCount).Where(item => _dataset.Items.Utf8(item).Contains((byte)' ')).Select(item => _dataset.Items[item])
+            .FirstOrDefault();
+
     /// <summary>What is known of an item; null where it is not in the catalogue.</summary>
     public ItemDescription? Find(string token) => _dataset.Items.TryGetId(token, out int item) ? Describe(item) : null;
 

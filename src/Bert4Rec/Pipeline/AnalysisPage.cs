@@ -40,18 +40,20 @@ internal static class AnalysisPage
         yield return ("Average events by hour (UTC)", ["hour", "events"], Averages(analysis.AverageByHour));
         yield return ("Average events by weekday", ["weekday", "events"], Averages(analysis.AverageByWeekday));
         long users = Math.Max(1, analysis.HistoryLengths.Values.Sum());
-        yield return ("Users by purchases", ["purchases", "users", "share"], Binned(analysis.HistoryLengths).Select(bin => new[]
+        var lengths = Binned(analysis.HistoryLengths);
+        yield return ("Users by purchases, before cleaning", ["purchases", "users", "share"], lengths.Select(bin => new[]
         {
             bin.Label, Html.Whole(bin.Users), Html.Percent((double)bin.Users / users),
         }));
-        yield return ("Items by popularity", ["rank", "purchases"], analysis.ItemPopularity.Select(item => new[]
+        yield return ("Items by popularity, before cleaning", ["rank", "purchases"], analysis.ItemPopularity.Select(item => new[]
         {
             Html.Whole(item.Key), Html.Whole(item.Value),
         }));
-        yield return ("Purchases", ["", "share"], [
+        yield return ("Purchases before cleaning", ["", "share"], [
             ["of an item purchased before by the same user", Html.Percent(analysis.RepeatPurchaseShare)],
             ["of the most purchased tenth of the items", Html.Percent(analysis.TopTenthShare)]]);
-        yield return ("Left with k purchases a user and an item or more", ["k", "users", "items", "purchases"], analysis.Cores.Select(
+        string cores = "Left with k purchases a user and an item or more, before cleaning";
+        yield return (cores, ["k", "users", "items", "purchases"], analysis.Cores.Select(
             core => new[] { Html.Whole(core.K), Html.Whole(core.Users), Html.Whole(core.Items), Html.Whole(core.Purchases) }));
 
         static IEnumerable<string[]> Averages(IReadOnlyDictionary<string, double> averages) =>

@@ -33,7 +33,7 @@ internal static class TrainingFolder
             Directory.Delete(directory);
     }
 
-    /// <summary>Moves what a stopped run goes on from into another folder, the checkpoint last: without it the others say nothing.</summary>
+    /// <summary>Moves what a stopped run goes on from elsewhere, last the checkpoint: without it the others say nothing.</summary>
     public static void Move(string from, string to)
     {
         foreach (string name in new[] { MetricsLog.FileName, TensorBoardWriter.FileName, Checkpoint.FileName })

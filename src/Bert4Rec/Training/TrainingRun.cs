@@ -68,7 +68,9 @@ internal sealed class TrainingRun : IDisposable
 
     private ParameterLayout Layout => _engine.Trainer.Layout;
 
-    /// <summary>A refit keeps the held-out run's epochs, so that its learning rate takes the same course, and stops at the best of them.</summary>
+    /// <summary>
+    /// A refit keeps the held-out run's epochs, so that its learning rate takes the same course, and stops at the best of them.
+    /// </summary>
     private bool IsDone => _state.Stopping.ShouldStop(_config.StoppingStep)
         || _state.Epoch >= (_refit?.Epochs ?? Math.Min(_config.Epochs, _options.Trial?.Epochs ?? int.MaxValue));
 

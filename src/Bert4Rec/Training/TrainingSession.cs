@@ -194,16 +194,20 @@ internal static class TrainingSession
                 $"{directory}: no {Checkpoint.FileName} in it, so no epoch of a run was whole; start again with its --config and --output");
         }
         if (Checkpoint.TryReadOrigin(directory)!.ContainsKey(Checkpoint.HeldOutKey))
-            throw new InputException($"{directory}: a refit goes on with its run: bert4rec train --resume {RefitFolder.ModelOf(directory)}");
+        {
+            string run = RefitFolder.ModelOf(directory);
+            throw new InputException($"{directory}: a refit goes on with its run: bert4rec train --resume {run}");
+        }
         var found = new List<string>();
         if (File.Exists(configPath) && InputFile.ReadText(configPath, LongestConfig, "a config") != yaml)
             found.Add($"{configPath}: not the settings that {path} was saved with, which the run goes on with; change them with --set");
         RunConfig before = RunConfig.Parse(yaml, path, []), config = RunConfig.Parse(yaml, path, overrides);
         if (config.Epochs != before.Epochs && config.LearningRateSchedule != LearningRateSchedule.Constant)
         {
+            string schedule = config.LearningRateSchedule.ToString().ToLowerInvariant();
             found.Add(
-                $"epochs is {config.Epochs}, and was {before.Epochs}: from here on, the learning rate is what lr_schedule "
-                + $"{config.LearningRateSchedule.ToString().ToLowerInvariant()} makes of {config.Epochs} epochs; before, it was what it makes of {before.Epochs}");
+                $"epochs is {config.Epochs}, and was {before.Epochs}: from here on, the learning rate is what lr_schedule {schedule} makes of "
+                + $"{config.Epochs} epochs; before, it was what it makes of {before.Epochs}");
         }
         warnings = found;
         return config;

@@ -27,6 +27,25 @@ public sealed class HistoryFileTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.Equal(lines[..1], Recommend(none).Lines);
     }
 
+    [Fact]
+    public void Ids_with_blanks_in_them_are_a_warning_where_a_blank_ends_an_id()
+    {
+        Directory.CreateDirectory(Path.Combine(_folder.Path, "d"));
+        _folder.Write("d/d.inter", "user_id:token\titem_id:token\ttimestamp:float\n" + string.Concat(Enumerable.Range(0, 60).Select(
+            i => $"u{i / 6}\t{new[] { "Lamp", "7", "Lamp 7", "Cup" }[(i + (i / 6)) % 4]}\t{i}\n")));
+        string model = Path.Combine(_folder.Path, "m");
+        string[] settings = [$"data_path={_folder.Path}", "dataset=d", "epochs=1", "hidden_size=8", "n_heads=1", "inner_size=8"];
+        Assert.Equal(0, CommandLine.Run(["train", "-o", model, .. settings.SelectMany(setting => new[] { "--set", setting })]).ExitCode);
+
+        string[] command = ["recommend", "--model", model];
+        var words = CommandLine.Run([.. command, "--history", "Lamp 7"]);
+        var json = CommandLine.Run([.. command, "--histories", _folder.Write("a.jsonl", "{\"history\": [\"Lamp 7\"]}\n")]);
+
+        Assert.Equal(0, words.ExitCode);
+        Assert.Contains("blanks in their ids, such as 'Lamp 7'", words.Error);
+        Assert.Equal((0, false), (json.ExitCode, json.Error.Contains("blanks", StringComparison.Ordinal)));
+    }
+
     [Theory]
     [InlineData("a.csv", "u1,p1 p2\n", "not read from .csv")]
     [InlineData("a.json", "[{\"id\": 1}]", "a.json:1: no line of tokens")]

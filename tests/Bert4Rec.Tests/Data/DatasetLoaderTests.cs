@@ -115,9 +115,10 @@ public sealed class DatasetLoaderTests : IDisposable
     [InlineData(1, "every timestamp is 7; histories have the order of the file")]
     [InlineData(2, "40 of 80 interactions have the user, the item and the time of another one")]
     [InlineData(3, null)]
+    [InlineData(4, "40 of 40 interactions have the time of another item of their user; their order in a history is that of the file")]
     public void Times_that_give_no_order_and_rows_that_are_there_twice_are_warnings(int kind, string? warning)
     {
-        string rows = string.Concat(Enumerable.Range(0, 40).Select(i => $"u{i % 5}\ti{i}\t{(kind == 1 ? 7 : i % 3)}\n"));
+        string rows = string.Concat(Enumerable.Range(0, 40).Select(i => $"u{i % 5}\ti{i}\t{(kind == 1 ? 7 : kind == 4 ? i % 5 : i)}\n"));
         var dataset = Load(Header + rows + (kind == 2 ? rows : ""));
         if (warning is null)
             Assert.Empty(dataset.Warnings);

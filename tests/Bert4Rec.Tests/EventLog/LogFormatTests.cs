@@ -26,6 +26,12 @@ public sealed class LogFormatTests : IDisposable
     [InlineData("2019-10-01 02:00:00 +02", 1569888000)]
     [InlineData("2019-10-01", 1569888000)]
     [InlineData("2019-10-01 00:00", 1569888000)]
+    [InlineData("2019-10-01T02:00+02:00", 1569888000)]
+    [InlineData("2019-10-01t00:00z", 1569888000)]
+    [InlineData("20191001", 1569888000)]
+    [InlineData("20191001000000", 1569888000)]
+    [InlineData("20191001T020000.5+0200", 1569888000.5)]
+    [InlineData("1900-01-01", -2208988800)]
     [InlineData("1569888000", 1569888000)]
     [InlineData("1569888000.75", 1569888000.75)]
     [InlineData("1569888000123", 1569888000.123)]
@@ -40,7 +46,15 @@ public sealed class LogFormatTests : IDisposable
     [Theory]
     [InlineData("")]
     [InlineData("12.5")]
-    [InlineData("20191001")]
+    [InlineData("20191301")]
+    [InlineData("12345678")]
+    [InlineData("20191001T0826")]
+    [InlineData("20191001T000000Q")]
+    [InlineData("2019-10-01Z")]
+    [InlineData("2019-10-01 00:00.5")]
+    [InlineData("0001-01-01T00:00:00+01:00")]
+    [InlineData("9999-12-31T23:59:59-05:00")]
+    [InlineData("1899-12-31")]
     [InlineData("-1569888000")]
     [InlineData("1569888000e0")]
     [InlineData("99999999999999999999")]
@@ -84,6 +98,89 @@ public sealed class LogFormatTests : IDisposable
         Assert.Equal((0, ""), (clean.ExitCode, clean.Error));
         Assert.Equal(
             SmallLog.Text("1569888000.1,5,a,,,,,u,", "1569888000.2,5,b,,,,,u,"), File.ReadAllText(Path.Combine(_folder.Path, "c.csv")));
+    }
+
+    [Theory]
+    [InlineData("7.0", "2019-10-01", "2 times an id is like '7.0', as where a program has taken ids for numbers; '7' is another")]
+    [InlineData("7", "2019123123", "the last event is of 2033-12-25 11:32, which is still to come")]
+    [InlineData("7", "637055136000000000", "all events lie between 1990-03-10 07:45 and 1990-03-10 07:45")]
+    [InlineData("7", "2019-10-01", "")]
+    [InlineData("a.0", "1969-12-31", "")]
+    public void What_is_readable_and_hardly_meant_is_a_warning(string user, string time, string warning)
+    {
+        string log = _folder.Write("a.csv", $"u,i,t\n{user},a,{time}\n{user},b,{time}\n");
+
+        var clean = CommandLine.Run(
+            "clean", log, "-o", Path.Combine(_folder.Path, "c.csv"), "--columns", "user_id=u,product_id=i,event_time=t",
+            "--event-names", "purchase=any");
+
+        Assert.Equal(0, clean.ExitCode);
+        if (warning.Length == 0)
+            Assert.Empty(clean.Error);
+        else
+            Assert.Contains(warning, clean.Error);
+    }
+
+    [Fact]
+    public void What_databases_and_forms_have_for_nothing_is_nobodys_id()
+    {
+        string log = _folder.Write("a.tsv", "u\ti\tt\n\\N\ta\t1569888000\n \ta\t1569888000\nu\ta\t1569888000\n");
+
+        var clean = CommandLine.Run(
+            "clean", log, "-o", Path.Combine(_folder.Path, "c.csv"), "--columns", "user_id=u,product_id=i,event_time=t",
+            "--event-names", "purchase=any", "--separator", "tab");
+
+        Assert.Equal((0, ""), (clean.ExitCode, clean.Error));
+        Assert.Contains("dropped: no user_id 2", clean.Out);
+    }
+
+    [Fact]
+    public void Quotes_are_characters_where_the_log_says_so()
+    {
+        string log = _folder.Write("a.tsv", "u\ti\tt\nu\t\"Weird Al\" Yankovic\t1569888000\nu\t\"\t1569888001\n");
+        string[] command =
+        [
+            "clean", log, "-o", Path.Combine(_folder.Path, "c.csv"), "--columns", "user_id=u,product_id=i,event_time=t",
+            "--event-names", "purchase=any", "--separator", "tab",
+        ];
+
+        var quoted = CommandLine.Run(command);
+        var plain = CommandLine.Run([.. command, "--no-quotes"]);
+
+        Assert.Equal(1, quoted.ExitCode);
+        Assert.Contains("(--no-quotes)", quoted.Error);
+        Assert.Equal((0, ""), (plain.ExitCode, plain.Error));
+        Assert.Equal(
+            SmallLog.Text("1569888000.0,5,\"\"\"Weird Al\"\" Yankovic\",,,,,u,", "1569888001.0,5,\"\"\"\",,,,,u,"),
+            File.ReadAllText(Path.Combine(_folder.Path, "c.csv")));
+    }
+
+    [Fact]
+    public void Sessions_that_customers_share_are_a_warning()
+    {
+        string rows = string.Join('\n', Enumerable.Range(0, 40).Select(
+            i => SmallLog.Row(user: $"u{i % 8}", session: $"s{i % 4}", product: $"{i}")));
+        string log = _folder.Write("a.csv", SmallLog.Text(rows)), cleaned = Path.Combine(_folder.Path, "c.csv");
+        Assert.Equal(0, CommandLine.Run("clean", log, "-o", cleaned).ExitCode);
+
+        string[] command = ["convert", cleaned, "-o", Path.Combine(_folder.Path, "d"), "--name", "d"];
+        var bySession = CommandLine.Run([.. command, "--group-by", "session"]);
+
+        Assert.Equal(0, bySession.ExitCode);
+        Assert.Contains("4 of 4 sessions have events of several customers", bySession.Error);
+        Assert.Empty(CommandLine.Run(command).Error);
+    }
+
+    [Theory]
+    [InlineData("{\"session\":1}\n", "this is JSON")]
+    [InlineData("PK\u0003\u0004\0\0", "this is a zip archive or a workbook")]
+    [InlineData("U,I,T\n", "lacks t, i, u (capitals count)")]
+    [InlineData("\"visitorid\",\"itemid\",\"timestamp\"\n", "user_id=visitorid,product_id=itemid,event_time=timestamp")]
+    public void What_is_no_log_of_ours_is_told_apart(string text, string message)
+    {
+        string log = _folder.Write("a.csv", text);
+        Assert.Contains(message, CommandLine.Run("analyze", log, "--columns", "user_id=u,product_id=i,event_time=t",
+            "--event-names", "purchase=any").Error);
     }
 
     [Fact]
@@ -202,6 +299,7 @@ public sealed class LogFormatTests : IDisposable
             EventNames = new Dictionary<string, string> { ["page view"] = "view", ["seen"] = "view", [LogFormat.AnyName] = "other" },
             Separator = '\t',
             HasHeader = false,
+            HasQuotes = false,
         };
         string[] settings = ["event_log=a.csv", .. format.Settings().Select(setting => $"event_log.{setting.Key}={setting.Value}")];
 
@@ -211,5 +309,6 @@ public sealed class LogFormatTests : IDisposable
         Assert.Equal(format.Columns, log.Clean.Format.Columns);
         Assert.Equal(format.EventNames, log.Clean.Format.EventNames);
         Assert.Equal((format.Separator, format.HasHeader), (log.Clean.Format.Separator, log.Clean.Format.HasHeader));
+        Assert.False(log.Clean.Format.HasQuotes);
     }
 }

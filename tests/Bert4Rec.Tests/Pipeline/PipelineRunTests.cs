@@ -331,8 +331,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
     [InlineData("event_log.max_bad_rows=2", "event_log.max_bad_rows must be a share like 0.001, not '2'")]
     [InlineData(
         "event_log.maximum=2",
-        "a key of event_log must be input or columns or event_names or separator or header or events or keep_nulls or max_bad_rows or "
-            + "group_by or min_length or max_length, not 'maximum'")]
+        "a key of event_log must be input or columns or event_names or separator or header or quotes or events or keep_nulls or "
+            + "max_bad_rows or group_by or min_length or max_length, not 'maximum'")]
     public void A_wrong_setting_of_the_log_is_named(string setting, string message)
     {
         CommandLine.Outcome outcome = CommandLine.Run(["run", .. shop.Arguments("wrong", setting)]);
