@@ -136,12 +136,22 @@ internal static class Application
         string message = e switch
         {
             InputException or DeviceException or IOException or UnauthorizedAccessException => e.Message,
+            DllNotFoundException or TypeInitializationException { InnerException: DllNotFoundException } =>
+                "Parquet and ONNX need a library that there is for Linux with glibc, Windows and macOS, and not for this system; give and "
+                + "take .csv in place of .parquet",
             OutOfMemoryException => "out of memory; try less of it: a smaller train_batch_size or model, or fewer --threads",
             _ => $"this should not happen: {e.GetType().Name}: {e.Message} ({TraceVariable}=1 shows where)",
         };
-        terminal.Error.WriteLine($"error: {where}{Terminal.OneLine(message)}");
-        if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
-            terminal.Error.WriteLine(e.StackTrace);
+        try
+        {
+            terminal.Error.WriteLine($"error: {where}{Terminal.OneLine(message)}");
+            if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
+                terminal.Error.WriteLine(e.StackTrace);
+        }
+        catch (Exception closed) when (closed is IOException or UnauthorizedAccessException)
+        {
+            // Nobody is there to read it: the exit code says that it failed.
+        }
         return e is InputException { IsWrongUsage: true } ? ExitCodes.WrongUsage : ExitCodes.Failed;
     }
 

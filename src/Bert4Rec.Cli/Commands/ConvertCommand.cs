@@ -20,7 +20,7 @@ internal static class ConvertCommand
             HelpName = "NAME",
             Required = true,
         };
-        name.AcceptLegalFileNamesOnly();
+        CommonOptions.AcceptFileNames(name);
         var groupBy = new Option<string>("--group-by")
         {
             Description = "Whose events make one history; a session then takes the user's place in user_id.",

@@ -28,7 +28,7 @@ internal static class SynthesizeCommand
             HelpName = "NAME",
             DefaultValueFactory = _ => "shop",
         };
-        name.AcceptLegalFileNamesOnly();
+        CommonOptions.AcceptFileNames(name);
         var format = new Option<string>("--format")
         {
             Description = "atomic: NAME.inter, NAME.item and NAME.user. csv: NAME.csv, a raw event log with views, carts, gaps and "

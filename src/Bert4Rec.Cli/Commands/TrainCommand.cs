@@ -106,5 +106,5 @@ internal static class TrainCommand
 
     /// <summary>"saved/ml-100k-20261124-053110": runs do not overwrite each other.</summary>
     private static string NewDirectory(RunConfig config) =>
-        Path.Combine("saved", $"{config.Dataset ?? "run"}-{DateTime.Now:yyyyMMdd-HHmmss}");
+        Path.Combine("saved", $"{config.Dataset ?? "run"}-{DateTime.UtcNow:yyyyMMdd-HHmmss}");
 }

@@ -121,6 +121,13 @@ internal static class CommonOptions
         Description = "Keep what is read of the dataset beside its .inter, and read that where the files are still the same.",
     };
 
+    /// <summary>Names that a config would take, too.</summary>
+    public static void AcceptFileNames(Option<string> option) => option.Validators.Add(result =>
+    {
+        if (result.Tokens is [{ Value: { Length: > 0 } name }] && !FileName.IsPortable(name))
+            result.AddError($"{option.Name}: '{name}' is not allowed in a file name on every system.");
+    });
+
     public static Option<bool> Json() => new("--json")
     {
         Description = "Write the result as JSON to standard output, and nothing else there.",

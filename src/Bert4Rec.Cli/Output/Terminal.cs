@@ -1,3 +1,4 @@
+using System.Text;
 using Bert4Rec.Distributed;
 using Spectre.Console;
 
@@ -11,14 +12,32 @@ namespace Bert4Rec.Cli.Output;
 /// <param name="ErrorIsTerminal">Somebody watches the errors: progress is drawn in place instead of line by line.</param>
 internal sealed record Terminal(TextWriter Out, TextWriter Error, TextReader In, bool OutIsTerminal, bool ErrorIsTerminal)
 {
+    private static readonly UTF8Encoding s_utf8 = new(encoderShouldEmitUTF8Identifier: false);
+
     public static Terminal OfProcess()
     {
         if (!MpiGroup.IsLaunched)
-            return new(Console.Out, Console.Error, Console.In, !Console.IsOutputRedirected, !Console.IsErrorRedirected);
+        {
+            return new(
+                Console.IsOutputRedirected ? Writer(Console.OpenStandardOutput()) : Console.Out,
+                Console.IsErrorRedirected ? Writer(Console.OpenStandardError()) : Console.Error,
+                Console.IsInputRedirected ? new StreamReader(Console.OpenStandardInput(), s_utf8) : Console.In,
+                !Console.IsOutputRedirected,
+                !Console.IsErrorRedirected);
+        }
         // mpirun passes on what it reads from a terminal of its own, whether or not somebody watches: .NET must not greet that.
         Environment.SetEnvironmentVariable("TERM", "dumb");
-        return new(Console.Out, Console.Error, TextReader.Null, OutIsTerminal: false, ErrorIsTerminal: false);
+        return new(
+            Writer(Console.OpenStandardOutput()),
+            Writer(Console.OpenStandardError()),
+            TextReader.Null,
+            OutIsTerminal: false,
+            ErrorIsTerminal: false);
     }
+
+    /// <summary>What another program reads has the same bytes on every system, whatever the locale or the console's code page.</summary>
+    private static TextWriter Writer(Stream stream) =>
+        TextWriter.Synchronized(new StreamWriter(stream, s_utf8) { AutoFlush = true, NewLine = "\n" });
 
     /// <summary>Spectre's view of a writer: plain text of any width where nobody watches.</summary>
     public static IAnsiConsole Draw(TextWriter writer, bool isTerminal)

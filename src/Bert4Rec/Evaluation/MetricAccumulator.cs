@@ -193,7 +193,7 @@ internal sealed class MetricAccumulator
     {
         double total = counts.Sum(c => (double)c);
         var shares = counts.Where(c => c > 0).Select(c => c / total).ToArray();
-        return -shares.Sum(p => p * Math.Log(p)) / shares.Length;
+        return shares.Sum(p => p * -Math.Log(p)) / shares.Length;
     }
 
     private static bool[] FindTail(int[] trainCounts)

@@ -9,7 +9,7 @@ namespace Bert4Rec.Model;
 /// <param name="InnerSize">I, of the feed-forward layers.</param>
 /// <param name="Layers">Encoder layers.</param>
 /// <param name="Heads">Attention heads, dividing H.</param>
-/// <param name="LayerNormEpsilon">ε of the layer norms of embedding and encoder.</param>
+/// <param name="LayerNormEpsilon">ε of all layer norms.</param>
 /// <param name="HiddenDropout">Dropout after the embedding and after each sublayer.</param>
 /// <param name="AttentionDropout">Dropout on the attention probabilities.</param>
 /// <param name="Causal">Events see only older ones, and each predicts the next: there is no <c>[mask]</c>.</param>

@@ -95,7 +95,7 @@ internal static class ReportPage
     private static string Refit(RunReport report) =>
         "These figures, and all on this page, are of a model from which these events were held back. The model that recommends (the folder "
         + $"{RefitFolder.Name}) was trained anew on all {Html.Whole(report.Dataset.EventItems.Length)} events, "
-        + $"{Html.Whole(report.RefitEpochs)} times over; no event is left to measure it on.";
+        + $"{Html.Whole(report.RefitEpochs)} times over (an only event of a customer teaches nothing); none is left to measure it on.";
 
     private static string Verdict(RunReport report) => Comparison.Verdict(
         report.Result.Comparisons,
@@ -127,7 +127,7 @@ internal static class ReportPage
                 $"{Html.Whole(lengths.Values.Sum())} customers, {Html.Whole(dataset.ItemCount - 1)} items, "
                 + $"{Html.Whole(dataset.EventItems.Length)} events. {Html.Whole(report.Split.Train.Length)} of them teach, "
                 + $"{Html.Whole(report.Split.Valid.Length)} choose the best state of the model, "
-                + $"{Html.Whole(report.Split.Test.Length)} test it. A customer with one event teaches little and cannot be tested.")
+                + $"{Html.Whole(report.Split.Test.Length)} test it. A customer with one event teaches nothing and cannot be tested.")
             + Html.SideBySide(charts)
             + Html.SideBySide(rows)
             + (report.Log is null
@@ -177,14 +177,16 @@ internal static class ReportPage
                 Block(Html.Table(
                     ["in lists of ten", "model", .. report.Rankers.Skip(1).Select(ranker => ranker.Name)],
                     [
-                        Row("items shown (coverage)", "itemcoverage@10", value => Html.Percent(value, 1)),
-                        Row("mean training events of a shown item", "averagepopularity@10", value => Html.Number(value, 0)),
-                        Row("places of the least popular tenth", "tailpercentage@10", value => Html.Percent(value, 1)),
-                        Row("inequality of places (Gini, 0 to 1)", "giniindex@10", value => Html.Number(value, 2)),
+                        Row("items shown (coverage)", ranker => Html.Percent(ranker.Metrics["itemcoverage@10"], 1)),
+                        Row("mean training events of a shown item", ranker => Html.Number(MeanEvents(ranker.Places), 0)),
+                        Row("places of the least popular tenth", ranker => $"{Html.Number(Shares(report, ranker.Places).Last(), 1)}%"),
+                        Row("inequality of places (Gini, 0 to 1)", ranker => Html.Number(ranker.Metrics["giniindex@10"], 2)),
                     ])));
 
-        string[] Row(string name, string metric, Func<double, string> format) =>
-            [name, .. report.Rankers.Select(ranker => format(ranker.Metrics[metric]))];
+        string[] Row(string name, Func<ListStatistics, string> value) => [name, .. report.Rankers.Select(value)];
+
+        double MeanEvents(long[] places) =>
+            places.Zip(report.Statistics.EventCounts, (shown, count) => (double)shown * count).Sum() / Math.Max(1, places.Sum());
     }
 
     private static string Examples(RunReport report)
@@ -228,7 +230,7 @@ internal static class ReportPage
         var facts = report.Steps.SelectMany(step => step.Facts).ToDictionary();
         string table = Html.Table(["", ""], [
             ["device", facts.GetValueOrDefault("device", "unknown")],
-            ["seed", Html.Whole(report.Config.Seed)],
+            ["seed", $"{report.Config.Seed}"],
             ["model", $"{Html.Whole(report.Result.Parameters)} parameters"],
             ["training", $"best epoch {report.Result.BestEpoch} of {report.Result.Epochs}, by {report.Config.ValidMetric}"],
             .. report.RefitEpochs > 0 ? [["refit", $"{Html.Whole(report.RefitEpochs)} epochs on all events"]] : Array.Empty<string[]>(),

@@ -208,7 +208,7 @@ internal sealed class UpdateRun(
         {
             // Behind an exchange that could not be ended it has what is still to be moved; the next update does that.
             if (Directory.Exists(staged) && !FolderReplacement.IsUnfinished(target))
-                Directory.Delete(staged, recursive: true);
+                FolderReplacement.Remove(staged);
         }
     }
 

@@ -50,9 +50,19 @@ internal sealed class FolderLock : IDisposable
     /// <summary>Leaves nothing behind: not even the folder, where this lock made it and nothing was written.</summary>
     public void Dispose()
     {
-        // The folder may have been moved, or removed, by whoever locked it.
-        if (Directory.Exists(_directory))
-            File.Delete(_file.Name);
+        // Windows deletes no open file, and there none of that name that another run has opened since. Elsewhere a file that is closed
+        // first could be another run's lock by then.
+        if (OperatingSystem.IsWindows())
+            _file.Dispose();
+        try
+        {
+            // The folder may have been moved, or removed, by whoever locked it.
+            if (Directory.Exists(_directory))
+                File.Delete(_file.Name);
+        }
+        catch (IOException) when (OperatingSystem.IsWindows())
+        {
+        }
         _file.Dispose();
         if (_isNew && Directory.Exists(_directory) && !Directory.EnumerateFileSystemEntries(_directory).Any())
             Directory.Delete(_directory);

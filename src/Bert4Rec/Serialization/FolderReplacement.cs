@@ -37,7 +37,21 @@ internal static partial class FolderReplacement
             File.Delete(Path.Combine(folder, dropped));
         MoveOver(staged, target, file => file != last);
         MoveOver(staged, target, _ => true);
-        Directory.Delete(staged, recursive: true);
+        Remove(staged);
+    }
+
+    /// <summary>Removes a folder that this process has locked. Windows deletes no open file: there the lock is left its own.</summary>
+    public static void Remove(string locked)
+    {
+        if (!OperatingSystem.IsWindows())
+        {
+            Directory.Delete(locked, recursive: true);
+            return;
+        }
+        foreach (string folder in Directory.GetDirectories(locked))
+            Directory.Delete(folder, recursive: true);
+        foreach (string file in Directory.GetFiles(locked).Where(file => Path.GetFileName(file) != FolderLock.FileName))
+            File.Delete(file);
     }
 
     /// <summary>Whether an exchange was killed behind the one step: the folder that was staged is then the old one.</summary>

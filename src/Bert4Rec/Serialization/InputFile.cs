@@ -183,7 +183,8 @@ internal sealed class InputFile : IDisposable
         throw new InputException($"{path}: a pipe that nobody writes to; start its writer first, or give a file");
 
         FileStream OpenNow() =>
-            new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0, FileOptions.SequentialScan);
+            // On Windows what is being read can be replaced only so.
+            new(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, bufferSize: 0, FileOptions.SequentialScan);
     }
 
     private static InputException Unreadable(string path, Exception e) =>

@@ -111,7 +111,7 @@ internal sealed partial class ParquetInput : IDisposable
         {
             return read();
         }
-        catch (Exception e) when (e is not InputException)
+        catch (Exception e) when (e is not (InputException or DllNotFoundException or TypeInitializationException))
         {
             // Whatever a damaged file makes of the library: also sizes that no memory has room for, or types that it cannot make sense of.
             Match message = Inner().Match(e.Message);

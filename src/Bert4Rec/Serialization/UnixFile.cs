@@ -16,8 +16,9 @@ internal static partial class UnixFile
     /// <summary>Whether a path, links followed, is there and neither a regular file nor a folder: a device, a pipe, a socket.</summary>
     public static bool IsSpecial(string path)
     {
+        // Others than Linux are asked by no call: what lies among the devices is one.
         if (!OperatingSystem.IsLinux())
-            return false;
+            return !OperatingSystem.IsWindows() && Resolve(path).StartsWith("/dev/", StringComparison.Ordinal);
         var status = new byte[StatusLength];
         if (Statx(CurrentFolder, path, 0, WantType, status) != 0)
             return false;
@@ -32,7 +33,7 @@ internal static partial class UnixFile
     public static bool IsSame(string path, string other)
     {
         if (!OperatingSystem.IsLinux())
-            return Path.GetFullPath(path) == Path.GetFullPath(other);
+            return NameComparer.Equals(Resolve(path), Resolve(other));
         var one = new byte[StatusLength];
         var two = new byte[StatusLength];
         return Statx(CurrentFolder, path, 0, WantInode, one) == 0 && Statx(CurrentFolder, other, 0, WantInode, two) == 0
@@ -41,6 +42,23 @@ internal static partial class UnixFile
         static (ulong, ulong) Identity(byte[] status) => (
             BinaryPrimitives.ReadUInt64LittleEndian(status.AsSpan(InodeOffset)),
             BinaryPrimitives.ReadUInt64LittleEndian(status.AsSpan(DeviceOffset)));
+    }
+
+    /// <summary>Of file names as the system mostly has them.</summary>
+    public static StringComparer NameComparer { get; } =
+        OperatingSystem.IsWindows() || OperatingSystem.IsMacOS() ? StringComparer.OrdinalIgnoreCase : StringComparer.Ordinal;
+
+    /// <summary>The full path without links, those of its folders included.</summary>
+    public static string Resolve(string path)
+    {
+        string full = Path.GetFullPath(path), resolved = Path.GetPathRoot(full)!;
+        foreach (string name in full[resolved.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries))
+        {
+            resolved = Path.Combine(resolved, name);
+            if (Path.Exists(resolved) && File.ResolveLinkTarget(resolved, returnFinalTarget: true) is { } target)
+                resolved = Resolve(target.FullName);
+        }
+        return resolved;
     }
 
     /// <summary>

@@ -206,8 +206,8 @@ internal static class TrainingSession
         {
             string schedule = config.LearningRateSchedule.ToString().ToLowerInvariant();
             found.Add(
-                $"epochs is {config.Epochs}, and was {before.Epochs}: from here on, the learning rate is what lr_schedule {schedule} makes of "
-                + $"{config.Epochs} epochs; before, it was what it makes of {before.Epochs}");
+                $"epochs is {config.Epochs}, and was {before.Epochs}: from here on, the learning rate is what lr_schedule {schedule} makes "
+                + $"of {config.Epochs} epochs; before, it was what it makes of {before.Epochs}");
         }
         warnings = found;
         return config;

@@ -22,8 +22,8 @@ internal static class CommandLine
 
     public static Outcome RunWithInput(string input, params string[] args)
     {
-        using var output = new StringWriter();
-        using var error = new StringWriter();
+        using var output = new StringWriter { NewLine = "\n" };
+        using var error = new StringWriter { NewLine = "\n" };
         var terminal = new Terminal(output, error, new StringReader(input), OutIsTerminal: false, ErrorIsTerminal: false);
         int exitCode = Application.Run(args, terminal);
         return new Outcome(exitCode, output.ToString(), error.ToString());

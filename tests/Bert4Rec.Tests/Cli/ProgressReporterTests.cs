@@ -71,7 +71,7 @@ public class ProgressReporterTests
     /// <summary>Each activity reports ten times a second for so long, at 100 rows a second of 10,000.</summary>
     private static string[] Lines(double seconds, params string[] activities)
     {
-        using var error = new StringWriter();
+        using var error = new StringWriter { NewLine = "\n" };
         var clock = new ManualClock();
         var reporter = new ProgressReporter(new Terminal(TextWriter.Null, error, TextReader.Null, false, false), clock);
         foreach (string activity in activities)

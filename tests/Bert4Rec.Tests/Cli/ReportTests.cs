@@ -17,7 +17,7 @@ public class ReportTests
     [Fact]
     public void The_table_sets_the_model_beside_the_baselines_and_begins_with_what_papers_compare()
     {
-        using var writer = new StringWriter();
+        using var writer = new StringWriter { NewLine = "\n" };
         Report.WriteMetrics(writer, isTerminal: false, Model, Errors, Baselines, decimals: 4);
 
         Assert.DoesNotContain(" \n", writer.ToString());
@@ -40,7 +40,7 @@ public class ReportTests
     [Fact]
     public void Json_is_one_line_in_snake_case_and_knows_NaN()
     {
-        using var writer = new StringWriter();
+        using var writer = new StringWriter { NewLine = "\n" };
         Report.WriteJson(writer, new { BestEpoch = 3, name = "schön \"x\"\n", Value = double.NaN, Metrics = Model });
 
         Assert.Equal(

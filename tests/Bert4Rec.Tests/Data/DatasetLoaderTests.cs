@@ -284,8 +284,8 @@ public sealed class DatasetLoaderTests : IDisposable
     public void A_missing_file_or_dataset_is_named()
     {
         string message = Assert.Throws<InputException>(() => Load()).Message;
-        string nested = $"{_folder.Path}/d/d.inter";
-        Assert.StartsWith($"{nested}: there is no such file (nor {nested}.gz, nor {_folder.Path}/d.inter)", message);
+        string nested = Path.Combine(_folder.Path, "d", "d.inter"), direct = Path.Combine(_folder.Path, "d.inter");
+        Assert.StartsWith($"{nested}: there is no such file (nor {nested}.gz, nor {direct})", message);
         Assert.Contains("dataset: NAME", Assert.Throws<InputException>(() => DatasetLoader.Load(RunConfig.Load([], []))).Message);
         string file = Path.Combine(_folder.Path, "none.inter");
         Assert.Equal($"{file}: there is no such file", Assert.Throws<InputException>(() => new AtomicFileReader(file)).Message);
@@ -329,7 +329,7 @@ public sealed class DatasetLoaderTests : IDisposable
             }
             catch (InputException e)
             {
-                Assert.StartsWith(_folder.Path + "/d.i", e.Message);
+                Assert.StartsWith(Path.Combine(_folder.Path, "d.i"), e.Message);
                 Assert.DoesNotContain(e.Message, character => char.IsControl(character));
             }
         }

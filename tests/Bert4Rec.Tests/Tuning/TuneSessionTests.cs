@@ -151,7 +151,8 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         var clock = Stopwatch.StartNew();
         TuneResult result = Tune(config, directory, TuneBudget.OfTime(TimeSpan.FromSeconds(3)));
         Assert.InRange(clock.Elapsed.TotalSeconds, 0, 30);
-        Assert.True(result.Trials.Count >= 2, $"{result.Trials.Count} trials");
+        // One where a machine is so busy that there is no time for another.
+        Assert.True(result.Trials.Count >= 2 || result.Trials[0].Seconds > 1, $"{result.Trials.Count} trials");
         Assert.All(result.Trials, trial => Assert.True(trial.Value is not null && trial.Seconds > 0));
 
         // Resumed, it is over, and its choice the same.
@@ -212,7 +213,7 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         var config = shop.Config("epochs=100000", "stopping_step=100000");
         TuneResult result = Tune(config, shop.NewRun(), TuneBudget.OfTime(TimeSpan.FromSeconds(5)), onTrial: reports.Add);
         TrialReport[] compared = [.. reports.Where(trial => trial.Rung < 0)];
-        Assert.Equal([0, 1], compared.Select(trial => trial.Trial));
+        Assert.True(compared is [{ Trial: 0 }, { Trial: 1 }] or [{ Seconds: > 5.0 / 6 }], $"{compared.Length} objectives");
         // A busy machine takes longer for the epoch that it is in: what must be left is time for a trial.
         Assert.InRange(compared.Sum(trial => trial.Seconds!.Value), 0, 5);
         Assert.Contains(reports, trial => trial.Rung >= 0);
