@@ -62,6 +62,7 @@ internal sealed class ClozeMask
         if (_work is null || _work.Length < length)
         {
             _device.Free(_work);
+            _work = null;
             _work = _device.Allocate<int>(length);
         }
         return _work.View.BaseView.SubView(0, length);

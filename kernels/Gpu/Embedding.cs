@@ -54,12 +54,13 @@ internal sealed class Embedding
         if (ids.Length == 0)
             return;
         long length = _sort.WorkLength(ids.Length);
-        if (_ahead[0] is null || _ahead[0]!.Length < length)
+        if (_ahead[0] is null || _ahead[1] is null || _ahead[0]!.Length < length)
         {
             _device.FinishCompute();
             for (int i = 0; i < _ahead.Length; i++)
             {
                 _ahead[i]?.Dispose();
+                _ahead[i] = null;
                 // Batches differ: somewhat larger ones are to find room.
                 _ahead[i] = new(_device, length + (length / 4));
             }

@@ -18,6 +18,9 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
     /// </summary>
     private readonly int _workFloats = device.IsSimulator ? 1 << 13 : 32 << 20;
 
+    /// <summary>Scores of a launch, unless its rows are fewer than those.</summary>
+    private const int MostScores = 1 << 28, FewestRows = 128;
+
     /// <summary>Threads that combine the tiles of a row, at most: so few that the rows of a group fill a sector of memory.</summary>
     private const int LanesOfRow = 32;
 
@@ -34,6 +37,8 @@ internal sealed class SoftmaxCrossEntropy(GpuDevice device, Linear linear)
     {
         int rows = h.Rows, items = catalogue.Weight.Rows;
         int rowsAtATime = Math.Clamp(_workFloats / (2 * _reduce.TilesAcross(rows, items, h.Columns)), 1, Math.Max(1, rows));
+        // Windows ends what takes a screen's device longer than two seconds.
+        rowsAtATime = Math.Min(rowsAtATime, Math.Max(FewestRows, MostScores / items));
         for (int first = 0; first < rows; first += rowsAtATime)
         {
             int count = Math.Min(rowsAtATime, rows - first), tiles = _reduce.TilesAcross(count, items, h.Columns);

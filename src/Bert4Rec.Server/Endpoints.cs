@@ -181,7 +181,9 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
 
     private Task Ready(HttpContext context) => IsDraining
         ? throw new ProblemException(StatusCodes.Status503ServiceUnavailable, "the server is about to end")
-        : Health(context);
+        : models.Now.Recommender.Lost is string lost
+            ? throw new ProblemException(StatusCodes.Status503ServiceUnavailable, $"{lost} (the server must be started again)")
+            : Health(context);
 
     /// <summary>Does what is done on the calling thread, with few others at once.</summary>
     private async Task Scan<T>(HttpContext context, Func<Recommender, T> work)

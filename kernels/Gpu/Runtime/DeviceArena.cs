@@ -55,7 +55,14 @@ internal sealed class DeviceArena(GpuDevice device) : IDisposable
         if (block.TakenLength > 0)
             return;
         // Operations on what lay there may still be queued.
-        device.FinishCompute();
+        try
+        {
+            device.FinishCompute();
+        }
+        catch (DeviceException)
+        {
+            // Nothing runs there any more, and whoever wants results hears of it.
+        }
         device.Free(block.Memory);
         _blocks.Remove(block);
     }

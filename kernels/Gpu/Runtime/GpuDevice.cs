@@ -145,8 +145,8 @@ internal sealed class GpuDevice : IDisposable
             // ILGPU would free at the end what it could not allocate, and stop at the driver's error; the finalizer takes it off its list.
             GC.Collect();
             GC.WaitForPendingFinalizers();
-            if (e is CudaException { Error: not nameof(CudaError.CUDA_ERROR_OUT_OF_MEMORY) } cuda)
-                throw Failure(cuda);
+            if (e is AcceleratorException failure && !IsOutOfMemory(failure))
+                throw Failure(failure);
             throw new DeviceException(
                 $"{Name}: out of memory: wanted {Unsafe.SizeOf<T>() * (double)length:N0} bytes beside {AllocatedBytes:N0}; "
                 + "try a smaller train_batch_size or hidden_size, or --device cpu");
@@ -224,7 +224,7 @@ internal sealed class GpuDevice : IDisposable
         }
         catch (AcceleratorException e)
         {
-            throw Failure(e);
+            throw Failure(e, isLasting: true);
         }
         Finish(queue);
     }
@@ -240,18 +240,35 @@ internal sealed class GpuDevice : IDisposable
         }
         catch (AcceleratorException e)
         {
-            throw Failure(e);
+            throw Failure(e, isLasting: true);
         }
         Finish(queue);
     }
 
+    private static bool IsOutOfMemory(AcceleratorException e) => e switch
+    {
+        CudaException cuda => cuda.Error == nameof(CudaError.CUDA_ERROR_OUT_OF_MEMORY),
+        // OpenCL gives large buffers their place when they are first used.
+        CLException cl => cl.Error is CLError.CL_MEM_OBJECT_ALLOCATION_FAILURE or CLError.CL_OUT_OF_RESOURCES
+            or CLError.CL_OUT_OF_HOST_MEMORY or CLError.CL_INVALID_BUFFER_SIZE,
+        _ => true,
+    };
+
     /// <summary>The driver's error as a sentence.</summary>
-    public DeviceException Failure(AcceleratorException e) =>
-        new($"{Name}: the device failed: {FirstLine(e)}; try again, and if it fails again another --device, or cpu");
+    /// <param name="e">The error.</param>
+    /// <param name="isLasting">It is of work that was done, and not of a launch that was not taken.</param>
+    public DeviceException Failure(AcceleratorException e, bool isLasting = false) =>
+        new($"{Name}: the device failed: {FirstLine(e)}; try again, and if it fails again another --device, or cpu")
+        {
+            IsLasting = isLasting,
+        };
 
     /// <summary>As <see cref="Failure"/>, of a kernel that the device or the compiler does not take.</summary>
-    public DeviceException Refusal(Exception e) =>
-        new($"{Name}: the device refuses a kernel: {FirstLine(e)}; try another --device, or cpu");
+    public DeviceException Refusal(Exception e) => Refusal(FirstLine(e));
+
+    /// <inheritdoc cref="Refusal(Exception)"/>
+    public DeviceException Refusal(string reason) =>
+        new($"{Name}: the device refuses a kernel: {reason}; try another --device, or cpu");
 
     /// <summary>
     /// Goes through work without launching any of its kernels, and then compiles those, side by side: when the work is done, none is left
@@ -308,6 +325,7 @@ internal sealed class GpuDevice : IDisposable
         if (slice is null || slice.View.Length < floats)
         {
             slice?.Dispose();
+            slice = null;
             slice = Arena.Take(floats);
         }
         return slice.View.SubView(0, floats);
@@ -321,7 +339,7 @@ internal sealed class GpuDevice : IDisposable
         }
         catch (AcceleratorException e)
         {
-            throw Failure(e);
+            throw Failure(e, isLasting: true);
         }
         if (queue == Compute)
             _finishedUses = _uses;

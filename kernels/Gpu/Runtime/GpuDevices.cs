@@ -39,14 +39,15 @@ public static class GpuDevices
             "opencl",
             OperatingSystem.IsWindows() ? ["OpenCL.dll"]
                 : OperatingSystem.IsMacOS() ? ["/System/Library/Frameworks/OpenCL.framework/OpenCL"]
-                : ["libOpenCL.so"]),
+                : ["libOpenCL.so", "libOpenCL.so.1"]),
     ];
 
     /// <summary>
-    /// ILGPU loads the library by the name that only development packages have; the driver's own name is another.
+    /// ILGPU loads libraries by the names that only development packages have; the drivers' own names are others.
     /// </summary>
     static GpuDevices() => AssemblyLoadContext.Default.ResolvingUnmanagedDll += (assembly, name) =>
-        assembly == typeof(Context).Assembly && name == "cuda" && NativeLibrary.TryLoad("libcuda.so.1", out nint library) ? library : 0;
+        assembly == typeof(Context).Assembly && name is "cuda" or "OpenCL" && NativeLibrary.TryLoad($"lib{name}.so.1", out nint library)
+            ? library : 0;
 
     /// <summary>A sentence for each kind of which there is no device: what was found, and what to install.</summary>
     public static IReadOnlyList<string> Missing() =>

@@ -30,10 +30,11 @@ internal sealed class GpuKernel<TArguments>
             try
             {
                 var compiled = CompilerPasses.Compile(device.Accelerator.GetBackend(), kernel.Method);
-                return device.Accelerator.LoadKernel(compiled)
-                    .CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>();
+                var loaded = device.Accelerator.LoadKernel(compiled);
+                KernelLimits.Check(device, loaded, groupSize);
+                return loaded.CreateLauncherDelegate<Action<AcceleratorStream, KernelConfig, TArguments>>();
             }
-            catch (Exception e)
+            catch (Exception e) when (e is not DeviceException)
             {
                 throw device.Refusal(e);
             }

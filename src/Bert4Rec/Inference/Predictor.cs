@@ -196,6 +196,7 @@ internal sealed class Predictor : IDisposable
         if (_floats is null || _floats.Length < length)
         {
             _floats?.Dispose();
+            _floats = null;
             _floats = _kernels.AllocateFloats(length);
         }
         return _floats;
@@ -212,6 +213,7 @@ internal sealed class Predictor : IDisposable
             if (buffer is null || buffer.Length < length)
             {
                 buffer?.Dispose();
+                buffer = null;
                 buffer = kernels.AllocateInts(length);
             }
             _buffer = buffer;

@@ -47,6 +47,7 @@ internal sealed class RankingQueue : IDisposable
     private readonly Thread[] _threads;
     private readonly bool _callersWork;
     private bool _isClosed;
+    private volatile string? _lost;
 
     /// <exception cref="DeviceException">There is no such device, or it has not enough memory.</exception>
     public RankingQueue(ModelFolder folder, RecommenderOptions options)
@@ -58,6 +59,9 @@ internal sealed class RankingQueue : IDisposable
         _callersWork = opened.Task.GetAwaiter().GetResult();
         _threads = [first, .. Enumerable.Range(1, _free.Count - 1).Select(index => Start(index, Loop))];
     }
+
+    /// <summary>Why the device will answer no more; null where it may.</summary>
+    public string? Lost => _lost;
 
     /// <summary>Does something, on this thread where a worker is free.</summary>
     /// <exception cref="ObjectDisposedException">The queue is closed.</exception>
@@ -201,7 +205,7 @@ internal sealed class RankingQueue : IDisposable
     }
 
     /// <summary>Does what it is given; what fails, its work tells of.</summary>
-    private static void Do(RankingWorker worker, IReadOnlyList<RankingWork> batch)
+    private void Do(RankingWorker worker, IReadOnlyList<RankingWork> batch)
     {
         try
         {
@@ -216,6 +220,8 @@ internal sealed class RankingQueue : IDisposable
         }
         catch (Exception failure)
         {
+            if (failure is DeviceException { IsLasting: true })
+                _lost = failure.Message;
             foreach (var work in batch)
                 work.Failure ??= failure;
         }

@@ -148,6 +148,9 @@ public sealed class Recommender : IDisposable
         return isKnown;
     }
 
+    /// <summary>Why its device will answer no more; null where it may.</summary>
+    internal string? Lost => _queue.Lost;
+
     /// <summary>An item whose token has a blank in it; null where there is none.</summary>
     internal string? TokenWithBlank() =>
         Enumerable.Range(1, ItemCount).Where(item => _dataset.Items.Utf8(item).Contains((byte)' ')).Select(item => _dataset.Items[item])

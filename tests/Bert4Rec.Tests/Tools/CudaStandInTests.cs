@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Net;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -77,6 +78,53 @@ public sealed class CudaStandInTests(CudaStandIn driver, SmallShop shop, ITestOu
     [InlineData("launch=20", "the device failed: unspecified launch failure; try again")]
     public async Task A_training_that_fails_says_why_and_leaves_nothing_half_written(string settings, string sentence) =>
         Assert.Contains(sentence, await Fail(settings), StringComparison.Ordinal);
+
+    /// <summary>What a server does with an error of its device: out of memory and a launch that was not taken cost one request.</summary>
+    [SkippableTheory]
+    [InlineData("alloc=8", false)]
+    [InlineData("refuse=30", false)]
+    [InlineData("launch=30", true)]
+    public async Task A_server_goes_on_where_it_can_and_says_where_it_cannot(string settings, bool isLost)
+    {
+        string model = shop.NewRun();
+        Assert.Equal(0, CommandLine.Run([.. Campaign.Train(shop, model, "epochs=1")]).ExitCode);
+        using var process = driver.Start(
+            settings, "serve", "--model", model, "--device", "cuda", "--urls", "http://127.0.0.1:0", "--drain", "0");
+        try
+        {
+            string line = (await process.StandardError.ReadLineAsync())!;
+            Assert.StartsWith("serving ", line, StringComparison.Ordinal);
+            using var client = new HttpClient { BaseAddress = new(line.Split(' ')[1]) };
+            var answers = new List<HttpStatusCode>();
+            // More and more work memory, until the error comes, and then less.
+            for (int requests = 1; requests <= 32 && !answers.Contains(HttpStatusCode.InternalServerError); requests++)
+                answers.Add(await Recommend(client, requests));
+            Assert.Contains(HttpStatusCode.InternalServerError, answers);
+            for (int requests = 4; requests > 0; requests--)
+                Assert.Equal(isLost ? HttpStatusCode.InternalServerError : HttpStatusCode.OK, await Recommend(client, requests));
+
+            var ready = await client.GetAsync("/healthz/ready");
+            Assert.Equal(isLost ? HttpStatusCode.ServiceUnavailable : HttpStatusCode.OK, ready.StatusCode);
+            if (isLost)
+                Assert.Contains("the device failed", await ready.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+            using (var kill = Process.Start("kill", [process.Id.ToString()]))
+                await kill.WaitForExitAsync();
+            await process.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
+            const int Terminated = 128 + 15;
+            Assert.Equal(Terminated, process.ExitCode);
+        }
+        finally
+        {
+            process.Kill();
+        }
+
+        static async Task<HttpStatusCode> Recommend(HttpClient client, int count)
+        {
+            string requests = string.Join(',', Enumerable.Repeat("{\"history\":[\"p1\",\"p2\"],\"k\":5}", count));
+            using var content = new StringContent($"{{\"requests\":[{requests}]}}", Encoding.UTF8, "application/json");
+            return (await client.PostAsync("/v1/recommend", content)).StatusCode;
+        }
+    }
 
     /// <summary>Each may also come too late to do anything.</summary>
     [SkippableFact]
@@ -213,12 +261,19 @@ public sealed class CudaStandIn : IDisposable
     /// <param name="arguments">Of the command.</param>
     internal async Task<CommandLine.Outcome> Run(string settings, params string[] arguments)
     {
+        using var process = Start(settings, arguments);
+        return await Campaign.EndWithOutput(process);
+    }
+
+    /// <summary>Starts the command.</summary>
+    /// <inheritdoc cref="Run"/>
+    internal Process Start(string settings, params string[] arguments)
+    {
         var start = Campaign.Command(arguments);
         start.Environment["LD_LIBRARY_PATH"] = Path.GetDirectoryName(Library);
         start.Environment["DOTNET_STARTUP_HOOKS"] = typeof(StartupHook).Assembly.Location;
         start.Environment["BERT4REC_STAND_IN"] = settings;
-        using var process = Process.Start(start)!;
-        return await Campaign.EndWithOutput(process);
+        return Process.Start(start)!;
     }
 
     public void Dispose() => _folder.Dispose();
