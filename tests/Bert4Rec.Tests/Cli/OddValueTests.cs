@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Bert4Rec.Configuration;
+using Bert4Rec.Tests.Faults;
 using Bert4Rec.Tests.Training;
 
 namespace Bert4Rec.Tests.Cli;
@@ -40,7 +41,9 @@ public sealed partial class OddValueTests(SmallShop shop) : IClassFixture<SmallS
     {
         string run = shop.NewRun();
         string[] settings = shop.Settings("n_layers=1", "epochs=1", "blend=false");
-        foreach (string value in s_yaml)
+        // By default half of them, other ones for other keys.
+        int skipped = Campaign.Cases >= 1000 ? -1 : key.Length % 2;
+        foreach (string value in s_yaml.Where((_, i) => i % 2 != skipped))
         {
             // That many epochs are no mistake.
             if (key == "epochs" && value == "2147483647")

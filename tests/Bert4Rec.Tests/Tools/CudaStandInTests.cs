@@ -86,6 +86,7 @@ public sealed class CudaStandInTests(CudaStandIn driver, SmallShop shop, ITestOu
     [InlineData("launch=30", true)]
     public async Task A_server_goes_on_where_it_can_and_says_where_it_cannot(string settings, bool isLost)
     {
+        Skip.If(settings != "launch=30" && s_cases == 0, "one of three by default; set BERT4REC_STAND_IN_CASES=1");
         string model = shop.NewRun();
         Assert.Equal(0, CommandLine.Run([.. Campaign.Train(shop, model, "epochs=1")]).ExitCode);
         using var process = driver.Start(
