@@ -46,6 +46,23 @@ public class DeviceArenaTests
             Assert.Equal(-1, Array.FindIndex(Tensor.Of(pair.Buffer).ToArray(), value => value != pair.Value));
     }
 
+    /// <summary>What could not grow has given its memory back, which is somebody else's then.</summary>
+    [Fact]
+    public void Memory_that_could_not_grow_is_not_handed_out_again()
+    {
+        using var device = GpuDevices.Open(GpuDevices.Simulator);
+        device.Workspace(64);
+
+        Assert.Throws<DeviceException>(() => device.Workspace(1L << 50));
+        ArrayView<float> parts = device.Parts(64), work = device.Workspace(64);
+
+        device.Upload(device.Compute, [1f], parts);
+        device.Upload(device.Compute, [2f], work);
+        float[] kept = new float[1];
+        device.Download(device.Compute, parts.SubView(0, 1), kept);
+        Assert.Equal(1, kept[0]);
+    }
+
     /// <summary>Neighbours that come back, in any order, are one gap again: the whole block can be given out anew.</summary>
     [Theory]
     [InlineData(0, 1, 2)]
