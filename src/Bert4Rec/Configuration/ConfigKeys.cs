@@ -92,6 +92,7 @@ internal static class ConfigKeys
     {
         ["embedding_size"] = "hidden_size",
         ["dropout_prob"] = "hidden_dropout_prob and attn_dropout_prob",
+        ["dropout"] = "hidden_dropout_prob and attn_dropout_prob",
         ["hidden_dropout"] = "hidden_dropout_prob",
         ["attn_dropout"] = "attn_dropout_prob",
         ["eval_steps"] = "eval_step",
