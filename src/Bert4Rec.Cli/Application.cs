@@ -99,19 +99,20 @@ internal static class Application
             parsed.Invoke(new InvocationConfiguration { Output = text, Error = text });
             if (usage.ShowHelp)
             {
-                terminal.Error.Write(text);
+                terminal.Complain(text.ToString());
                 return ExitCodes.WrongUsage;
             }
             foreach (string line in text.ToString().ReplaceLineEndings("\n").Split('\n').Where(line => line.Length > 0))
-                terminal.Error.WriteLine(line);
-            terminal.Error.WriteLine($"see: {CommandPath(parsed)} --help");
+                terminal.Complain($"{line}\n");
+            terminal.Complain($"see: {CommandPath(parsed)} --help\n");
             return ExitCodes.WrongUsage;
         }
         Command command = parsed.CommandResult.Command;
         if (ranks.Size > 1 && parsed.Action == command.Action && !trainings.Contains(command))
         {
-            terminal.Error.WriteLine(
-                $"error: {CommandPath(parsed)} is for one process, and mpirun started {ranks.Size}; run, train and tune share their work");
+            terminal.Complain(
+                $"error: {CommandPath(parsed)} is for one process, and mpirun started {ranks.Size}; run, train and tune share their "
+                + "work\n");
             return ExitCodes.WrongUsage;
         }
         try
@@ -142,16 +143,9 @@ internal static class Application
             OutOfMemoryException => "out of memory; try less of it: a smaller train_batch_size or model, or fewer --threads",
             _ => $"this should not happen: {e.GetType().Name}: {e.Message} ({TraceVariable}=1 shows where)",
         };
-        try
-        {
-            terminal.Error.WriteLine($"error: {where}{Terminal.OneLine(message)}");
-            if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
-                terminal.Error.WriteLine(e.StackTrace);
-        }
-        catch (Exception closed) when (closed is IOException or UnauthorizedAccessException)
-        {
-            // Nobody is there to read it: the exit code says that it failed.
-        }
+        terminal.Complain($"error: {where}{Terminal.OneLine(message)}\n");
+        if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
+            terminal.Complain($"{e.StackTrace}\n");
         return e is InputException { IsWrongUsage: true } ? ExitCodes.WrongUsage : ExitCodes.Failed;
     }
 

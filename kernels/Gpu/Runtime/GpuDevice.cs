@@ -260,7 +260,7 @@ internal sealed class GpuDevice : IDisposable
     public DeviceException Failure(AcceleratorException e, bool isLasting = false) =>
         new($"{Name}: the device failed: {FirstLine(e)}; try again, and if it fails again another --device, or cpu")
         {
-            IsLasting = isLasting,
+            IsLasting = isLasting && !(e is CLException or CudaException && IsOutOfMemory(e)),
         };
 
     /// <summary>As <see cref="Failure"/>, of a kernel that the device or the compiler does not take.</summary>

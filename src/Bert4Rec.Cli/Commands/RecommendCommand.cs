@@ -82,12 +82,8 @@ internal static class RecommendCommand
                 : parsed.GetValue(user) is string token ? [HistoryOf(token, recommender)]
                 : [new NamedHistory(null, HistoryFile.Split(parsed.GetValue(history)!))];
             bool isText = parsed.GetValue(user) is null && HistoryFile.IsText(parsed.GetValue(histories) ?? "-");
-            if (isText && recommender.TokenWithBlank() is string odd)
-            {
-                terminal.Warn(
-                    $"items of this model have blanks in their ids, such as {Printable.Quoted(odd)}, and here a blank ends an id; "
-                    + "give such histories as --histories FILE.jsonl");
-            }
+            if (isText)
+                wanted = WarnOfBlanks(terminal, recommender, wanted);
             int length = parsed.GetValue(k);
             bool isExcluded = parsed.GetValue(excludeSeen);
             if (parsed.GetValue(output) is string file)
@@ -108,6 +104,23 @@ internal static class RecommendCommand
             return ExitCodes.Success;
         });
         return command;
+    }
+
+    private static IEnumerable<NamedHistory> WarnOfBlanks(
+        Terminal terminal, Recommender recommender, IEnumerable<NamedHistory> histories)
+    {
+        bool isWarned = false;
+        foreach (NamedHistory history in histories)
+        {
+            if (!isWarned && recommender.FindJoined(history.Tokens) is string item)
+            {
+                terminal.Warn(
+                    $"{Printable.Quoted(item)} is an item of this model, and here a blank ends an id; give such histories as "
+                    + "--histories FILE.jsonl");
+                isWarned = true;
+            }
+            yield return history;
+        }
     }
 
     private static int ToFile(

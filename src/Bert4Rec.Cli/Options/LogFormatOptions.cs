@@ -33,7 +33,7 @@ internal sealed class LogFormatOptions
             string text = argument.Tokens[0].Value;
             if (ConfigReader.SeparatorOf(text) is char separator and not '"')
                 return separator;
-            string doubled = text.Length == 2 && text[0] == text[1]
+            string doubled = text.Length == 2 && text[0] == text[1] && text[0] != '"'
                 ? $" ('{text[0]}' leaves an empty column between two: the second value is column 3 then.)" : "";
             argument.AddError($"--separator must be one ASCII character, or tab, not '{text}'.{doubled}");
             return ',';

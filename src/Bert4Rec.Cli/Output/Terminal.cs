@@ -56,6 +56,18 @@ internal sealed record Terminal(TextWriter Out, TextWriter Error, TextReader In,
 
     public void Warn(string message) => Error.WriteLine($"warning: {OneLine(message)}");
 
+    /// <summary>Writes to <see cref="Error"/> why the command fails; where nobody can read it, the exit code says that it does.</summary>
+    public void Complain(string text)
+    {
+        try
+        {
+            Error.Write(text);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+        }
+    }
+
     /// <summary>A path, fit for a command line that is printed.</summary>
     public static string Quote(string path) => path.Contains(' ') ? $"\"{path}\"" : path;
 

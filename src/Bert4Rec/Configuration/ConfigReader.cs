@@ -29,11 +29,9 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
     public string? OptionalFileName(string key)
     {
         string? name = IsSet(key) ? Text(key) : null;
-        if (name is "." or ".." || (name is not null && name.AsSpan().IndexOfAny('/', '\\') >= 0))
-            throw WrongValue(this[key], key, "a name, not a path (the folder of datasets is data_path)");
-        return name is null || FileName.IsPortable(name)
+        return name is null || (name is not ("." or "..") && name.AsSpan().IndexOfAny('/', '\\') < 0)
             ? name
-            : throw WrongValue(this[key], key, "a name that files can have on any system");
+            : throw WrongValue(this[key], key, "a name, not a path (the folder of datasets is data_path)");
     }
 
     /// <summary>One of a few words, without regard to case.</summary>

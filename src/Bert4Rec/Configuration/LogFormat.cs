@@ -90,7 +90,7 @@ internal sealed record LogFormat
     public string? Suggest(string header)
     {
         char separator = ",;\t|".MaxBy(character => header.Count(other => other == character));
-        string[] names = [.. header.Split(separator).Select(name => name.Trim(' ', '"'))];
+        string[] names = [.. header.Split(separator).Select(name => HasQuotes ? name.Trim(' ', '"') : name.Trim())];
         var columns = new List<string>();
         foreach (var (column, words) in s_likelyNames)
         {

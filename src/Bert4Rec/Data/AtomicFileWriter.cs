@@ -205,9 +205,9 @@ internal static class AtomicFileWriter
         private readonly Stream _user;
         private readonly HashSet<UInt128> _owners = [];
 
-        /// <summary>By session: the customer of its first event; which ones have events of another customer.</summary>
-        private readonly Dictionary<UInt128, UInt128> _customers = [];
-        private readonly HashSet<UInt128> _shared = [];
+        /// <summary>The session of the last row, whose rows stand together, and the customer of its first one.</summary>
+        private (UInt128 Session, UInt128 Customer, bool IsShared) _last;
+        private long _sharedSessions;
         private readonly HashSet<UInt128> _pairs = [];
         private readonly Dictionary<UInt128, int> _itemIndex = [];
         private readonly List<(double Time, byte[] Line)> _items = [];
@@ -298,17 +298,22 @@ internal static class AtomicFileWriter
         /// <summary>What looks wrong, as a sentence.</summary>
         public IEnumerable<string> Warnings(string cleaned)
         {
-            if (_shared.Count > LargestShared * _owners.Count)
+            if (_sharedSessions > LargestShared * _owners.Count)
             {
-                yield return $"{cleaned}: {_shared.Count:N0} of {_owners.Count:N0} sessions have events of several customers, which make "
+                yield return $"{cleaned}: {_sharedSessions:N0} of {_owners.Count:N0} sessions have events of several customers, which make "
                     + "one history; where a session's id is a customer's own number, write both into one column of the log";
             }
         }
 
         private void AddCustomer(UInt128 session, UInt128 customer)
         {
-            if (!_customers.TryAdd(session, customer) && _customers[session] != customer)
-                _shared.Add(session);
+            if (_last.Session != session)
+                _last = (session, customer, false);
+            else if (_last.Customer != customer && !_last.IsShared)
+            {
+                _last.IsShared = true;
+                _sharedSessions++;
+            }
         }
 
         private void AddItem(CleanedRow row)

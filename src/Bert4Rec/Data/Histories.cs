@@ -97,19 +97,18 @@ internal sealed class Histories
         return (repeated, tied);
     }
 
-    /// <summary>Of sorted events, how many have the time of the one before or after, and not the item.</summary>
+    /// <summary>Of sorted events, how many have the time of one with another item.</summary>
     private static int CountTied(ReadOnlySpan<TimedItem> events)
     {
         int tied = 0;
-        for (int i = 0; i < events.Length; i++)
+        for (int first = 0, end; first < events.Length; first = end)
         {
-            if (IsTie(events, i - 1, i) || IsTie(events, i, i + 1))
-                tied++;
+            bool isTie = false;
+            for (end = first + 1; end < events.Length && events[end].Time == events[first].Time; end++)
+                isTie |= events[end].Item != events[first].Item;
+            tied += isTie ? end - first : 0;
         }
         return tied;
-
-        static bool IsTie(ReadOnlySpan<TimedItem> events, int a, int b) =>
-            a >= 0 && b < events.Length && events[a].Time == events[b].Time && events[a].Item != events[b].Item;
     }
 
     /// <summary>Of sorted events, how many follow one of their time and item, a few places before at most.</summary>

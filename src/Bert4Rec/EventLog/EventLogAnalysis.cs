@@ -113,7 +113,7 @@ internal static class EventLogAnalysis
             for (int column = 0; column < EventColumns.Count; column++)
             {
                 ReadOnlySpan<byte> value = row[(EventColumn)column];
-                if (EventValues.IsNull(value))
+                if (EventValues.IsNull(value) || (column == (int)EventColumn.EventTime && EventValues.IsNoDate(value)))
                 {
                     hashes[column] = 0;
                     figures.Nulls |= 1 << column;

@@ -203,7 +203,12 @@ internal static class EventLogCleaner
                 }
             }
             if (!EventValues.TryParseTime(row[EventColumn.EventTime], out long time))
-                return EventValues.WrongTime(row[EventColumn.EventTime]);
+            {
+                if (!EventValues.IsNoDate(row[EventColumn.EventTime]))
+                    return EventValues.WrongTime(row[EventColumn.EventTime]);
+                Nulls[(int)EventColumn.EventTime]++;
+                return null;
+            }
             _length = 0;
             WriteTime(time);
             Write([type.Code(), (byte)',']);

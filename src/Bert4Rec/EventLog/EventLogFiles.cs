@@ -26,7 +26,7 @@ internal static class EventLogFiles
             else
                 throw new InputException($"{input}: there is no such file or folder");
         }
-        if (files.GroupBy(UnixFile.Resolve, UnixFile.NameComparer).FirstOrDefault(group => group.Count() > 1) is { } twice)
+        if (files.GroupBy(Path.GetFullPath, UnixFile.NameComparer).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw new InputException($"{twice.First()}: given twice; name every file once");
         return files;
     }

@@ -61,8 +61,8 @@ internal static class EventValues
     /// <summary>1990 and 2100 as Unix seconds: a number outside is no time, and in between it is clear which unit it has.</summary>
     private const long FirstSecond = 631_152_000, LastSecond = 4_102_444_800;
 
-    /// <summary>The years of a date: those outside are what programs write for none.</summary>
-    private const int FirstYear = 1900, EndYear = 2100;
+    /// <summary>The years of a date: those outside, and 1900 and 1901, are what programs write for none.</summary>
+    private const int FirstYear = 1902, EndYear = 2100;
 
     private static readonly byte[][] _nulls =
     [
@@ -77,7 +77,7 @@ internal static class EventValues
 
     public static string WrongTime(ReadOnlySpan<byte> value) =>
         $"event_time must look like 2019-10-01 00:00:00 UTC, not {Printable.Quoted(value)} "
-        + "(ISO 8601 of 1900 to 2099 and Unix time will do as well)";
+        + "(ISO 8601 and Unix time will do as well)";
 
     public static string WrongType(ReadOnlySpan<byte> value) =>
         $"event_type must be one of {string.Join(", ", EventTypeNames.Names)}, not {Printable.Quoted(value)} (--event-names can say so)";
@@ -101,6 +101,10 @@ internal static class EventValues
         }
         return false;
     }
+
+    /// <summary>Whether it is a date that stands for none: 0001-01-01, 1900-01-01, 9999-12-31 and their like.</summary>
+    public static bool IsNoDate(ReadOnlySpan<byte> text) => text.Length >= 10 && text[4] == '-' && text[7] == '-'
+        && Digits(text, 0) >= 0 && Digits(text, 2) >= 0 && (Digits(text, 0) * 100) + Digits(text, 2) is < FirstYear or >= EndYear;
 
     /// <summary>
     /// Reads a time as Unix milliseconds: "2019-10-01 00:00:00", a T in place of the space or not, with a fraction of a second or not,

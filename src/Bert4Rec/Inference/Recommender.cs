@@ -18,9 +18,13 @@ public sealed class Recommender : IDisposable
     /// <summary>Where no more than this part of the catalogue may be recommended, its items are scored one by one.</summary>
     private const int FewItems = 16;
 
+    /// <summary>Words of an id that are put together again.</summary>
+    private const int MostWords = 8;
+
     private readonly InteractionDataset _dataset;
     private readonly RankingQueue _queue;
     private volatile bool _isDisposed;
+    private readonly Lazy<bool> _hasBlanks;
     private readonly Lazy<int[]> _counts;
     private readonly Lazy<int[]> _byPopularity;
     private readonly Lazy<FieldIndex>[] _indexes;
@@ -36,6 +40,7 @@ public sealed class Recommender : IDisposable
         // [mask] attends to itself.
         _attended = folder.Layout.Shape.Causal ? 0 : 1;
         _queue = new RankingQueue(folder, options);
+        _hasBlanks = new(() => Enumerable.Range(1, ItemCount).Any(item => _dataset.Items.Utf8(item).Contains((byte)' ')));
         _counts = new(CountItems);
         _byPopularity = new(() => [.. Enumerable.Range(1, ItemCount).OrderByDescending(item => _counts.Value[item])]);
         var table = _dataset.ItemFields;
@@ -151,10 +156,21 @@ public sealed class Recommender : IDisposable
     /// <summary>Why its device will answer no more; null where it may.</summary>
     internal string? Lost => _queue.Lost;
 
-    /// <summary>An item whose token has a blank in it; null where there is none.</summary>
-    internal string? TokenWithBlank() =>
-        Enumerable.Range(1, ItemCount).Where(item => _dataset.Items.Utf8(item).Contains((byte)' ')).Select(item => _dataset.Items[item])
-            .FirstOrDefault();
+    /// <summary>An item whose token is some of these, one after another, with blanks between them; null where there is none.</summary>
+    internal string? FindJoined(IReadOnlyList<string> tokens)
+    {
+        for (int first = 0; _hasBlanks.Value && first < tokens.Count; first++)
+        {
+            string joined = tokens[first];
+            for (int next = first + 1; next < tokens.Count && next < first + MostWords; next++)
+            {
+                joined += $" {tokens[next]}";
+                if (_dataset.Items.TryGetId(joined, out _))
+                    return joined;
+            }
+        }
+        return null;
+    }
 
     /// <summary>What is known of an item; null where it is not in the catalogue.</summary>
     public ItemDescription? Find(string token) => _dataset.Items.TryGetId(token, out int item) ? Describe(item) : null;

@@ -40,6 +40,9 @@ internal sealed class PipelineRun
 {
     public const string ReportFileName = "report.html";
 
+    /// <summary>Counted up when a log is read otherwise than before, or a model shown otherwise: a run does it again.</summary>
+    private const string LogRevision = "2", PageRevision = "2";
+
     private const string CleanedFileName = "cleaned.csv";
     private const int LongestAnalysis = 1 << 28;
     private const string AnalysisFileName = "analysis.json", AnalysisPageName = "analysis.html";
@@ -191,7 +194,7 @@ internal sealed class PipelineRun
     /// <summary>What a log's columns are called, and what its folders say, for the manifest; nothing where it is as ours.</summary>
     private static Dictionary<string, string> FormatOf(EventLogSettings log)
     {
-        var options = new Dictionary<string, string>(log.Clean.Format.Settings());
+        var options = new Dictionary<string, string>(log.Clean.Format.Settings()) { ["revision"] = LogRevision };
         string[] partitions =
         [
             .. LogFiles(log).Where(ParquetInput.HasExtension)
@@ -344,6 +347,7 @@ internal sealed class PipelineRun
             ["rows"] = rows,
             ["choice"] = choice?.Verdict() ?? "",
             ["refit"] = Text(refitEpochs),
+            ["revision"] = PageRevision,
         };
         string[] inputs = [.. TrainingFolder.ResultFiles(Folder), .. _config.EventLog is null ? Array.Empty<string>() : [analysis]];
         Step("report", inputs, options, [page], () =>

@@ -49,7 +49,7 @@ internal sealed record RunReport(
 
     private static readonly EvaluationSettings _settings = new()
     {
-        Metrics = [Metric.Recall, Metric.NDCG, Metric.ItemCoverage, Metric.AveragePopularity, Metric.GiniIndex, Metric.TailPercentage],
+        Metrics = [Metric.Recall, Metric.NDCG, Metric.ItemCoverage, Metric.GiniIndex],
         TopK = [ListLength],
     };
 

@@ -56,10 +56,10 @@ internal sealed class TrainingRun : IDisposable
             throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
         _validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
         RunConfig drawn = start is null ? config : config.With($"seed={start.Seed}");
-        _engine = new TrainingEngine(drawn, dataset, _split, options, start?.Replay);
         _origin = Checkpoint.Origin(config, dataset, _split);
         if (refit is not null)
             _origin[Checkpoint.HeldOutKey] = refit.HeldOut;
+        _engine = new TrainingEngine(drawn, dataset, _split, options, start?.Replay);
         _average = new ParameterAverage(Layout.Length, config.AverageDecay);
         _best = new float[Layout.Length];
     }

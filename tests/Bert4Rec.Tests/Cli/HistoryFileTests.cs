@@ -42,7 +42,8 @@ public sealed class HistoryFileTests(TrainedShop shop) : IClassFixture<TrainedSh
         var json = CommandLine.Run([.. command, "--histories", _folder.Write("a.jsonl", "{\"history\": [\"Lamp 7\"]}\n")]);
 
         Assert.Equal(0, words.ExitCode);
-        Assert.Contains("blanks in their ids, such as 'Lamp 7'", words.Error);
+        Assert.Contains("'Lamp 7' is an item of this model, and here a blank ends an id", words.Error);
+        Assert.DoesNotContain("blank", CommandLine.Run([.. command, "--history", "7 Lamp"]).Error, StringComparison.Ordinal);
         Assert.Equal((0, false), (json.ExitCode, json.Error.Contains("blanks", StringComparison.Ordinal)));
     }
 

@@ -54,6 +54,9 @@ public class UsageTests
     [InlineData("synthesize", "'--output' is required")]
     [InlineData("synthesize --output a --users -1", "--users must be a whole number from 1 to 2147483647, not '-1'")]
     [InlineData("synthesize --output a --name a/b", "not allowed in a file name")]
+    [InlineData("convert a.csv -o a --name nul.a", "--name: 'nul.a' is not allowed in a file name on every system")]
+    [InlineData("convert a.csv -o a --name c:x", "--name: 'c:x' is not allowed in a file name on every system")]
+    [InlineData("convert a.csv -o a --name x.", "--name: 'x.' is not allowed in a file name on every system")]
     [InlineData("synthesize --output a --rows 5", "--rows is for --format csv")]
     [InlineData("synthesize --output a --format xml", "'xml'")]
     public void Wrong_usage_says_what_is_wrong_and_exits_with_2(string args, string expected)

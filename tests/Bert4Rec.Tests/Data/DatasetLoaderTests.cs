@@ -118,7 +118,8 @@ public sealed class DatasetLoaderTests : IDisposable
     [InlineData(4, "40 of 40 interactions have the time of another item of their user; their order in a history is that of the file")]
     public void Times_that_give_no_order_and_rows_that_are_there_twice_are_warnings(int kind, string? warning)
     {
-        string rows = string.Concat(Enumerable.Range(0, 40).Select(i => $"u{i % 5}\ti{i}\t{(kind == 1 ? 7 : kind == 4 ? i % 5 : i)}\n"));
+        string rows = string.Concat(Enumerable.Range(0, 40).Select(
+            i => $"u{i % 5}\ti{(kind == 4 ? Math.Max(i, 10) : i)}\t{(kind == 1 ? 7 : kind == 4 ? i % 5 : i)}\n"));
         var dataset = Load(Header + rows + (kind == 2 ? rows : ""));
         if (warning is null)
             Assert.Empty(dataset.Warnings);
