@@ -45,21 +45,14 @@ internal sealed class SafeTensorsFile : IDisposable
     public float[] ReadFloats(string name)
     {
         Entry entry = Find(name);
-        var values = new float[entry.Elements];
-        switch (entry.DataType)
+        return entry.DataType switch
         {
-            case "F32":
-                ReadValues<float>(entry, values);
-                return values;
-            case "F64":
-                return Array.ConvertAll(ReadValues<double>(entry), x => (float)x);
-            case "F16":
-                return Array.ConvertAll(ReadValues<Half>(entry), x => (float)x);
-            case "BF16":
-                return Array.ConvertAll(ReadValues<ushort>(entry), x => BitConverter.UInt32BitsToSingle((uint)x << 16));
-            default:
-                throw WrongType(name, entry, "floating point");
-        }
+            "F32" => ReadValues<float>(entry),
+            "F64" => Array.ConvertAll(ReadValues<double>(entry), x => (float)x),
+            "F16" => Array.ConvertAll(ReadValues<Half>(entry), x => (float)x),
+            "BF16" => Array.ConvertAll(ReadValues<ushort>(entry), x => BitConverter.UInt32BitsToSingle((uint)x << 16)),
+            _ => throw WrongType(name, entry, "floating point"),
+        };
     }
 
     /// <summary>The values of a tensor of floating-point numbers.</summary>
@@ -248,23 +241,17 @@ internal sealed class SafeTensorsFile : IDisposable
     private T[] ReadValues<T>(Entry entry)
         where T : unmanaged
     {
-        var values = new T[entry.Elements];
-        ReadValues<T>(entry, values);
-        return values;
-    }
-
-    private void ReadValues<T>(Entry entry, Span<T> values)
-        where T : unmanaged
-    {
         // Piece by piece: the bytes of a large tensor are more than a span holds.
         const int PieceLength = 1 << 20;
+        var values = new T[entry.Elements];
         long position = _dataStart + entry.Begin;
         for (int start = 0; start < values.Length; start += PieceLength)
         {
-            Span<byte> bytes = MemoryMarshal.AsBytes(values.Slice(start, Math.Min(PieceLength, values.Length - start)));
+            Span<byte> bytes = MemoryMarshal.AsBytes(values.AsSpan(start, Math.Min(PieceLength, values.Length - start)));
             ReadBytes(bytes, position);
             position += bytes.Length;
         }
+        return values;
     }
 
     private void ReadBytes(Span<byte> destination, long position)
