@@ -13,7 +13,6 @@ internal sealed class ModelRanker : IRanker, IDisposable
 
     private readonly Predictor[] _predictors;
     private readonly BlendedRanking?[] _blending;
-    private readonly BlendedRanking?[] _noBlending;
     private readonly Workers _workers;
     private readonly ModelShape _shape;
 
@@ -24,11 +23,19 @@ internal sealed class ModelRanker : IRanker, IDisposable
         _shape = layout.Shape;
         int capacity = MicroBatchSize.Tokens(layout.Shape, kernels[0], BatchSize);
         _blending = new BlendedRanking?[kernels.Count];
-        _noBlending = new BlendedRanking?[kernels.Count];
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
+        Name = "the model";
     }
 
-    public string Name => "the model";
+    /// <summary>The same model without a blend; what it computes with stays the other's.</summary>
+    private ModelRanker(ModelRanker blended)
+    {
+        (_workers, _shape, _predictors) = (blended._workers, blended._shape, blended._predictors);
+        _blending = new BlendedRanking?[_predictors.Length];
+        Name = Baselines.NoBlend;
+    }
+
+    public string Name { get; }
 
     /// <summary>Ranks with a blend from now on; with null by the model alone, as at first.</summary>
     /// <param name="blend">Made for the same catalogue.</param>
@@ -39,7 +46,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     }
 
     /// <summary>The model without its blend; none where there is no blend.</summary>
-    public IEnumerable<IRanker> Unblended => _blending[0] is null ? [] : [new UnblendedRanker(this)];
+    public IEnumerable<IRanker> Unblended => _blending[0] is null ? [] : [new ModelRanker(this)];
 
     /// <summary>Chooses a blend's weights by NDCG@k on samples.</summary>
     /// <param name="dataset">The events that the samples point into.</param>
@@ -86,26 +93,13 @@ internal sealed class ModelRanker : IRanker, IDisposable
         return BlendSearch.Choose(collected, _workers, $"ndcg@{k}");
     }
 
-    public void Rank(
+    public unsafe void Rank(
         InteractionDataset dataset,
         ReadOnlySpan<Sample> samples,
         int k,
         Span<int> topItems,
         Span<TargetRank> places,
-        SeenItems? seen = null) =>
-        Rank(_blending, dataset, samples, k, topItems, places, seen);
-
-    public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
-        Score(_blending, dataset, samples, candidates, scores);
-
-    private unsafe void Rank(
-        BlendedRanking?[] blending,
-        InteractionDataset dataset,
-        ReadOnlySpan<Sample> samples,
-        int k,
-        Span<int> topItems,
-        Span<TargetRank> places,
-        SeenItems? seen)
+        SeenItems? seen = null)
     {
         fixed (Sample* samplesAt = samples)
         fixed (int* topItemsAt = topItems)
@@ -118,7 +112,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 RankShare(
                     _predictors[worker],
-                    blending[worker],
+                    _blending[worker],
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     k,
@@ -130,12 +124,8 @@ internal sealed class ModelRanker : IRanker, IDisposable
         }
     }
 
-    private unsafe void Score(
-        BlendedRanking?[] blending,
-        InteractionDataset dataset,
-        ReadOnlySpan<Sample> samples,
-        ReadOnlySpan<int> candidates,
-        Span<float> scores)
+    public unsafe void Score(
+        InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
     {
         fixed (Sample* samplesAt = samples)
         fixed (int* candidatesAt = candidates)
@@ -148,7 +138,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 ScoreShare(
                     _predictors[worker],
-                    blending[worker],
+                    _blending[worker],
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     new ReadOnlySpan<int>((int*)c + ((long)first * width), (end - first) * width),
@@ -282,23 +272,5 @@ internal sealed class ModelRanker : IRanker, IDisposable
             if (!predictor.TryAdd(dataset.History(sample, _shape.MaximumLength)))
                 break;
         }
-    }
-
-    private sealed class UnblendedRanker(ModelRanker model) : IRanker
-    {
-        public string Name => Baselines.NoBlend;
-
-        public void Rank(
-            InteractionDataset dataset,
-            ReadOnlySpan<Sample> samples,
-            int k,
-            Span<int> topItems,
-            Span<TargetRank> places,
-            SeenItems? seen = null) =>
-            model.Rank(model._noBlending, dataset, samples, k, topItems, places, seen);
-
-        public void Score(
-            InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
-            model.Score(model._noBlending, dataset, samples, candidates, scores);
     }
 }
