@@ -30,28 +30,18 @@ internal sealed class OnnxGraph
     public string Output(string name, ElementType type, params (string Name, long Size)[] shape) => Value(12, name, type, shape);
 
     /// <summary>Parameters, whose memory is read when the graph is written.</summary>
-    public string Constant(string name, ReadOnlyMemory<float> values, params long[] shape)
-    {
+    public string Constant(string name, ReadOnlyMemory<float> values, params long[] shape) =>
         Tensor(name, ElementType.Float, shape, 4L * values.Length, stream => stream.Write(MemoryMarshal.AsBytes(values.Span)));
-        return name;
-    }
 
     public string Constant(string name, float value) => Constant(name, new[] { value });
 
     /// <summary>A vector of whole numbers.</summary>
-    public string Integers(string name, params long[] values)
-    {
-        Tensor(
-            name, ElementType.Int64, [values.Length], 8L * values.Length, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
-        return name;
-    }
+    public string Integers(string name, params long[] values) => Tensor(
+        name, ElementType.Int64, [values.Length], 8L * values.Length, stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
 
     /// <summary>A single whole number, without a dimension.</summary>
-    public string Integer(string name, long value)
-    {
+    public string Integer(string name, long value) =>
         Tensor(name, ElementType.Int64, [], 8, stream => stream.Write(BitConverter.GetBytes(value)));
-        return name;
-    }
 
     /// <summary>Adds an operator.</summary>
     /// <param name="operation">Its name.</param>
@@ -111,9 +101,10 @@ internal sealed class OnnxGraph
         return name;
     }
 
-    private void Tensor(string name, ElementType type, long[] shape, long bytes, Action<Stream> write) =>
-        _graph.Nested(
-            5,
-            shape.Aggregate(new ProtobufMessage(), (tensor, side) => tensor.Varint(1, side)).Varint(2, (long)type).Text(8, name)
-                .Raw(9, bytes, write));
+    private string Tensor(string name, ElementType type, long[] shape, long bytes, Action<Stream> write)
+    {
+        var tensor = shape.Aggregate(new ProtobufMessage(), (message, side) => message.Varint(1, side));
+        _graph.Nested(5, tensor.Varint(2, (long)type).Text(8, name).Raw(9, bytes, write));
+        return name;
+    }
 }
