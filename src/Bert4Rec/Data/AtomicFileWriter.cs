@@ -209,8 +209,7 @@ internal static class AtomicFileWriter
         private (UInt128 Session, UInt128 Customer, bool IsShared) _last;
         private long _sharedSessions;
         private readonly HashSet<UInt128> _pairs = [];
-        private readonly Dictionary<UInt128, int> _itemIndex = [];
-        private readonly List<(double Time, byte[] Line)> _items = [];
+        private readonly OrderedDictionary<UInt128, (double Time, byte[] Line)> _items = [];
         private readonly ArrayBufferWriter<byte> _line = new();
         private long _noOwner;
         private long _tooShort;
@@ -276,7 +275,7 @@ internal static class AtomicFileWriter
         public void WriteItems(Stream stream)
         {
             stream.Write("product_id:token\tcategory_id:token\tcategory_code:token_seq\tbrand:token\tprice:float\n"u8);
-            foreach ((_, byte[] line) in _items)
+            foreach ((_, byte[] line) in _items.Values)
                 stream.Write(line);
         }
 
@@ -320,19 +319,11 @@ internal static class AtomicFileWriter
         {
             UInt128 product = Hash(row[EventColumn.ProductId]);
             double time = double.Parse(row[EventColumn.EventTime], CultureInfo.InvariantCulture);
-            bool known = _itemIndex.TryGetValue(product, out int index);
-            if (known && time < _items[index].Time)
+            bool isKnown = _items.TryGetValue(product, out var item);
+            if (isKnown && time < item.Time)
                 return;
             ReadOnlySpan<byte> line = Line(row, _itemColumns);
-            if (!known)
-            {
-                _itemIndex.Add(product, _items.Count);
-                _items.Add((time, line.ToArray()));
-            }
-            else
-            {
-                _items[index] = (time, line.SequenceEqual(_items[index].Line) ? _items[index].Line : line.ToArray());
-            }
+            _items[product] = (time, isKnown && line.SequenceEqual(item.Line) ? item.Line : line.ToArray());
         }
 
         /// <summary>Values with TABs between them and a line break; valid until the next call.</summary>
