@@ -241,17 +241,9 @@ internal sealed class Endpoints(ModelHost models, ServerOptions options) : IDisp
     private static RecommendAnswer Answer(RecommendationResult result, string? version) =>
         new([.. result.Items.Select(Answer)], result.UnknownTokens, result.IsPopularity, Model: version);
 
-    private static ScoredItem Answer(Recommendation item) => new(item.Token, item.Score, Fields(item.Fields));
+    private static ScoredItem Answer(Recommendation item) => new(item.Token, item.Score, item.Fields.ToDictionary());
 
-    private static FoundItem Answer(ItemDescription item) => new(item.Token, item.Events, Fields(item.Fields));
-
-    private static Dictionary<string, string> Fields(IReadOnlyList<KeyValuePair<string, string>> fields)
-    {
-        var named = new Dictionary<string, string>(fields.Count);
-        foreach ((string name, string value) in fields)
-            named[name] = value;
-        return named;
-    }
+    private static FoundItem Answer(ItemDescription item) => new(item.Token, item.Events, item.Fields.ToDictionary());
 
     /// <summary>The message without what <see cref="ArgumentException"/> adds to it.</summary>
     private static string Sentence(ArgumentException e) => e.Message.Replace($" (Parameter '{e.ParamName}')", "");
