@@ -55,17 +55,7 @@ internal static class EvaluateCommand
                 {
                     if (parsed.GetValue(json))
                     {
-                        Report.WriteJson(
-                            terminal.Out,
-                            new EvaluateOutput(
-                                part,
-                                result.Samples,
-                                result.Seconds,
-                                result.ExcludeSeen,
-                                result.Metrics,
-                                result.StandardErrors,
-                                result.Baselines,
-                                result.Comparisons));
+                        Report.WriteJson(terminal.Out, result);
                         return;
                     }
                     string named = EvaluationSettings.Named(

@@ -2,7 +2,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
-using Bert4Rec.Evaluation;
+using Bert4Rec.Pipeline;
 using Bert4Rec.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;
@@ -95,17 +95,6 @@ internal static class Report
 /// <summary>What <c>train --json</c> says.</summary>
 internal sealed record TrainOutput(string Output, string? Refit, TrainingResult Result);
 
-/// <summary>What <c>evaluate --json</c> says.</summary>
-internal sealed record EvaluateOutput(
-    string Split,
-    int Samples,
-    double Seconds,
-    bool ExcludeSeen,
-    IReadOnlyDictionary<string, double> Metrics,
-    IReadOnlyDictionary<string, double> StandardErrors,
-    IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-    IReadOnlyDictionary<string, Comparison> Comparisons);
-
 /// <summary>What <c>run --json</c> says.</summary>
 internal sealed record RunOutput(
     string Output, string? Refit, string Report, IEnumerable<RunOutputStep> Steps, TrainingResult Result);
@@ -121,7 +110,7 @@ internal sealed record RecommendOutput(
 internal sealed record RecommendOutputItem(string Token, float Score, Dictionary<string, string> Fields);
 
 [JsonSerializable(typeof(TrainOutput))]
-[JsonSerializable(typeof(EvaluateOutput))]
+[JsonSerializable(typeof(EvaluationResult))]
 [JsonSerializable(typeof(RunOutput))]
 [JsonSerializable(typeof(RecommendOutput))]
 internal sealed partial class ReportJson : JsonSerializerContext;

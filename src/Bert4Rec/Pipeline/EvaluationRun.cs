@@ -9,21 +9,24 @@ using Bert4Rec.Training;
 
 namespace Bert4Rec.Pipeline;
 
+/// <summary>What an evaluation found, as <c>evaluate --json</c> says it.</summary>
+/// <param name="Split">valid or test.</param>
 /// <param name="Samples">Samples evaluated.</param>
 /// <param name="Seconds">Time taken.</param>
+/// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 /// <param name="Metrics">The model's metrics, by name.</param>
 /// <param name="StandardErrors">Of those that are means over samples.</param>
 /// <param name="Baselines">The same metrics of each baseline, by its name.</param>
 /// <param name="Comparisons">The model against each baseline, by its name.</param>
-/// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 internal sealed record EvaluationResult(
+    string Split,
     int Samples,
     double Seconds,
+    bool ExcludeSeen,
     IReadOnlyDictionary<string, double> Metrics,
     IReadOnlyDictionary<string, double> StandardErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-    IReadOnlyDictionary<string, Comparison> Comparisons,
-    bool ExcludeSeen);
+    IReadOnlyDictionary<string, Comparison> Comparisons);
 
 /// <summary>Evaluates a saved model beside the baselines.</summary>
 internal static class EvaluationRun
@@ -63,13 +66,14 @@ internal static class EvaluationRun
         var compared = Baselines.Compare(
             ranker, ranker.Unblended, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
         return new(
+            part,
             samples.Length,
             clock.Elapsed.TotalSeconds,
+            config.ExcludeSeen,
             compared.Metrics,
             compared.StandardErrors,
             compared.Baselines,
-            compared.Comparisons,
-            config.ExcludeSeen);
+            compared.Comparisons);
     }
 
     /// <summary>A folder has its own events: no setting brings others in, and none makes a test of what was trained on.</summary>
