@@ -57,9 +57,19 @@ internal static class GradientCheckCommand
             string name = devices.Kernels[0].Name;
             if (parsed.GetValue(json))
             {
-                Report.WriteJson(terminal.Out, results.Select(result => new CheckLine(
-                    result.Kernel, result.Shape, result.ForwardError, result.BackwardError, result.DifferencesError, result.Bound,
-                    result.Passed, name, what.Name(), number)));
+                Report.WriteJson(terminal.Out, results.Select(result => new
+                {
+                    result.Kernel,
+                    result.Shape,
+                    result.ForwardError,
+                    result.BackwardError,
+                    result.DifferencesError,
+                    result.Bound,
+                    result.Passed,
+                    Device = name,
+                    Precision = what.Name(),
+                    Seed = number,
+                }));
             }
             else
             {
@@ -95,17 +105,4 @@ internal static class GradientCheckCommand
     }
 
     private static string Error(double? error) => error is double value ? $"{value:0.0e+0}" : "none";
-
-    /// <summary>A result in JSON, with what was checked.</summary>
-    private sealed record CheckLine(
-        string Kernel,
-        string Shape,
-        double ForwardError,
-        double? BackwardError,
-        double? DifferencesError,
-        double Bound,
-        bool Passed,
-        string Device,
-        string Precision,
-        int Seed);
 }
