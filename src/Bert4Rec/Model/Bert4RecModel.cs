@@ -170,14 +170,12 @@ internal sealed class Bert4RecModel : IDisposable
     {
         Tensor embedded = _a.Embedded.First(TokenCount), x = _a.EmbeddingOutput.First(TokenCount);
         _kernels.EmbeddingForward(_input.Tokens, _input.Positions, _p.Items, _p.Positions, embedded);
-        _kernels.LayerNormForward(
-            embedded, default, default, _p.EmbeddingNorm, _shape.LayerNormEpsilon, x, _a.EmbeddingStatistics.First(TokenCount));
+        NormForward(embedded, _p.EmbeddingNorm, x, _a.EmbeddingStatistics);
         _kernels.Dropout(x, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
         if (!_shape.NormFirst)
             return x;
         Tensor normalised = _a.FirstNormalised.First(TokenCount);
-        _kernels.LayerNormForward(
-            x, default, default, _p.FirstNorm, _shape.LayerNormEpsilon, normalised, _a.FirstStatistics.First(TokenCount));
+        NormForward(x, _p.FirstNorm, normalised, _a.FirstStatistics);
         return normalised;
     }
 
@@ -187,30 +185,12 @@ internal sealed class Bert4RecModel : IDisposable
     {
         if (_shape.NormFirst)
         {
-            _kernels.LayerNormBackward(
-                dX,
-                _a.EmbeddingOutput.First(TokenCount),
-                _p.FirstNorm.Weight,
-                _a.FirstStatistics.First(TokenCount),
-                default,
-                dX,
-                default,
-                _g!.FirstNorm);
+            NormBackward(dX, _a.EmbeddingOutput, _p.FirstNorm, _a.FirstStatistics, _g!.FirstNorm);
             _kernels.Add(dX, dResidual);
         }
-        // Each gradient takes the place of the last.
-        Tensor dNorm = dX, dEmbedded = dX;
-        _kernels.Dropout(dNorm, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
-        _kernels.LayerNormBackward(
-            dNorm,
-            _a.Embedded.First(TokenCount),
-            _p.EmbeddingNorm.Weight,
-            _a.EmbeddingStatistics.First(TokenCount),
-            default,
-            dEmbedded,
-            default,
-            _g!.EmbeddingNorm);
-        _kernels.EmbeddingBackward(_input.Tokens, _input.Positions, dEmbedded, _g.Items, _g.Positions);
+        _kernels.Dropout(dX, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
+        NormBackward(dX, _a.Embedded, _p.EmbeddingNorm, _a.EmbeddingStatistics, _g!.EmbeddingNorm);
+        _kernels.EmbeddingBackward(_input.Tokens, _input.Positions, dX, _g.Items, _g.Positions);
     }
 
     private Tensor LayerForward(int layer, Tensor x)
@@ -367,8 +347,7 @@ internal sealed class Bert4RecModel : IDisposable
     {
         Tensor inner = _a.OutputHeadInner.First(x.Rows), hidden = _a.Hidden.First(x.Rows);
         _kernels.LinearGeluForward(x, _p.OutputHead, inner, _training ? _a.OutputHeadSlope.First(x.Rows) : default);
-        _kernels.LayerNormForward(
-            inner, default, default, _p.OutputHeadNorm, _shape.LayerNormEpsilon, hidden, _a.OutputHeadStatistics.First(x.Rows));
+        NormForward(inner, _p.OutputHeadNorm, hidden, _a.OutputHeadStatistics);
         return hidden;
     }
 
@@ -378,20 +357,21 @@ internal sealed class Bert4RecModel : IDisposable
     {
         int q = dHidden.Rows;
         Tensor x = _a.Layers[^1].Output.First(q), dInner = dHidden, dX = _a.DOutput.First(q);
-        _kernels.LayerNormBackward(
-            dHidden,
-            _a.OutputHeadInner.First(q),
-            _p.OutputHeadNorm.Weight,
-            _a.OutputHeadStatistics.First(q),
-            default,
-            dInner,
-            default,
-            _g!.OutputHeadNorm);
+        NormBackward(dInner, _a.OutputHeadInner, _p.OutputHeadNorm, _a.OutputHeadStatistics, _g!.OutputHeadNorm);
         _kernels.GeluBackward(dInner, _a.OutputHeadSlope.First(q));
         _kernels.LinearBackwardWeight(dInner, x, _g.OutputHead);
         _kernels.LinearBackwardInput(dInner, _p.OutputHead.Weight, default, dX, accumulate: false);
         return dX;
     }
+
+    /// <summary>A norm that no residual connection and no dropout stands before.</summary>
+    private void NormForward(Tensor x, WeightAndBias norm, Tensor y, Tensor statistics) =>
+        _kernels.LayerNormForward(x, default, default, norm, _shape.LayerNormEpsilon, y, statistics.First(x.Rows));
+
+    /// <summary>Its backward: the gradient of x takes the place of that of y.</summary>
+    private void NormBackward(Tensor dY, Tensor x, WeightAndBias norm, Tensor statistics, WeightAndBias gradient) =>
+        _kernels.LayerNormBackward(
+            dY, x.First(dY.Rows), norm.Weight, statistics.First(dY.Rows), default, dY, default, gradient);
 
     /// <summary>What a layer reads.</summary>
     private Tensor Input(int layer)
