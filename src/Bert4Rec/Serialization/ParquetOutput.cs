@@ -45,29 +45,17 @@ internal sealed class ParquetOutput : IDisposable
         foreach (Array values in columns)
         {
             using ColumnWriter column = group.NextColumn();
-            switch (values)
+            Action write = values switch
             {
-                case string?[] texts:
-                    Write(column, texts);
-                    break;
-                case long[] numbers:
-                    Write(column, numbers);
-                    break;
-                case double[] numbers:
-                    Write(column, numbers);
-                    break;
-                case double?[] numbers:
-                    Write(column, numbers);
-                    break;
-                case float[] numbers:
-                    Write(column, numbers);
-                    break;
-                case float[][] lists:
-                    Write(column, lists);
-                    break;
-                default:
-                    throw new ArgumentException($"a column of {values.GetType()}", nameof(columns));
-            }
+                string?[] texts => () => Write(column, texts),
+                long[] numbers => () => Write(column, numbers),
+                double[] numbers => () => Write(column, numbers),
+                double?[] numbers => () => Write(column, numbers),
+                float[] numbers => () => Write(column, numbers),
+                float[][] lists => () => Write(column, lists),
+                _ => throw new ArgumentException($"a column of {values.GetType()}", nameof(columns)),
+            };
+            write();
         }
     }
 
