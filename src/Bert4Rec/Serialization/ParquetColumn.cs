@@ -191,12 +191,6 @@ internal sealed class ParquetColumn
         _ => 0,
     };
 
-    private static long FloorDivide(long value, long by)
-    {
-        (long quotient, long remainder) = Math.DivRem(value, by);
-        return remainder < 0 ? quotient - 1 : quotient;
-    }
-
     private static int Write<T>(T value, Span<byte> to)
         where T : IBinaryInteger<T>
     {
@@ -229,7 +223,8 @@ internal sealed class ParquetColumn
     /// <param name="to">Where to.</param>
     private static int WriteTime(long begin, long ticks, long perSecond, Span<byte> to)
     {
-        long whole = FloorDivide(ticks, perSecond), second = begin + whole;
+        // Rounded down, before 1970 too.
+        long whole = (ticks / perSecond) - (ticks % perSecond < 0 ? 1 : 0), second = begin + whole;
         int milliseconds = (int)((ticks - (whole * perSecond)) * 1000 / perSecond);
         if (second is < FirstSecond or >= EndSecond)
         {
