@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
@@ -29,7 +28,10 @@ internal sealed record ExportSummary(
     IReadOnlyDictionary<string, string> Files);
 
 [JsonSerializable(typeof(ExportSummary))]
-internal sealed partial class ExportJson : JsonSerializerContext;
+internal sealed partial class ExportJson : JsonSerializerContext
+{
+    public static RecordJson Records { get; } = new(new ExportJson());
+}
 
 /// <summary>
 /// Writes a trained model for other programs: the network as ONNX, the items' embeddings as .npy and Parquet, and what the ids mean. Of the
@@ -40,14 +42,6 @@ internal static class ModelExport
     public const string ModelFileName = "model.onnx", SummaryFileName = "export.json";
 
     private const string MaskToken = "[mask]";
-
-    private static readonly JsonSerializerOptions s_format = new()
-    {
-        TypeInfoResolver = new ExportJson(),
-        WriteIndented = true,
-        NewLine = "\n",
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-    };
 
     /// <summary>Exports the model that recommends. The summary, export.json, is written last: without it, an export is not whole.</summary>
     /// <param name="directory">The folder that training wrote.</param>
@@ -98,7 +92,7 @@ internal static class ModelExport
             layout.Shape.HistoryLength,
             folder.Blend is not null,
             files);
-        OutputFile.WriteText(Path.Combine(output, SummaryFileName), JsonSerializer.Serialize(summary, s_format) + "\n");
+        OutputFile.WriteText(Path.Combine(output, SummaryFileName), ExportJson.Records.Indented(summary) + "\n");
         return summary;
 
         static string FullPath(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
