@@ -37,18 +37,14 @@ internal sealed class ItemSimilarity(int[] offsets, int[] words, float[] weights
             {
                 if (table[item, field] is not string value)
                     continue;
-                switch (table.Fields[field].Type)
+                string[] itsWords = table.Fields[field].Type switch
                 {
-                    case AtomicType.Token:
-                        Add(field, value);
-                        break;
-                    case AtomicType.TokenSequence:
-                        foreach (string word in value.Split(separator, StringSplitOptions.RemoveEmptyEntries))
-                            Add(field, word);
-                        break;
-                    default:
-                        break;
-                }
+                    AtomicType.Token => [value],
+                    AtomicType.TokenSequence => value.Split(separator, StringSplitOptions.RemoveEmptyEntries),
+                    _ => [],
+                };
+                foreach (string word in itsWords)
+                    Add(field, word);
             }
             wordsOf[item] = [.. own];
         }
