@@ -1,4 +1,3 @@
-using System.Text;
 using Bert4Rec.Configuration;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
@@ -191,38 +190,30 @@ internal static class ReportPage
 
     private static string Examples(RunReport report)
     {
-        var cards = new List<string>();
-        foreach (var example in report.Examples)
-        {
-            var card = new StringBuilder();
-            card.Append("<div><h3>Customer ").Append(Html.Escape(example.User)).Append("</h3>\n<p>Had so far");
-            int[] shown = example.History[^Math.Min(ShownHistory, example.History.Length)..];
-            if (shown.Length < example.History.Length)
-                card.Append(" (the last ").Append(shown.Length).Append(" of ").Append(example.History.Length).Append(')');
-            card.Append(", oldest first:</p>\n<ul>");
-            foreach (int item in shown)
-                card.Append("<li>").Append(Describe(report, item)).Append("</li>\n");
-            card.Append("</ul>\n<p>Suggested:</p>\n<ol>");
-            foreach (int item in example.Recommended)
-            {
-                bool hit = item == example.Target;
-                card.Append(hit ? "<li class=\"hit\">" : "<li>").Append(Describe(report, item)).Append(hit ? " ✓ came next" : "")
-                    .Append("</li>\n");
-            }
-            card.Append("</ol>\n");
-            if (!example.Recommended.Contains(example.Target))
-            {
-                string place = example.Rank is int rank
-                    ? $"at place {Html.Whole(rank)}{(report.Config.ExcludeSeen ? "" : $" of {Html.Whole(report.Dataset.ItemCount - 1)}")}"
-                    : "had before and so left out";
-                card.Append("<p>Came next: ").Append(Describe(report, example.Target)).Append(", ").Append(place).Append(".</p>\n");
-            }
-            cards.Add(card.Append("</div>\n").ToString());
-        }
         return Html.Paragraph(
                 "Drawn at random among the customers that the model was tested on; not the best ones. "
                 + (report.Config.ExcludeSeen ? "What they had before is left out." : "What they had before may be suggested again."))
-            + Html.SideBySide(cards);
+            + Html.SideBySide(report.Examples.Select(Card));
+
+        string Card(ExampleUser example)
+        {
+            int all = example.History.Length;
+            int[] shown = example.History[^Math.Min(ShownHistory, all)..];
+            string last = shown.Length < all ? $" (the last {shown.Length} of {all})" : "";
+            string place = example.Rank is int rank
+                ? $"at place {Html.Whole(rank)}{(report.Config.ExcludeSeen ? "" : $" of {Html.Whole(report.Dataset.ItemCount - 1)}")}"
+                : "had before and so left out";
+            string missed = example.Recommended.Contains(example.Target)
+                ? ""
+                : $"<p>Came next: {Describe(report, example.Target)}, {place}.</p>\n";
+            return $"<div><h3>Customer {Html.Escape(example.User)}</h3>\n<p>Had so far{last}, oldest first:</p>\n"
+                + $"<ul>{string.Concat(shown.Select(item => $"<li>{Describe(report, item)}</li>\n"))}</ul>\n"
+                + $"<p>Suggested:</p>\n<ol>{string.Concat(example.Recommended.Select(Suggested))}</ol>\n{missed}</div>\n";
+
+            string Suggested(int item) => item == example.Target
+                ? $"<li class=\"hit\">{Describe(report, item)} ✓ came next</li>\n"
+                : $"<li>{Describe(report, item)}</li>\n";
+        }
     }
 
     private static string Making(RunReport report)

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Net;
-using System.Text;
 
 namespace Bert4Rec.Reporting;
 
@@ -36,17 +35,11 @@ internal static class Html
         """;
 
     /// <summary>A whole page: a heading, what stands above the sections, the sections.</summary>
-    public static string Page(string title, string introduction, IEnumerable<string> sections)
-    {
-        var page = new StringBuilder();
-        page.Append("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>").Append(Escape(title)).Append("</title>")
-            .Append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\"><style>")
-            .Append(Style).Append("</style></head><body>\n<h1>").Append(Escape(title)).Append("</h1>\n").Append(introduction)
-            .Append("<main>\n");
-        foreach (string section in sections)
-            page.Append(section);
-        return page.Append("</main></body></html>\n").ToString();
-    }
+    public static string Page(string title, string introduction, IEnumerable<string> sections) =>
+        $"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{Escape(title)}</title>"
+        + "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">"
+        + $"<style>{Style}</style></head><body>\n<h1>{Escape(title)}</h1>\n{introduction}"
+        + $"<main>\n{string.Concat(sections)}</main></body></html>\n";
 
     /// <summary>A framed part of the page; a wide one takes the page's whole width.</summary>
     public static string Section(string title, string content, bool wide = false) =>
@@ -60,19 +53,10 @@ internal static class Html
 
     public static string Table(IReadOnlyList<string> header, IEnumerable<IReadOnlyList<string>> rows)
     {
-        var table = new StringBuilder("<table>\n");
-        Row("th", header);
-        foreach (IReadOnlyList<string> row in rows)
-            Row("td", row);
-        return table.Append("</table>\n").ToString();
+        return $"<table>\n{Row("th", header)}{string.Concat(rows.Select(row => Row("td", row)))}</table>\n";
 
-        void Row(string cell, IReadOnlyList<string> values)
-        {
-            table.Append("<tr>");
-            foreach (string value in values)
-                table.Append('<').Append(cell).Append('>').Append(Escape(value)).Append("</").Append(cell).Append('>');
-            table.Append("</tr>\n");
-        }
+        static string Row(string cell, IReadOnlyList<string> values) =>
+            $"<tr>{string.Concat(values.Select(value => $"<{cell}>{Escape(value)}</{cell}>"))}</tr>\n";
     }
 
     public static string Preformatted(string text) => $"<pre>{Escape(text)}</pre>\n";
