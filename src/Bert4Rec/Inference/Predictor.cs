@@ -110,8 +110,8 @@ internal sealed class Predictor : IDisposable
         if (Count <= IndexedRows && targets.IsEmpty && TryIndex(h, k, excludedOffsets, excludedItems, topItems, topScores))
             return;
         int room = (Count * k) + (4 * targets.Length) + excludedOffsets.Length + excludedItems.Length;
-        var ints = new Room(_kernels, ref _ints, room);
-        var floats = Floats((Count * k) + targetBoosts.Length);
+        var ints = new Room(AtLeast(ref _ints, room, _kernels.AllocateInts));
+        var floats = AtLeast(ref _floats, (Count * k) + targetBoosts.Length, _kernels.AllocateFloats);
         Tensor scores = new(floats, 0, Count, k), boosts = default;
         if (!targetBoosts.IsEmpty)
         {
@@ -139,8 +139,9 @@ internal sealed class Predictor : IDisposable
 
     private void Score(Tensor h, ReadOnlySpan<int> candidates, Span<float> scores)
     {
-        var ints = new Room(_kernels, ref _ints, candidates.Length);
-        Tensor result = new(Floats(candidates.Length), 0, h.Rows, candidates.Length / h.Rows);
+        var ints = new Room(AtLeast(ref _ints, candidates.Length, _kernels.AllocateInts));
+        var floats = AtLeast(ref _floats, candidates.Length, _kernels.AllocateFloats);
+        Tensor result = new(floats, 0, h.Rows, candidates.Length / h.Rows);
         _model.ScoreItems(h, ints.Put(candidates), result);
         result.Buffer.Download(scores[..candidates.Length], 0);
     }
@@ -191,40 +192,30 @@ internal sealed class Predictor : IDisposable
         return hidden;
     }
 
-    private DeviceBuffer<float> Floats(int length)
+    /// <summary>The buffer, or a longer one in its place.</summary>
+    private static DeviceBuffer<T> AtLeast<T>(ref DeviceBuffer<T>? buffer, int length, Func<long, DeviceBuffer<T>> allocate)
+        where T : unmanaged
     {
-        if (_floats is null || _floats.Length < length)
+        if (buffer is null || buffer.Length < length)
         {
-            _floats?.Dispose();
-            _floats = null;
-            _floats = _kernels.AllocateFloats(length);
+            buffer?.Dispose();
+            buffer = null;
+            buffer = allocate(length);
         }
-        return _floats;
+        return buffer;
     }
 
     /// <summary>A buffer that is handed out piece by piece.</summary>
-    private ref struct Room
+    private struct Room(DeviceBuffer<int> buffer)
     {
-        private readonly DeviceBuffer<int> _buffer;
         private int _next;
-
-        public Room(KernelSet kernels, ref DeviceBuffer<int>? buffer, int length)
-        {
-            if (buffer is null || buffer.Length < length)
-            {
-                buffer?.Dispose();
-                buffer = null;
-                buffer = kernels.AllocateInts(length);
-            }
-            _buffer = buffer;
-        }
 
         /// <summary>None for a length of 0.</summary>
         public Indices Take(int length)
         {
             if (length == 0)
                 return default;
-            var indices = new Indices(_buffer, _next, length);
+            var indices = new Indices(buffer, _next, length);
             _next += length;
             return indices;
         }
