@@ -180,7 +180,7 @@ internal sealed class ModelFolder
         CheckSame(path, "norm_first", config.NormFirst, isOurs && trained.NormFirst);
         CheckSame(path, "position_order", config.PositionOrder, isOurs ? trained.PositionOrder : PositionOrder.Oldest);
         CheckSame(path, "layer_norm_eps", config.LayerNormEpsilon, trained.LayerNormEpsilon);
-        var dataset = isOurs ? LoadData(directory, config) : DatasetLoader.Load(config, progress);
+        var dataset = isOurs ? LoadData(directory) : DatasetLoader.Load(config, progress);
         var layout = new ParameterLayout(ModelShape.Of(config, dataset.ItemCount));
         var parameters = new float[layout.Length];
         foreach (var entry in layout.Entries)
@@ -261,7 +261,7 @@ internal sealed class ModelFolder
         static string Text(T setting) => setting.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
     }
 
-    private static InteractionDataset LoadData(string directory, RunConfig config)
+    private static InteractionDataset LoadData(string directory)
     {
         Vocabulary users = ReadUsers(Path.Combine(directory, UsersFileName)), items = new();
         using var file = CsvReader.Create(InputFile.Open(Path.Combine(directory, ItemsFileName)), s_itemsRead);
