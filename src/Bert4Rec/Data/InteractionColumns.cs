@@ -59,15 +59,7 @@ internal sealed class InteractionPiece
     public double Time(int i) => _sinceFirst is null ? _times![i] : _first + _sinceFirst[i];
 
     /// <summary>Whether all of them have this time.</summary>
-    public bool HasOnly(double time)
-    {
-        for (int i = 0; i < Count; i++)
-        {
-            if (Time(i) != time)
-                return false;
-        }
-        return true;
-    }
+    public bool HasOnly(double time) => Enumerable.Range(0, Count).All(i => Time(i) == time);
 
     internal void Keep(bool[] users, bool[] items)
     {
