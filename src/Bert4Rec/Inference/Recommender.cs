@@ -384,12 +384,10 @@ public sealed class Recommender : IDisposable
     {
         if (tokens is null)
             throw Missing(path);
-        int place = 0;
-        foreach (string token in tokens)
+        foreach (var (place, token) in tokens.Index())
         {
             if (token is null)
                 throw Missing($"{path}[{place}]");
-            place++;
         }
     }
 
