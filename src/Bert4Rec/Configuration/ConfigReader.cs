@@ -85,11 +85,8 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
     public char Separator(string key) => Separator(this[key], key);
 
     /// <summary>As <see cref="Separator(string)"/>; "tab" will do as well.</summary>
-    public char Separator(YamlNode node, string key)
-    {
-        return SeparatorOf((node as YamlScalarNode)?.Value ?? "")
-            ?? throw WrongValue(node, key, "one ASCII character, a TAB or one that prints");
-    }
+    public char Separator(YamlNode node, string key) => SeparatorOf((node as YamlScalarNode)?.Value ?? "")
+        ?? throw WrongValue(node, key, "one ASCII character, a TAB or one that prints");
 
     /// <summary>The character that a text stands for; null for none that could separate values.</summary>
     public static char? SeparatorOf(string text) => text switch

@@ -203,10 +203,8 @@ internal sealed class PlainRows
             return end > 1 && (reserved < 0 || reserved >= end - 1);
         }
 
-        public void Parse(byte separator, ColumnUse[] columns)
-        {
+        public void Parse(byte separator, ColumnUse[] columns) =>
             Events = TryParse(separator, columns) ? new(_times.AsSpan(0, _rows)) : null;
-        }
 
         public void IdentifyUsers(Vocabulary users) => Identify(_users, users, Events!.Users);
 

@@ -55,8 +55,7 @@ internal sealed class SampledCatalogue : IDisposable
         Count = corrections.Length;
         items[Count] = _shape.MaskToken;
         TokenRows.Upload(items[..TokenRows.Length]);
-        var target = _shape.OutputHead ? _corrections : _bias;
-        target.Upload(corrections);
+        (_shape.OutputHead ? _corrections : _bias).Upload(corrections);
     }
 
     /// <summary>Gathers a part of the rows; different parts may be gathered on different threads.</summary>
