@@ -404,12 +404,10 @@ internal sealed class TuneSession
     }
 
     /// <summary>A trial's checkpoint is five times its model, and there may be many.</summary>
-    private static void RemoveAllBut(string directory, params ReadOnlySpan<int> trials)
+    private static void RemoveAllBut(string directory, params int[] trials)
     {
         string folder = Path.Combine(directory, TrialsFolder);
-        var kept = new HashSet<string>();
-        foreach (int trial in trials)
-            kept.Add(FolderOf(directory, trial));
+        var kept = trials.Select(trial => FolderOf(directory, trial)).ToHashSet();
         foreach (string trial in Directory.Exists(folder) ? Directory.GetDirectories(folder) : [])
         {
             if (!kept.Contains(trial) && int.TryParse(Path.GetFileName(trial), NumberStyles.None, CultureInfo.InvariantCulture, out _))

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Unicode;
 using Bert4Rec.Configuration;
@@ -277,12 +278,8 @@ internal sealed class ShopLog
 
     private readonly Dictionary<int, byte[]> _others = [];
 
-    private byte[] OtherProduct(int number)
-    {
-        if (!_others.TryGetValue(number, out byte[]? values))
-            _others.Add(number, values = OtherProductValues(number));
-        return values;
-    }
+    private byte[] OtherProduct(int number) =>
+        CollectionsMarshal.GetValueRefOrAddDefault(_others, number, out _) ??= OtherProductValues(number);
 
     private static byte[] Values(long product, long category, string code, string brand, long cents) =>
         Encoding.UTF8.GetBytes(string.Create(
