@@ -14,13 +14,8 @@ internal static class ConvertCommand
     {
         var cleaned = new Argument<string>("CLEANED") { Description = "The file that clean wrote." };
         Option<string> output = CommonOptions.Output("Folder for the files.", isRequired: true);
-        var name = new Option<string>("--name")
-        {
-            Description = "Name of the dataset: its files are NAME.inter and so on.",
-            HelpName = "NAME",
-            Required = true,
-        };
-        CommonOptions.AcceptFileNames(name);
+        Option<string> name = CommonOptions.DatasetName();
+        name.Required = true;
         var groupBy = new Option<string>("--group-by")
         {
             Description = "Whose events make one history; a session then takes the user's place in user_id.",

@@ -22,13 +22,8 @@ internal static class SynthesizeCommand
             DefaultValueFactory = _ => defaults.Seed,
         });
         Option<string> output = CommonOptions.Output("Folder for the files.", isRequired: true);
-        var name = new Option<string>("--name")
-        {
-            Description = "Name of the dataset: its files are NAME.inter and so on.",
-            HelpName = "NAME",
-            DefaultValueFactory = _ => "shop",
-        };
-        CommonOptions.AcceptFileNames(name);
+        Option<string> name = CommonOptions.DatasetName();
+        name.DefaultValueFactory = _ => "shop";
         var format = new Option<string>("--format")
         {
             Description = "atomic: NAME.inter, NAME.item and NAME.user. csv: NAME.csv, a raw event log with views, carts, gaps and "

@@ -121,12 +121,21 @@ internal static class CommonOptions
         Description = "Keep what is read of the dataset beside its .inter, and read that where the files are still the same.",
     };
 
-    /// <summary>Names that a config would take, too.</summary>
-    public static void AcceptFileNames(Option<string> option) => option.Validators.Add(result =>
+    /// <summary>Takes the names that a config would take, too.</summary>
+    public static Option<string> DatasetName()
     {
-        if (result.Tokens is [{ Value: { Length: > 0 } name }] && !FileName.IsPortable(name))
-            result.AddError($"{option.Name}: '{name}' is not allowed in a file name on every system.");
-    });
+        var option = new Option<string>("--name")
+        {
+            Description = "Name of the dataset: its files are NAME.inter and so on.",
+            HelpName = "NAME",
+        };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: { Length: > 0 } name }] && !FileName.IsPortable(name))
+                result.AddError($"{option.Name}: '{name}' is not allowed in a file name on every system.");
+        });
+        return option;
+    }
 
     public static Option<bool> Json() => new("--json")
     {
