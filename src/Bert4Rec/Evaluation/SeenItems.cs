@@ -5,14 +5,10 @@ namespace Bert4Rec.Evaluation;
 /// <summary>
 /// What each sample's user had before its target: the distinct items of the whole history, of which the model sees only the newest.
 /// </summary>
-/// <param name="offsets">[samples + 1] Where each sample's items begin.</param>
-/// <param name="items">Item ids, ascending within a sample.</param>
-internal sealed class SeenItems(int[] offsets, int[] items)
+/// <param name="Offsets">[samples + 1] Where each sample's items begin.</param>
+/// <param name="Items">Item ids, ascending within a sample.</param>
+internal sealed record SeenItems(int[] Offsets, int[] Items)
 {
-    public int[] Offsets => offsets;
-
-    public int[] Items => items;
-
     /// <summary>The items of a sample, by its place among the samples.</summary>
     public ReadOnlySpan<int> this[int sample] => Items.AsSpan(Offsets[sample], Offsets[sample + 1] - Offsets[sample]);
 
