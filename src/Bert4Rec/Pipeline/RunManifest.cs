@@ -155,12 +155,7 @@ internal sealed class RunManifest
 
     private static string Text(Content content) => JsonSerializer.Serialize(content, _format) + "\n";
 
-    private static string Checksum(IReadOnlyList<ManifestStep> steps)
-    {
-        using var hash = new Sha256();
-        hash.Add(JsonSerializer.SerializeToUtf8Bytes(steps, _format));
-        return hash.Finish();
-    }
+    private static string Checksum(IReadOnlyList<ManifestStep> steps) => Sha256.Of(JsonSerializer.SerializeToUtf8Bytes(steps, _format));
 
     /// <param name="Version">Of bert4rec.</param>
     /// <param name="Sha256">Of the steps: a number in them goes into the report.</param>

@@ -65,12 +65,8 @@ internal sealed class MetricsLog : IDisposable
     /// <summary>SHA-256 of epochs without their times, each with the checksum of those before it; "" of none.</summary>
     public static string Checksum(IEnumerable<EpochReport> epochs, string before = "")
     {
-        using var hash = new Sha256();
         foreach (var epoch in epochs)
-        {
-            hash.Add(Encoding.UTF8.GetBytes(before + Line(epoch with { Seconds = 0, TokensPerSecond = 0 })));
-            before = hash.Finish();
-        }
+            before = Sha256.Of(Encoding.UTF8.GetBytes(before + Line(epoch with { Seconds = 0, TokensPerSecond = 0 })));
         return before;
     }
 

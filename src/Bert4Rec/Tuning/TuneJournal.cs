@@ -92,9 +92,7 @@ internal sealed class TuneJournal
     /// <returns>The line as it stands in the file.</returns>
     private string Append(JournalLine line)
     {
-        using var hash = new Sha256();
-        hash.Add(Encoding.UTF8.GetBytes(_checksum + TuningJson.Records.Line(line)));
-        _checksum = hash.Finish();
+        _checksum = Sha256.Of(Encoding.UTF8.GetBytes(_checksum + TuningJson.Records.Line(line)));
         string text = TuningJson.Records.Line(line with { Sha256 = _checksum });
         _text.Append(text).Append('\n');
         if (line.Trial is not null)
