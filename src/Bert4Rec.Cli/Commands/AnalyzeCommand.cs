@@ -4,7 +4,6 @@ using Bert4Rec.Cli.Output;
 using Bert4Rec.EventLog;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
-using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -56,12 +55,7 @@ internal static class AnalyzeCommand
         foreach ((string title, string[] header, IEnumerable<string[]> rows) in AnalysisPage.Tables(analysis))
         {
             terminal.Out.WriteLine(title);
-            var table = new Table { Border = TableBorder.Simple };
-            foreach ((int i, string name) in header.Index())
-                table.AddColumn(i == 0 ? new TableColumn(new Text(name)) : new TableColumn(new Text(name)).RightAligned());
-            foreach (string[] row in rows)
-                table.AddRow(row.Select(cell => new Text(cell)));
-            Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+            Report.WriteTable(terminal, header, rows);
         }
         EventLogOptions.WriteRows(terminal, analysis.Read!.Rows, analysis.RawRows, analysis.Dropped);
         if (analysis.Approximate.Count > 0)

@@ -7,7 +7,6 @@ using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
-using Spectre.Console;
 
 namespace Bert4Rec.Cli.Commands;
 
@@ -108,27 +107,20 @@ internal static class UpdateCommand
         if (result.Training.BestEpoch == 0)
             terminal.Out.WriteLine("no epoch was better on the validation part than the model as it was: its parameters stay");
         terminal.Out.WriteLine("held-out events, before the update and after it:");
-        var table = new Table { Border = TableBorder.Simple };
-        table.AddColumn("");
-        foreach (string column in new[] { "before", "after", "Markov chain", "before, new events", "after, new events" })
-            table.AddColumn(new TableColumn(new Text(column)).RightAligned());
         string format = $"F{config.MetricDecimalPlace}";
-        foreach (var (name, after) in result.All.After)
+        var rows = result.All.After.Select(metric => new[]
         {
-            table.AddRow(
-                new[]
-                {
-                    name,
-                    result.All.Before[name].ToString(format),
-                    after.ToString(format),
-                    result.Training.Baselines["Markov chain"][name].ToString(format),
-                    Of(result.OfThose.Before, name),
-                    Of(result.OfThose.After, name),
-                }.Select(cell => new Text(cell)));
-        }
-        table.AddRow(
-            new[] { "samples", $"{result.All.Samples:N0}", "", "", $"{result.OfThose.Samples:N0}", "" }.Select(cell => new Text(cell)));
-        Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+            metric.Key,
+            result.All.Before[metric.Key].ToString(format),
+            metric.Value.ToString(format),
+            result.Training.Baselines["Markov chain"][metric.Key].ToString(format),
+            Of(result.OfThose.Before, metric.Key),
+            Of(result.OfThose.After, metric.Key),
+        });
+        Report.WriteTable(
+            terminal,
+            ["", "before", "after", "Markov chain", "before, new events", "after, new events"],
+            rows.Append(["samples", $"{result.All.Samples:N0}", "", "", $"{result.OfThose.Samples:N0}", ""]));
 
         string Of(IReadOnlyDictionary<string, double> metrics, string name) =>
             metrics.TryGetValue(name, out double value) ? value.ToString(format) : "-";

@@ -72,6 +72,17 @@ internal static class Report
     /// <summary>Characters that a table of metrics beside all baselines takes.</summary>
     private const int WideTable = 96;
 
+    /// <summary>Draws a table of texts, whose columns but the first are of numbers.</summary>
+    public static void WriteTable(Terminal terminal, IEnumerable<string> header, IEnumerable<string[]> rows)
+    {
+        var table = new Table { Border = TableBorder.Simple };
+        foreach ((int i, string name) in header.Index())
+            table.AddColumn(i == 0 ? new TableColumn(new Text(name)) : new TableColumn(new Text(name)).RightAligned());
+        foreach (string[] row in rows)
+            table.AddRow(row.Select(cell => new Text(cell)));
+        WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+    }
+
     /// <summary>Draws a table; where nobody watches, without the spaces that fill its lines up.</summary>
     public static void WriteTable(TextWriter writer, bool isTerminal, Table table)
     {
