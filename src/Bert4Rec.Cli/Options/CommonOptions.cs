@@ -121,7 +121,7 @@ internal static class CommonOptions
         Description = "Keep what is read of the dataset beside its .inter, and read that where the files are still the same.",
     };
 
-    /// <summary>Takes the names that a config would take, too.</summary>
+    /// <summary>The name of files that are to be written; one that is good on every system.</summary>
     public static Option<string> DatasetName()
     {
         var option = new Option<string>("--name")

@@ -28,7 +28,7 @@ internal static class EventLogReader
 
     private const int KeptExamples = 10;
 
-    /// <summary>A character that stands in no text, and is no log's separator, as U+0001 is Hive's.</summary>
+    /// <summary>A character that stands in no text, and that is not taken for a separator.</summary>
     private const char NoQuote = '\u0002';
 
     private const string Formats = "CSV, packed with gzip or not, or Parquet";

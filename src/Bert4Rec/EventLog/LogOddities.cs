@@ -10,9 +10,8 @@ internal sealed class LogOddities
     /// <summary>A clock may be ahead of this machine's.</summary>
     private static readonly TimeSpan s_clockError = TimeSpan.FromDays(2);
 
-    private static readonly long s_nineties = new DateTimeOffset(1991, 1, 1, 0, 0, 0, TimeSpan.Zero).ToUnixTimeMilliseconds();
+    private static readonly long s_end1990 = new DateTimeOffset(1991, 1, 1, 0, 0, 0, TimeSpan.Zero).ToUnixTimeMilliseconds();
 
-    private long _rows;
     private long _decimalIds;
     private string? _decimalId;
     private (long First, long Last) _times = (long.MaxValue, long.MinValue);
@@ -22,7 +21,6 @@ internal sealed class LogOddities
     /// <param name="time">Its time in Unix milliseconds.</param>
     public void Add(EventRow row, long time)
     {
-        _rows++;
         _times = (Math.Min(_times.First, time), Math.Max(_times.Last, time));
         AddId(row[EventColumn.UserId]);
         AddId(row[EventColumn.ProductId]);
@@ -31,7 +29,6 @@ internal sealed class LogOddities
     /// <summary>Adds what another one counted.</summary>
     public void Add(LogOddities other)
     {
-        _rows += other._rows;
         _decimalIds += other._decimalIds;
         _decimalId ??= other._decimalId;
         _times = (Math.Min(_times.First, other._times.First), Math.Max(_times.Last, other._times.Last));
@@ -39,7 +36,7 @@ internal sealed class LogOddities
 
     public void Clear()
     {
-        (_rows, _decimalIds, _decimalId) = (0, 0, null);
+        (_decimalIds, _decimalId) = (0, null);
         _times = (long.MaxValue, long.MinValue);
     }
 
@@ -53,9 +50,9 @@ internal sealed class LogOddities
             yield return $"{file}: {_decimalIds:N0} times an id is like '{_decimalId}', as where a program has taken ids for numbers; "
                 + $"'{_decimalId![..^2]}' is another customer or item";
         }
-        if (_rows > 0 && _times.Last > (now + s_clockError).ToUnixTimeMilliseconds())
+        if (_times.Last > (now + s_clockError).ToUnixTimeMilliseconds())
             yield return $"{file}: the last event is of {Text(_times.Last)}, which is still to come; is the column a time?";
-        if (_rows > 0 && _times.First > 0 && _times.Last < s_nineties)
+        if (_times.First is > 0 and < long.MaxValue && _times.Last < s_end1990)
             yield return $"{file}: all events lie between {Text(_times.First)} and {Text(_times.Last)}; is the column a time?";
     }
 

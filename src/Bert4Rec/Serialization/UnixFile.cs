@@ -5,7 +5,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Bert4Rec.Serialization;
 
 /// <summary>
-/// What .NET does not tell of a file, or do with it: its kind, and a folder's way to the disk. No effect on other systems.
+/// What .NET does not tell of a file, or do with it: its kind, and a folder's way to the disk. On other systems than
+/// Linux, files are told apart by their names, and nothing is sent.
 /// </summary>
 internal static partial class UnixFile
 {

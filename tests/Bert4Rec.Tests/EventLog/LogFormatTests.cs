@@ -125,13 +125,17 @@ public sealed class LogFormatTests : IDisposable
     public void What_databases_and_forms_have_for_nothing_is_nobodys_id()
     {
         string log = _folder.Write(
-            "a.tsv", "u\ti\tt\n\\N\ta\t1569888000\n \ta\t1569888000\nu\ta\t1569888000\nu\tb\t0001-01-01\nu\tb\t9999-12-31 00:00:00\n");
+            "a.tsv",
+            "u\ti\tt\n\\N\ta\t1569888000\n \ta\t1569888000\nu\ta\t1569888000\nu\tb\t0001-01-01T00:00:00+01:00\n"
+            + "u\tb\t9999-12-31 00:00:00\n");
 
         var clean = CommandLine.Run(
             "clean", log, "-o", Path.Combine(_folder.Path, "c.csv"), "--columns", "user_id=u,product_id=i,event_time=t",
             "--event-names", "purchase=any", "--separator", "tab");
 
         Assert.Equal((0, ""), (clean.ExitCode, clean.Error));
+        Assert.Equal(0, CommandLine.Run("analyze", log, "--columns", "user_id=u,product_id=i,event_time=t",
+            "--event-names", "purchase=any", "--separator", "tab").ExitCode);
         Assert.Matches("no event_time +2", clean.Out);
         Assert.Matches("no user_id +2", clean.Out);
     }
