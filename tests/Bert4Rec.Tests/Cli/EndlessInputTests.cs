@@ -12,7 +12,7 @@ public sealed class EndlessInputTests(TrainedShop shop) : IClassFixture<TrainedS
     private const string NoWriter = "a pipe that nobody writes to; start its writer first, or give a file";
     private const string NoFile = "a pipe or a device; write what it gives to a file, and name that";
 
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(2);
 
     private readonly TemporaryFolder _folder = new();
 

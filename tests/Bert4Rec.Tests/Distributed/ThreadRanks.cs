@@ -95,9 +95,11 @@ internal sealed class ThreadRanks : ProcessGroup
     private void Send(int to, ReadOnlySpan<byte> values) => _messages[Rank, to].Add(values.ToArray());
 
     /// <summary>What comes must have the length that is expected: MPI would cut it off, or wait for the rest.</summary>
+    /// <exception cref="InvalidOperationException">Nothing comes: a rank has failed, or none sends.</exception>
     private void Receive(int from, Span<byte> values)
     {
-        byte[] message = _messages[from, Rank].Take();
+        if (!_messages[from, Rank].TryTake(out byte[]? message, TimeSpan.FromMinutes(1)))
+            throw new InvalidOperationException($"rank {Rank} waits for rank {from} in vain");
         Assert.Equal(values.Length, message.Length);
         message.CopyTo(values);
     }

@@ -51,7 +51,8 @@ internal static class Campaign
     public static string[] Resume(string output) => ["train", "--resume", output, .. Computing];
 
     /// <summary><c>tune</c>, within a number of trials.</summary>
-    public static string[] Tune(SmallShop shop, string output) => ["tune", .. Train(shop, output)[1..], "--trials", "9"];
+    public static string[] Tune(SmallShop shop, string output) =>
+        ["tune", .. Train(shop, output)[1..], "--trials", Cases >= 1000 ? "9" : "4"];
 
     /// <summary><c>run</c> on an event log; it compares both objectives first.</summary>
     public static string[] Run(SmallShop shop, string output) =>

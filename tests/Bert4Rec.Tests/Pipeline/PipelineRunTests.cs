@@ -151,6 +151,29 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
         Assert.True(json.GetProperty("result").GetProperty("seconds").GetDouble() > 0);
     }
 
+    /// <summary>As after an update of the program that reads logs or draws the page in another way.</summary>
+    [Theory]
+    [InlineData("analyze")]
+    [InlineData("clean")]
+    [InlineData("report")]
+    public void What_another_revision_made_is_made_again(string name)
+    {
+        string copy = $"revised {name}", folder = Path.Combine(shop.Folder, copy);
+        Copy(shop.Whole, copy);
+        RunManifest manifest = RunManifest.Load(folder, null);
+        ManifestStep step = manifest[name]!;
+        var options = new Dictionary<string, string>(step.Options);
+        Assert.True(options.ContainsKey("revision"));
+        options["revision"] = "0";
+        manifest.Finish(step with { Options = options }, step.Outputs!.Select(file => Path.Combine(folder, file.Path)), default);
+        CommandLine.Outcome outcome = CommandLine.Run(["run", .. shop.Arguments(copy)]);
+
+        Assert.Equal(0, outcome.ExitCode);
+        Assert.Equal(5, outcome.Lines.Count(line => line.Contains(" unchanged")));
+        Assert.DoesNotContain(outcome.Lines, line => line.StartsWith(name, StringComparison.Ordinal) && line.Contains("unchanged"));
+        AssertSame(shop.Whole, Path.Combine(shop.Folder, copy));
+    }
+
     [Theory]
     [InlineData("cleaned.csv", "clean")]
     [InlineData("shop/shop.inter", "convert")]
