@@ -18,9 +18,6 @@ internal interface IMicroKernel
     /// <summary>Of them, those that a float of shared memory holds: 1, or 2 whose operands take half of it.</summary>
     static abstract int StepsPerFloat { get; }
 
-    /// <summary>Floats of further shared memory that each thread needs to exchange operands with others.</summary>
-    static abstract int ExchangedFloats { get; }
-
     /// <summary>What an operand becomes on its way to shared memory, with that of the next step where a float holds two.</summary>
     static abstract float Convert(float x, float next);
 
@@ -38,8 +35,7 @@ internal interface IMicroKernel
     /// <param name="c">The thread's results.</param>
     /// <param name="a">From <see cref="ThreadPlace.A"/> on.</param>
     /// <param name="b">From <see cref="ThreadPlace.B"/> on.</param>
-    /// <param name="exchange">The group's <see cref="ExchangedFloats"/>.</param>
-    static abstract void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
+    static abstract void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b)
         where TTile : struct, ITile;
 }
 
@@ -180,8 +176,6 @@ internal readonly struct MultiplyAdds : IMicroKernel
     public static int BK<TTile>()
         where TTile : struct, ITile => TTile.TM == 4 ? 16 : 8;
 
-    public static int ExchangedFloats => 0;
-
     public static int StepsPerFloat => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -205,7 +199,7 @@ internal readonly struct MultiplyAdds : IMicroKernel
         where TTile : struct, ITile => 4 * ThreadsAcross<TTile>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
+    public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b)
         where TTile : struct, ITile
     {
         ArrayView<Float4> rows = a.Cast<Float4>().AsAligned(16), columns = b.Cast<Float4>().AsAligned(16);

@@ -238,7 +238,6 @@ internal sealed class Product<TA, TB, TEpilogue>
         int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN), thread = Group.IdxX, bk = TMicroKernel.BK<TTile>();
         int buffer = bk / TMicroKernel.StepsPerFloat * (rowsOfA + rowsOfB);
         var shared = SharedMemory.Allocate<float>(IntrinsicMath.Max(2 * buffer, TEpilogue.SharedFloats<TTile>()));
-        var exchange = TMicroKernel.ExchangedFloats > 0 ? SharedMemory.Allocate<float>(threads * TMicroKernel.ExchangedFloats) : default;
         // Selections, not branches: of constants that a branch comes before, ILGPU 1.5.3 makes no use.
         int down = arguments.RowsFirst != 0 ? Grid.IdxX : Grid.IdxY, across = arguments.RowsFirst != 0 ? Grid.IdxY : Grid.IdxX;
         int firstRow = down * TTile.BM, firstColumn = across * TTile.BN;
@@ -270,7 +269,7 @@ internal sealed class Product<TA, TB, TEpilogue>
         var c = default(ThreadTile);
         while (left > -bk)
         {
-            TMicroKernel.MultiplyAdd<TTile>(ref c, bytes.SubView(readA), bytes.SubView(readB), exchange);
+            TMicroKernel.MultiplyAdd<TTile>(ref c, bytes.SubView(readA), bytes.SubView(readB));
             if (TEpilogue.TakesSums)
                 sums += nextA.Sum;
             a.Store<TMicroKernel>(bytes.SubView(storeA), nextA);
@@ -448,12 +447,10 @@ internal sealed class Product<TA, TB, TEpilogue>
             where TTile : struct, ITile
         {
             int threads = TTile.BM * TTile.BN / (TTile.TM * TTile.TN);
-            return (device.Precision, device.EmulatesTensorCores) switch
+            return device.Precision switch
             {
-                (Precision.Tf32, false) => With<TensorCoreProducts<Tf32Core>>(),
-                (Precision.Tf32, true) => With<TensorCoreProducts<EmulatedCore<Tf32Operands>>>(),
-                (Precision.Bf16, false) => With<TensorCoreProducts<Bf16Core>>(),
-                (Precision.Bf16, true) => With<TensorCoreProducts<EmulatedCore<Bf16Operands>>>(),
+                Precision.Tf32 => With<TensorCoreProducts<Tf32Core>>(),
+                Precision.Bf16 => With<TensorCoreProducts<Bf16Core>>(),
                 _ => With<MultiplyAdds>(),
             };
 

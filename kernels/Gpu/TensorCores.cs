@@ -35,23 +35,18 @@ namespace Bert4Rec.Kernels.Gpu;
 /// </summary>
 internal interface ITensorCore
 {
-    /// <summary>Floats of shared memory it needs for each thread of the group.</summary>
-    static abstract int ExchangedFloats { get; }
-
     /// <summary>Steps along the K dimension whose operands 32 bits hold.</summary>
     static abstract int StepsPerFloat { get; }
 
     /// <summary>An operand as the instruction takes it, with that of the next step where 32 bits hold two.</summary>
     static abstract float Convert(float x, float next);
 
-    /// <summary>Executed by all threads of the group at the same time.</summary>
+    /// <summary>Executed by all threads of the warp at the same time.</summary>
     /// <param name="c0">A result, as the others.</param>
     /// <param name="a">a0 and a1, converted as all operands.</param>
     /// <param name="nextA">a2 and a3.</param>
-    /// <param name="exchange">The group's memory of <see cref="ExchangedFloats"/> a thread.</param>
     static abstract void MultiplyAdd(
-        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1,
-        ArrayView<float> exchange);
+        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1);
 }
 
 /// <summary>
@@ -87,8 +82,6 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     public static int BK<TTile>()
         where TTile : struct, ITile => TCore.StepsPerFloat == 1 || TTile.TM > 4 ? 16 : 32;
 
-    public static int ExchangedFloats => TCore.ExchangedFloats;
-
     public static int StepsPerFloat => TCore.StepsPerFloat;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -116,20 +109,19 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
         where TTile : struct, ITile => 4;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b, ArrayView<float> exchange)
+    public static void MultiplyAdd<TTile>(ref ThreadTile c, ArrayView<byte> a, ArrayView<byte> b)
         where TTile : struct, ITile
     {
-        AddEightRows<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), 0, exchange);
+        AddEightRows<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), 0);
         if (BK<TTile>() > SharedRows * StepsPerFloat)
-            AddEightRows<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), SharedRows, exchange);
+            AddEightRows<TTile>(ref c, a.Cast<float>(), b.Cast<float>(), SharedRows);
     }
 
     /// <summary>
     /// The instructions of eight rows of shared memory, of which the thread gives the rows 2·member and 2·member + 1.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddEightRows<TTile>(
-        ref ThreadTile c, ArrayView<float> a, ArrayView<float> b, int first, ArrayView<float> exchange)
+    private static void AddEightRows<TTile>(ref ThreadTile c, ArrayView<float> a, ArrayView<float> b, int first)
         where TTile : struct, ITile
     {
         const int Next = InstructionRows / 2;
@@ -140,25 +132,25 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
         {
             ArrayView<Float2> pairs = steps.Cast<Float2>().AsAligned(8);
             Float2 pair = pairs[0], nextPair = pairs[rowLengthB / 2];
-            MultiplyAdd(ref c.Row0, ref c.Row1, rows[0], nextRows[0], pair, nextPair, exchange);
-            MultiplyAdd(ref c.Row2, ref c.Row3, rows[Next], nextRows[Next], pair, nextPair, exchange);
+            MultiplyAdd(ref c.Row0, ref c.Row1, rows[0], nextRows[0], pair, nextPair);
+            MultiplyAdd(ref c.Row2, ref c.Row3, rows[Next], nextRows[Next], pair, nextPair);
             return;
         }
         ArrayView<Float4> fours = steps.Cast<Float4>().AsAligned(16);
         Float4 columns = fours[0], next = fours[rowLengthB / 4];
-        MultiplyAdd(ref c.Row0, ref c.Row1, rows[0], nextRows[0], columns, next, exchange);
-        MultiplyAdd(ref c.Row2, ref c.Row3, rows[Next], nextRows[Next], columns, next, exchange);
-        MultiplyAdd(ref c.Row4, ref c.Row5, rows[2 * Next], nextRows[2 * Next], columns, next, exchange);
-        MultiplyAdd(ref c.Row6, ref c.Row7, rows[3 * Next], nextRows[3 * Next], columns, next, exchange);
+        MultiplyAdd(ref c.Row0, ref c.Row1, rows[0], nextRows[0], columns, next);
+        MultiplyAdd(ref c.Row2, ref c.Row3, rows[Next], nextRows[Next], columns, next);
+        MultiplyAdd(ref c.Row4, ref c.Row5, rows[2 * Next], nextRows[2 * Next], columns, next);
+        MultiplyAdd(ref c.Row6, ref c.Row7, rows[3 * Next], nextRows[3 * Next], columns, next);
     }
 
     /// <summary>Two instructions side by side, of each of which the thread has two columns of <see cref="ThreadTile.Row.Left"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void MultiplyAdd(
-        ref ThreadTile.Row upper, ref ThreadTile.Row lower, Float2 a, Float2 nextA, Float2 b, Float2 nextB, ArrayView<float> exchange)
+        ref ThreadTile.Row upper, ref ThreadTile.Row lower, Float2 a, Float2 nextA, Float2 b, Float2 nextB)
     {
-        TCore.MultiplyAdd(ref upper.Left.X, ref upper.Left.Z, ref lower.Left.X, ref lower.Left.Z, a, nextA, b.X, nextB.X, exchange);
-        TCore.MultiplyAdd(ref upper.Left.Y, ref upper.Left.W, ref lower.Left.Y, ref lower.Left.W, a, nextA, b.Y, nextB.Y, exchange);
+        TCore.MultiplyAdd(ref upper.Left.X, ref upper.Left.Z, ref lower.Left.X, ref lower.Left.Z, a, nextA, b.X, nextB.X);
+        TCore.MultiplyAdd(ref upper.Left.Y, ref upper.Left.W, ref lower.Left.Y, ref lower.Left.W, a, nextA, b.Y, nextB.Y);
     }
 
     /// <summary>
@@ -166,12 +158,12 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void MultiplyAdd(
-        ref ThreadTile.Row upper, ref ThreadTile.Row lower, Float2 a, Float2 nextA, Float4 b, Float4 nextB, ArrayView<float> exchange)
+        ref ThreadTile.Row upper, ref ThreadTile.Row lower, Float2 a, Float2 nextA, Float4 b, Float4 nextB)
     {
-        TCore.MultiplyAdd(ref upper.Left.X, ref upper.Right.X, ref lower.Left.X, ref lower.Right.X, a, nextA, b.X, nextB.X, exchange);
-        TCore.MultiplyAdd(ref upper.Left.Y, ref upper.Right.Y, ref lower.Left.Y, ref lower.Right.Y, a, nextA, b.Y, nextB.Y, exchange);
-        TCore.MultiplyAdd(ref upper.Left.Z, ref upper.Right.Z, ref lower.Left.Z, ref lower.Right.Z, a, nextA, b.Z, nextB.Z, exchange);
-        TCore.MultiplyAdd(ref upper.Left.W, ref upper.Right.W, ref lower.Left.W, ref lower.Right.W, a, nextA, b.W, nextB.W, exchange);
+        TCore.MultiplyAdd(ref upper.Left.X, ref upper.Right.X, ref lower.Left.X, ref lower.Right.X, a, nextA, b.X, nextB.X);
+        TCore.MultiplyAdd(ref upper.Left.Y, ref upper.Right.Y, ref lower.Left.Y, ref lower.Right.Y, a, nextA, b.Y, nextB.Y);
+        TCore.MultiplyAdd(ref upper.Left.Z, ref upper.Right.Z, ref lower.Left.Z, ref lower.Right.Z, a, nextA, b.Z, nextB.Z);
+        TCore.MultiplyAdd(ref upper.Left.W, ref upper.Right.W, ref lower.Left.W, ref lower.Right.W, a, nextA, b.W, nextB.W);
     }
 }
 
@@ -181,8 +173,6 @@ internal readonly struct TensorCoreProducts<TCore> : IMicroKernel
 /// </summary>
 internal readonly struct Tf32Core : ITensorCore
 {
-    public static int ExchangedFloats => 0;
-
     public static int StepsPerFloat => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -196,8 +186,7 @@ internal readonly struct Tf32Core : ITensorCore
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void MultiplyAdd(
-        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1,
-        ArrayView<float> exchange)
+        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1)
     {
         Ref<float> s0 = c0, s1 = c1, s2 = c2, s3 = c3;
         // The instruction takes its operands as bits.
@@ -220,8 +209,6 @@ internal readonly struct Tf32Core : ITensorCore
 /// </summary>
 internal readonly struct Bf16Core : ITensorCore
 {
-    public static int ExchangedFloats => 0;
-
     public static int StepsPerFloat => 2;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -235,8 +222,7 @@ internal readonly struct Bf16Core : ITensorCore
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void MultiplyAdd(
-        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1,
-        ArrayView<float> exchange)
+        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1)
     {
         // As for TF32, but for the instruction, which ILGPU takes as a literal only.
         Ref<float> s0 = c0, s1 = c1, s2 = c2, s3 = c3;
@@ -251,104 +237,4 @@ internal readonly struct Bf16Core : ITensorCore
         c2 = s2.Value;
         c3 = s3.Value;
     }
-}
-
-/// <summary>What an <see cref="EmulatedCore{TOperands}"/> multiplies.</summary>
-internal interface IOperands
-{
-    /// <inheritdoc cref="ITensorCore.StepsPerFloat"/>
-    static abstract int StepsPerFloat { get; }
-
-    /// <inheritdoc cref="ITensorCore.Convert"/>
-    static abstract float Convert(float x, float next);
-
-    /// <summary>What the converted a and b contribute to c.</summary>
-    static abstract float Multiply(float a, float b);
-}
-
-internal readonly struct Tf32Operands : IOperands
-{
-    public static int StepsPerFloat => 1;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Convert(float x, float next) => Interop.IntAsFloat((Interop.FloatAsInt(x) + 0x1000u) & 0xFFFFE000u);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Multiply(float a, float b) => a * b;
-}
-
-internal readonly struct Bf16Operands : IOperands
-{
-    public static int StepsPerFloat => 2;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Convert(float x, float next) => Interop.IntAsFloat((Round(next) & 0xFFFF0000u) | (Round(x) >> 16));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Multiply(float a, float b) => (Lower(a) * Lower(b)) + (Upper(a) * Upper(b));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static uint Round(float x)
-    {
-        uint bits = Interop.FloatAsInt(x);
-        return bits + 0x7FFFu + ((bits >> 16) & 1u);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Lower(float pair) => Interop.IntAsFloat(Interop.FloatAsInt(pair) << 16);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Upper(float pair) => Interop.IntAsFloat(Interop.FloatAsInt(pair) & 0xFFFF0000u);
-}
-
-/// <summary>
-/// The same for any device: threads put what they hold into shared memory, and each adds up its four elements of c. It proves of
-/// <see cref="TensorCoreProducts{TCore}"/> that every thread gives the instruction what the instruction takes from it.
-/// </summary>
-internal readonly struct EmulatedCore<TOperands> : ITensorCore
-    where TOperands : struct, IOperands
-{
-    private const int Lanes = 32, Rows = 8, Depth = 4;
-
-    public static int ExchangedFloats => 6;
-
-    public static int StepsPerFloat => TOperands.StepsPerFloat;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Convert(float x, float next) => TOperands.Convert(x, next);
-
-    /// <summary>Not inlined: a product has many of them.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    public static void MultiplyAdd(
-        ref float c0, ref float c1, ref float c2, ref float c3, Float2 a, Float2 nextA, float b0, float b1,
-        ArrayView<float> exchange)
-    {
-        int lane = Group.IdxX % Lanes, group = lane / Depth, member = lane % Depth;
-        var held = exchange.SubView(Group.IdxX / Lanes * Lanes * 6, Lanes * 6);
-        int at = lane * 6;
-        held[at] = a.X;
-        held[at + 1] = a.Y;
-        held[at + 2] = nextA.X;
-        held[at + 3] = nextA.Y;
-        held[at + 4] = b0;
-        held[at + 5] = b1;
-        Group.Barrier();
-        for (int k = 0; k < 2 * Depth; k++)
-        {
-            float left = B(held, k, 2 * member), right = B(held, k, (2 * member) + 1);
-            float upper = A(held, group, k), lower = A(held, group + Rows, k);
-            c0 += TOperands.Multiply(upper, left);
-            c1 += TOperands.Multiply(upper, right);
-            c2 += TOperands.Multiply(lower, left);
-            c3 += TOperands.Multiply(lower, right);
-        }
-        Group.Barrier();
-    }
-
-    /// <summary>a[row, k], from the thread that holds it.</summary>
-    private static float A(ArrayView<float> held, int row, int k) =>
-        held[(((row % Rows * Depth) + (k % Depth)) * 6) + (row / Rows) + (k / Depth * 2)];
-
-    /// <summary>b[k, column], from the thread that holds it.</summary>
-    private static float B(ArrayView<float> held, int k, int column) => held[(((column * Depth) + (k % Depth)) * 6) + 4 + (k / Depth)];
 }

@@ -63,13 +63,13 @@ internal static class TensorCoreProduct
             Float2 here = new() { X = a[fromA], Y = a[fromA + (8 * RowOfA)] };
             Float2 next = new() { X = a[fromA + 4], Y = a[fromA + 4 + (8 * RowOfA)] };
             int later = fromB + (4 * RowOfB);
-            Tf32Core.MultiplyAdd(ref _left.X, ref _left.Y, ref _leftBelow.X, ref _leftBelow.Y, here, next, b[fromB], b[later], default);
+            Tf32Core.MultiplyAdd(ref _left.X, ref _left.Y, ref _leftBelow.X, ref _leftBelow.Y, here, next, b[fromB], b[later]);
             Tf32Core.MultiplyAdd(
-                ref _left.Z, ref _left.W, ref _leftBelow.Z, ref _leftBelow.W, here, next, b[fromB + 8], b[later + 8], default);
+                ref _left.Z, ref _left.W, ref _leftBelow.Z, ref _leftBelow.W, here, next, b[fromB + 8], b[later + 8]);
             Tf32Core.MultiplyAdd(
-                ref _right.X, ref _right.Y, ref _rightBelow.X, ref _rightBelow.Y, here, next, b[fromB + 16], b[later + 16], default);
+                ref _right.X, ref _right.Y, ref _rightBelow.X, ref _rightBelow.Y, here, next, b[fromB + 16], b[later + 16]);
             Tf32Core.MultiplyAdd(
-                ref _right.Z, ref _right.W, ref _rightBelow.Z, ref _rightBelow.W, here, next, b[fromB + 24], b[later + 24], default);
+                ref _right.Z, ref _right.W, ref _rightBelow.Z, ref _rightBelow.W, here, next, b[fromB + 24], b[later + 24]);
         }
 
         public readonly void Store(MatrixProduct p, int at)

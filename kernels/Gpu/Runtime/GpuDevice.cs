@@ -34,8 +34,6 @@ internal sealed class GpuDevice : IDisposable
     /// <param name="id">What --device calls it.</param>
     /// <param name="usesWarps">Overrides <see cref="UsesWarps"/>: the simulator has warps too, for tests.</param>
     /// <param name="precision">What products multiply in.</param>
-    /// <param name="emulateTensorCores">Whether tensor cores are emulated where it takes them, for tests: on any device with groups of 64
-    /// threads.</param>
     /// <param name="ptx">What runs the kernels instead of the device, which then only has the memory.</param>
     public GpuDevice(
         Context context,
@@ -43,7 +41,6 @@ internal sealed class GpuDevice : IDisposable
         string id,
         bool? usesWarps = null,
         Precision precision = Precision.Full,
-        bool emulateTensorCores = false,
         PtxDevice? ptx = null)
     {
         _context = context;
@@ -58,7 +55,6 @@ internal sealed class GpuDevice : IDisposable
         _transfer = Accelerator.CreateStream();
         UsesWarps = usesWarps ?? (ptx is not null || Accelerator is CudaAccelerator);
         Precision = precision;
-        EmulatesTensorCores = emulateTensorCores;
         IsSimulator = Accelerator is CPUAccelerator && ptx is not { IsForTests: false };
         GroupSize = 1;
         while (GroupSize * 2 <= Math.Min(LargestGroup, ptx is null ? Accelerator.MaxNumThreadsPerGroup : LargestGroup))
@@ -101,9 +97,6 @@ internal sealed class GpuDevice : IDisposable
 
     /// <summary>What products multiply in.</summary>
     public Precision Precision { get; }
-
-    /// <summary>Whether each instruction of tensor cores is emulated.</summary>
-    public bool EmulatesTensorCores { get; }
 
     /// <summary>An executor for tests: ILGPU's own, or the emulator.</summary>
     public bool IsSimulator { get; }

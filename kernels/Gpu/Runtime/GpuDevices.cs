@@ -82,24 +82,6 @@ public static class GpuDevices
         return Open(NewContext(kind, configure), index, found[index].Id, precision);
     }
 
-    /// <summary>A device whose products are multiplied as tensor cores would.</summary>
-    internal static GpuDevice OpenEmulated(string device, Precision precision)
-    {
-        string kind = device.Split(':')[0];
-        // It has the real ones.
-        if (kind == Emulator)
-            return OpenPtx(device, precision);
-        // Four warps, as a tile has.
-        var context = kind == Simulator
-            ? Context.Create(builder =>
-            {
-                Configure(builder);
-                builder.CPU(new CPUDevice(32, 4, 1));
-            })
-            : NewContext(kind);
-        return new GpuDevice(context, Devices(context, kind)[0], device, precision: precision, emulateTensorCores: true);
-    }
-
     /// <summary>ILGPU's simulator, which can run the reductions of either kind.</summary>
     internal static GpuDevice NewSimulator(bool usesWarps)
     {

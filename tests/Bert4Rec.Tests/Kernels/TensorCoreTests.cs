@@ -10,8 +10,8 @@ using Linear = Bert4Rec.Kernels.Reference.Linear;
 namespace Bert4Rec.Tests.Kernels;
 
 /// <summary>
-/// The products for tensor cores, multiplied by an emulation that takes and gives each thread what the instruction would: were a thread to
-/// hold another element than it should, results would be wrong. On the emulator of CUDA devices it is the instruction itself.
+/// The products for tensor cores, on the emulator of CUDA devices, which takes and gives each thread what the instruction would: were a
+/// thread to hold another element than it should, results would be wrong. And on the devices that have the instruction.
 /// </summary>
 public class TensorCoreTests
 {
@@ -20,7 +20,7 @@ public class TensorCoreTests
         get
         {
             var data = new TheoryData<string, Precision>();
-            foreach (string name in Backends.Gpus)
+            foreach (string name in Names)
             {
                 data.Add(name, Precision.Tf32);
                 data.Add(name, Precision.Bf16);
@@ -37,7 +37,7 @@ public class TensorCoreTests
     [MemberData(nameof(Devices))]
     public void An_instruction_multiplies(string name, Precision precision)
     {
-        using var device = GpuDevices.OpenEmulated(name, precision);
+        using var device = GpuDevices.Open(name, precision);
         var random = new Random(1);
         int steps = precision == Precision.Bf16 ? 16 : 8;
         float[] a = Rounded(random, 16 * steps, precision), b = Rounded(random, steps * 8, precision);
@@ -45,14 +45,8 @@ public class TensorCoreTests
         using var matrixA = device.Accelerator.Allocate1D(a);
         using var matrixB = device.Accelerator.Allocate1D(b);
         using var matrixC = device.Accelerator.Allocate1D(c);
-        Action<Matrices> instruction = (precision, device.EmulatesTensorCores) switch
-        {
-            (Precision.Bf16, false) => InstructionKernel<Bf16Core>,
-            (Precision.Bf16, true) => InstructionKernel<EmulatedCore<Bf16Operands>>,
-            (_, false) => InstructionKernel<Tf32Core>,
-            _ => InstructionKernel<EmulatedCore<Tf32Operands>>,
-        };
-        var kernel = device.Load(instruction, 32);
+        var kernel = device.Load<Matrices>(
+            precision == Precision.Bf16 ? InstructionKernel<Bf16Core> : InstructionKernel<Tf32Core>, 32);
         kernel.Launch(1, new(matrixA.View.BaseView, matrixB.View.BaseView, matrixC.View.BaseView));
         device.Compute.Synchronize();
         float[] result = matrixC.GetAsArray1D();
@@ -75,7 +69,7 @@ public class TensorCoreTests
     [InlineData(1.0004f, 1f)]
     [InlineData(1.9999f, 2f)]
     [InlineData(0f, 0f)]
-    public void Eleven_bits_are_kept(float x, float rounded) => Assert.Equal(rounded, Tf32Operands.Convert(x, 0));
+    public void Eleven_bits_are_kept(float x, float rounded) => Assert.Equal(rounded, Converted(ConvertKernel<Tf32Core>, x, 0));
 
     /// <summary>To the even one of two that are as near; of the two, the first has the lower half.</summary>
     [Theory]
@@ -87,7 +81,7 @@ public class TensorCoreTests
     [InlineData(0f, 0f)]
     public void Eight_bits_are_kept(float x, float rounded)
     {
-        uint pair = BitConverter.SingleToUInt32Bits(Bf16Operands.Convert(x, 3f));
+        uint pair = BitConverter.SingleToUInt32Bits(Converted(ConvertKernel<Bf16Core>, x, 3f));
         Assert.Equal(rounded, BitConverter.UInt32BitsToSingle(pair << 16));
         Assert.Equal(3f, BitConverter.UInt32BitsToSingle(pair & 0xFFFF0000));
     }
@@ -98,7 +92,7 @@ public class TensorCoreTests
     {
         // Rounding to eleven significant bits is off by 2⁻¹¹ at most, to eight by 2⁻⁸, and a product has two operands.
         double bound = precision == Precision.Bf16 ? 8e-3 : 1e-3;
-        using var kernels = new GpuKernels(GpuDevices.OpenEmulated(name, precision));
+        using var kernels = GpuKernels.Create(name, precision);
         using var memory = new CheckMemory(kernels);
         var random = new Random(2);
         var x = random.Normal(rows, inputs);
@@ -124,11 +118,11 @@ public class TensorCoreTests
     [MemberData(nameof(Devices))]
     public void Gradients_are_right(string name, Precision precision)
     {
-        using var kernels = new GpuKernels(GpuDevices.OpenEmulated(name, precision));
+        using var kernels = GpuKernels.Create(name, precision);
         foreach (string kernel in new[] { "linear", "gelu", "softmax-cross-entropy", "top-k" })
         {
             Assert.All(
-                GradientCheck.Run(kernels, kernel, 1, null, null, precision, withLarge: name != GpuDevices.Simulator),
+                GradientCheck.Run(kernels, kernel, 1, null, null, precision),
                 result => Assert.True(result.Passed, result.ToString()));
             // Of the wider bound one shows it.
             if (precision == Precision.Tf32 || kernel == "gelu")
@@ -151,7 +145,6 @@ public class TensorCoreTests
     private static void InstructionKernel<TCore>(Matrices m)
         where TCore : struct, ITensorCore
     {
-        var exchange = SharedMemory.Allocate<float>(32 * 6);
         int group = Group.IdxX / 4, step = Group.IdxX % 4 * TCore.StepsPerFloat, later = step + (4 * TCore.StepsPerFloat);
         Float2 a = default, nextA = default;
         a.X = A<TCore>(m, group, step);
@@ -161,11 +154,25 @@ public class TensorCoreTests
         int member = Group.IdxX % 4;
         int at = (group * 8) + (2 * member), below = at + (8 * 8);
         float c0 = m.C[at], c1 = m.C[at + 1], c2 = m.C[below], c3 = m.C[below + 1];
-        TCore.MultiplyAdd(ref c0, ref c1, ref c2, ref c3, a, nextA, B<TCore>(m, step, group), B<TCore>(m, later, group), exchange);
+        TCore.MultiplyAdd(ref c0, ref c1, ref c2, ref c3, a, nextA, B<TCore>(m, step, group), B<TCore>(m, later, group));
         m.C[at] = c0;
         m.C[at + 1] = c1;
         m.C[below] = c2;
         m.C[below + 1] = c3;
+    }
+
+    private static void ConvertKernel<TCore>(Matrices m)
+        where TCore : struct, ITensorCore => m.C[0] = TCore.Convert(m.A[0], m.B[0]);
+
+    private static float Converted(Action<Matrices> kernel, float x, float next)
+    {
+        using var device = GpuDevices.Open(GpuDevices.Emulator);
+        using var a = device.Accelerator.Allocate1D([x]);
+        using var b = device.Accelerator.Allocate1D([next]);
+        using var c = device.Accelerator.Allocate1D<float>(1);
+        device.Load(kernel, 1).Launch(1, new(a.View.BaseView, b.View.BaseView, c.View.BaseView));
+        device.Compute.Synchronize();
+        return c.GetAsArray1D()[0];
     }
 
     private static float A<TCore>(Matrices m, int row, int step)
@@ -193,17 +200,23 @@ public class TensorCoreTests
     private static TheoryData<string, Precision, int, int, int> Times(params (int, int, int)[] shapes)
     {
         var data = new TheoryData<string, Precision, int, int, int>();
-        foreach (string name in Backends.Gpus)
+        foreach (string name in Names)
         {
-            // The simulator takes many seconds for the first; its bfloat16 meets large shapes in the gradients.
-            bool isSlow = name == GpuDevices.Simulator;
-            foreach (var (rows, inputs, outputs) in isSlow ? shapes[..2] : shapes)
+            foreach (var (rows, inputs, outputs) in shapes)
+            {
                 data.Add(name, Precision.Tf32, rows, inputs, outputs);
-            foreach (var (rows, inputs, outputs) in isSlow ? shapes[1..2] : shapes)
                 data.Add(name, Precision.Bf16, rows, inputs, outputs);
+            }
         }
         return data;
     }
+
+    private static IEnumerable<string> Names =>
+    [
+        GpuDevices.Emulator,
+        .. GpuDevices.List().Where(device => device is { Problem: null } && device.Id.StartsWith("cuda", StringComparison.Ordinal)
+            && Version.Parse(device.ComputeCapability!).Major >= 8).Select(device => device.Id),
+    ];
 
     public readonly record struct Matrices(ArrayView<float> A, ArrayView<float> B, ArrayView<float> C);
 }
