@@ -57,11 +57,6 @@ internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int 
     private readonly ArrayView<float> _y = y;
     private readonly int _stride = stride;
 
-    public static int SharedFloats<TTile>()
-        where TTile : struct, ITile => 0;
-
-    public static bool TakesSums => false;
-
     public bool CanBeWide => GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -77,11 +72,7 @@ internal readonly struct AddBias(ArrayView<float> bias, ArrayView<float> y, int 
         (c + ofColumns).Store(_y, ((long)row * _stride) + column, count, place.Wide);
     }
 
-    public void StoreSums(in TilePlace place, int row, in Float4 sums)
-    {
-    }
-
-    public void Finish(in TilePlace place)
+    public void Finish(in TilePlace place, in Float4 sums, int thread)
     {
     }
 }
@@ -93,11 +84,6 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
     private readonly ArrayView<float> _y = y;
     private readonly ArrayView<float> _slope = slope;
     private readonly int _stride = stride;
-
-    public static int SharedFloats<TTile>()
-        where TTile : struct, ITile => 0;
-
-    public static bool TakesSums => false;
 
     public bool CanBeWide =>
         GpuDevice.IsAligned(_y) && _stride % 4 == 0 && GpuDevice.IsAligned(_bias) && GpuDevice.IsAligned(_slope);
@@ -123,11 +109,7 @@ internal readonly struct AddBiasGelu(ArrayView<float> bias, ArrayView<float> y, 
             new Float4(x.Slope, y.Slope, z.Slope, w.Slope).Store(_slope, first, count, place.Wide);
     }
 
-    public void StoreSums(in TilePlace place, int row, in Float4 sums)
-    {
-    }
-
-    public void Finish(in TilePlace place)
+    public void Finish(in TilePlace place, in Float4 sums, int thread)
     {
     }
 }
@@ -138,11 +120,6 @@ internal readonly struct StoreProduct(Operand y, ArrayView<float> slope, bool ac
     private readonly Operand _y = y;
     private readonly ArrayView<float> _slope = slope;
     private readonly int _accumulate = accumulate ? 1 : 0;
-
-    public static int SharedFloats<TTile>()
-        where TTile : struct, ITile => 0;
-
-    public static bool TakesSums => false;
 
     public bool CanBeWide => _y.IsAligned && GpuDevice.IsAligned(_slope);
 
@@ -170,11 +147,7 @@ internal readonly struct StoreProduct(Operand y, ArrayView<float> slope, bool ac
         y.Store(_y.Values, ((long)row * _y.Stride) + column, place.N - column, place.Wide);
     }
 
-    public void StoreSums(in TilePlace place, int row, in Float4 sums)
-    {
-    }
-
-    public void Finish(in TilePlace place)
+    public void Finish(in TilePlace place, in Float4 sums, int thread)
     {
     }
 }
@@ -184,9 +157,6 @@ internal readonly struct AddToGradient(Operand dWeight, ArrayView<float> dBias) 
 {
     private readonly Operand _dWeight = dWeight;
     private readonly ArrayView<float> _dBias = dBias;
-
-    public static int SharedFloats<TTile>()
-        where TTile : struct, ITile => 0;
 
     public static bool TakesSums => true;
 
@@ -203,14 +173,15 @@ internal readonly struct AddToGradient(Operand dWeight, ArrayView<float> dBias) 
     public void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead) =>
         (c + ahead).Store(_dWeight.Values, ((long)row * _dWeight.Stride) + column, place.N - column, place.Wide);
 
+    /// <summary>Groups with the same rows of a have the same sums, and the first stores them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void StoreSums(in TilePlace place, int row, in Float4 sums)
+    public void Finish(in TilePlace place, in Float4 sums, int thread)
     {
-        int count = place.M - row;
-        (sums + Float4.Load(_dBias, row, count, wide: false)).Store(_dBias, row, count, wide: false);
-    }
-
-    public void Finish(in TilePlace place)
-    {
+        int row = place.FirstRow + (4 * thread);
+        if (place.FirstColumn == 0 && thread < place.BM / 4 && row < place.M)
+        {
+            int count = place.M - row;
+            (sums + Float4.Load(_dBias, row, count, wide: false)).Store(_dBias, row, count, wide: false);
+        }
     }
 }

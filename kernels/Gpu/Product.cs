@@ -79,11 +79,11 @@ internal readonly struct TinyTile : ITile
 internal interface IEpilogue
 {
     /// <summary>Floats of shared memory that it needs.</summary>
-    static abstract int SharedFloats<TTile>()
-        where TTile : struct, ITile;
+    static virtual int SharedFloats<TTile>()
+        where TTile : struct, ITile => 0;
 
-    /// <summary>Whether it wants the sums of a's rows, for <see cref="StoreSums"/>; a lies [K, M] then.</summary>
-    static abstract bool TakesSums { get; }
+    /// <summary>Whether it wants the sums of a's rows, for <see cref="Finish"/>; a lies [K, M] then.</summary>
+    static virtual bool TakesSums => false;
 
     /// <summary>Whether what it reads and writes may be taken a <see cref="Float4"/> at a time.</summary>
     bool CanBeWide { get; }
@@ -100,40 +100,25 @@ internal interface IEpilogue
     /// <summary>Stores c[row, column] to c[row, column + 3]: the first lies in c, the others may lie past the end of its row.</summary>
     void Store(in TilePlace place, int row, int column, in Float4 c, in Float4 ofColumns, in Float4 ahead);
 
-    /// <summary>Takes the sums over the K dimension of rows row to row + 3 of a; the last three may lie past the end.</summary>
-    void StoreSums(in TilePlace place, int row, in Float4 sums);
-
     /// <summary>Called once by every thread of the group, after its last <see cref="Store"/>.</summary>
-    void Finish(in TilePlace place);
+    /// <param name="place">The tile.</param>
+    /// <param name="sums">Where it <see cref="TakesSums"/>, those over the K dimension of four rows of a: of the tile's first four in
+    /// thread 0, of the next four in thread 1, and so on; the last ones may lie past the end of a.</param>
+    /// <param name="thread">This one's number.</param>
+    void Finish(in TilePlace place, in Float4 sums, int thread);
 }
 
 /// <summary>Where a group's tile lies in c, and what an epilogue may use.</summary>
-internal readonly struct TilePlace
-{
-    /// <summary>Rows of c.</summary>
-    public required int M { get; init; }
-
-    /// <summary>Columns of c.</summary>
-    public required int N { get; init; }
-
-    /// <summary>The tile's first row in c.</summary>
-    public required int FirstRow { get; init; }
-
-    /// <summary>The tile's first column in c.</summary>
-    public required int FirstColumn { get; init; }
-
-    /// <summary>Rows of the tile.</summary>
-    public required int BM { get; init; }
-
-    /// <summary>Columns of the tile.</summary>
-    public required int BN { get; init; }
-
-    /// <summary>Whether all that is involved may be accessed a <see cref="Float4"/> at a time.</summary>
-    public required bool Wide { get; init; }
-
-    /// <summary>The group's shared memory: <see cref="IEpilogue.SharedFloats"/> at least.</summary>
-    public required ArrayView<float> Shared { get; init; }
-}
+/// <param name="M">Rows of c.</param>
+/// <param name="N">Columns of c.</param>
+/// <param name="FirstRow">The tile's first row in c.</param>
+/// <param name="FirstColumn">The tile's first column in c.</param>
+/// <param name="BM">Rows of the tile.</param>
+/// <param name="BN">Columns of the tile.</param>
+/// <param name="Wide">Whether all that is involved may be accessed a <see cref="Float4"/> at a time.</param>
+/// <param name="Shared">The group's shared memory: <see cref="IEpilogue.SharedFloats"/> at least.</param>
+internal readonly record struct TilePlace(
+    int M, int N, int FirstRow, int FirstColumn, int BM, int BN, bool Wide, ArrayView<float> Shared);
 
 /// <summary>What a product kernel is told.</summary>
 /// <param name="A">[M, K] or its transpose.</param>
@@ -291,17 +276,8 @@ internal sealed class Product<TA, TB, TEpilogue>
         int tile = (Grid.IdxY * Grid.DimX) + Grid.IdxX;
         if (Grid.DimZ > 1 && !AddParts<TTile>(ref c, ref sums, arguments, tile, thread, threads))
             return;
-        var place = new TilePlace
-        {
-            M = arguments.M,
-            N = arguments.N,
-            FirstRow = firstRow,
-            FirstColumn = firstColumn,
-            BM = TTile.BM,
-            BN = TTile.BN,
-            Wide = TAccess.Wide,
-            Shared = shared,
-        };
+        var place = new TilePlace(
+            arguments.M, arguments.N, firstRow, firstColumn, TTile.BM, TTile.BN, TAccess.Wide, shared);
         int row = firstRow + own.Row, column = firstColumn + own.Column, right = column + TMicroKernel.ColumnsToRight<TTile>();
         var columns = new ColumnPair(
             column,
@@ -312,9 +288,7 @@ internal sealed class Product<TA, TB, TEpilogue>
         StoreFour<TTile, TMicroKernel>(epilogue, place, row, 0, columns, c.Row0, c.Row1, c.Row2, c.Row3);
         if (TTile.TM > 4)
             StoreFour<TTile, TMicroKernel>(epilogue, place, row, 4, columns, c.Row4, c.Row5, c.Row6, c.Row7);
-        if (TEpilogue.TakesSums)
-            StoreSums(arguments.Epilogue, place, sums, thread);
-        arguments.Epilogue.Finish(place);
+        arguments.Epilogue.Finish(place, sums, thread);
     }
 
     /// <summary>
@@ -370,15 +344,6 @@ internal sealed class Product<TA, TB, TEpilogue>
         for (int other = thread + fours; other < threads; other += fours)
             sums += all[other];
         return sums;
-    }
-
-    /// <summary>Groups with the same rows of a have the same sums, and the first stores them.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreSums(in TEpilogue epilogue, in TilePlace place, Float4 sums, int thread)
-    {
-        int row = place.FirstRow + (4 * thread);
-        if (place.FirstColumn == 0 && thread < place.BM / 4 && row < place.M)
-            epilogue.StoreSums(place, row, sums);
     }
 
     /// <summary>Stores the thread's rows i to i + 3.</summary>

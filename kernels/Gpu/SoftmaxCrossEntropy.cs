@@ -151,8 +151,6 @@ internal readonly struct ReduceScores(
     public static int SharedFloats<TTile>()
         where TTile : struct, ITile => TTile.BN / 4 * 2 * TTile.BM;
 
-    public static bool TakesSums => false;
-
     public bool CanBeWide => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -177,12 +175,8 @@ internal readonly struct ReduceScores(
             + (DeviceMath.Exp(score.Z - max) + DeviceMath.Exp(score.W - max));
     }
 
-    public void StoreSums(in TilePlace place, int row, in Float4 sums)
-    {
-    }
-
     /// <summary>A thread adds up a row of the tile, from left to right.</summary>
-    public void Finish(in TilePlace place)
+    public void Finish(in TilePlace place, in Float4 sums, int thread)
     {
         Group.Barrier();
         int rows = IntrinsicMath.Min(place.BM, place.M - place.FirstRow);
@@ -234,11 +228,6 @@ internal readonly struct DifferentiateScores(
     private readonly float _scale = scale;
     private readonly Operand _dScores = dScores;
 
-    public static int SharedFloats<TTile>()
-        where TTile : struct, ITile => 0;
-
-    public static bool TakesSums => false;
-
     public bool CanBeWide => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -262,11 +251,7 @@ internal readonly struct DifferentiateScores(
         d.Store(_dScores.Values, ((long)row * _dScores.Stride) + column, place.N - column, wide: true);
     }
 
-    public void StoreSums(in TilePlace place, int row, in Float4 sums)
-    {
-    }
-
-    public void Finish(in TilePlace place)
+    public void Finish(in TilePlace place, in Float4 sums, int thread)
     {
     }
 
