@@ -35,11 +35,7 @@ internal static class DevicePhilox
     public static uint Cell(DropoutKey key, uint row, uint column) =>
         Draw(key, (column / 64 * 16) + (column % 16), row).Word(column / 16 % 4);
 
-    /// <summary>0 where the cell is dropped, 1 / (1 − p) elsewhere.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Mask(DropoutKey key, uint row, uint column) => Mask(key, Cell(key, row, column));
-
-    /// <inheritdoc cref="Mask(DropoutKey, uint, uint)"/>
+    /// <summary>0 where the cell of this word is dropped, 1 / (1 − p) elsewhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Mask(DropoutKey key, uint word) => word < key.Threshold ? 0f : key.Scale;
 }

@@ -8,7 +8,6 @@ namespace Bert4Rec.Kernels.Gpu;
 /// </summary>
 public sealed class GpuKernels : KernelSet
 {
-    private readonly GpuDevice _device;
     private readonly Elementwise _elementwise;
     private readonly Embedding _embedding;
     private readonly Linear _linear;
@@ -23,7 +22,7 @@ public sealed class GpuKernels : KernelSet
 
     internal GpuKernels(GpuDevice device)
     {
-        _device = device;
+        Device = device;
         _elementwise = new(device);
         _embedding = new(device);
         _linear = new(device);
@@ -42,37 +41,30 @@ public sealed class GpuKernels : KernelSet
     public static KernelSet Create(string device, Precision precision = Precision.Full) =>
         new GpuKernels(GpuDevices.Open(device, precision));
 
-    /// <summary>So many have been compiled.</summary>
-    internal int CompiledKernels => _device.CompiledKernels;
-
-    /// <inheritdoc cref="GpuDevice.Multiprocessors"/>
-    internal int Multiprocessors => _device.Multiprocessors;
-
-    /// <inheritdoc cref="GpuDevice.GroupSize"/>
-    internal int GroupSize => _device.GroupSize;
+    internal GpuDevice Device { get; }
 
     /// <inheritdoc/>
-    public override string Name => _device.Name;
+    public override string Name => Device.Name;
 
     /// <inheritdoc/>
-    public override long? MemoryBytes => _device.Accelerator.MemorySize;
+    public override long? MemoryBytes => Device.Accelerator.MemorySize;
 
     /// <inheritdoc/>
     public override DeviceBuffer<float> AllocateFloats(long length)
     {
         // ILGPU 1.5.3 clears the wrong part of a block on OpenCL: it multiplies the start of a view by the element size twice.
-        var floats = new GpuFloats(_device, length);
+        var floats = new GpuFloats(Device, length);
         _elementwise.Fill(floats.ForCompute(), 0);
         return floats;
     }
 
     /// <inheritdoc/>
-    public override DeviceBuffer<int> AllocateInts(long length) => new GpuIntegers(_device, length);
+    public override DeviceBuffer<int> AllocateInts(long length) => new GpuIntegers(Device, length);
 
     /// <inheritdoc/>
-    public override void Dispose() => _device.Dispose();
+    public override void Dispose() => Device.Dispose();
 
-    internal override void Rehearse(Action work) => _device.Rehearse(work);
+    internal override void Rehearse(Action work) => Device.Rehearse(work);
 
     internal override void BeginEmbeddingBackward(Indices tokens, Indices positions, Tensor dItems, Tensor dPositions) =>
         _embedding.BeginBackward(tokens, positions, dItems, dPositions);

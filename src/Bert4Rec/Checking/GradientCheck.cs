@@ -129,7 +129,7 @@ public static class GradientCheck
         bool withLarge = true)
     {
         var all = kernels is GpuKernels gpu
-            ? KernelCases.All(gpu.Multiprocessors, gpu.GroupSize)
+            ? KernelCases.All(gpu.Device.Multiprocessors, gpu.Device.GroupSize)
             : KernelCases.All(FewMultiprocessors, WideGroup);
         CaseSource[] cases = [.. all.Where(check =>
             (kernel is null || check.Kernel == kernel) && (withLarge || !check.IsLarge))];

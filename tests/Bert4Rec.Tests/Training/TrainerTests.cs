@@ -469,16 +469,16 @@ public class TrainerTests
         using var run = new Run(Settings with { BatchSize = 3 }, 1, GpuDevices.Simulator);
         var kernels = (GpuKernels)run.Kernels[0];
         float[] before = run.Parameters;
-        int compiled = kernels.CompiledKernels;
+        int compiled = kernels.Device.CompiledKernels;
         run.Trainer.CompileKernels(1);
         Assert.Equal(before, run.Parameters);
         Assert.Equal(0, run.Trainer.Step);
-        Assert.InRange(kernels.CompiledKernels, compiled + 10, int.MaxValue);
+        Assert.InRange(kernels.Device.CompiledKernels, compiled + 10, int.MaxValue);
 
-        compiled = kernels.CompiledKernels;
+        compiled = kernels.Device.CompiledKernels;
         run.Trainer.BeginEpoch(1);
         Assert.InRange(run.Trainer.TrainStep(0, 3), 0.1, 10);
         Assert.NotEqual(before, run.Parameters);
-        Assert.Equal(compiled, kernels.CompiledKernels);
+        Assert.Equal(compiled, kernels.Device.CompiledKernels);
     }
 }
