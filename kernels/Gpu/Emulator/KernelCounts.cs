@@ -91,48 +91,29 @@ internal sealed class KernelCounts(PtxProgram program)
     }
 
     /// <summary>Adds what other launches of the kernel have done.</summary>
-    public void Add(KernelCounts other)
+    /// <param name="other">Their counts.</param>
+    /// <param name="factor">More than 1 where only a part of the groups was run: what was counted for them stands for all. The bytes
+    /// touched, which groups share, have been worked out.</param>
+    public void Add(KernelCounts other, double factor = 1)
     {
         Launches += other.Launches;
         Groups += other.Groups;
         GroupSize = other.GroupSize;
-        Barriers += other.Barriers;
-        Branches += other.Branches;
-        DivergentBranches += other.DivergentBranches;
-        GlobalRequests += other.GlobalRequests;
-        GlobalSectors += other.GlobalSectors;
-        GlobalBytesLoaded += other.GlobalBytesLoaded;
-        GlobalBytesStored += other.GlobalBytesStored;
         GlobalBytesTouched += other.GlobalBytesTouched;
-        SharedRequests += other.SharedRequests;
-        SharedWavefronts += other.SharedWavefronts;
-        BankConflicts += other.BankConflicts;
+        Barriers += (long)(other.Barriers * factor);
+        Branches += (long)(other.Branches * factor);
+        DivergentBranches += (long)(other.DivergentBranches * factor);
+        GlobalRequests += (long)(other.GlobalRequests * factor);
+        GlobalSectors += (long)(other.GlobalSectors * factor);
+        GlobalBytesLoaded += (long)(other.GlobalBytesLoaded * factor);
+        GlobalBytesStored += (long)(other.GlobalBytesStored * factor);
+        SharedRequests += (long)(other.SharedRequests * factor);
+        SharedWavefronts += (long)(other.SharedWavefronts * factor);
+        BankConflicts += (long)(other.BankConflicts * factor);
         for (int i = 0; i < _warps.Length; i++)
         {
-            _warps[i] += other._warps[i];
-            _threads[i] += other._threads[i];
-        }
-    }
-
-    /// <summary>Takes what was counted for a part of the groups for all of them; the bytes touched, which groups share, aside.</summary>
-    public void Extrapolate(double factor)
-    {
-        if (factor == 1)
-            return;
-        Barriers = (long)(Barriers * factor);
-        Branches = (long)(Branches * factor);
-        DivergentBranches = (long)(DivergentBranches * factor);
-        GlobalRequests = (long)(GlobalRequests * factor);
-        GlobalSectors = (long)(GlobalSectors * factor);
-        GlobalBytesLoaded = (long)(GlobalBytesLoaded * factor);
-        GlobalBytesStored = (long)(GlobalBytesStored * factor);
-        SharedRequests = (long)(SharedRequests * factor);
-        SharedWavefronts = (long)(SharedWavefronts * factor);
-        BankConflicts = (long)(BankConflicts * factor);
-        for (int i = 0; i < _warps.Length; i++)
-        {
-            _warps[i] = (long)(_warps[i] * factor);
-            _threads[i] = (long)(_threads[i] * factor);
+            _warps[i] += (long)(other._warps[i] * factor);
+            _threads[i] += (long)(other._threads[i] * factor);
         }
     }
 

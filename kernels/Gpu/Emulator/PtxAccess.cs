@@ -17,9 +17,9 @@ internal static partial class PtxAccess
         return parts switch
         {
             ["ld", "param", var type] => LoadParameter(program, type, operands),
-            ["ld" or "st", var space, var type] => Access(program, instruction, space, 1, type, operands),
-            ["ld" or "st", var space, "v2", var type] => Access(program, instruction, space, 2, type, operands),
-            ["ld" or "st", var space, "v4", var type] => Access(program, instruction, space, 4, type, operands),
+            ["ld" or "st", var space, var type] => Transfer(program, instruction, space, 1, type, operands),
+            ["ld" or "st", var space, "v2", var type] => Transfer(program, instruction, space, 2, type, operands),
+            ["ld" or "st", var space, "v4", var type] => Transfer(program, instruction, space, 4, type, operands),
             ["red", "add", "shared" or "global", "u32" or "s32"] => Add(program, instruction, parts[2], null, operands[0], operands[1]),
             ["atom", "add", "shared" or "global", "u32" or "s32"] =>
                 Add(program, instruction, parts[2], operands[0], operands[1], operands[2]),
@@ -69,7 +69,7 @@ internal static partial class PtxAccess
     private static string[] Names(string operand) =>
         operand.Trim('{', '}').Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
 
-    private static Action<Warp> Access(
+    private static Action<Warp> Transfer(
         PtxProgram program, Instruction instruction, string space, int count, string type, string[] operands)
     {
         bool loads = instruction.Opcode.StartsWith("ld", StringComparison.Ordinal);
@@ -124,9 +124,7 @@ internal static partial class PtxAccess
             Check(warp, lane, instruction, isShared, at, bytes);
             for (int i = 0; i < bytes; i += sizeof(uint))
             {
-                string? race = !isShared ? emulator.TouchGlobal(at + i, thread, TTransfer.Loads)
-                    : TTransfer.Loads ? emulator.Races.ReadShared(at + i, thread) : emulator.Races.WriteShared(at + i, thread);
-                if (race is not null)
+                if (emulator.Touch(isShared, TTransfer.Loads ? Access.Read : Access.Write, at + i, thread) is string race)
                     throw emulator.Failure(warp, lane, instruction, $"{race} in {Space(isShared)} memory");
             }
             ref byte place = ref isShared ? ref emulator.Shared[at] : ref *(byte*)at;
@@ -177,7 +175,7 @@ internal static partial class PtxAccess
                 int lane = BitOperations.TrailingZeroCount(lanes), thread = warp.FirstThread + lane;
                 long at = (long)warp.Lane<ulong>(address, lane) + offset;
                 Check(warp, lane, instruction, isShared, at, sizeof(uint));
-                if ((isShared ? emulator.Races.AddShared(at, thread) : emulator.AddGlobal(at, thread)) is string race)
+                if (emulator.Touch(isShared, Access.Add, at, thread) is string race)
                     throw emulator.Failure(warp, lane, instruction, $"{race} in {space} memory");
                 ref uint sum = ref isShared ? ref Unsafe.As<byte, uint>(ref emulator.Shared[at]) : ref *(uint*)at;
                 uint before = sum;

@@ -91,13 +91,14 @@ internal sealed class PtxEmulator
             }
         }
         double factor = (double)places / run;
-        _kernel.Extrapolate(factor);
         _kernel.GlobalBytesTouched = _touched.Select(
             (range, i) => BytesTouched(range.Read, factor, i) + BytesTouched(range.Written, factor, i)).Sum();
+        var launch = new KernelCounts(program);
+        launch.Add(_kernel, factor);
         if (!_counts.TryGetValue(program, out var counts))
             _counts[program] = counts = new(program);
-        counts.Add(_kernel);
-        Launched?.Invoke(_kernel);
+        counts.Add(launch);
+        Launched?.Invoke(launch);
     }
 
     /// <summary>The i-th place to run: one of each of as many parts of the grid; the golden ratio meets no pattern of it.</summary>
@@ -112,23 +113,17 @@ internal sealed class PtxEmulator
         ? words * sizeof(uint)
         : (long)Math.Min(words * sizeof(uint) * factor, _memory[range].End - _memory[range].Start);
 
-    /// <summary>Reads or writes a word of global memory.</summary>
+    /// <summary>Reads or writes a word of shared or global memory.</summary>
     /// <returns>What is wrong with it; null where nothing is.</returns>
-    public string? TouchGlobal(long address, int thread, bool loads)
+    public string? Touch(bool isShared, Access access, long address, int thread)
     {
-        long before = Races.FirstAccesses;
-        string? race = loads ? Races.ReadGlobal(address, thread) : Races.WriteGlobal(address, thread);
-        CountTouched(Races.FirstAccesses - before, loads);
-        return race;
-    }
-
-    /// <summary>Adds to a word of global memory atomically.</summary>
-    /// <inheritdoc cref="TouchGlobal"/>
-    public string? AddGlobal(long address, int thread)
-    {
-        long before = Races.FirstAccesses;
-        string? race = Races.AddGlobal(address, thread);
-        CountTouched(Races.FirstAccesses - before, loads: false);
+        if (isShared)
+            return Races.TouchShared(access, address, thread);
+        string? race = Races.TouchGlobal(access, address, thread, out bool isFirst);
+        if (isFirst && access == Access.Read)
+            _touched[_lastRange].Read++;
+        else if (isFirst)
+            _touched[_lastRange].Written++;
         return race;
     }
 
@@ -159,12 +154,6 @@ internal sealed class PtxEmulator
             return true;
         _lastRange = 0;
         return false;
-    }
-
-    private void CountTouched(long words, bool loads)
-    {
-        ref var range = ref _touched[_lastRange];
-        range = loads ? (range.Read + words, range.Written) : (range.Read, range.Written + words);
     }
 
     public void CountGlobal(ReadOnlySpan<long> addresses, int bytes, bool loads)

@@ -49,8 +49,7 @@ internal sealed partial class PtxProgram
     private readonly Dictionary<string, int> _registers = [];
     private readonly Dictionary<string, int> _predicates = [];
     private readonly Dictionary<string, long> _symbols = [];
-    private readonly List<(int Slot, uint Value)> _constants32 = [];
-    private readonly List<(int Slot, ulong Value)> _constants64 = [];
+    private readonly List<(int Slot, ulong Value, int Size)> _constants = [];
     private readonly List<(int Slot, string Special)> _specials = [];
     private readonly List<Instruction> _code = [];
     private readonly Lazy<HashSet<Instruction>> _removed;
@@ -99,9 +98,8 @@ internal sealed partial class PtxProgram
 
     public int Predicates => _predicates.Count;
 
-    public IReadOnlyList<(int Slot, uint Value)> Constants32 => _constants32;
-
-    public IReadOnlyList<(int Slot, ulong Value)> Constants64 => _constants64;
+    /// <summary>With their sizes in bytes, 4 or 8.</summary>
+    public IReadOnlyList<(int Slot, ulong Value, int Size)> Constants => _constants;
 
     /// <summary>Registers that tell a thread its place: "%tid.x".</summary>
     public IReadOnlyList<(int Slot, string Special)> Specials => _specials;
@@ -146,13 +144,10 @@ internal sealed partial class PtxProgram
     private int Constant(ulong value, int size)
     {
         string name = $"{value}:{size}";
-        if (_registers.TryGetValue(name, out int slot))
-            return slot;
-        slot = Slot(name, size);
-        if (size == sizeof(uint))
-            _constants32.Add((slot, (uint)value));
-        else
-            _constants64.Add((slot, value));
+        bool isNew = !_registers.ContainsKey(name);
+        int slot = Slot(name, size);
+        if (isNew)
+            _constants.Add((slot, value, size));
         return slot;
     }
 

@@ -1,5 +1,14 @@
 namespace Bert4Rec.Kernels.Gpu.Emulator;
 
+internal enum Access
+{
+    Read,
+    Write,
+
+    /// <summary>Atomically.</summary>
+    Add,
+}
+
 /// <summary>Who touched a word of memory last.</summary>
 internal struct WordAccess
 {
@@ -48,9 +57,6 @@ internal sealed class RaceTracker
     private uint _group;
     private uint _launch;
 
-    /// <summary>Words of global memory that launches were the first to read, and the first to write.</summary>
-    public long FirstAccesses { get; private set; }
-
     /// <summary>Whether groups of the launch have added to a word atomically.</summary>
     public bool HasMeetings => _meetings.Count > 0;
 
@@ -80,33 +86,42 @@ internal sealed class RaceTracker
 
     public void PassBarrier() => _now = checked(_now + 1);
 
+    /// <param name="access">What is done to the word.</param>
+    /// <param name="address">Of the word.</param>
+    /// <param name="thread">Who does it.</param>
+    /// <param name="isFirst">Whether the launch was the first to read the word, or the first to write it.</param>
     /// <returns>What is wrong with it; null where nothing is.</returns>
-    public string? ReadGlobal(long address, int thread)
+    public string? TouchGlobal(Access access, long address, int thread, out bool isFirst)
     {
         ref var word = ref Global(address);
-        if (word.Read < _launch)
-            FirstAccesses++;
-        return Read(ref word, _launch, (ushort)thread);
-    }
-
-    /// <inheritdoc cref="ReadGlobal"/>
-    public string? WriteGlobal(long address, int thread)
-    {
-        ref var word = ref Global(address);
-        if (word.Written < _launch)
-            FirstAccesses++;
+        isFirst = (access == Access.Read ? word.Read : word.Written) < _launch;
+        if (access == Access.Read)
+            return Read(ref word, _launch, (ushort)thread);
+        if (access == Access.Add)
+            return AddGlobal(ref word, address, thread);
         _threads[thread].Wrote = true;
         return Write(ref word, _launch, (ushort)thread);
     }
 
-    /// <inheritdoc cref="ReadGlobal"/>
-    public string? AddGlobal(long address, int thread)
+    /// <returns>What is wrong with it; null where nothing is.</returns>
+    public string? TouchShared(Access access, long address, int thread)
     {
-        ref var word = ref Global(address);
-        if (word.Written < _launch)
-            FirstAccesses++;
-        else if (word.Writer != Atomically && (word.Written < _group || (word.Written == _now && word.Writer != thread)))
+        ref var word = ref _shared[address / sizeof(uint)];
+        return access switch
+        {
+            Access.Read => Read(ref word, _group, (ushort)thread),
+            Access.Write => Write(ref word, _group, (ushort)thread),
+            _ => AddShared(ref word, thread),
+        };
+    }
+
+    private string? AddGlobal(ref WordAccess word, long address, int thread)
+    {
+        if (word.Written >= _launch && word.Writer != Atomically
+            && (word.Written < _group || (word.Written == _now && word.Writer != thread)))
+        {
             return $"adds atomically to what {(word.Written < _group ? "another group" : Name(word.Writer))} wrote";
+        }
         if (word.Read >= _launch && (word.Read < _group || (word.Read == _now && word.Reader != thread)))
             return $"adds atomically to what {(word.Read < _group ? "another group" : Name(word.Reader))} read";
         word.Written = _now;
@@ -119,16 +134,8 @@ internal sealed class RaceTracker
         return null;
     }
 
-    /// <inheritdoc cref="ReadGlobal"/>
-    public string? ReadShared(long address, int thread) => Read(ref _shared[address / sizeof(uint)], _group, (ushort)thread);
-
-    /// <inheritdoc cref="ReadGlobal"/>
-    public string? WriteShared(long address, int thread) => Write(ref _shared[address / sizeof(uint)], _group, (ushort)thread);
-
-    /// <inheritdoc cref="ReadGlobal"/>
-    public string? AddShared(long address, int thread)
+    private string? AddShared(ref WordAccess word, int thread)
     {
-        ref var word = ref _shared[address / sizeof(uint)];
         if (word.Written == _now && word.Writer != thread && word.Writer != Atomically)
             return $"adds atomically to what {Name(word.Writer)} wrote since the last barrier";
         if (word.Read == _now && word.Reader != thread)

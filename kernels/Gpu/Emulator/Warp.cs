@@ -57,10 +57,13 @@ internal sealed class Warp(PtxEmulator emulator)
         Predicates.AsSpan().Fill(0xAAAAAAAA);
         Local.AsSpan().Fill(0xA5);
         Active = uint.MaxValue;
-        foreach (var (slot, value) in program.Constants32)
-            Fill(slot, value);
-        foreach (var (slot, value) in program.Constants64)
-            Fill(slot, value);
+        foreach (var (slot, value, size) in program.Constants)
+        {
+            if (size == sizeof(uint))
+                Fill(slot, (uint)value);
+            else
+                Fill(slot, value);
+        }
         for (int lane = 0; lane < Size; lane++)
         {
             foreach (var (slot, special) in program.Specials)
