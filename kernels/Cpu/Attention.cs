@@ -227,31 +227,22 @@ internal static unsafe class Attention<V>
 
     private readonly ref struct Workspace
     {
+        /// <summary>One row of zeros for all, to start products from.</summary>
+        public readonly Matrix Zeros;
+        public readonly float* KeysTransposed, ValuesTransposed, P, DP, Mask;
+
         public Workspace(Scratch scratch, int d, int maximumLength)
         {
-            int stride = Product<V>.RoundUp(maximumLength) + 64;
-            int zeros = Math.Max(stride, d) + 64;
-            float* p = scratch.Request(zeros + (2L * d * stride) + (2L * QueryBlock * stride) + stride + 64);
-            Zeros = new(p, 0);
-            new Span<float>(p, zeros).Clear();
-            KeysTransposed = p + zeros;
-            ValuesTransposed = KeysTransposed + ((long)d * stride);
-            P = ValuesTransposed + ((long)d * stride);
-            DP = P + ((long)QueryBlock * stride);
-            Mask = DP + ((long)QueryBlock * stride);
+            int stride = Product<V>.RoundUp(maximumLength), zeros = Product<V>.RoundUp(Math.Max(maximumLength, d));
+            long ofKeys = (long)d * stride, ofScores = (long)QueryBlock * stride;
+            float* memory = scratch.Request(zeros + (2 * ofKeys) + (2 * ofScores) + Dropout<V>.MaskLength(maximumLength));
+            Zeros = new(memory, 0);
+            new Span<float>(memory, zeros).Clear();
+            KeysTransposed = memory + zeros;
+            ValuesTransposed = KeysTransposed + ofKeys;
+            P = ValuesTransposed + ofKeys;
+            DP = P + ofScores;
+            Mask = DP + ofScores;
         }
-
-        /// <summary>One row of zeros for all, to start products from.</summary>
-        public Matrix Zeros { get; }
-
-        public float* KeysTransposed { get; }
-
-        public float* ValuesTransposed { get; }
-
-        public float* P { get; }
-
-        public float* DP { get; }
-
-        public float* Mask { get; }
     }
 }

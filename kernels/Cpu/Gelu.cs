@@ -19,10 +19,8 @@ internal static unsafe class Gelu<V>
             Step<FirstLanes<V>>(y + whole, slope == null ? null : slope + whole, (int)(length - whole));
     }
 
-    public static void Backward(Tensor dy, Tensor slope) => Backward(dy.Pointer(), slope.Pointer(), dy.Length);
-
     /// <summary>dy ∘= slope</summary>
-    public static void Backward(float* dy, float* slope, long length) => Elementwise<V>.Multiply(dy, slope, length);
+    public static void Backward(Tensor dy, Tensor slope) => Elementwise<V>.Multiply(dy.Pointer(), slope.Pointer(), dy.Length);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Step<L>(float* y, float* slope, int lanes)

@@ -41,7 +41,7 @@ internal static unsafe class Linear<V>
             var result = results.FromRow(row);
             Product<V>.MultiplyAdd(block, dx.Columns, dy.Columns, d.FromRow(row), weights, accumulate ? result : zeros, result);
             if (!slope.IsNone)
-                Gelu<V>.Backward(result.Data, slopes.Row(row), (long)block * dx.Columns);
+                Elementwise<V>.Multiply(result.Data, slopes.Row(row), (long)block * dx.Columns);
         }
     }
 

@@ -55,14 +55,14 @@ internal static unsafe class Product<V>
         if (V.TileVectors == 4)
         {
             for (; j + (4 * V.Width) <= n; j += 4 * V.Width)
-                Panel<Columns4<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+                Strip<Columns4<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
         }
         for (; j + (2 * V.Width) <= n; j += 2 * V.Width)
-            Panel<Columns2<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+            Strip<Columns2<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
         for (; j + V.Width <= n; j += V.Width)
-            Panel<Columns1<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+            Strip<Columns1<V>>(m, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
         if (j < n)
-            PartPanel(m, n - j, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
+            PartStrip(m, n - j, k, a, b.FromColumn(j), init.FromColumn(j), c.FromColumn(j));
     }
 
     /// <summary>target[j, i] = source[i, j], with zeros behind the last source row up to the target's row stride.</summary>
@@ -114,13 +114,13 @@ internal static unsafe class Product<V>
     }
 
     /// <summary>Fewer columns than a vector: the tile goes to the stack, and its columns from there.</summary>
-    private static void PartPanel(int m, int columns, int k, Matrix a, Matrix b, Matrix init, Matrix c)
+    private static void PartStrip(int m, int columns, int k, Matrix a, Matrix b, Matrix init, Matrix c)
     {
         float* tile = stackalloc float[TileRows * 16];
         for (int i = 0; i < m; i += TileRows)
         {
             int rows = Math.Min(TileRows, m - i);
-            Panel<Columns1<V>>(rows, k, a.FromRow(i), b, init.FromRow(i), new(tile, V.Width));
+            Strip<Columns1<V>>(rows, k, a.FromRow(i), b, init.FromRow(i), new(tile, V.Width));
             for (int r = 0; r < rows; r++)
                 Buffer.MemoryCopy(tile + (r * V.Width), c.Row(i + r), columns * sizeof(float), columns * sizeof(float));
         }
@@ -136,7 +136,8 @@ internal static unsafe class Product<V>
         : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipHigh(a, b)
         : Vector128.Create(a[2], b[2], a[3], b[3]);
 
-    private static void Panel<C>(int m, int k, Matrix a, Matrix b, Matrix init, Matrix c)
+    /// <summary>Of c, as many columns as a tile has: tile by tile.</summary>
+    private static void Strip<C>(int m, int k, Matrix a, Matrix b, Matrix init, Matrix c)
         where C : struct, IColumns<C, V>
     {
         for (int i = 0; i < m; i += TileRows)
@@ -212,16 +213,10 @@ internal unsafe struct Columns1<V>(V v0) : IColumns<Columns1<V>, V>
     public static Columns1<V> Load(float* p) => new(V.Load(p));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public readonly void Store(float* p)
-    {
-        _v0.Store(p);
-    }
+    public readonly void Store(float* p) => _v0.Store(p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void AddProduct(V a, Columns1<V> b)
-    {
-        V.AddProduct(ref _v0, a, b._v0);
-    }
+    public void AddProduct(V a, Columns1<V> b) => V.AddProduct(ref _v0, a, b._v0);
 }
 
 internal unsafe struct Columns2<V>(V v0, V v1) : IColumns<Columns2<V>, V>

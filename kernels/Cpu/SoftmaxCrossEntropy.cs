@@ -25,9 +25,9 @@ internal static unsafe class SoftmaxCrossEntropy<V>
         for (int item = 0; item < panels.Items; item += ItemTile)
         {
             int tile = Math.Min(ItemTile, panels.Items - item);
-            for (int first = 0; first < h.Rows; first += panels.Lanes)
+            for (int first = 0; first < h.Rows; first += panels.PanelRows)
             {
-                int panelRows = Math.Min(panels.Lanes, h.Rows - first);
+                int panelRows = Math.Min(panels.PanelRows, h.Rows - first);
                 var scores = panels.Score(item, tile, first);
                 for (int lane = 0; lane < panelRows; lane += V.Width)
                     AddExponentials(scores.FromColumn(lane), tile, max + first + lane, sum + first + lane);
@@ -69,7 +69,7 @@ internal static unsafe class SoftmaxCrossEntropy<V>
             for (int block = 0; block < h.Rows; block += Panels<V>.RowBlock)
             {
                 int blockRows = Math.Min(Panels<V>.RowBlock, h.Rows - block);
-                for (int first = 0; first < blockRows; first += panels.Lanes)
+                for (int first = 0; first < blockRows; first += panels.PanelRows)
                     panels.Score(item, tile, block + first, dScores.FromColumn(first));
                 for (int i = 0; i < tile; i++)
                     dBias[item + i] += ScaledSoftmax(dScores.Row(i), lse + block, blockRows, scale);
@@ -147,25 +147,25 @@ internal readonly unsafe ref struct Panels<V>
         (_rows, _size, Items) = (h.Rows, h.Columns, catalogue.Weight.Rows);
         _items = new(catalogue.Weight);
         _bias = catalogue.Bias.Pointer();
-        Lanes = V.TileVectors * V.Width;
-        PaddedRows = (_rows + Lanes - 1) / Lanes * Lanes;
+        PanelRows = V.TileVectors * V.Width;
+        PaddedRows = (_rows + PanelRows - 1) / PanelRows * PanelRows;
         long scores = (long)itemTile * BlockStride;
-        float* memory = scratch.Request((2L * Lanes) + ((long)perRow * PaddedRows) + scores + ((long)PaddedRows * _size) + Lanes);
+        float* memory = scratch.Request((2L * PanelRows) + ((long)perRow * PaddedRows) + scores + ((long)PaddedRows * _size) + PanelRows);
         _zeros = new(memory, 0);
-        _perRow = memory + (2 * Lanes);
+        _perRow = memory + (2 * PanelRows);
         Scores = new(_perRow + ((long)perRow * PaddedRows), BlockStride);
         _panels = Scores.Data + scores;
-        new Span<float>(memory, (2 * Lanes) + (perRow * PaddedRows)).Clear();
+        new Span<float>(memory, (2 * PanelRows) + (perRow * PaddedRows)).Clear();
         var rows = new Matrix(h);
-        for (int first = 0; first < _rows; first += Lanes)
-            Product<V>.Transpose(rows.FromRow(first), Math.Min(Lanes, _rows - first), _size, Panel(first));
+        for (int first = 0; first < _rows; first += PanelRows)
+            Product<V>.Transpose(rows.FromRow(first), Math.Min(PanelRows, _rows - first), _size, Panel(first));
     }
 
     /// <summary>Items of the catalogue.</summary>
     public int Items { get; }
 
     /// <summary>Rows of a panel.</summary>
-    public int Lanes { get; }
+    public int PanelRows { get; }
 
     /// <summary>The rows rounded up to whole panels.</summary>
     public int PaddedRows { get; }
@@ -182,7 +182,7 @@ internal readonly unsafe ref struct Panels<V>
     /// <summary>scores[i, lane] = items[item + i] · h[first + lane] + bias[item + i] of a panel; valid until the next call.</summary>
     public Matrix Score(int item, int tile, int first)
     {
-        var scores = new Matrix(Scores.Data, Lanes);
+        var scores = new Matrix(Scores.Data, PanelRows);
         Score(item, tile, first, scores);
         return scores;
     }
@@ -190,7 +190,7 @@ internal readonly unsafe ref struct Panels<V>
     /// <summary>The same, to where the caller wants it.</summary>
     public void Score(int item, int tile, int first, Matrix scores)
     {
-        int columns = Product<V>.RoundUp(Math.Min(Lanes, _rows - first));
+        int columns = Product<V>.RoundUp(Math.Min(PanelRows, _rows - first));
         Product<V>.MultiplyAdd(tile, columns, _size, _items.FromRow(item), Panel(first), _zeros, scores);
         for (int i = 0; i < tile; i++)
         {
@@ -201,6 +201,6 @@ internal readonly unsafe ref struct Panels<V>
         }
     }
 
-    /// <summary>[H, Lanes], of the rows from the first on.</summary>
-    private Matrix Panel(int first) => new(_panels + ((long)first * _size), Lanes);
+    /// <summary>[H, PanelRows], of the rows from the first on.</summary>
+    private Matrix Panel(int first) => new(_panels + ((long)first * _size), PanelRows);
 }

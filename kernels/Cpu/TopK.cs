@@ -44,7 +44,7 @@ internal static unsafe class TopK<V>
             // The same chain of multiply-adds as in a tile: a target ties with itself to the bit.
             for (int m = 0; m < rows; m++)
             {
-                targetScore[m] = panels.Score(target[m], 1, m / panels.Lanes * panels.Lanes).Data[m % panels.Lanes];
+                targetScore[m] = panels.Score(target[m], 1, m / panels.PanelRows * panels.PanelRows).Data[m % panels.PanelRows];
                 if (boost == null)
                     continue;
                 float score = targetScore[m];
@@ -61,9 +61,9 @@ internal static unsafe class TopK<V>
             int tile = Math.Min(ItemTile, panels.Items - item);
             if (item > 0 && item % CountedInFloats == 0)
                 AddCounts();
-            for (int first = 0; first < rows; first += panels.Lanes)
+            for (int first = 0; first < rows; first += panels.PanelRows)
             {
-                int panelRows = Math.Min(panels.Lanes, rows - first);
+                int panelRows = Math.Min(panels.PanelRows, rows - first);
                 var scores = panels.Score(item, tile, first);
                 if (excludedOffset != null)
                     Exclude(new(excludedOffset + first, panelRows + 1), excluded, item, tile, scores);
