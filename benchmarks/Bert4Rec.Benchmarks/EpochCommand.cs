@@ -22,12 +22,7 @@ internal static class EpochCommand
         Option<string> device = CommonOptions.Device();
         Option<Precision> precision = CommonOptions.Precision(device);
         Option<int> threads = CommonOptions.Threads();
-        Option<int> epochs = CommonOptions.Whole(1, new Option<int>("--epochs")
-        {
-            Description = "Epochs to train and validate.",
-            HelpName = "N",
-            DefaultValueFactory = _ => 3,
-        });
+        Option<int> epochs = CommonOptions.Count("--epochs", "Epochs to train and validate.", 1, 3);
         var command = new Command("epoch", "Trains and validates some epochs and says what each took.")
         {
             config, set, device, precision, threads, epochs,

@@ -19,12 +19,7 @@ internal static class LatencyCommand
 
     public static Command Create(Terminal terminal)
     {
-        Option<int> items = CommonOptions.Whole(100, new Option<int>("--items")
-        {
-            Description = "Items of the catalogue.",
-            HelpName = "N",
-            DefaultValueFactory = _ => 45_000,
-        });
+        Option<int> items = CommonOptions.Count("--items", "Items of the catalogue.", 100, 45_000);
         var command = new Command("latency", "Says how long recommending for one customer takes.") { items };
         command.SetAction(parsed => Run(parsed.GetValue(items), terminal));
         return command;

@@ -21,18 +21,9 @@ internal static class ProfileCommand
         Option<string[]> config = CommonOptions.Config();
         Option<string[]> set = CommonOptions.Set();
         Option<int> threads = CommonOptions.Threads();
-        Option<int> steps = CommonOptions.Whole(1, new Option<int>("--steps")
-        {
-            Description = "Training steps of a round; the first of the first epoch.",
-            HelpName = "N",
-            DefaultValueFactory = _ => 4,
-        });
-        Option<int> rounds = CommonOptions.Whole(1, new Option<int>("--rounds")
-        {
-            Description = "Rounds of the same steps, after one to warm up; of each call the fastest counts.",
-            HelpName = "N",
-            DefaultValueFactory = _ => 10,
-        });
+        Option<int> steps = CommonOptions.Count("--steps", "Training steps of a round; the first of the first epoch.", 1, 4);
+        Option<int> rounds = CommonOptions.Count(
+            "--rounds", "Rounds of the same steps, after one to warm up; of each call the fastest counts.", 1, 10);
         var command = new Command("profile", "Trains some steps and shows what each operation took.")
         {
             config, set, threads, steps, rounds,

@@ -30,12 +30,12 @@ internal static class ServeCommand
 
     public static Command Create(Terminal terminal)
     {
-        Option<int> items = Number("--items", "Items of the catalogue.", 100, 45_000);
-        Option<int> hidden = Number("--hidden", "Hidden size.", 8, 64);
-        Option<int> rate = Number("--rate", "Requests a second; 0 for as many as the connections bring.", 0, 0);
-        Option<int> connections = Number("--connections", "Connections, each with one request at a time.", 1, 16);
-        Option<int> seconds = Number("--seconds", "Seconds of load.", 1, 20);
-        Option<int> swaps = Number("--swaps", "New models that take the old one's place meanwhile.", 0, 0);
+        Option<int> items = CommonOptions.Count("--items", "Items of the catalogue.", 100, 45_000);
+        Option<int> hidden = CommonOptions.Count("--hidden", "Hidden size.", 8, 64);
+        Option<int> rate = CommonOptions.Count("--rate", "Requests a second; 0 for as many as the connections bring.", 0, 0);
+        Option<int> connections = CommonOptions.Count("--connections", "Connections, each with one request at a time.", 1, 16);
+        Option<int> seconds = CommonOptions.Count("--seconds", "Seconds of load.", 1, 20);
+        Option<int> swaps = CommonOptions.Count("--swaps", "New models that take the old one's place meanwhile.", 0, 0);
         var command = new Command("serve", "Puts a load on the server.") { items, hidden, rate, connections, seconds, swaps };
         command.SetAction(parsed => Run(
             parsed.GetValue(items), parsed.GetValue(hidden), parsed.GetValue(rate), parsed.GetValue(connections), parsed.GetValue(seconds),
@@ -254,7 +254,4 @@ internal static class ServeCommand
         double[] sorted = [.. samples.Where(sample => sample.Status != 0).Select(sample => sample.Milliseconds).Order()];
         return sorted.Length == 0 ? double.NaN : sorted[(int)((sorted.Length - 1) * share)];
     }
-
-    private static Option<int> Number(string name, string description, int minimum, int otherwise) => CommonOptions.Whole(
-        minimum, new Option<int>(name) { Description = description, HelpName = "N", DefaultValueFactory = _ => otherwise });
 }

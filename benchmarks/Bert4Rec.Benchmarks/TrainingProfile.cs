@@ -17,8 +17,6 @@ namespace Bert4Rec.Benchmarks;
 internal sealed record TrainingProfile(
     string Device, IReadOnlyDictionary<string, Cost> Operations, double[] ThreadSeconds, long Tokens, long EpochTokens, double RoundSeconds)
 {
-    public int Threads => ThreadSeconds.Length;
-
     /// <summary>What the steps would be multiplied by to be an epoch.</summary>
     public double StepsToEpoch => EpochTokens / (double)Tokens;
 
