@@ -153,17 +153,8 @@ internal static class AlgorithmsCommand
             var arguments = new Arrays(source.View.BaseView, result.View.BaseView);
             Compare(
                 "sum over a group",
-                () =>
-                {
-                    var kernel = device.Load<Arrays>(
-                        device.UsesWarps ? ReduceKernel<WarpReduction> : ReduceKernel<SharedReduction>, device.GroupSize);
-                    return () => kernel.Launch(groups, arguments);
-                },
-                () =>
-                {
-                    var kernel = device.Load<Arrays>(LibraryReduceKernel, device.GroupSize);
-                    return () => kernel.Launch(groups, arguments);
-                },
+                () => Launcher(device.UsesWarps ? ReduceKernel<WarpReduction> : ReduceKernel<SharedReduction>, groups, arguments),
+                () => Launcher(LibraryReduceKernel, groups, arguments),
                 () => Read(result.View.BaseView).SequenceEqual(expected) ? null : "wrong sums");
         }
 
@@ -179,19 +170,18 @@ internal static class AlgorithmsCommand
             using var source = device.Accelerator.Allocate1D(x);
             using var result = device.Accelerator.Allocate1D<float>(length);
             var arguments = new Arrays(source.View.BaseView, result.View.BaseView);
-            Compare(name, () => Launcher(ours), () => Launcher(theirs), Check);
-
-            Action Launcher(Action<Arrays> kernel)
-            {
-                var loaded = device.Load(kernel, device.GroupSize);
-                return () => loaded.Launch(device.GroupsFor(length), arguments);
-            }
-
-            string Check()
+            int groups = device.GroupsFor(length);
+            Compare(name, () => Launcher(ours, groups, arguments), () => Launcher(theirs, groups, arguments), () =>
             {
                 float[] y = Read(result.View.BaseView);
                 return $"{Enumerable.Range(0, length).Max(i => Ulps(y[i], exact(x[i]))):F1} ulp";
-            }
+            });
+        }
+
+        private Action Launcher(Action<Arrays> kernel, int groups, Arrays arguments)
+        {
+            var loaded = device.Load(kernel, device.GroupSize);
+            return () => loaded.Launch(groups, arguments);
         }
 
         private static double Ulps(float y, double expected)

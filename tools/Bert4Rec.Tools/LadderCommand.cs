@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text;
+using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels.Gpu.Emulator;
 using Bert4Rec.Kernels.Gpu.Ladder;
@@ -20,12 +21,8 @@ internal static class LadderCommand
 
     public static Command Create(Terminal terminal)
     {
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "The file to write.",
-            HelpName = "FILE",
-            DefaultValueFactory = _ => Path.Combine("docs", "ladder.md"),
-        };
+        var output = CommonOptions.Output("The file to write.", "FILE");
+        output.DefaultValueFactory = _ => Path.Combine("docs", "ladder.md");
         var command = new Command("ladder", "Writes what each step of kernels/Gpu/Ladder does.") { output };
         command.SetAction(parsed =>
         {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.RegularExpressions;
 
 namespace Bert4Rec.Tools;
@@ -31,13 +30,7 @@ internal sealed partial class MachineCode
         ?? throw new InvalidOperationException("the kernel has no loop");
 
     /// <summary>nvdisasm beside <see cref="Ptxas"/>, or on the PATH; null where neither is.</summary>
-    public static string? FindDisassembler()
-    {
-        string name = OperatingSystem.IsWindows() ? "nvdisasm.exe" : "nvdisasm";
-        string? folder = Path.GetDirectoryName(Ptxas.Find());
-        return (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Prepend(folder ?? "")
-            .Select(place => Path.Combine(place, name)).FirstOrDefault(File.Exists);
-    }
+    public static string? FindDisassembler() => Ptxas.Find("nvdisasm", Path.GetDirectoryName(Ptxas.Find()) ?? "");
 
     /// <param name="disassembler">Path of nvdisasm.</param>
     /// <param name="cubin">One kernel.</param>
@@ -48,15 +41,7 @@ internal sealed partial class MachineCode
         try
         {
             File.WriteAllBytes(file, cubin);
-            using var process = Process.Start(new ProcessStartInfo(disassembler, ["-c", file])
-            {
-                RedirectStandardError = true,
-                RedirectStandardOutput = true,
-            })!;
-            var errors = process.StandardError.ReadToEndAsync();
-            string listing = process.StandardOutput.ReadToEnd();
-            process.WaitForExit();
-            return process.ExitCode == 0 ? Parse(listing) : throw new InvalidOperationException($"nvdisasm: {errors.Result}");
+            return Parse(Ptxas.Run("nvdisasm", disassembler, "-c", file));
         }
         finally
         {

@@ -1,6 +1,6 @@
 using System.CommandLine;
-using System.Diagnostics;
 using System.Text;
+using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Emulator;
@@ -17,14 +17,14 @@ internal static class PtxCommand
     /// <summary>The architecture whose machine code is looked into.</summary>
     private const string LoopArchitecture = "sm_80";
 
+    /// <summary>Its place in <see cref="Multiprocessor.All"/>.</summary>
+    private static readonly int s_loopIndex =
+        Multiprocessor.All.ToList().FindIndex(multiprocessor => multiprocessor.Architecture == LoopArchitecture);
+
     public static Command Create(Terminal terminal)
     {
-        var output = new Option<string>("--output", "-o")
-        {
-            Description = "The file to write.",
-            HelpName = "FILE",
-            DefaultValueFactory = _ => Path.Combine("docs", "gpu-kernels.md"),
-        };
+        var output = CommonOptions.Output("The file to write.", "FILE");
+        output.DefaultValueFactory = _ => Path.Combine("docs", "gpu-kernels.md");
         var command = new Command(
             "ptx", "Writes what ptxas ($BERT4REC_PTXAS, or on the PATH; nvdisasm beside it) makes of every GPU kernel.")
         {
@@ -38,12 +38,11 @@ internal static class PtxCommand
                 ?? throw new InputException($"nvdisasm is not there: put it beside {ptxas}");
             var progress = new ProgressReporter(terminal);
             Row[] rows = Assemble(ptxas, progress);
-            var steps = new List<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)>();
+            var steps = new List<CountedStep>();
             foreach (var step in TrainingStep.All)
             {
                 progress.Report(new("counting training steps", steps.Count, TrainingStep.All.Count, "steps"));
-                var (tokens, masked, launches) = step.Count();
-                steps.Add((step, tokens, masked, launches));
+                steps.Add(step.Count());
             }
             progress.Clear();
             OutputFile.WriteText(parsed.GetRequiredValue(output), Document(VersionOf(ptxas), rows, disassembler, steps));
@@ -78,11 +77,7 @@ internal static class PtxCommand
         return [.. order.Select(kernel => new Row(kernel.Name, kernel.Threads, usages[kernel]))];
     }
 
-    private static string Document(
-        string version,
-        Row[] rows,
-        string disassembler,
-        IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)> steps)
+    private static string Document(string version, Row[] rows, string disassembler, IReadOnlyList<CountedStep> steps)
     {
         var text = new StringBuilder();
         text.Append(
@@ -154,10 +149,9 @@ internal static class PtxCommand
             |---|---:|---:|---:|---:|---:|---:|
 
             """);
-        int index = Multiprocessor.All.ToList().FindIndex(multiprocessor => multiprocessor.Architecture == LoopArchitecture);
         foreach (var row in rows.Where(row => row.Name.Contains("Wide", StringComparison.Ordinal)))
         {
-            foreach (var loop in MachineCode.Of(disassembler, row.Usages[index]!.Cubin).InnerLoops)
+            foreach (var loop in MachineCode.Of(disassembler, row.Usages[s_loopIndex]!.Cubin).InnerLoops)
             {
                 int multiplyAdds = loop.Count("FFMA"), products = loop.Count("HMMA.1688.F32.TF32") + loop.Count("HMMA.16816.F32.BF16");
                 // Others sum exponentials and the like.
@@ -170,12 +164,8 @@ internal static class PtxCommand
         }
     }
 
-    private static void AppendSteps(
-        StringBuilder text,
-        Row[] rows,
-        IReadOnlyList<(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches)> steps)
+    private static void AppendSteps(StringBuilder text, Row[] rows, IReadOnlyList<CountedStep> steps)
     {
-        int a100 = Multiprocessor.All.ToList().FindIndex(multiprocessor => multiprocessor.Architecture == LoopArchitecture);
         text.Append(
             $"""
 
@@ -242,7 +232,7 @@ internal static class PtxCommand
         string Occupancy(KernelCounts[] all)
         {
             var row = rows.FirstOrDefault(row => row.Name == all[0].Kernel && row.Threads == all[0].GroupSize);
-            return row is null ? "" : $"{100 * all.Average(launch => row.Occupancy(Multiprocessor.All[a100], a100, launch.Groups)):F0}%";
+            return row is null ? "" : $"{100 * all.Average(launch => row.Occupancy(launch.Groups)):F0}%";
         }
 
         double Ratio(long part, long whole) => whole == 0 ? 0 : (double)part / whole;
@@ -251,9 +241,7 @@ internal static class PtxCommand
     /// <summary>"release 11.8, V11.8.89"</summary>
     private static string VersionOf(string ptxas)
     {
-        using var process = Process.Start(new ProcessStartInfo(ptxas, ["--version"]) { RedirectStandardOutput = true })!;
-        string text = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
+        string text = Ptxas.Run("ptxas", ptxas, "--version");
         int start = text.IndexOf("release", StringComparison.Ordinal);
         return start < 0 ? "version unknown" : text[start..].Split('\n')[0].Trim();
     }
@@ -266,9 +254,9 @@ internal static class PtxCommand
         public int SharedBytes => Usages.Max(usage => usage?.SharedBytes ?? 0);
 
         /// <summary>While that many groups are spread over an A100.</summary>
-        public double Occupancy(Multiprocessor multiprocessor, int index, long groups)
+        public double Occupancy(long groups)
         {
-            var usage = Usages[index]!;
+            var (multiprocessor, usage) = (Multiprocessor.All[s_loopIndex], Usages[s_loopIndex]!);
             var (most, _) = multiprocessor.GroupsOf(Threads, usage.Registers, usage.SharedBytes);
             double resident = Math.Min(1, (double)groups / TrainingStep.Multiprocessors / most);
             return resident * multiprocessor.OccupancyOf(Threads, usage.Registers, usage.SharedBytes);

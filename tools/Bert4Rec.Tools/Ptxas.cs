@@ -19,10 +19,30 @@ internal static partial class Ptxas
     public static string? Find()
     {
         string? given = Environment.GetEnvironmentVariable("BERT4REC_PTXAS");
-        if (!string.IsNullOrEmpty(given))
-            return given;
-        return (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
-            .Select(folder => Path.Combine(folder, OperatingSystem.IsWindows() ? "ptxas.exe" : "ptxas")).FirstOrDefault(File.Exists);
+        return string.IsNullOrEmpty(given) ? Find("ptxas") : given;
+    }
+
+    /// <summary>A tool in one of the folders, or on the PATH; null where it is in neither.</summary>
+    public static string? Find(string tool, params string[] folders) =>
+        folders.Concat((Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator))
+            .Select(folder => Path.Combine(folder, OperatingSystem.IsWindows() ? $"{tool}.exe" : tool)).FirstOrDefault(File.Exists);
+
+    /// <summary>What a tool prints, errors first.</summary>
+    /// <param name="name">For messages.</param>
+    /// <param name="path">Of the tool.</param>
+    /// <param name="arguments">What it is given.</param>
+    /// <exception cref="InvalidOperationException">It fails; the message is its own.</exception>
+    public static string Run(string name, string path, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(path, arguments)
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+        })!;
+        var output = process.StandardOutput.ReadToEndAsync();
+        string printed = process.StandardError.ReadToEnd() + output.Result;
+        process.WaitForExit();
+        return process.ExitCode == 0 ? printed : throw new InvalidOperationException($"{name}: {printed}");
     }
 
     /// <param name="ptxas">Its path.</param>
@@ -36,16 +56,7 @@ internal static partial class Ptxas
         {
             string source = Path.Combine(folder, "kernel.ptx"), cubin = Path.Combine(folder, "kernel.cubin");
             File.WriteAllText(source, ptx);
-            using var process = Process.Start(new ProcessStartInfo(ptxas, ["-v", $"-arch={architecture}", "-o", cubin, source])
-            {
-                RedirectStandardError = true,
-                RedirectStandardOutput = true,
-            })!;
-            var output = process.StandardOutput.ReadToEndAsync();
-            string report = process.StandardError.ReadToEnd() + output.Result;
-            process.WaitForExit();
-            if (process.ExitCode != 0)
-                throw new InvalidOperationException($"ptxas: {report}");
+            string report = Run("ptxas", ptxas, "-v", $"-arch={architecture}", "-o", cubin, source);
             return new(
                 Number(report, Registers()), Number(report, Shared()), Number(report, Stack()),
                 Number(report, SpillStores()) + Number(report, SpillLoads()), File.ReadAllBytes(cubin));

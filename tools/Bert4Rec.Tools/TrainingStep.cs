@@ -43,8 +43,7 @@ internal sealed record TrainingStep(
 
     /// <summary>Takes the step on the emulator.</summary>
     /// <param name="multiprocessors">What is split is split for so many.</param>
-    /// <returns>Tokens, masked rows, and the counts of each launch.</returns>
-    public (int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches) Count(int multiprocessors = Multiprocessors)
+    public CountedStep Count(int multiprocessors = Multiprocessors)
     {
         using var device = GpuDevices.OpenPtx(GpuDevices.Emulator, Precision, multiprocessors);
         using var run = new StepRun(this, device);
@@ -58,6 +57,13 @@ internal sealed record TrainingStep(
                 s_places.Any(prefix => kernel.StartsWith(prefix, StringComparison.Ordinal)) ? int.MaxValue : MostPlaces;
         }
         run.Learn(masked);
-        return (run.Tokens, masked, launches);
+        return new(this, run.Tokens, masked, launches);
     }
 }
+
+/// <summary>What a step does.</summary>
+/// <param name="Step">Its sizes.</param>
+/// <param name="Tokens">Of its sequences.</param>
+/// <param name="Masked">Rows.</param>
+/// <param name="Launches">What each launch did.</param>
+internal sealed record CountedStep(TrainingStep Step, int Tokens, int Masked, IReadOnlyList<KernelCounts> Launches);
