@@ -117,9 +117,9 @@ internal static partial class PtxAccess
         int bytes = TTransfer.Size * values.Length;
         Span<long> addresses = stackalloc long[Warp.Size];
         int count = 0;
-        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+        foreach (int lane in warp.ActiveLanes)
         {
-            int lane = BitOperations.TrailingZeroCount(lanes), thread = warp.FirstThread + lane;
+            int thread = warp.FirstThread + lane;
             long at = (long)warp.Lane<ulong>(address, lane) + offset;
             Check(warp, lane, instruction, isShared, at, bytes);
             for (int i = 0; i < bytes; i += sizeof(uint))
@@ -148,9 +148,8 @@ internal static partial class PtxAccess
         where TTransfer : struct, ITransfer
     {
         int bytes = TTransfer.Size * values.Length, size = warp.Emulator.Program.LocalBytes;
-        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+        foreach (int lane in warp.ActiveLanes)
         {
-            int lane = BitOperations.TrailingZeroCount(lanes);
             long at = (long)warp.Lane<ulong>(address, lane) + offset;
             if (at < 0 || at + bytes > size)
                 throw warp.Emulator.Failure(warp, lane, instruction, "accesses local memory outside what a thread has");
@@ -170,9 +169,9 @@ internal static partial class PtxAccess
             var emulator = warp.Emulator;
             Span<long> addresses = stackalloc long[Warp.Size];
             int count = 0;
-            for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+            foreach (int lane in warp.ActiveLanes)
             {
-                int lane = BitOperations.TrailingZeroCount(lanes), thread = warp.FirstThread + lane;
+                int thread = warp.FirstThread + lane;
                 long at = (long)warp.Lane<ulong>(address, lane) + offset;
                 Check(warp, lane, instruction, isShared, at, sizeof(uint));
                 if (emulator.Touch(isShared, Access.Add, at, thread) is string race)
@@ -190,8 +189,8 @@ internal static partial class PtxAccess
 
     private static void Fence(Warp warp)
     {
-        for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
-            warp.Emulator.Races.Fence(warp.FirstThread + BitOperations.TrailingZeroCount(lanes));
+        foreach (int lane in warp.ActiveLanes)
+            warp.Emulator.Races.Fence(warp.FirstThread + lane);
     }
 
     private static Action<Warp> Shuffle(PtxProgram program, Instruction instruction, string[] operands)
@@ -204,9 +203,8 @@ internal static partial class PtxAccess
             Span<uint> values = stackalloc uint[Warp.Size];
             for (int lane = 0; lane < Warp.Size; lane++)
                 values[lane] = warp.Lane<uint>(a, lane);
-            for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
+            foreach (int lane in warp.ActiveLanes)
             {
-                int lane = BitOperations.TrailingZeroCount(lanes);
                 if (warp.Lane<uint>(members, lane) != uint.MaxValue || warp.Lane<uint>(bounds, lane) != Warp.Size - 1)
                     throw warp.Emulator.Failure(warp, lane, instruction, "shuffles in a part of the warp");
                 int other = lane ^ (int)warp.Lane<uint>(across, lane);

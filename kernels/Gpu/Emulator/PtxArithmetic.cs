@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
@@ -177,11 +176,8 @@ internal static class PtxArithmetic
             int d = program.Register<TResult>(text[0]), a = program.Operand<T>(text[1]), b = program.Operand<TOther>(text[2]);
             return warp =>
             {
-                for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
-                {
-                    int lane = BitOperations.TrailingZeroCount(lanes);
+                foreach (int lane in warp.ActiveLanes)
                     warp.Lane<TResult>(d, lane) = f(warp.Lane<T>(a, lane), warp.Lane<TOther>(b, lane));
-                }
             };
         }
 
@@ -193,11 +189,8 @@ internal static class PtxArithmetic
             int d = program.Register<TResult>(text[0]), a = program.Operand<T>(text[1]);
             return warp =>
             {
-                for (uint lanes = warp.Active; lanes != 0; lanes &= lanes - 1)
-                {
-                    int lane = BitOperations.TrailingZeroCount(lanes);
+                foreach (int lane in warp.ActiveLanes)
                     warp.Lane<TResult>(d, lane) = f(warp.Lane<T>(a, lane));
-                }
             };
         }
 

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
@@ -21,6 +22,9 @@ internal sealed class Warp(PtxEmulator emulator)
 
     /// <summary>The lanes that execute the current instruction.</summary>
     public uint Active { get; set; }
+
+    /// <summary>Their numbers.</summary>
+    public LaneNumbers ActiveLanes => new(Active);
 
     /// <summary>Lanes that have not returned.</summary>
     public uint Alive { get; private set; }
@@ -122,5 +126,23 @@ internal sealed class Warp(PtxEmulator emulator)
     {
         for (int i = 0; i < Unsafe.SizeOf<T>(); i++)
             Set(slot, i, Vector256.Create(value));
+    }
+
+    /// <summary>The lanes that have a bit, for a loop over them.</summary>
+    public struct LaneNumbers(uint lanes)
+    {
+        public int Current { get; private set; }
+
+        public readonly LaneNumbers GetEnumerator() => this;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public bool MoveNext()
+        {
+            if (lanes == 0)
+                return false;
+            Current = BitOperations.TrailingZeroCount(lanes);
+            lanes &= lanes - 1;
+            return true;
+        }
     }
 }
