@@ -17,7 +17,7 @@ internal static unsafe class Attention<V>
     {
         int h = q.Columns, d = h / layout.Heads;
         int* queryOffsets = layout.QueryOffsets.Pointer(), keyOffsets = layout.KeyOffsets.Pointer();
-        var work = new Workspace(scratch, d, layout.MaximumLength);
+        var work = new Workspace(scratch, d, layout.MaximumLength, dropout);
         Matrix qs = new(q), kvs = new(kv), outputs = new(output), logSumExps = new(logSumExp);
         float scale = 1f / MathF.Sqrt(d);
         for (int b = 0; b + 1 < layout.KeyOffsets.Length; b++)
@@ -59,7 +59,7 @@ internal static unsafe class Attention<V>
     {
         int h = q.Columns, d = h / layout.Heads;
         int* queryOffsets = layout.QueryOffsets.Pointer(), keyOffsets = layout.KeyOffsets.Pointer();
-        var work = new Workspace(scratch, d, layout.MaximumLength);
+        var work = new Workspace(scratch, d, layout.MaximumLength, dropout);
         Matrix qs = new(q), kvs = new(kv), outputs = new(output), logSumExps = new(logSumExp);
         Matrix dOutputs = new(dOutput), dqs = new(dq), dkvs = new(dkv);
         float* rowSums = stackalloc float[QueryBlock];
@@ -95,7 +95,11 @@ internal static unsafe class Attention<V>
                     {
                         float rowSum = rowSums[i], lse = logSumExps.Row(row + i)[head];
                         int own = sight.KeysOf(first + i);
-                        SoftmaxBackward(p.Row(i), dp.Row(i), own, seen, scale, lse, rowSum, headDropout, (uint)(row + i), work.Mask);
+                        if (!headDropout.IsNone)
+                            Dropout<V>.DrawRow(headDropout, (uint)(row + i), work.Mask, own);
+                        SoftmaxBackward(p.Row(i), dp.Row(i), own, scale, lse, rowSum, work.Mask);
+                        ClearPast(own, seen, p.Row(i));
+                        ClearPast(own, seen, dp.Row(i));
                     }
                     Product<V>.MultiplyAdd(seen, d, block, p.Transposed, dOutputBlock, dv, dv);
                     Product<V>.MultiplyAdd(seen, d, block, dp.Transposed, qBlock, dk, dk);
@@ -153,50 +157,29 @@ internal static unsafe class Attention<V>
             if (!dropout.IsNone)
                 Dropout<V>.DrawRow(dropout, row + (uint)i, mask, keys);
             for (int j = 0; j < keys; j += V.Width)
-            {
-                var probability = V.Load(probabilities + j) * inverse;
-                (dropout.IsNone ? probability : probability * V.Load(mask + j)).Store(probabilities + j);
-            }
+                (V.Load(probabilities + j) * inverse * V.Load(mask + j)).Store(probabilities + j);
             ClearPast(keys, seen, probabilities);
             *logSumExp.Row(i) = maxima[i] + MathF.Log(sums[i]);
         }
     }
 
-    /// <summary>Clears the vectors of a row behind those of its keys.</summary>
+    /// <summary>Clears what a row has past its own keys, up to those that its block sees.</summary>
     private static void ClearPast(int keys, int seen, float* row)
     {
-        for (int j = Product<V>.RoundUp(keys); j < seen; j += V.Width)
+        if (keys == seen)
+            return;
+        int j = keys / V.Width * V.Width;
+        V.SelectFirst(keys - j, V.Load(row + j), 0).Store(row + j);
+        for (j += V.Width; j < seen; j += V.Width)
             default(V).Store(row + j);
     }
 
-    /// <summary>From q·k and dOutput·v of a row: p becomes M ∘ P, dp becomes P ∘ (M ∘ dp − rowSum) / √d.</summary>
-    private static void SoftmaxBackward(
-        float* p,
-        float* dp,
-        int keys,
-        int seen,
-        float scale,
-        float logSumExp,
-        float rowSum,
-        in DropoutMask dropout,
-        uint row,
-        float* mask)
+    /// <summary>From q·k and dO·v of a row: p becomes M ∘ P; dp becomes dS / √d = P ∘ (M ∘ dp − D) / √d, D in rowSum.</summary>
+    private static void SoftmaxBackward(float* p, float* dp, int keys, float scale, float logSumExp, float rowSum, float* mask)
     {
-        if (!dropout.IsNone)
-            Dropout<V>.DrawRow(dropout, row, mask, keys);
-        int j = 0;
-        for (; j + V.Width <= keys; j += V.Width)
-            Step(V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp)), dropout.IsNone ? 1 : V.Load(mask + j));
-        if (j < keys)
+        for (int j = 0; j < keys; j += V.Width)
         {
-            var probability = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp));
-            Step(V.SelectFirst(keys - j, probability, 0), dropout.IsNone ? 1 : V.Load(mask + j));
-        }
-        ClearPast(keys, seen, p);
-        ClearPast(keys, seen, dp);
-
-        void Step(V probability, V m)
-        {
+            V probability = V.Exp(V.MultiplyAdd(V.Load(p + j), scale, -logSumExp)), m = V.Load(mask + j);
             var dProbability = V.Load(dp + j) * m - rowSum;
             (probability * dProbability * scale).Store(dp + j);
             (probability * m).Store(p + j);
@@ -229,9 +212,12 @@ internal static unsafe class Attention<V>
     {
         /// <summary>One row of zeros for all, to start products from.</summary>
         public readonly Matrix Zeros;
-        public readonly float* KeysTransposed, ValuesTransposed, P, DP, Mask;
+        public readonly float* KeysTransposed, ValuesTransposed, P, DP;
 
-        public Workspace(Scratch scratch, int d, int maximumLength)
+        /// <summary>Of a row: drawn for each, or ones where nothing is dropped.</summary>
+        public readonly float* Mask;
+
+        public Workspace(Scratch scratch, int d, int maximumLength, in DropoutMask dropout)
         {
             int stride = Product<V>.RoundUp(maximumLength), zeros = Product<V>.RoundUp(Math.Max(maximumLength, d));
             long ofKeys = (long)d * stride, ofScores = (long)QueryBlock * stride;
@@ -243,6 +229,8 @@ internal static unsafe class Attention<V>
             P = ValuesTransposed + ofKeys;
             DP = P + ofScores;
             Mask = DP + ofScores;
+            if (dropout.IsNone)
+                new Span<float>(Mask, stride).Fill(1);
         }
     }
 }

@@ -78,12 +78,12 @@ internal static unsafe class Product<V>
             {
                 Vector128<float> r0 = Vector128.Load(s0 + j), r1 = Vector128.Load(s1 + j);
                 Vector128<float> r2 = Vector128.Load(s2 + j), r3 = Vector128.Load(s3 + j);
-                Vector128<float> low01 = UnpackLow(r0, r1), low23 = UnpackLow(r2, r3);
-                Vector128<float> high01 = UnpackHigh(r0, r1), high23 = UnpackHigh(r2, r3);
-                Vector128.Create(low01.GetLower(), low23.GetLower()).Store(target.Row(j) + i);
-                Vector128.Create(low01.GetUpper(), low23.GetUpper()).Store(target.Row(j + 1) + i);
-                Vector128.Create(high01.GetLower(), high23.GetLower()).Store(target.Row(j + 2) + i);
-                Vector128.Create(high01.GetUpper(), high23.GetUpper()).Store(target.Row(j + 3) + i);
+                // Rows 0 and 2, 1 and 3 interleaved, and then both. Halves put together by Create would go through memory.
+                Vector128<float> low02 = Low(r0, r2), high02 = High(r0, r2), low13 = Low(r1, r3), high13 = High(r1, r3);
+                Low(low02, low13).Store(target.Row(j) + i);
+                High(low02, low13).Store(target.Row(j + 1) + i);
+                Low(high02, high13).Store(target.Row(j + 2) + i);
+                High(high02, high13).Store(target.Row(j + 3) + i);
             }
             for (; j < columns; j++)
             {
@@ -126,12 +126,14 @@ internal static unsafe class Product<V>
         }
     }
 
-    private static Vector128<float> UnpackLow(Vector128<float> a, Vector128<float> b) =>
+    /// <summary>a₀, b₀, a₁, b₁</summary>
+    private static Vector128<float> Low(Vector128<float> a, Vector128<float> b) =>
         Sse.IsSupported ? Sse.UnpackLow(a, b)
         : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipLow(a, b)
         : Vector128.Create(a[0], b[0], a[1], b[1]);
 
-    private static Vector128<float> UnpackHigh(Vector128<float> a, Vector128<float> b) =>
+    /// <summary>a₂, b₂, a₃, b₃</summary>
+    private static Vector128<float> High(Vector128<float> a, Vector128<float> b) =>
         Sse.IsSupported ? Sse.UnpackHigh(a, b)
         : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipHigh(a, b)
         : Vector128.Create(a[2], b[2], a[3], b[3]);

@@ -208,7 +208,11 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
 
     public static float Sum(F32x4 a) => Vector128.Sum(a._lanes);
 
-    public static float MaxLane(F32x4 a) => MathF.Max(MathF.Max(a._lanes[0], a._lanes[1]), MathF.Max(a._lanes[2], a._lanes[3]));
+    public static float MaxLane(F32x4 a)
+    {
+        var pairs = Vector128.MaxNative(a._lanes, Vector128.Shuffle(a._lanes, Vector128.Create(2, 3, 0, 1)));
+        return Vector128.MaxNative(pairs, Vector128.Shuffle(pairs, Vector128.Create(1, 0, 3, 2))).ToScalar();
+    }
 
     public static F32x4 SelectGreater(F32x4 a, F32x4 b, F32x4 x, F32x4 y) =>
         new(Vector128.ConditionalSelect(Vector128.GreaterThan(a._lanes, b._lanes), x._lanes, y._lanes));
