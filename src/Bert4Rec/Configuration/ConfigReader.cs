@@ -8,9 +8,14 @@ namespace Bert4Rec.Configuration;
 /// <summary>Reads typed values out of resolved settings; a value of the wrong type or range is an error that names its line.</summary>
 internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 {
+    /// <summary>What was read and has no effect, each with its place.</summary>
+    public List<string> Warnings { get; } = [];
+
     public YamlNode this[string key] => settings[key];
 
     public bool IsSet(string key) => !ConfigTree.IsNull(this[key]);
+
+    public void Warn(YamlNode node, string message) => Warnings.Add($"{tree.Where(node)}: {message}");
 
     public InputException Error(string key, string message) => tree.Error(this[key], message);
 
@@ -36,8 +41,7 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
 
     /// <summary>One of a few words, without regard to case.</summary>
     public string OneOf(YamlNode node, string key, params string[] words) =>
-        words.FirstOrDefault(word => node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase))
-        ?? throw WrongValue(node, key, string.Join(" or ", words));
+        words.FirstOrDefault(word => IsWord(node, word)) ?? throw WrongValue(node, key, string.Join(" or ", words));
 
     /// <summary>One of the names of T, in lower case in a config.</summary>
     public T OneOf<T>(string key)
@@ -45,11 +49,14 @@ internal sealed class ConfigReader(ConfigTree tree, YamlMappingNode settings)
         Enum.Parse<T>(OneOf(this[key], key, [.. Enum.GetNames<T>().Select(name => name.ToLowerInvariant())]), ignoreCase: true);
 
     /// <summary>A word of which there is only one choice here.</summary>
-    public void Only(string key, string word, string why)
+    public void Only(YamlNode node, string key, string word, string why)
     {
-        if (this[key] is not YamlScalarNode scalar || !word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase))
-            throw WrongValue(this[key], key, $"{word} ({why})");
+        if (!IsWord(node, word))
+            throw WrongValue(node, key, $"{word} ({why})");
     }
+
+    public static bool IsWord(YamlNode node, string word) =>
+        node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase);
 
     public bool Flag(string key) => (this[key] as YamlScalarNode)?.Value?.ToLowerInvariant() switch
     {

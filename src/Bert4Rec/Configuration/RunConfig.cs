@@ -6,277 +6,197 @@ namespace Bert4Rec.Configuration;
 /// <summary>
 /// The settings of a run: RecBole's YAML keys under C# names, checked, then immutable. <see cref="ConfigKeys"/> has the defaults.
 /// </summary>
-internal sealed class RunConfig
+/// <param name="tree">Where each value was written.</param>
+/// <param name="settings">The values, defaults included.</param>
+/// <param name="read">Reads them, in the order of the properties: of two that are wrong, the first is told.</param>
+/// <param name="data">Null until the data is known.</param>
+internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, ConfigReader read, DataShape? data)
 {
-    private readonly ConfigTree _tree;
-    private readonly YamlMappingNode _settings;
     private const string SasRec = "SASRec", AdamW = "adamw";
 
     private static readonly string[] s_models = ["BERT4Rec", SasRec];
 
-    private readonly List<string> _warnings = [];
-
-    /// <summary>Null until the data is known.</summary>
-    private readonly DataShape? _data;
-
-    private RunConfig(ConfigTree tree, DataShape? data = null)
-    {
-        YamlMappingNode settings = Resolve(tree, data ?? default);
-        _data = data;
-        _tree = tree;
-        _settings = settings;
-        var read = new ConfigReader(tree, settings);
-
-        RecboleCompatible = read.Flag("recbole_compatible");
-        Model = read.OneOf(read["model"], "model", s_models);
-        Objective = ObjectiveNames.Read(read);
-        ComparesObjectives = ObjectiveNames.IsAuto(read);
-        OutputHead = read.Flag("output_head");
-        DataPath = read.Text("data_path");
-        EventLog = read.IsSet("event_log") ? EventLogSettings.Read(read, "event_log") : null;
-        Dataset = read.OptionalFileName("dataset") ?? EventLog?.Name;
-        FieldSeparator = read.Separator("field_separator");
-        SequenceSeparator = read.Separator("seq_separator");
-        UserIdField = read.Text("USER_ID_FIELD");
-        ItemIdField = read.Text("ITEM_ID_FIELD");
-        TimeField = read.Text("TIME_FIELD");
-        LoadColumns = ReadLoadColumns(read);
-        ValueFilters = ReadValueFilters(read);
-        FilterByUserOrItem = read.Flag("filter_inter_by_user_or_item");
-        UserInteractionInterval = read.OptionalIntervals("user_inter_num_interval");
-        ItemInteractionInterval = read.OptionalIntervals("item_inter_num_interval");
-        MaximumItemListLength = read.Whole("MAX_ITEM_LIST_LENGTH", 2, ushort.MaxValue);
-
-        HiddenSize = read.Whole("hidden_size", 1, 1 << 16);
-        InnerSize = read.Whole("inner_size", 1, 1 << 18);
-        Layers = read.Whole("n_layers", 1, 1000);
-        Heads = read.Whole("n_heads", 1, 1000);
-        HiddenDropoutProbability = read.DropoutProbability("hidden_dropout_prob");
-        AttentionDropoutProbability = read.DropoutProbability("attn_dropout_prob");
-        read.Only("hidden_act", "gelu", "the only activation there is");
-        LayerNormEpsilon = read.Positive("layer_norm_eps");
-        NormFirst = read.Flag("norm_first");
-        PositionOrder = read.OneOf<PositionOrder>("position_order");
-        Initializer = read.OneOf<Initializer>("initializer");
-        InitializerRange = read.Positive("initializer_range");
-        read.Only("loss_type", "CE", "cross entropy, the only loss there is");
-        int samples = read.Whole("softmax_samples", 0);
-        SoftmaxSamples = samples == 0 ? null : samples;
-        MaskRatio = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
-        FineTuningRatio = read.Probability("ft_ratio");
-
-        Seed = read.Whole("seed", 0);
-        Epochs = read.Whole("epochs", 1);
-        TrainBatchSize = read.Whole("train_batch_size", 1);
-        Learner = read.OneOf(read["learner"], "learner", "adam", AdamW);
-        AdamBeta1 = ReadBeta(read, "adam_beta1");
-        AdamBeta2 = ReadBeta(read, "adam_beta2");
-        LearningRate = read.Positive("learning_rate");
-        LearningRateSchedule = read.OneOf<LearningRateSchedule>("lr_schedule");
-        WarmupRatio = read.Probability("warmup_ratio");
-        WeightDecay = read.Real("weight_decay", "a number of at least 0", value => value >= 0 && float.IsFinite((float)value));
-        ClipGradNorm = ReadClipGradNorm(read);
-        EvalStep = read.Whole("eval_step", 1);
-        StoppingStep = read.Whole("stopping_step", 0);
-        StoppingMargin = read.Real("stopping_margin", "a share of at least 0 and below 1", value => value is >= 0 and < 1);
-        AverageDecay = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
-
-        Refit = read.Flag("refit");
-        Blend = read.Flag("blend");
-
-        EvalArgs = ReadEvalArgs(read);
-        ExcludeSeen = read.Flag("exclude_seen");
-        EvalBatchSize = read.Whole("eval_batch_size", 1);
-        Metrics = read.List(read["metrics"], "metrics", (node, key) =>
-            MetricNames.TryParse(read.Text(node, key), out var metric)
-                ? metric
-                : throw read.WrongValue(node, key, string.Join(", ", Enum.GetNames<Metric>())));
-        TopK = read.List(read["topk"], "topk", (node, key) => read.Whole(node, key, 1));
-        if (!MetricNames.TryParse(read.Text("valid_metric"), out var validMetric, out int cutoff))
-        {
-            string names = string.Join(", ", Enum.GetValues<Metric>().Where(MetricNames.HasCutoff));
-            throw read.WrongValue(read["valid_metric"], "valid_metric", $"GAUC, or with @k one of {names}");
-        }
-        ValidMetric = cutoff > 0 ? $"{validMetric}@{cutoff}" : $"{validMetric}";
-        ValidMetricKind = validMetric;
-        ValidMetricCutoff = cutoff;
-        ValidMetricBigger = read.IsSet("valid_metric_bigger") ? read.Flag("valid_metric_bigger") : validMetric.BiggerIsBetter();
-        MetricDecimalPlace = read.Whole("metric_decimal_place", 0, 15);
-
-        CheckContradictions(read);
-    }
-
-    /// <summary>BERT4Rec or SASRec: RecBole's models, whose defaults a config has.</summary>
-    public string Model { get; }
-
-    /// <summary>Cloze, too, as long as <see cref="ComparesObjectives"/>.</summary>
-    public Objective Objective { get; }
-
-    /// <summary>objective: auto, which trains nothing before one of both is chosen.</summary>
-    public bool ComparesObjectives { get; }
-
-    /// <summary>Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</summary>
-    public bool OutputHead { get; }
+    private readonly List<string> _warnings = read.Warnings;
 
     /// <summary>Exactly RecBole's way of training, instead of ours: every prefix a sample of its own.</summary>
-    public bool RecboleCompatible { get; }
+    public bool RecboleCompatible { get; } = read.Flag("recbole_compatible");
+
+    /// <summary>BERT4Rec or SASRec: RecBole's models, whose defaults a config has.</summary>
+    public string Model { get; } = read.OneOf(read["model"], "model", s_models);
+
+    /// <summary>Cloze, too, as long as <see cref="ComparesObjectives"/>.</summary>
+    public Objective Objective { get; } = ObjectiveNames.Read(read);
+
+    /// <summary>objective: auto, which trains nothing before one of both is chosen.</summary>
+    public bool ComparesObjectives { get; } = ObjectiveNames.IsAuto(read);
+
+    /// <summary>Whether a dense layer with gelu and layer norm stands before the item table, and a bias behind it.</summary>
+    public bool OutputHead { get; } = read.Flag("output_head");
 
     /// <summary>Folder of datasets, relative to the current directory; or the dataset's own folder.</summary>
-    public string DataPath { get; }
+    public string DataPath { get; } = read.Text("data_path");
 
     /// <summary>The log that the dataset is made from; null where it starts from atomic files.</summary>
-    public EventLogSettings? EventLog { get; }
+    public EventLogSettings? EventLog { get; } = read.IsSet("event_log") ? EventLogSettings.Read(read, "event_log") : null;
+
+    private readonly string? _dataset = read.OptionalFileName("dataset");
 
     /// <summary>
     /// Name of the dataset: its files are DataPath/Dataset/Dataset.inter and so on. Null when none was named, and no log to name it after.
     /// </summary>
-    public string? Dataset { get; }
+    public string? Dataset => _dataset ?? EventLog?.Name;
 
-    public char FieldSeparator { get; }
+    public char FieldSeparator { get; } = read.Separator("field_separator");
 
-    public char SequenceSeparator { get; }
+    public char SequenceSeparator { get; } = read.Separator("seq_separator");
 
-    public string UserIdField { get; }
+    public string UserIdField { get; } = read.Text("USER_ID_FIELD");
 
-    public string ItemIdField { get; }
+    public string ItemIdField { get; } = read.Text("ITEM_ID_FIELD");
 
-    public string TimeField { get; }
+    public string TimeField { get; } = read.Text("TIME_FIELD");
 
     /// <summary>
     /// Columns to load by file suffix (inter, user, item), null for all of a file's; a file not listed is not read. Null: all files.
     /// </summary>
-    public IReadOnlyDictionary<string, IReadOnlyList<string>?>? LoadColumns { get; }
+    public IReadOnlyDictionary<string, IReadOnlyList<string>?>? LoadColumns { get; } = ReadLoadColumns(read);
 
     /// <summary>val_interval: which values of a field keep a row.</summary>
-    public IReadOnlyList<ValueFilter> ValueFilters { get; }
+    public IReadOnlyList<ValueFilter> ValueFilters { get; } = ReadValueFilters(read);
 
     /// <summary>Drop interactions whose user or item is in no row of a loaded .user or .item file.</summary>
-    public bool FilterByUserOrItem { get; }
+    public bool FilterByUserOrItem { get; } = read.Flag("filter_inter_by_user_or_item");
 
     /// <summary>How many interactions a user who stays has.</summary>
-    public Intervals? UserInteractionInterval { get; }
+    public Intervals? UserInteractionInterval { get; } = read.OptionalIntervals("user_inter_num_interval");
 
     /// <summary>How many interactions an item that stays has.</summary>
-    public Intervals? ItemInteractionInterval { get; }
+    public Intervals? ItemInteractionInterval { get; } = read.OptionalIntervals("item_inter_num_interval");
 
     /// <summary>Events a history has at most.</summary>
-    public int MaximumItemListLength { get; }
+    public int MaximumItemListLength { get; } = read.Whole("MAX_ITEM_LIST_LENGTH", 2, ushort.MaxValue);
 
-    public int HiddenSize { get; }
+    public int HiddenSize { get; } = read.Whole("hidden_size", 1, 1 << 16);
 
-    public int InnerSize { get; }
+    public int InnerSize { get; } = read.Whole("inner_size", 1, 1 << 18);
 
-    public int Layers { get; }
+    public int Layers { get; } = read.Whole("n_layers", 1, 1000);
 
-    public int Heads { get; }
+    public int Heads { get; } = read.Whole("n_heads", 1, 1000);
 
-    public double HiddenDropoutProbability { get; }
+    public double HiddenDropoutProbability { get; } = read.DropoutProbability("hidden_dropout_prob");
 
-    public double AttentionDropoutProbability { get; }
+    public double AttentionDropoutProbability { get; } = read.DropoutProbability("attn_dropout_prob");
 
-    public double LayerNormEpsilon { get; }
+    public double LayerNormEpsilon { get; } = read.Positive("layer_norm_eps");
 
     /// <summary>norm_first (ours): layer norm before each sublayer and after the last one, instead of after each residual.</summary>
-    public bool NormFirst { get; }
+    public bool NormFirst { get; } = read.Flag("norm_first");
 
     /// <summary>position_order (ours).</summary>
-    public PositionOrder PositionOrder { get; }
+    public PositionOrder PositionOrder { get; } = read.OneOf<PositionOrder>("position_order");
 
     /// <summary>initializer (ours).</summary>
-    public Initializer Initializer { get; }
+    public Initializer Initializer { get; } = read.OneOf<Initializer>("initializer");
 
     /// <summary>Standard deviation of the initial weights, where <see cref="Initializer"/> is Normal.</summary>
-    public double InitializerRange { get; }
+    public double InitializerRange { get; } = read.Positive("initializer_range");
 
     /// <summary>
     /// softmax_samples (ours): items drawn for each batch, which with its own stand for the catalogue in the loss; null, written 0, for the
     /// whole catalogue.
     /// </summary>
-    public int? SoftmaxSamples { get; }
+    public int? SoftmaxSamples { get; } = read.Whole("softmax_samples", 0) is > 0 and int samples ? samples : null;
 
-    public double MaskRatio { get; }
+    public double MaskRatio { get; } = read.Real("mask_ratio", "a number above 0 and at most 1", value => (float)value > 0 && value <= 1);
 
     /// <summary>ft_ratio: share of batches (RecBole) or sequences (ours) that mask the last event only.</summary>
-    public double FineTuningRatio { get; }
+    public double FineTuningRatio { get; } = read.Probability("ft_ratio");
 
-    public int Seed { get; }
+    public int Seed { get; } = read.Whole("seed", 0);
 
-    public int Epochs { get; }
+    public int Epochs { get; } = read.Whole("epochs", 1);
 
-    public int TrainBatchSize { get; }
-
-    /// <summary>adam or adamw.</summary>
-    public string Learner { get; }
+    public int TrainBatchSize { get; } = read.Whole("train_batch_size", 1);
 
     /// <summary>Whether weight decay stays out of the gradient: learner adamw.</summary>
-    public bool DecoupledDecay => Learner == AdamW;
+    public bool DecoupledDecay { get; } = read.OneOf(read["learner"], "learner", "adam", AdamW) == AdamW;
 
     /// <summary>adam_beta1 (ours): decay of the running mean of the gradient.</summary>
-    public double AdamBeta1 { get; }
+    public double AdamBeta1 { get; } = ReadBeta(read, "adam_beta1");
 
     /// <summary>adam_beta2 (ours): decay of the running mean of its square.</summary>
-    public double AdamBeta2 { get; }
+    public double AdamBeta2 { get; } = ReadBeta(read, "adam_beta2");
 
     /// <summary>The highest rate, where it changes.</summary>
-    public double LearningRate { get; }
+    public double LearningRate { get; } = read.Positive("learning_rate");
 
     /// <summary>lr_schedule (ours): the course of the rate over <see cref="Epochs"/>.</summary>
-    public LearningRateSchedule LearningRateSchedule { get; }
+    public LearningRateSchedule LearningRateSchedule { get; } = read.OneOf<LearningRateSchedule>("lr_schedule");
 
     /// <summary>warmup_ratio (ours): share of the steps of <see cref="Epochs"/> in which the rate rises evenly from 0.</summary>
-    public double WarmupRatio { get; }
+    public double WarmupRatio { get; } = read.Probability("warmup_ratio");
 
-    public double WeightDecay { get; }
+    public double WeightDecay { get; } =
+        read.Real("weight_decay", "a number of at least 0", value => value >= 0 && float.IsFinite((float)value));
 
     /// <summary>Largest L2 norm of the whole gradient, or null for no clipping.</summary>
-    public double? ClipGradNorm { get; }
+    public double? ClipGradNorm { get; } = ReadClipGradNorm(read);
 
     /// <summary>Epochs from one validation to the next.</summary>
-    public int EvalStep { get; }
+    public int EvalStep { get; } = read.Whole("eval_step", 1);
 
     /// <summary>Validations without a new best after which training stops.</summary>
-    public int StoppingStep { get; }
+    public int StoppingStep { get; } = read.Whole("stopping_step", 0);
 
     /// <summary>By which share of it a validation must be better for the count of <see cref="StoppingStep"/> to begin anew.</summary>
-    public double StoppingMargin { get; }
+    public double StoppingMargin { get; } =
+        read.Real("stopping_margin", "a share of at least 0 and below 1", value => value is >= 0 and < 1);
 
     /// <summary>
     /// average_decay (ours): the model is a running mean of the parameters after each epoch, with this weight for the past; 0 for none.
     /// </summary>
-    public double AverageDecay { get; }
+    public double AverageDecay { get; } = read.Real("average_decay", "a number of at least 0 and below 1", value => value is >= 0 and < 1);
 
     /// <summary>
     /// refit (ours): train the model that recommends anew, on all events, for as many epochs as validation found to be best.
     /// </summary>
-    public bool Refit { get; }
+    public bool Refit { get; } = read.Flag("refit");
 
     /// <summary>
     /// blend (ours): what followed what in the training part, and the history's own items, count in the score as much as validation says.
     /// </summary>
-    public bool Blend { get; }
+    public bool Blend { get; } = read.Flag("blend");
 
-    public EvalArgs EvalArgs { get; }
+    public EvalArgs EvalArgs { get; } = ReadEvalArgs(read);
 
     /// <summary>exclude_seen (ours): evaluation leaves the items of a history out of its ranking.</summary>
-    public bool ExcludeSeen { get; }
+    public bool ExcludeSeen { get; } = read.Flag("exclude_seen");
 
-    public int EvalBatchSize { get; }
+    public int EvalBatchSize { get; } = read.Whole("eval_batch_size", 1);
 
-    public IReadOnlyList<Metric> Metrics { get; }
+    public IReadOnlyList<Metric> Metrics { get; } = read.List(read["metrics"], "metrics", (node, key) =>
+        MetricNames.TryParse(read.Text(node, key), out var metric)
+            ? metric
+            : throw read.WrongValue(node, key, string.Join(", ", Enum.GetNames<Metric>())));
 
-    public IReadOnlyList<int> TopK { get; }
+    public IReadOnlyList<int> TopK { get; } = read.List(read["topk"], "topk", (node, key) => read.Whole(node, key, 1));
+
+    private readonly (Metric Kind, int Cutoff) _valid = ReadValidMetric(read);
 
     /// <summary>"MRR@10": the metric that chooses the best model.</summary>
-    public string ValidMetric { get; }
+    public string ValidMetric => ValidMetricCutoff > 0 ? $"{ValidMetricKind}@{ValidMetricCutoff}" : $"{ValidMetricKind}";
 
-    public Metric ValidMetricKind { get; }
+    public Metric ValidMetricKind => _valid.Kind;
 
     /// <summary>k of the valid metric, 0 for GAUC.</summary>
-    public int ValidMetricCutoff { get; }
+    public int ValidMetricCutoff => _valid.Cutoff;
 
-    public bool ValidMetricBigger { get; }
+    private readonly bool? _bigger = read.IsSet("valid_metric_bigger") ? read.Flag("valid_metric_bigger") : null;
 
-    public int MetricDecimalPlace { get; }
+    public bool ValidMetricBigger => _bigger ?? ValidMetricKind.BiggerIsBetter();
+
+    public int MetricDecimalPlace { get; } = read.Whole("metric_decimal_place", 0, 15);
 
     /// <summary>What was read but has no effect, each with its place and the key meant.</summary>
     public IReadOnlyList<string> Warnings => _warnings;
@@ -292,9 +212,7 @@ internal sealed class RunConfig
     }
 
     /// <summary>The settings that <see cref="ToYaml"/> wrote, and others over them.</summary>
-    /// <param name="yaml">The text.</param>
     /// <param name="path">The file that it stands in, for errors.</param>
-    /// <param name="overrides">"key=value".</param>
     internal static RunConfig Parse(string yaml, string path, IReadOnlyList<string> overrides)
     {
         var tree = new ConfigTree();
@@ -306,82 +224,87 @@ internal sealed class RunConfig
     {
         foreach (string setting in overrides)
             tree.AddOverride(setting);
-        var config = new RunConfig(tree);
+        RunConfig config = Of(tree);
         config.WarnOfKeysWithoutEffect();
+        return config;
+    }
+
+    private static RunConfig Of(ConfigTree tree, DataShape? data = null)
+    {
+        YamlMappingNode settings = Resolve(tree, data ?? default);
+        var read = new ConfigReader(tree, settings);
+        var config = new RunConfig(tree, settings, read, data);
+        config.CheckContradictions(read);
         return config;
     }
 
     /// <summary>The same settings, but for some: "key=value" as on the command line.</summary>
     public RunConfig With(params IReadOnlyList<string> overrides)
     {
-        var tree = new ConfigTree(_tree, _settings);
+        var changed = new ConfigTree(tree, settings);
         foreach (string setting in overrides)
-            tree.AddOverride(setting);
-        return new(tree, _data);
+            changed.AddOverride(setting);
+        return Of(changed, data);
     }
 
     /// <summary>
     /// The same settings and others over them, as if all had been given at once: what nobody gave takes the default that goes with them,
     /// where <see cref="With"/> keeps the one it has.
     /// </summary>
-    /// <param name="overrides">"key=value".</param>
     /// <param name="origin">Where an override stands, for errors; null for the command line.</param>
     /// <exception cref="InputException">A value is wrong, or values contradict each other.</exception>
     internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null) =>
-        WithFreshDefaults(overrides, origin, _data);
+        WithFreshDefaults(overrides, origin, data);
 
     /// <summary>Whether some defaults depend on the data, which is not known yet.</summary>
-    internal bool AwaitsData => _data is null
+    internal bool AwaitsData => data is null
         && (LeftToData(Objective).Any() || (LeavesObjectiveOpen() && Enum.GetValues<Objective>().Any(other => LeftToData(other).Any())));
 
     private IEnumerable<ConfigKey> LeftToData(Objective objective) => RecboleCompatible || Model == SasRec
         ? []
         : ConfigKeys.All.Where(key => key.IsLeftToData(objective == Objective.NextItem) && !IsGiven(key.Name));
 
-    /// <summary>The same settings, with the defaults that go with the data.</summary>
-    /// <param name="events">How many there are.</param>
-    /// <param name="items">How many there are, without padding.</param>
-    /// <param name="users">How many there are, likewise.</param>
+    /// <summary>The same settings, with the defaults that go with so much data, padding left out.</summary>
     internal RunConfig ForData(long events, int items, int users) =>
         AwaitsData ? WithFreshDefaults([], null, DataShape.Of(events, items, users)) : this;
 
     /// <summary>Says which defaults are those of sparse data, of long histories or of a large catalogue; null where none is.</summary>
     internal string? DataNote()
     {
-        if (_data is not { } data)
+        if (data is not { } shape)
             return null;
         List<string> notes = [];
-        if (data.Density != Density.Dense)
+        if (shape.Density != Density.Dense)
         {
-            bool isSmall = data.Density == Density.Small && Objective == Objective.Cloze;
+            bool isSmall = shape.Density == Density.Small && Objective == Objective.Cloze;
             AddNote(
                 $"fewer than {DataShape.SparseBelow} events an item{(isSmall ? $", and than {DataShape.SmallBelow:N0} in all" : "")}",
                 key => key.LargeCatalogue is null && key.LongHistories is null);
         }
-        if (data.HasLongHistories)
+        if (shape.HasLongHistories)
             AddNote($"at least {DataShape.LongHistories} events a user", key => key.LongHistories is not null);
-        if (data.HasLargeCatalogue)
+        if (shape.HasLargeCatalogue)
             AddNote($"at least {DataShape.LargeCatalogue:N0} items", key => key.LargeCatalogue is not null);
         return notes.Count == 0 ? null : string.Join("; ", notes);
 
         void AddNote(string reason, Func<ConfigKey, bool> isOfIt)
         {
-            string[] chosen = [.. LeftToData(Objective).Where(isOfIt).Select(key => $"{key.Name} {_settings[key.Name]}")];
+            string[] chosen = [.. LeftToData(Objective).Where(isOfIt).Select(key => $"{key.Name} {settings[key.Name]}")];
             if (chosen.Length > 0)
                 notes.Add($"{reason}: by default {string.Join(", ", chosen)}");
         }
     }
 
-    private RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin, DataShape? data)
+    private RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin, DataShape? shape)
     {
         // The names of columns are the data's, though nobody gave them.
-        var given = new YamlMappingNode(_settings.Children.Where(setting =>
-            _tree.Where(setting.Value) != ConfigTree.Default
+        var given = new YamlMappingNode(settings.Children.Where(setting =>
+            tree.Where(setting.Value) != ConfigTree.Default
             || ConfigKeys.All.Any(key => key.Name == ((YamlScalarNode)setting.Key).Value && key.EventLogDefault is not null)));
-        var tree = new ConfigTree(_tree, given);
+        var changed = new ConfigTree(tree, given);
         foreach (string setting in overrides)
-            tree.AddOverride(setting, origin?.Invoke(setting));
-        return new(tree, data);
+            changed.AddOverride(setting, origin?.Invoke(setting));
+        return Of(changed, shape);
     }
 
     /// <summary>Whether a key was written somewhere, and has not its default.</summary>
@@ -407,10 +330,10 @@ internal sealed class RunConfig
     public string ToYaml(IReadOnlyCollection<string>? keys = null)
     {
         var writer = new StringWriter { NewLine = "\n" };
-        var settings = keys is null
-            ? _settings
-            : new YamlMappingNode(_settings.Children.Where(setting => keys.Contains(((YamlScalarNode)setting.Key).Value!)));
-        new YamlStream(new YamlDocument(settings)).Save(writer, assignAnchors: false);
+        var written = keys is null
+            ? settings
+            : new YamlMappingNode(settings.Children.Where(setting => keys.Contains(((YamlScalarNode)setting.Key).Value!)));
+        new YamlStream(new YamlDocument(written)).Save(writer, assignAnchors: false);
         string text = writer.ToString();
         return text.EndsWith("...\n", StringComparison.Ordinal) ? text[..^4] : text;
     }
@@ -426,7 +349,7 @@ internal sealed class RunConfig
     /// <summary>A key's value as text that is the same for the same value, however it was written.</summary>
     internal string ValueOf(string key)
     {
-        return Text(_settings[key]);
+        return Text(settings[key]);
 
         static string Text(YamlNode node) => node switch
         {
@@ -447,8 +370,8 @@ internal sealed class RunConfig
     /// <summary>Where a key's value was written, or what it says of one name, for messages: "FILE:LINE".</summary>
     public string Where(string key, string? name = null)
     {
-        var value = _settings[key];
-        return _tree.Where(
+        var value = settings[key];
+        return tree.Where(
             name is not null && value is YamlMappingNode mapping && mapping.Children.TryGetValue(name, out var inner) ? inner : value);
     }
 
@@ -520,8 +443,7 @@ internal sealed class RunConfig
         foreach (var name in args.Children.Keys)
             read.OneOf(name, $"a key of {Key}", "split", "group_by", "order", "mode");
         read.OneOf(args["group_by"], $"{Key}.group_by", "user");
-        if (!HasWord(args["order"], "TO"))
-            throw read.WrongValue(args["order"], $"{Key}.order", "TO (by time: what comes next has no meaning in another order)");
+        read.Only(args["order"], $"{Key}.order", "TO", "by time: what comes next has no meaning in another order");
         var (valid, test) = ReadModes(read, args["mode"]);
         return new EvalArgs(ReadSplit(read, args["split"]), valid, test);
     }
@@ -567,7 +489,7 @@ internal sealed class RunConfig
                     value, Key, $"full, uniN or popN (N sampled items, from 1 to {EvaluationMode.MaximumDraws}, for example uni100)");
     }
 
-    private Dictionary<string, IReadOnlyList<string>?>? ReadLoadColumns(ConfigReader read)
+    private static Dictionary<string, IReadOnlyList<string>?>? ReadLoadColumns(ConfigReader read)
     {
         const string Key = "load_col";
         if (!read.IsSet(Key))
@@ -577,7 +499,7 @@ internal sealed class RunConfig
         {
             string suffix = read.Text(name, $"a key of {Key}");
             if (suffix is not ("inter" or "user" or "item"))
-                _warnings.Add($"{_tree.Where(name)}: {Key}.{suffix} has no effect: only .inter, .user and .item files are read");
+                read.Warn(name, $"{Key}.{suffix} has no effect: only .inter, .user and .item files are read");
             else
                 columns[suffix] = IsAll(value) ? null : read.List(value, $"{Key}.{suffix}", read.Text);
         }
@@ -588,8 +510,19 @@ internal sealed class RunConfig
         static bool IsAll(YamlNode value) => ConfigTree.IsNull(value) || value is YamlScalarNode { Value: "*" };
     }
 
+    private static (Metric Kind, int Cutoff) ReadValidMetric(ConfigReader read)
+    {
+        const string Key = "valid_metric";
+        if (MetricNames.TryParse(read.Text(Key), out var metric, out int cutoff))
+            return (metric, cutoff);
+        string names = string.Join(", ", Enum.GetValues<Metric>().Where(MetricNames.HasCutoff));
+        throw read.WrongValue(read[Key], Key, $"GAUC, or with @k one of {names}");
+    }
+
     private void CheckContradictions(ConfigReader read)
     {
+        read.Only(read["hidden_act"], "hidden_act", "gelu", "the only activation there is");
+        read.Only(read["loss_type"], "loss_type", "CE", "cross entropy, the only loss there is");
         if (HiddenSize % Heads != 0)
         {
             int next = ((HiddenSize / Heads) + 1) * Heads;
@@ -643,18 +576,21 @@ internal sealed class RunConfig
 
     private void WarnOfKeysWithoutEffect()
     {
-        foreach (var (name, value) in _tree.Root.Children)
+        foreach (var (name, value) in tree.Root.Children)
         {
             string key = ((YamlScalarNode)name).Value!;
-            string where = _tree.Where(name);
+            string where = tree.Where(name);
             if (WhyIdle(key) is { } why)
                 WarnUnless(ConfigTree.IsNull(value) || IsDefault(key, value), $"{where}: {key} has no effect: {why}");
-            else if (_settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
+            else if (settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
                 continue;
             else if (ConfigKeys.Misnamed.TryGetValue(key, out string? meant))
                 _warnings.Add($"{where}: {key} has no effect on BERT4Rec; the key meant is {meant}");
             else if (ConfigKeys.Unsupported.TryGetValue(key, out string? instead))
-                WarnUnless(ConfigTree.IsNull(value) || HasWord(value, "false"), $"{where}: {key} has no effect here: {instead}");
+            {
+                bool isOff = ConfigTree.IsNull(value) || ConfigReader.IsWord(value, "false");
+                WarnUnless(isOff, $"{where}: {key} has no effect here: {instead}");
+            }
             else
                 _warnings.Add($"{where}: unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}");
         }
@@ -670,9 +606,6 @@ internal sealed class RunConfig
 
     private static bool IsDefault(string key, YamlNode value) =>
         ConfigKeys.Get(key).IsDefault((value as YamlScalarNode)?.Value);
-
-    private static bool HasWord(YamlNode node, string word) =>
-        node is YamlScalarNode scalar && word.Equals(scalar.Value, StringComparison.OrdinalIgnoreCase);
 
     private void WarnUnless(bool harmless, string warning)
     {
