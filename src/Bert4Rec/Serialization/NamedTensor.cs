@@ -24,7 +24,7 @@ internal abstract class NamedTensor
 
     public IReadOnlyList<int> Shape { get; }
 
-    /// <summary>F32, F64, I32, I64 or U8.</summary>
+    /// <summary>F32, I32 or U8.</summary>
     public string DataType { get; }
 
     internal int ElementSize { get; }
@@ -34,20 +34,13 @@ internal abstract class NamedTensor
     public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<float> values) =>
         new Values<float>(name, shape, values, "F32");
 
-    public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<double> values) =>
-        new Values<double>(name, shape, values, "F64");
-
     public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<int> values) =>
         new Values<int>(name, shape, values, "I32");
-
-    public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<long> values) =>
-        new Values<long>(name, shape, values, "I64");
 
     public static NamedTensor Of(string name, IReadOnlyList<int> shape, ReadOnlyMemory<byte> values) =>
         new Values<byte>(name, shape, values, "U8");
 
     /// <summary>Values that are elsewhere, and are fetched piece by piece, each time that they are wanted.</summary>
-    /// <param name="name">The name.</param>
     /// <param name="length">How many there are: a vector.</param>
     /// <param name="fetch">Fills a span with the values from an offset on.</param>
     public static NamedTensor Of(string name, int length, Fetch fetch) => new Elsewhere(name, length, fetch);

@@ -9,21 +9,13 @@ namespace Bert4Rec.Serialization;
 /// A safetensors file open for reading. Everything that the header says was checked against the file when it was opened; the values are
 /// read when they are asked for, so that the tensors nobody wants cost no memory.
 /// </summary>
-internal sealed class SafeTensorsFile : IDisposable
+internal sealed class SafeTensorsFile(string path, FileStream file) : IDisposable
 {
     private static readonly JsonDocumentOptions StrictJson = new() { AllowDuplicateProperties = false };
 
-    private readonly string _path;
-    private readonly FileStream _file;
     private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _metadata = new(StringComparer.Ordinal);
     private long _dataStart;
-
-    private SafeTensorsFile(string path, FileStream file)
-    {
-        _path = path;
-        _file = file;
-    }
 
     /// <summary>The header's <c>__metadata__</c>, the checksum's keys included.</summary>
     public IReadOnlyDictionary<string, string> Metadata => _metadata;
@@ -31,14 +23,8 @@ internal sealed class SafeTensorsFile : IDisposable
     /// <summary>The tensors, in the header's order.</summary>
     public IReadOnlyCollection<string> Names => _entries.Keys;
 
-    public bool Contains(string name) => _entries.ContainsKey(name);
-
     /// <exception cref="InputException">The file has no such tensor.</exception>
     public IReadOnlyList<int> Shape(string name) => Find(name).Shape;
-
-    /// <summary>F32, F64, I32, I64, F16, BF16, U8, or another of the format's types that this class does not read.</summary>
-    /// <exception cref="InputException">The file has no such tensor.</exception>
-    public string DataType(string name) => Find(name).DataType;
 
     /// <summary>The values of an F32, F64, F16 or BF16 tensor.</summary>
     /// <exception cref="InputException">The file has no such tensor, or one of another type.</exception>
@@ -55,32 +41,20 @@ internal sealed class SafeTensorsFile : IDisposable
         };
     }
 
-    /// <summary>The values of a tensor of floating-point numbers.</summary>
-    /// <inheritdoc cref="ReadFloats"/>
-    public double[] ReadDoubles(string name) => Find(name) is { DataType: "F64" } entry
-        ? ReadValues<double>(entry)
-        : Array.ConvertAll(ReadFloats(name), x => (double)x);
-
     /// <summary>The values of an I32 or I64 tensor.</summary>
-    /// <exception cref="InputException">The file has no such tensor, or one of another type.</exception>
-    public long[] ReadLongs(string name)
+    /// <exception cref="InputException">The file has no such tensor, one of another type, or a value beyond 32 bits.</exception>
+    public int[] ReadInts(string name)
     {
         Entry entry = Find(name);
         return entry.DataType switch
         {
-            "I64" => ReadValues<long>(entry),
-            "I32" => Array.ConvertAll(ReadValues<int>(entry), x => (long)x),
+            "I32" => ReadValues<int>(entry),
+            "I64" => Array.ConvertAll(ReadValues<long>(entry), x => x is >= int.MinValue and <= int.MaxValue
+                ? (int)x
+                : throw Damaged($"the tensor '{name}' holds {x}, which does not fit 32 bits")),
             _ => throw WrongType(name, entry, "integers"),
         };
     }
-
-    /// <summary>The values of an I32 or I64 tensor.</summary>
-    /// <exception cref="InputException">The file has no such tensor, one of another type, or a value beyond 32 bits.</exception>
-    public int[] ReadInts(string name) => Find(name) is { DataType: "I32" } entry
-        ? ReadValues<int>(entry)
-        : Array.ConvertAll(ReadLongs(name), x => x is >= int.MinValue and <= int.MaxValue
-            ? (int)x
-            : throw Damaged($"the tensor '{name}' holds {x}, which does not fit 32 bits"));
 
     /// <summary>The values of a U8 tensor.</summary>
     /// <exception cref="InputException">The file has no such tensor, or one of another type.</exception>
@@ -88,26 +62,26 @@ internal sealed class SafeTensorsFile : IDisposable
         ? ReadValues<byte>(entry)
         : throw WrongType(name, Find(name), "bytes");
 
-    public void Dispose() => _file.Dispose();
+    public void Dispose() => file.Dispose();
 
     internal static SafeTensorsFile Open(string path)
     {
-        var file = new SafeTensorsFile(path, InputFile.Open(path));
+        var opened = new SafeTensorsFile(path, InputFile.Open(path));
         try
         {
-            file.Load();
-            return file;
+            opened.Load();
+            return opened;
         }
         catch
         {
-            file.Dispose();
+            opened.Dispose();
             throw;
         }
     }
 
     private void Load()
     {
-        long fileLength = RandomAccess.GetLength(_file.SafeFileHandle);
+        long fileLength = RandomAccess.GetLength(file.SafeFileHandle);
         if (fileLength < SafeTensors.PrefixLength)
             throw Damaged($"{fileLength} bytes are too few for a safetensors file; it is truncated or another kind of file");
         var prefix = new byte[SafeTensors.PrefixLength];
@@ -130,7 +104,7 @@ internal sealed class SafeTensorsFile : IDisposable
         // InvalidOperationException is what the parser gives for text that is not Unicode (half of a surrogate pair).
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            throw new InputException($"{_path}: the header is not valid JSON ({e.Message})", e);
+            throw new InputException($"{path}: the header is not valid JSON ({e.Message})", e);
         }
         CheckOffsets(fileLength - _dataStart);
         VerifyChecksum(prefix, header, fileLength);
@@ -258,7 +232,7 @@ internal sealed class SafeTensorsFile : IDisposable
     {
         while (destination.Length > 0)
         {
-            int count = RandomAccess.Read(_file.SafeFileHandle, destination, position);
+            int count = RandomAccess.Read(file.SafeFileHandle, destination, position);
             if (count == 0)
                 throw Damaged($"it ended at byte {position} while it was read");
             destination = destination[count..];
@@ -273,7 +247,7 @@ internal sealed class SafeTensorsFile : IDisposable
     private InputException WrongType(string name, Entry entry, string wanted) =>
         Damaged($"the tensor '{name}' is of type {entry.DataType}, not {wanted}");
 
-    private InputException Damaged(string what) => new($"{_path}: {what}");
+    private InputException Damaged(string what) => new($"{path}: {what}");
 
     private static int ElementSize(string dataType) => dataType switch
     {

@@ -43,7 +43,7 @@ internal sealed class RecBoleStep : IDisposable
         _file.Names.Where(name => name.StartsWith("param.", StringComparison.Ordinal)).Select(name => name["param.".Length..]);
 
     /// <summary>Loss before each Adam step.</summary>
-    public double[] Losses => _file.ReadDoubles("losses");
+    public float[] Losses => _file.ReadFloats("losses");
 
     /// <summary>A tensor as a matrix; a vector is one row, and leading dimensions are rows.</summary>
     public Matrix<double> Matrix(string name) => _file.ReadFloats(name).ToMatrix(_file.Shape(name)[^1]);

@@ -192,7 +192,7 @@ public class RecboleStepTests
         /// <summary>Within a share of the first loss: a later one may be next to nothing.</summary>
         public void CheckLosses(double[] losses, double bound)
         {
-            double[] expected = _file.ReadDoubles("losses");
+            float[] expected = _file.ReadFloats("losses");
             for (int i = 0; i < losses.Length; i++)
             {
                 double allowed = (i == 0 ? bound : 5 * bound) * expected[0];

@@ -16,16 +16,13 @@ public sealed class SafeTensorsTests : IDisposable
     public void What_is_written_is_read()
     {
         float[] floats = [1.5f, -0f, float.NaN, float.MaxValue, float.Epsilon, float.NegativeInfinity];
-        double[] doubles = [Math.PI, double.MinValue];
         int[] ints = [int.MinValue, 0, int.MaxValue];
-        long[] longs = [long.MinValue, long.MaxValue];
         SafeTensors.Write(
             FilePath,
             [
                 NamedTensor.Of("größe \"x\"", [2, 3], floats),
-                NamedTensor.Of("doubles", [1, 2, 1], doubles),
-                NamedTensor.Of("ints", [3], ints),
-                NamedTensor.Of("longs", [2], longs),
+                NamedTensor.Of("ints", [1, 3, 1], ints),
+                NamedTensor.Of("bytes", [2], new byte[] { 0, 255 }),
                 NamedTensor.Of("scalar", [], new float[] { 7 }),
                 NamedTensor.Of("empty", [0, 5], Array.Empty<float>()),
             ],
@@ -35,19 +32,14 @@ public sealed class SafeTensorsTests : IDisposable
         var read = file.ReadFloats("größe \"x\"");
         Assert.Equal(floats.Select(BitConverter.SingleToInt32Bits), read.Select(BitConverter.SingleToInt32Bits));
         Assert.Equal([2, 3], file.Shape("größe \"x\""));
-        Assert.Equal(doubles, file.ReadDoubles("doubles"));
-        Assert.Equal([(float)Math.PI, float.NegativeInfinity], file.ReadFloats("doubles"));
-        Assert.Equal([1, 2, 1], file.Shape("doubles"));
         Assert.Equal(ints, file.ReadInts("ints"));
-        Assert.Equal([int.MinValue, 0L, int.MaxValue], file.ReadLongs("ints"));
-        Assert.Equal(longs, file.ReadLongs("longs"));
+        Assert.Equal([1, 3, 1], file.Shape("ints"));
+        Assert.Equal([0, 255], file.ReadBytes("bytes"));
         Assert.Equal([7], file.ReadFloats("scalar"));
         Assert.Empty(file.Shape("scalar"));
         Assert.Empty(file.ReadFloats("empty"));
         Assert.Equal("a: 1\nb: \"ü\"\t\\", file.Metadata["config"]);
-        Assert.True(file.Contains("ints"));
-        Assert.False(file.Contains("int"));
-        Assert.Equal(6, file.Names.Count);
+        Assert.Equal(["empty", "größe \"x\"", "ints", "scalar", "bytes"], file.Names);
     }
 
     [Fact]
@@ -57,14 +49,14 @@ public sealed class SafeTensorsTests : IDisposable
         [
             NamedTensor.Of("b", [3], new float[] { 1, 2, 3 }),
             NamedTensor.Of("a", [1], new float[] { 4 }),
-            NamedTensor.Of("c", [1], new long[] { 5 }),
+            NamedTensor.Of("A", [1], new byte[] { 5 }),
         ];
         byte[] first = Bytes(tensors, new() { ["y"] = "1", ["x"] = "2" });
         byte[] second = Bytes([.. tensors.Reverse()], new() { ["x"] = "2", ["y"] = "1" });
 
         Assert.Equal(first, second);
         Assert.Equal(0UL, BinaryPrimitives.ReadUInt64LittleEndian(first) % 8);
-        Assert.Equal(["c", "a", "b"], ReadNames()); // The widest first, so that everything is aligned.
+        Assert.Equal(["a", "b", "A"], ReadNames()); // The widest first, so that everything is aligned.
         byte[] Bytes(NamedTensor[] given, Dictionary<string, string> metadata)
         {
             SafeTensors.Write(FilePath, given, metadata);
@@ -101,6 +93,26 @@ public sealed class SafeTensorsTests : IDisposable
         using SafeTensorsFile file = SafeTensors.Read(FilePath);
         Assert.Equal([1, -2, 65504], file.ReadFloats("h"));
         Assert.Equal([1, -2, MathF.Pow(2, 127)], file.ReadFloats("b"));
+    }
+
+    [Fact]
+    public void Wider_numbers_are_narrowed()
+    {
+        WriteRaw(
+            """
+            {"d":{"dtype":"F64","shape":[2],"data_offsets":[0,16]},"i":{"dtype":"I64","shape":[2],"data_offsets":[16,32]},
+            "l":{"dtype":"I64","shape":[1],"data_offsets":[32,40]}}
+            """,
+            [
+                .. new[] { Math.PI, double.MinValue }.SelectMany(BitConverter.GetBytes),
+                .. new long[] { int.MinValue, int.MaxValue, 1L << 40 }.SelectMany(BitConverter.GetBytes),
+            ]);
+
+        using SafeTensorsFile file = SafeTensors.Read(FilePath);
+        Assert.Equal([(float)Math.PI, float.NegativeInfinity], file.ReadFloats("d"));
+        Assert.Equal([int.MinValue, int.MaxValue], file.ReadInts("i"));
+        Assert.Contains("'i' is of type I64", Assert.Throws<InputException>(() => file.ReadFloats("i")).Message);
+        Assert.Contains("holds 1099511627776", Assert.Throws<InputException>(() => file.ReadInts("l")).Message);
     }
 
     [Fact]
@@ -219,9 +231,8 @@ public sealed class SafeTensorsTests : IDisposable
         File.WriteAllBytes(FilePath, SmallFile());
         using SafeTensorsFile file = SafeTensors.Read(FilePath);
         Assert.Contains("no tensor 'y'", Assert.Throws<InputException>(() => file.ReadFloats("y")).Message);
-        Assert.Contains("'i' is of type I64", Assert.Throws<InputException>(() => file.ReadFloats("i")).Message);
+        Assert.Contains("'i' is of type I32", Assert.Throws<InputException>(() => file.ReadFloats("i")).Message);
         Assert.Contains("'x' is of type F32", Assert.Throws<InputException>(() => file.ReadInts("x")).Message);
-        Assert.Contains("holds 1099511627776", Assert.Throws<InputException>(() => file.ReadInts("i")).Message);
     }
 
     [Fact]
@@ -239,7 +250,7 @@ public sealed class SafeTensorsTests : IDisposable
     {
         SafeTensors.Write(
             FilePath,
-            [NamedTensor.Of("x", [2, 3], new float[] { 1, 2, 3, 4, 5, 6 }), NamedTensor.Of("i", [1], new long[] { 1L << 40 })],
+            [NamedTensor.Of("x", [2, 3], new float[] { 1, 2, 3, 4, 5, 6 }), NamedTensor.Of("i", [1], new[] { 1 << 30 })],
             new Dictionary<string, string> { ["note"] = "a" });
         return File.ReadAllBytes(FilePath);
     }
