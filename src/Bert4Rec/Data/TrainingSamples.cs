@@ -1,5 +1,3 @@
-using System.Collections;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Bert4Rec.Data;
@@ -12,37 +10,10 @@ internal readonly record struct SampleRun(int User, int First, int Count)
 }
 
 /// <summary>The samples to train on, user by user in time order. There are nearly as many as events, so they are kept as runs.</summary>
-[CollectionBuilder(typeof(TrainingSamples), nameof(Of))]
-internal sealed class TrainingSamples(List<SampleRun> runs) : IReadOnlyCollection<Sample>
+internal sealed class TrainingSamples(List<SampleRun> runs)
 {
     public ReadOnlySpan<SampleRun> Runs => CollectionsMarshal.AsSpan(runs);
 
     /// <summary>How many samples there are.</summary>
     public int Length { get; } = runs.Sum(run => run.Count);
-
-    int IReadOnlyCollection<Sample>.Count => Length;
-
-    public static TrainingSamples Of(ReadOnlySpan<Sample> samples)
-    {
-        var runs = new List<SampleRun>();
-        foreach (var (user, target) in samples)
-        {
-            if (runs.Count > 0 && runs[^1].User == user && runs[^1].End == target)
-                runs[^1] = runs[^1] with { Count = runs[^1].Count + 1 };
-            else
-                runs.Add(new(user, target, 1));
-        }
-        return new(runs);
-    }
-
-    public IEnumerator<Sample> GetEnumerator()
-    {
-        foreach (var run in runs)
-        {
-            for (int target = run.First; target < run.End; target++)
-                yield return new(run.User, target);
-        }
-    }
-
-    IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 }

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Tests.Evaluation;
 
 namespace Bert4Rec.Tests.Data;
 
@@ -29,7 +30,7 @@ public sealed class SplitFixtureTests
 
         Assert.Equal(expected.GetProperty("n_users").GetInt32(), dataset.UserCount);
         Assert.Equal(expected.GetProperty("n_items").GetInt32(), dataset.ItemCount);
-        Check("train", [.. split.Train]);
+        Check("train", [.. split.Train.Samples()]);
         Check("valid", split.Valid);
         Check("test", split.Test);
 

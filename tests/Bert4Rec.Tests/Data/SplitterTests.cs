@@ -1,5 +1,6 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
+using Bert4Rec.Tests.Evaluation;
 
 namespace Bert4Rec.Tests.Data;
 
@@ -62,8 +63,8 @@ public sealed class SplitterTests
         var split = Splitter.Split(dataset, new EvalArgs(rule, default, default));
 
         Sample[] Mine(IEnumerable<Sample> samples) => [.. samples.Where(sample => sample.User == 2)];
-        Assert.Equal((train, valid, test), (Mine(split.Train).Length, Mine(split.Valid).Length, Mine(split.Test).Length));
-        var inOrder = Mine(split.Train).Concat(Mine(split.Valid)).Concat(Mine(split.Test)).Select(sample => sample.Event);
+        Assert.Equal((train, valid, test), (Mine(split.Train.Samples()).Length, Mine(split.Valid).Length, Mine(split.Test).Length));
+        var inOrder = Mine(split.Train.Samples()).Concat(Mine(split.Valid)).Concat(Mine(split.Test)).Select(sample => sample.Event);
         Assert.Equal(Enumerable.Range(3, events - 1), inOrder);
     }
 }

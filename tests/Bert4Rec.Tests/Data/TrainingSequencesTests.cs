@@ -1,4 +1,5 @@
 using Bert4Rec.Data;
+using Bert4Rec.Tests.Evaluation;
 
 namespace Bert4Rec.Tests.Data;
 
@@ -11,7 +12,7 @@ public sealed class TrainingSequencesTests
     {
         var (dataset, split) = Data();
         var spans = Fill(TrainingSequences.Prefixes(dataset, split, 4), 0);
-        Sample[] train = [.. split.Train];
+        Sample[] train = [.. split.Train.Samples()];
         Assert.Equal(train.Length, spans.Count);
         for (int i = 0; i < spans.Count; i++)
         {
@@ -24,6 +25,7 @@ public sealed class TrainingSequencesTests
     public void Windows_cover_every_training_event_but_those_alone_at_an_end()
     {
         var (dataset, split) = Data();
+        Sample[] train = [.. split.Train.Samples()];
         var windows = TrainingSequences.Windows(dataset, split, 4, seed: 7);
         for (int epoch = 0; epoch < 50; epoch++)
         {
@@ -36,7 +38,7 @@ public sealed class TrainingSequencesTests
             {
                 int start = dataset.UserOffsets[user];
                 // The last training target belongs to training, what is held out does not.
-                int end = split.Train.Where(sample => sample.User == user).Select(sample => sample.Event + 1).DefaultIfEmpty(start).Max();
+                int end = train.Where(sample => sample.User == user).Select(sample => sample.Event + 1).DefaultIfEmpty(start).Max();
                 int[] mine = [.. covered.Where(index => index >= start && index < dataset.UserOffsets[user + 1])];
                 Assert.All(mine, index => Assert.True(index < end));
                 if (end - start is >= 2 and <= 4)
@@ -53,7 +55,7 @@ public sealed class TrainingSequencesTests
     {
         var (dataset, split) = Data();
         var windows = TrainingSequences.NextItemWindows(dataset, split, 4, seed: 7);
-        int[] expected = [.. split.Train.GroupBy(sample => sample.User)
+        int[] expected = [.. split.Train.Samples().GroupBy(sample => sample.User)
             .SelectMany(samples => Enumerable.Range(
                 dataset.UserOffsets[samples.Key], samples.Max(sample => sample.Event) - dataset.UserOffsets[samples.Key]))];
         for (int epoch = 0; epoch < 50; epoch++)

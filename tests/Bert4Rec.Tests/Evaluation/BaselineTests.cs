@@ -17,7 +17,7 @@ public class BaselineTests
         var split = SmallDatasets.LeaveOneOut(dataset);
         var training = TrainingStatistics.Count(dataset, split.Train);
         int Last(Sample sample) => dataset.EventItems[sample.Event - 1];
-        var steps = split.Train.CountBy(s => (Last(s), dataset.Target(s))).ToDictionary();
+        var steps = split.Train.Samples().CountBy(s => (Last(s), dataset.Target(s))).ToDictionary();
 
         Check(new PopularityRanker(training), (_, _) => 0);
         Check(new LastItemRanker(training), (sample, item) => item == Last(sample) ? 1 : 0);
@@ -25,7 +25,7 @@ public class BaselineTests
 
         void Check(IRanker ranker, Func<Sample, int, int> weight)
         {
-            Sample[] samples = [.. split.Train, .. split.Test];
+            Sample[] samples = [.. split.Train.Samples(), .. split.Test];
             var topItems = new int[samples.Length * k];
             var places = new TargetRank[samples.Length];
             var candidates = samples.SelectMany(_ => Enumerable.Range(1, itemCount - 1)).ToArray();

@@ -1,3 +1,4 @@
+using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 
@@ -33,20 +34,12 @@ internal static class SmallDatasets
     }
 
     /// <summary>A user's last event to test, the one before it to valid, of users that have as many samples to spare.</summary>
-    public static DatasetSplit LeaveOneOut(InteractionDataset dataset)
-    {
-        List<Sample> train = [], valid = [], test = [];
-        for (int user = 1; user < dataset.UserCount; user++)
-        {
-            int first = dataset.UserOffsets[user] + 1, end = dataset.UserOffsets[user + 1];
-            for (int e = first; e < end; e++)
-            {
-                var part = e == end - 1 && end - first >= 2 ? test : e == end - 2 && end - first >= 3 ? valid : train;
-                part.Add(new(user, e));
-            }
-        }
-        return new([.. train], [.. valid], [.. test]);
-    }
+    public static DatasetSplit LeaveOneOut(InteractionDataset dataset) =>
+        Splitter.Split(dataset, new(new LeaveOneOut(Valid: true, Test: true), default, default));
+
+    /// <summary>Each sample of the runs.</summary>
+    public static IEnumerable<Sample> Samples(this TrainingSamples train) =>
+        train.Runs.ToArray().SelectMany(run => Enumerable.Range(run.First, run.Count).Select(target => new Sample(run.User, target)));
 }
 
 /// <summary>Ranks by a score that a function gives, in the most obvious way.</summary>

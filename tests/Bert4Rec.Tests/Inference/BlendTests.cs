@@ -53,8 +53,8 @@ public sealed class BlendTests
     {
         int[][] sequences = [.. Enumerable.Range(2, 100).Select(item => new[] { 1, item }), [1, 101], [1, 100]];
         var dataset = SmallDatasets.Of(102, sequences);
-        TrainingSamples train =
-            [.. Enumerable.Range(1, sequences.Length).Select(user => new Sample(user, dataset.UserOffsets[user] + 1))];
+        var train = new TrainingSamples(
+            [.. Enumerable.Range(1, sequences.Length).Select(user => new SampleRun(user, dataset.UserOffsets[user] + 1, 1))]);
         var transitions = ItemTransitions.Count(dataset, train, shrinkage: 0);
         Assert.Equal([.. Enumerable.Range(2, 62), 100, 101], transitions.Followers(1).ToArray());
         Assert.Equal(2f / sequences.Length, transitions.Shares(1)[^1]);
@@ -268,8 +268,8 @@ public sealed class BlendTests
         int[][] twice = [.. Enumerable.Range(2, 72).Chunk(18).Select(chunk => (int[])[1, 80, .. chunk])];
         int[][] sequences = [.. twice, .. twice, [1, 81]];
         var dataset = SmallDatasets.Of(90, sequences);
-        TrainingSamples train =
-            [.. sequences.Select((sequence, i) => new Sample(i + 1, dataset.UserOffsets[i + 1] + sequence.Length - 1))];
+        var train = new TrainingSamples(
+            [.. sequences.Select((sequence, i) => new SampleRun(i + 1, dataset.UserOffsets[i + 1] + sequence.Length - 1, 1))]);
         var rules = Blend.ToChoose(dataset, train, Pairs(dataset.ItemCount));
         var weights = new BlendWeights(1, 100, 0, 0, Similar: 2, ItemTransitions.Shrinkage, next);
         BlendedItems searched = new(rules, dataset.ItemCount), delivered = new(rules.With(weights), dataset.ItemCount);
@@ -364,7 +364,7 @@ public sealed class BlendTests
     }
 
     private static IEnumerable<int[]> TrainingHistories(InteractionDataset dataset, DatasetSplit split) =>
-        split.Train.GroupBy(sample => sample.User).Select(
+        split.Train.Samples().GroupBy(sample => sample.User).Select(
             samples => dataset.EventItems[dataset.UserOffsets[samples.Key]..(samples.Max(sample => sample.Event) + 1)]);
 
     private sealed class LastUpdate : IProgress<ProgressUpdate>
