@@ -5,12 +5,7 @@ namespace Bert4Rec.Configuration;
 /// <summary>A union of intervals as RecBole writes it: "[3,inf)", "(0,1];[3,4)". Square brackets include the end.</summary>
 internal sealed class Intervals
 {
-    private readonly Interval[] _parts;
-
-    private Intervals(Interval[] parts)
-    {
-        _parts = parts;
-    }
+    private Interval[] _parts = [];
 
     /// <summary>Left end of the first interval. RecBole keeps an item of .item that nobody bought where this is not above 0.</summary>
     public double FirstLowerEnd => _parts[0].Lower;
@@ -19,7 +14,7 @@ internal sealed class Intervals
     {
         string[] pieces = text.Split(';', StringSplitOptions.TrimEntries);
         var parts = new Interval[pieces.Length];
-        intervals = new Intervals(parts);
+        intervals = new Intervals { _parts = parts };
         for (int i = 0; i < pieces.Length; i++)
         {
             string piece = pieces[i];

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Unicode;
 using Bert4Rec.Serialization;
 using CsvHelper;
@@ -121,7 +120,6 @@ internal sealed class AtomicFileReader : IDisposable
     public int IndexOf(string name) => Array.FindIndex(_fields, field => field.Name == name);
 
     /// <summary>Index of a column that must be there, of any type or of one.</summary>
-    /// <param name="name">The column.</param>
     /// <param name="setting">Where its name comes from: "TIME_FIELD".</param>
     /// <param name="type">The only type that it may have; null for any.</param>
     /// <exception cref="InputException">There is no such column, or it has another type.</exception>
@@ -220,7 +218,7 @@ internal sealed class AtomicFileReader : IDisposable
 
     private double Number(int column, ReadOnlySpan<byte> value)
     {
-        if (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) || !double.IsFinite(number))
+        if (!NumberText.TryParse(value, out double number))
             throw Error($"{_fields[column].Name} must be a number, not {Printable.Quoted(value)}");
         return number;
     }

@@ -12,13 +12,11 @@ namespace Bert4Rec.Data;
 
 /// <summary>What became of every row: <see cref="RowsRead"/> is <see cref="RowsKept"/> and all of <see cref="Dropped"/>.</summary>
 /// <param name="Files">The files written: .inter, .user, .item.</param>
-/// <param name="RowsRead">Rows of the cleaned file.</param>
 /// <param name="RowsKept">Rows of .inter.</param>
 /// <param name="Dropped">Rows dropped by reason: "unreadable", "no user_session", "history too short", "history too long".</param>
 /// <param name="Histories">Users, or sessions, of .inter.</param>
 /// <param name="UserRows">Rows of .user: pairs of a user and a session.</param>
 /// <param name="Items">Rows of .item: products.</param>
-/// <param name="Read">What the reader saw.</param>
 internal sealed record ConvertSummary(
     IReadOnlyList<string> Files,
     long RowsRead,
@@ -48,9 +46,7 @@ internal static class AtomicFileWriter
     /// <summary>Writes NAME.inter, NAME.user and NAME.item; .inter takes its name last.</summary>
     /// <param name="cleaned">A file that <see cref="EventLogCleaner"/> wrote.</param>
     /// <param name="directory">The folder of the files; made if it is not there.</param>
-    /// <param name="name">The dataset's name.</param>
     /// <param name="options">Whose events make a history, and how long one may be.</param>
-    /// <param name="progress">Told of the bytes read.</param>
     /// <param name="cancellationToken">Stops the conversion; the files are left as they were.</param>
     /// <exception cref="InputException">The cleaned file cannot be read, or is none, or no row is left.</exception>
     /// <exception cref="IOException">A file cannot be written.</exception>
@@ -82,6 +78,8 @@ internal static class AtomicFileWriter
         ConvertSummary? summary = null;
         OutputFile.Write(files[0], inter => OutputFile.Write(files[1], user =>
         {
+            inter.Write(Encoding.UTF8.GetBytes(InteractionHeader + "\n"));
+            user.Write("user_id:token\tuser_session:token\n"u8);
             var tables = new Tables(inter, user, options, lengths);
             ReadSummary read = ReadRows(cleaned, options, tables.Add, progress, cancellationToken);
             // A log that is still being written may end so, a cleaned file never does.
@@ -183,11 +181,8 @@ internal static class AtomicFileWriter
                 return $"{column.Name()} is not UTF-8: {Printable.Quoted(value)}";
             double number = 0;
             if (column is EventColumn.EventTime or EventColumn.EventType or EventColumn.Price && !value.IsEmpty
-                && (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out number)
-                    || !double.IsFinite(number)))
-            {
+                && !NumberText.TryParse(value, out number))
                 return $"{column.Name()} must be a number, not {Printable.Quoted(value)}; give a file that 'bert4rec clean' wrote";
-            }
             if (column == EventColumn.EventTime && number is < FirstSecond or > LastSecond)
                 return $"event_time {Printable.Quoted(value)} is no Unix time in seconds; give a file that 'bert4rec clean' wrote";
             return null;
@@ -195,14 +190,9 @@ internal static class AtomicFileWriter
     }
 
     /// <summary>The three files as they grow.</summary>
-    private sealed class Tables
+    private sealed class Tables(Stream inter, Stream user, ConvertOptions options, Dictionary<UInt128, int>? lengths)
     {
-        private readonly ConvertOptions _options;
-        private readonly EventColumn[] _interColumns;
-        private readonly EventColumn[] _userColumns;
-        private readonly Dictionary<UInt128, int>? _lengths;
-        private readonly Stream _inter;
-        private readonly Stream _user;
+        private readonly EventColumn _owner = Owner(options);
         private readonly HashSet<UInt128> _owners = [];
 
         /// <summary>The session of the last row, whose rows stand together, and the customer of its first one.</summary>
@@ -215,18 +205,6 @@ internal static class AtomicFileWriter
         private long _tooShort;
         private long _tooLong;
 
-        public Tables(Stream inter, Stream user, ConvertOptions options, Dictionary<UInt128, int>? lengths)
-        {
-            _options = options;
-            _lengths = lengths;
-            _interColumns = [Owner(options), EventColumn.ProductId, EventColumn.EventTime, EventColumn.EventType];
-            _userColumns = [Owner(options), EventColumn.UserSession];
-            _inter = inter;
-            _user = user;
-            _inter.Write(Encoding.UTF8.GetBytes(InteractionHeader + "\n"));
-            _user.Write("user_id:token\tuser_session:token\n"u8);
-        }
-
         public long Kept { get; private set; }
 
         public long Histories => _owners.Count;
@@ -237,22 +215,22 @@ internal static class AtomicFileWriter
 
         public void Add(CleanedRow row)
         {
-            ReadOnlySpan<byte> owner = row[Owner(_options)];
+            ReadOnlySpan<byte> owner = row[_owner];
             if (owner.IsEmpty)
             {
                 _noOwner++;
                 return;
             }
             UInt128 ownerHash = Hash(owner);
-            if (_lengths is not null)
+            if (lengths is not null)
             {
-                int length = _lengths[ownerHash];
-                if (length < _options.MinLength)
+                int length = lengths[ownerHash];
+                if (length < options.MinLength)
                 {
                     _tooShort++;
                     return;
                 }
-                if (length > _options.MaxLength)
+                if (length > options.MaxLength)
                 {
                     _tooLong++;
                     return;
@@ -260,14 +238,14 @@ internal static class AtomicFileWriter
             }
             Kept++;
             _owners.Add(ownerHash);
-            if (_options.GroupBy == HistoryOwner.Session)
+            if (options.GroupBy == HistoryOwner.Session)
                 AddCustomer(ownerHash, Hash(row[EventColumn.UserId]));
-            _inter.Write(Line(row, _interColumns));
+            inter.Write(Line(row, [_owner, EventColumn.ProductId, EventColumn.EventTime, EventColumn.EventType]));
             if (!row[EventColumn.UserSession].IsEmpty)
             {
-                ReadOnlySpan<byte> pair = Line(row, _userColumns);
+                ReadOnlySpan<byte> pair = Line(row, [_owner, EventColumn.UserSession]);
                 if (_pairs.Add(Hash(pair)))
-                    _user.Write(pair);
+                    user.Write(pair);
             }
             AddItem(row);
         }

@@ -10,7 +10,13 @@ namespace Bert4Rec.Data;
 /// reading; what stays is three columns (user, item, time), which the other filters compact in place. A hundred million events take two
 /// gigabytes at the most, while they are sorted.
 /// </summary>
-internal sealed class DatasetLoader
+/// <param name="open">Opens inter, item or user, if it is there; null for the files that the config names.</param>
+/// <param name="known">Whose items and users need no row in .item and .user; null for none.</param>
+internal sealed class DatasetLoader(
+    RunConfig config,
+    IProgress<ProgressUpdate>? progress,
+    Func<string, AtomicFileReader?>? open = null,
+    InteractionDataset? known = null)
 {
     /// <summary>Events of a piece of their columns, where rows are read one by one.</summary>
     private const int PieceLength = 1 << 16;
@@ -19,13 +25,8 @@ internal sealed class DatasetLoader
     private const int FewestOdd = 20;
     private const double ManyRepeated = 0.05, ManyTied = 0.2;
 
-    private readonly RunConfig _config;
-    private readonly IProgress<ProgressUpdate>? _progress;
-    private readonly string _interactionFile;
-    private readonly bool _isInMemory;
-    private readonly Func<string, AtomicFileReader?> _open;
-    private readonly HashSet<ValueFilter> _unusedFilters;
-    private readonly InteractionDataset? _known;
+    private readonly string _interactionFile = open is null ? FindInteractions(config) : "events";
+    private readonly HashSet<ValueFilter> _unusedFilters = [.. config.ValueFilters];
     private readonly List<string> _warnings = [];
 
     // Ids as read, before filtering.
@@ -33,31 +34,11 @@ internal sealed class DatasetLoader
     private Vocabulary _items = new();
     private InteractionColumns _events = new();
 
-    /// <param name="config">The settings.</param>
-    /// <param name="progress">Told of bytes read.</param>
-    /// <param name="open">Opens inter, item or user, if it is there; null for the files that the config names.</param>
-    /// <param name="known">Whose items and users need no row in .item and .user; null for none.</param>
-    private DatasetLoader(
-        RunConfig config,
-        IProgress<ProgressUpdate>? progress,
-        Func<string, AtomicFileReader?>? open = null,
-        InteractionDataset? known = null)
-    {
-        _config = config;
-        _known = known;
-        _progress = progress;
-        _isInMemory = open is not null;
-        _interactionFile = open is null ? FindInteractions() : "events";
-        _open = open ?? OpenFile;
-        _unusedFilters = [.. config.ValueFilters];
-    }
-
     /// <summary>
     /// Reads DataPath/Dataset/Dataset.inter (or DataPath/Dataset.inter) and, if they are there and wanted, .item and .user beside it; each
     /// may end in .gz. Ids count items in order of first appearance in .inter after filtering, then those that .item alone has.
     /// </summary>
     /// <param name="config">Where the files are, what their columns are called, what is filtered out.</param>
-    /// <param name="progress">Told of bytes read.</param>
     /// <param name="cache">What may have been read before; null for nothing.</param>
     /// <exception cref="InputException">A file is missing or malformed, or the filters leave nothing.</exception>
     public static InteractionDataset Load(RunConfig config, IProgress<ProgressUpdate>? progress = null, DatasetCache? cache = null)
@@ -88,8 +69,8 @@ internal sealed class DatasetLoader
     {
         ReadInteractions();
         int interactionItems = _items.Count;
-        var items = ReadSide("item", _config.ItemIdField, "ITEM_ID_FIELD");
-        var users = ReadSide("user", _config.UserIdField, "USER_ID_FIELD");
+        var items = ReadSide("item", config.ItemIdField, "ITEM_ID_FIELD");
+        var users = ReadSide("user", config.UserIdField, "USER_ID_FIELD");
         Filter(users, items, interactionItems);
         return Build(items);
     }
@@ -102,32 +83,33 @@ internal sealed class DatasetLoader
         return [loader._interactionFile, .. new[] { "item", "user" }.Select(loader.FindBeside).OfType<string>()];
     }
 
-    private string FindInteractions()
+    private static string FindInteractions(RunConfig config)
     {
-        if (_config.Dataset is not { } name)
+        if (config.Dataset is not { } name)
             throw new InputException("no dataset is named: write 'dataset: NAME' in the config or pass --set dataset=NAME");
-        string nested = Path.Combine(_config.DataPath, name, name + ".inter");
-        string direct = Path.Combine(_config.DataPath, name + ".inter");
+        string nested = Path.Combine(config.DataPath, name, name + ".inter");
+        string direct = Path.Combine(config.DataPath, name + ".inter");
         return Existing(nested) ?? Existing(direct) ?? throw new InputException(
             $"{nested}: there is no such file (nor {nested}.gz, nor {direct}); put it there or pass --set data_path=FOLDER");
     }
 
     private static string? Existing(string path) => File.Exists(path) ? path : File.Exists(path + ".gz") ? path + ".gz" : null;
 
-    private AtomicFileReader? OpenFile(string suffix) => (suffix == "inter" ? _interactionFile : FindBeside(suffix)) is { } path
-        ? new(path, _config.FieldSeparator, _config.SequenceSeparator)
-        : null;
+    private AtomicFileReader? Open(string suffix) => open is not null ? open(suffix)
+        : (suffix == "inter" ? _interactionFile : FindBeside(suffix)) is { } path
+            ? new(path, config.FieldSeparator, config.SequenceSeparator)
+            : null;
 
-    private string? FindBeside(string suffix) => _config.LoadsFile(suffix)
-        ? Existing(Path.Combine(Path.GetDirectoryName(_interactionFile)!, $"{_config.Dataset}.{suffix}"))
+    private string? FindBeside(string suffix) => config.LoadsFile(suffix)
+        ? Existing(Path.Combine(Path.GetDirectoryName(_interactionFile)!, $"{config.Dataset}.{suffix}"))
         : null;
 
     private void ReadInteractions()
     {
-        using var reader = _open("inter")!;
-        int user = reader.Require(_config.UserIdField, "USER_ID_FIELD", AtomicType.Token);
-        int item = reader.Require(_config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
-        int time = reader.Require(_config.TimeField, "TIME_FIELD", AtomicType.Number);
+        using var reader = Open("inter")!;
+        int user = reader.Require(config.UserIdField, "USER_ID_FIELD", AtomicType.Token);
+        int item = reader.Require(config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
+        int time = reader.Require(config.TimeField, "TIME_FIELD", AtomicType.Number);
         int[] others = [.. LoadedColumns(reader, "inter").Where(column => column != time)];
         var filters = FiltersOf(reader);
         if (filters.Count == 0 && ReadPlain(reader, user, item, time, others) is { } plain)
@@ -167,26 +149,21 @@ internal sealed class DatasetLoader
     }
 
     /// <summary>Everything, if no row needs a closer look.</summary>
-    /// <param name="reader">Open at the first row.</param>
-    /// <param name="user">The user's column.</param>
-    /// <param name="item">The item's.</param>
-    /// <param name="time">The time's.</param>
-    /// <param name="others">Those that must be of their type.</param>
     private PlainRows? ReadPlain(AtomicFileReader reader, int user, int item, int time, int[] others)
     {
-        if (_isInMemory || others.Any(column => reader.Fields[column].Type == AtomicType.NumberSequence))
+        if (open is not null || others.Any(column => reader.Fields[column].Type == AtomicType.NumberSequence))
             return null;
         var uses = new ColumnUse[reader.Fields.Count];
         foreach (int column in others.Where(column => reader.Fields[column].Type == AtomicType.Number))
             uses[column] = ColumnUse.Number;
         (uses[user], uses[item], uses[time]) = (ColumnUse.User, ColumnUse.Item, ColumnUse.Time);
-        return PlainRows.TryRead(reader.Path, _config.FieldSeparator, uses, _progress);
+        return PlainRows.TryRead(reader.Path, config.FieldSeparator, uses, progress);
     }
 
     /// <summary>The rows of .item, or of .user, of which nothing but their ids is kept; null where there is no such file.</summary>
     private SideRows? ReadSide(string suffix, string idField, string setting)
     {
-        using var reader = _open(suffix);
+        using var reader = Open(suffix);
         if (reader is null)
             return null;
         bool isItem = suffix == "item";
@@ -207,7 +184,7 @@ internal sealed class DatasetLoader
                 // Users without interactions have nothing to train on or to test: they get no id.
                 continue;
             // Of a known item the row says what has changed, and what is said by both is filtered.
-            if ((isItem && KnownId(_known?.Items, _items, id) > 0) || Pass(filters, reader))
+            if ((isItem && KnownId(known?.Items, _items, id) > 0) || Pass(filters, reader))
                 rows.Set(id, reader, kept);
             else
                 rows.Refuse(id);
@@ -218,17 +195,17 @@ internal sealed class DatasetLoader
     private bool Next(AtomicFileReader reader)
     {
         const int RowsPerReport = 1 << 15;
-        if (_progress is not null && reader.Rows % RowsPerReport == 0)
-            _progress.Report(new ProgressUpdate($"reading {Path.GetFileName(reader.Path)}", reader.Position, reader.Length, "bytes"));
+        if (progress is not null && reader.Rows % RowsPerReport == 0)
+            progress.Report(new ProgressUpdate($"reading {Path.GetFileName(reader.Path)}", reader.Position, reader.Length, "bytes"));
         return reader.Read();
     }
 
     /// <summary>The columns that load_col wants, all of which must be there.</summary>
     private IEnumerable<int> LoadedColumns(AtomicFileReader reader, string suffix)
     {
-        if (_config.LoadColumns is not { } wanted || wanted[suffix] is not { } names)
+        if (config.LoadColumns is not { } wanted || wanted[suffix] is not { } names)
             return Enumerable.Range(0, reader.Fields.Count);
-        return names.Select(name => reader.Require(name, $"load_col.{suffix}, {_config.Where("load_col", suffix)}"));
+        return names.Select(name => reader.Require(name, $"load_col.{suffix}, {config.Where("load_col", suffix)}"));
     }
 
     /// <summary>In .item and .user a value may be missing (an unknown price); one that is there must be of its type.</summary>
@@ -244,7 +221,7 @@ internal sealed class DatasetLoader
     private List<ColumnFilter> FiltersOf(AtomicFileReader reader)
     {
         var filters = new List<ColumnFilter>();
-        foreach (var filter in _config.ValueFilters)
+        foreach (var filter in config.ValueFilters)
         {
             int column = reader.IndexOf(filter.Field);
             if (column < 0)
@@ -258,7 +235,7 @@ internal sealed class DatasetLoader
             else
             {
                 throw new InputException(
-                    $"{_config.Where("val_interval", filter.Field)}: val_interval.{filter.Field} does not fit the column's type "
+                    $"{config.Where("val_interval", filter.Field)}: val_interval.{filter.Field} does not fit the column's type "
                     + $"{type.Keyword()} in {reader.Path}; an interval filters float, a list of tokens filters token");
             }
         }
@@ -279,16 +256,16 @@ internal sealed class DatasetLoader
 
     private void Filter(SideRows? users, SideRows? items, int interactionItems)
     {
-        _unusedFilters.RemoveWhere(filter => _known?.ItemFields?.IndexOf(filter.Field) >= 0);
+        _unusedFilters.RemoveWhere(filter => known?.ItemFields?.IndexOf(filter.Field) >= 0);
         if (_unusedFilters.Count > 0)
         {
             string field = _unusedFilters.First().Field;
             throw new InputException(
-                $"{_config.Where("val_interval", field)}: val_interval names the field '{field}', which no loaded file has");
+                $"{config.Where("val_interval", field)}: val_interval names the field '{field}', which no loaded file has");
         }
-        bool[] keepUsers = KeepListed(users, _users, _users.Count, _known?.Users, "user");
-        bool[] keepItems = KeepListed(items, _items, interactionItems, _known?.Items, "item");
-        if (_known?.ItemFields is { } fields)
+        bool[] keepUsers = KeepListed(users, _users, _users.Count, known?.Users, "user");
+        bool[] keepItems = KeepListed(items, _items, interactionItems, known?.Items, "item");
+        if (known?.ItemFields is { } fields)
             DropRefused(items, fields, keepItems);
         if (keepUsers.Contains(false) || keepItems.Contains(false))
             _events.Keep(keepUsers, keepItems);
@@ -298,7 +275,7 @@ internal sealed class DatasetLoader
             throw new InputException(
                 $"{_interactionFile}: the filters of the config leave no interaction; "
                 + "loosen val_interval, user_inter_num_interval or item_inter_num_interval"
-                + (_config.FilterByUserOrItem && _warnings.Count > 0 ? $", or filter_inter_by_user_or_item ({_warnings[^1]})" : ""));
+                + (config.FilterByUserOrItem && _warnings.Count > 0 ? $", or filter_inter_by_user_or_item ({_warnings[^1]})" : ""));
         }
     }
 
@@ -316,11 +293,11 @@ internal sealed class DatasetLoader
                 continue;
             missing++;
             // RecBole's filters take the rows of the file alone.
-            keep[id] = !((rows.Filtered && !_config.RecboleCompatible) || _config.FilterByUserOrItem);
+            keep[id] = !((rows.Filtered && !config.RecboleCompatible) || config.FilterByUserOrItem);
         }
         if (missing > 0 && !rows.Filtered)
         {
-            string fate = _config.FilterByUserOrItem
+            string fate = config.FilterByUserOrItem
                 ? "their interactions are dropped"
                 : "their interactions stay (filter_inter_by_user_or_item: true drops them)";
             _warnings.Add($"{rows.Path}: no row for {Printable.Count(missing, what)} of {Path.GetFileName(_interactionFile)}; {fate}");
@@ -331,11 +308,11 @@ internal sealed class DatasetLoader
     /// <summary>Applies the filters to what is known of items together with what their rows say anew.</summary>
     private void DropRefused(SideRows? items, ItemTable fields, bool[] keep)
     {
-        var filters = _config.ValueFilters.Where(filter => fields.IndexOf(filter.Field) >= 0).ToArray();
+        var filters = config.ValueFilters.Where(filter => fields.IndexOf(filter.Field) >= 0).ToArray();
         int refused = 0;
         for (int id = 1; id < keep.Length; id++)
         {
-            int knownId = KnownId(_known!.Items, _items, id);
+            int knownId = KnownId(known!.Items, _items, id);
             // What is not known has passed by its row, or has none.
             bool passes = knownId > 0
                 ? Array.TrueForAll(filters, filter => filter.Passes(
@@ -361,7 +338,7 @@ internal sealed class DatasetLoader
     /// </summary>
     private void FilterByCounts(bool[] keepUsers, bool[] keepItems, SideRows? items)
     {
-        if (_config is { UserInteractionInterval: null, ItemInteractionInterval: null })
+        if (config is { UserInteractionInterval: null, ItemInteractionInterval: null })
             return;
         int[] userCounts = new int[keepUsers.Length];
         int[] itemCounts = new int[keepItems.Length];
@@ -375,14 +352,14 @@ internal sealed class DatasetLoader
                 Count(piece.Users, userCounts);
                 Count(piece.Items, itemCounts);
             }
-            dropped = Drop(userCounts, _config.UserInteractionInterval, keepUsers)
-                | Drop(itemCounts, _config.ItemInteractionInterval, keepItems);
+            dropped = Drop(userCounts, config.UserInteractionInterval, keepUsers)
+                | Drop(itemCounts, config.ItemInteractionInterval, keepItems);
             if (dropped)
                 _events.Keep(keepUsers, keepItems);
         }
         while (dropped);
 
-        if (_config.ItemInteractionInterval is { } interval)
+        if (config.ItemInteractionInterval is { } interval)
         {
             items?.Keep(id => id < keepItems.Length && itemCounts[id] > 0
                 ? keepItems[id]
@@ -463,7 +440,7 @@ internal sealed class DatasetLoader
             return;
         double first = _events.Pieces.First(piece => piece.Count > 0).Time(0);
         if (_events.Pieces.All(piece => piece.HasOnly(first)))
-            _warnings.Add($"{_interactionFile}: every {_config.TimeField} is {first:R}; histories have the order of the file");
+            _warnings.Add($"{_interactionFile}: every {config.TimeField} is {first:R}; histories have the order of the file");
         else if (tied >= FewestOdd && tied >= ManyTied * events)
         {
             _warnings.Add(

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Unicode;
 using Bert4Rec.Serialization;
 
@@ -22,25 +21,18 @@ internal enum ColumnUse : byte
 /// block in the file's order, so that the ids are those of a reader that goes row by row. A file with anything in it that needs a second
 /// look is left to that reader, <see cref="AtomicFileReader"/>: it alone says what is wrong, and in which line.
 /// </summary>
-internal sealed class PlainRows
+internal sealed class PlainRows(InputFile file, int blockLength)
 {
     private const int BlockLength = 1 << 22, MostThreads = 4;
 
     private static readonly double[] s_powersOfTen = [1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
-    private readonly InputFile _file;
-    private readonly int _blockLength;
+    private readonly int _blockLength = (int)Math.Min(blockLength, Math.Max(file.Length + 1, 1 << 12));
 
     /// <summary>What was read behind the last whole line.</summary>
     private byte[] _rest = [];
     private bool _isAtEnd;
     private bool _isDoubtful;
-
-    private PlainRows(InputFile file, int blockLength)
-    {
-        _file = file;
-        _blockLength = (int)Math.Min(blockLength, Math.Max(file.Length + 1, 1 << 12));
-    }
 
     public Vocabulary Users { get; } = new();
 
@@ -49,10 +41,7 @@ internal sealed class PlainRows
     public InteractionColumns Events { get; } = new();
 
     /// <summary>Reads a file whose header is known.</summary>
-    /// <param name="path">Of .inter.</param>
-    /// <param name="separator">Between values.</param>
     /// <param name="columns">What is done with each.</param>
-    /// <param name="progress">Told of bytes read.</param>
     /// <param name="blockLength">Bytes of a block; a line that is longer makes it longer.</param>
     /// <returns>Null where a row is in doubt, or cannot be read, and where there is none.</returns>
     public static PlainRows? TryRead(
@@ -73,14 +62,14 @@ internal sealed class PlainRows
     private bool Read(byte separator, ColumnUse[] columns, IProgress<ProgressUpdate>? progress)
     {
         Block[] blocks = Blocks(), next = Blocks();
-        string activity = $"reading {Path.GetFileName(_file.Path)}";
+        string activity = $"reading {Path.GetFileName(file.Path)}";
         int count = Fill(blocks);
         if (count == 0 || !blocks[0].SkipHeader())
             return false;
         Parse(blocks, count);
         while (count > 0 && !_isDoubtful)
         {
-            progress?.Report(new(activity, _file.Position, _file.Length, "bytes"));
+            progress?.Report(new(activity, file.Position, file.Length, "bytes"));
             var round = blocks.AsMemory(0, count);
             foreach (var block in round.Span)
             {
@@ -119,7 +108,7 @@ internal sealed class PlainRows
         try
         {
             while (count < blocks.Length && !_isAtEnd && !_isDoubtful)
-                (_isAtEnd, _isDoubtful) = blocks[count++].Fill(_file, ref _rest, _blockLength);
+                (_isAtEnd, _isDoubtful) = blocks[count++].Fill(file, ref _rest, _blockLength);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InputException)
         {
@@ -154,7 +143,7 @@ internal sealed class PlainRows
             number = isNegative ? -number : number;
             return true;
         }
-        return double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out number) && double.IsFinite(number);
+        return NumberText.TryParse(text, out number);
     }
 
     /// <summary>A token of a block's text.</summary>

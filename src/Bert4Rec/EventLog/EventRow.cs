@@ -17,9 +17,7 @@ internal readonly ref struct EventRow
     private readonly int _row;
     private readonly EventNameTable? _names;
 
-    /// <param name="csv">At the row.</param>
     /// <param name="columns">The place of each of our columns in it; below 0 for one that it does not have.</param>
-    /// <param name="names">The log's names of event types.</param>
     internal EventRow(CsvReader csv, int[] columns, EventNameTable? names)
     {
         _csv = csv;
@@ -221,9 +219,7 @@ internal static class EventValues
             ".0"u8.CopyTo(to[end..]);
             return end + 2;
         }
-        if (!double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) || !double.IsFinite(value))
-            return -1;
-        return NumberText.WriteShortest(value, to);
+        return NumberText.TryParse(text, out double value) ? NumberText.WriteShortest(value, to) : -1;
     }
 
     /// <summary>Whether it is digits with at most one point among them, 15 digits at most, no zero before another digit.</summary>

@@ -4,20 +4,9 @@ namespace Bert4Rec.Serialization;
 /// Keeps other runs out of a folder while one writes there. The system holds the lock, not the file's presence: what a killed run left is
 /// no obstacle to the next.
 /// </summary>
-internal sealed class FolderLock : IDisposable
+internal sealed class FolderLock(string directory, bool isNew, FileStream file) : IDisposable
 {
     public const string FileName = ".lock";
-
-    private readonly string _directory;
-    private readonly bool _isNew;
-    private readonly FileStream _file;
-
-    private FolderLock(string directory, bool isNew, FileStream file)
-    {
-        _directory = directory;
-        _isNew = isNew;
-        _file = file;
-    }
 
     /// <summary>Locks a folder, which is made if it is not there.</summary>
     /// <exception cref="InputException">Another run has it, or a file is in its place.</exception>
@@ -53,18 +42,18 @@ internal sealed class FolderLock : IDisposable
         // Windows deletes no open file, and there none of that name that another run has opened since. Elsewhere a file that is closed
         // first could be another run's lock by then.
         if (OperatingSystem.IsWindows())
-            _file.Dispose();
+            file.Dispose();
         try
         {
             // The folder may have been moved, or removed, by whoever locked it.
-            if (Directory.Exists(_directory))
-                File.Delete(_file.Name);
+            if (Directory.Exists(directory))
+                File.Delete(file.Name);
         }
         catch (IOException) when (OperatingSystem.IsWindows())
         {
         }
-        _file.Dispose();
-        if (_isNew && Directory.Exists(_directory) && !Directory.EnumerateFileSystemEntries(_directory).Any())
-            Directory.Delete(_directory);
+        file.Dispose();
+        if (isNew && Directory.Exists(directory) && !Directory.EnumerateFileSystemEntries(directory).Any())
+            Directory.Delete(directory);
     }
 }

@@ -61,29 +61,21 @@ internal sealed class GzipInput : ForwardStream
     }
 
     /// <summary>The file as <see cref="GZipStream"/> gets it: its last byte but for zeros by itself.</summary>
-    private sealed class PackedFile : ForwardStream
+    private sealed class PackedFile(FileStream file) : ForwardStream(isRead: true)
     {
-        private readonly FileStream _file;
-        private readonly long _last;
-
-        public PackedFile(FileStream file)
-            : base(isRead: true)
-        {
-            _file = file;
-            _last = LastNonZero(file);
-            file.Position = 0;
-        }
+        private readonly long _last = LastNonZero(file);
 
         /// <summary>Whether the reader asked for what comes after the last byte.</summary>
         public bool IsUsedUp { get; private set; }
 
         public override int Read(Span<byte> buffer)
         {
-            long left = _last - _file.Position;
+            long left = _last - file.Position;
             IsUsedUp |= left < 0;
-            return _file.Read(left > 0 ? buffer[..(int)Math.Min(buffer.Length, left)] : buffer[..Math.Min(buffer.Length, 1)]);
+            return file.Read(left > 0 ? buffer[..(int)Math.Min(buffer.Length, left)] : buffer[..Math.Min(buffer.Length, 1)]);
         }
 
+        /// <summary>Where that byte is; the file is at its beginning again afterwards.</summary>
         private static long LastNonZero(FileStream file)
         {
             byte[] buffer = new byte[4096];
@@ -94,8 +86,10 @@ internal sealed class GzipInput : ForwardStream
                 file.Position = start -= length;
                 file.ReadExactly(buffer, 0, length);
                 int last = buffer.AsSpan(0, length).LastIndexOfAnyExcept((byte)0);
-                if (last >= 0 || start == 0)
-                    return start + last;
+                if (last < 0 && start > 0)
+                    continue;
+                file.Position = 0;
+                return start + last;
             }
         }
     }

@@ -35,6 +35,10 @@ internal static class NumberText
         return Encoding.ASCII.GetBytes(shortest, to);
     }
 
+    /// <summary>Reads a number that is one: not NaN, nor beyond a double.</summary>
+    public static bool TryParse(ReadOnlySpan<byte> text, out double value) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out value) && double.IsFinite(value);
+
     /// <summary>The double nearest to a float's shortest text, which is what people mean by 33.2f.</summary>
     public static double Widen(float value)
     {
