@@ -45,7 +45,7 @@ internal static class DevicesCommand
                     new Text(line.ComputeCapability ?? ""),
                     new Text(line.Problem is null ? kernels : "cannot be used"));
             }
-            Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+            Report.WriteTable(terminal, table);
             foreach (var line in devices.Where(line => line.Problem is not null))
                 terminal.Warn($"{line.Device}: {line.Problem}");
             foreach (string missing in GpuDevices.Missing())

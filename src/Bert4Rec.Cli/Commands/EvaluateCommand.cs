@@ -63,12 +63,7 @@ internal static class EvaluateCommand
                     terminal.Out.WriteLine(
                         $"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}{named}:");
                     Report.WriteMetrics(
-                        terminal.Out,
-                        terminal.OutIsTerminal,
-                        result.Metrics,
-                        result.StandardErrors,
-                        result.Baselines,
-                        runConfig.MetricDecimalPlace);
+                        terminal, result.Metrics, result.StandardErrors, result.Baselines, runConfig.MetricDecimalPlace);
                     bool hasTriedNext = TuneSession.HasTriedNextItem(directory, runConfig);
                     terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, isLastBest: false, hasTriedNext));
                 });

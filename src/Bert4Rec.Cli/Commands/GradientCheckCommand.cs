@@ -96,7 +96,7 @@ internal static class GradientCheckCommand
                 new Text($"{result.Bound:0e+0}"),
                 new Text(result.Passed ? "ok" : "WRONG", new Style(result.Passed ? Color.Green : Color.Red)));
         }
-        Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+        Report.WriteTable(terminal, table);
         if (results.Any(result => result.BackwardError is not null && result.DifferencesError is null))
             terminal.Out.WriteLine("-: too large for differences, compared with the derivation alone");
         string checks = results.Count == 1 ? "check" : "checks";

@@ -193,6 +193,6 @@ internal static class RecommendCommand
         foreach (Recommendation item in result.Items)
             table.AddRow(
                 [new Text(item.Token), new Text(item.Score.ToString(format)), .. item.Fields.Select(field => new Text(field.Value))]);
-        Report.WriteTable(terminal.Out, isTerminal: true, table);
+        Report.WriteTable(terminal with { OutIsTerminal = true }, table);
     }
 }

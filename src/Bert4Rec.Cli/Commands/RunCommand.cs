@@ -118,15 +118,9 @@ internal static class RunCommand
                 double seconds = clock.Elapsed.TotalSeconds;
                 if (json)
                 {
-                    var done = steps.Select(step => new RunOutputStep(step.Name, step.Ran, step.Rows, step.Note));
+                    string? refit = RefitFolder.WholeOf(options.OutputDirectory);
                     Report.WriteJson(
-                        terminal.Out,
-                        new RunOutput(
-                            options.OutputDirectory,
-                            RefitFolder.WholeOf(options.OutputDirectory),
-                            report,
-                            done,
-                            result with { Seconds = seconds }));
+                        terminal.Out, new RunOutput(options.OutputDirectory, refit, report, steps, result with { Seconds = seconds }));
                     return;
                 }
                 TrainingLog.WriteResult(terminal, result, options.OutputDirectory, trained);

@@ -150,7 +150,6 @@ internal static class CommonOptions
     };
 
     /// <summary>A budget of a tuning.</summary>
-    /// <param name="option">The option; its description and name.</param>
     /// <param name="mayBeTrials">Whether a plain number is meant as trials.</param>
     public static Option<TuneBudget?> Budget(Option<TuneBudget?> option, bool mayBeTrials)
     {
@@ -189,7 +188,6 @@ internal static class CommonOptions
     }
 
     /// <summary>Refuses "" for every file, folder and name of a command: the system would take it for something else each time.</summary>
-    /// <param name="command">The command whose options and arguments are meant.</param>
     /// <param name="mayBeEmpty">Names of the options for which "" has a meaning.</param>
     public static void RefuseEmpty(Command command, params string[] mayBeEmpty)
     {
@@ -241,10 +239,8 @@ internal static class CommonOptions
     }
 
     /// <summary>Loads a config and prints its warnings.</summary>
-    /// <param name="files">YAML files.</param>
     /// <param name="settings">"key=value", over the files.</param>
     /// <param name="seed">Over both, if there is one.</param>
-    /// <param name="terminal">Where the warnings go.</param>
     /// <param name="choosesObjective">Whether the command can choose the objective, where it is auto.</param>
     public static RunConfig LoadConfig(
         IReadOnlyList<string> files, IReadOnlyList<string> settings, int? seed, Terminal terminal, bool choosesObjective = false)

@@ -79,9 +79,6 @@ internal static class EventLogOptions
     };
 
     /// <summary>Says how rows that were dropped for a missing value are kept, where they are many.</summary>
-    /// <param name="log">Where to.</param>
-    /// <param name="kept">Rows that stayed.</param>
-    /// <param name="dropped">Rows that did not, by reason.</param>
     public static void WriteLostRows(TextWriter log, long kept, IReadOnlyDictionary<string, long> dropped)
     {
         string[] columns = [.. EventColumns.Optional.Select(EventColumns.Name).Where(name => Lost(name) > 0)];
@@ -130,7 +127,7 @@ internal static class EventLogOptions
         Add("rows kept", kept);
         foreach ((string reason, long rows) in dropped)
             Add($"dropped: {reason}", rows);
-        Report.WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+        Report.WriteTable(terminal, table);
 
         void Add(string name, long rows) => table.AddRow(new Text(name), new Text(rows.ToString("N0", CultureInfo.InvariantCulture)));
     }
@@ -153,7 +150,6 @@ internal static class EventLogOptions
     }
 
     /// <summary>--input as settings: event logs, or the atomic files of one dataset.</summary>
-    /// <param name="inputs">Files and folders.</param>
     /// <param name="ofLog">Settings of event_log that were given beside it.</param>
     /// <exception cref="InputException">They are not of one kind, or <paramref name="ofLog"/> has no log to go with.</exception>
     public static IEnumerable<string> InputSettings(string[] inputs, IReadOnlyList<string> ofLog)

@@ -16,7 +16,6 @@ internal sealed class Interruption : IDisposable
     private readonly PosixSignalRegistration[] _registrations;
     private int _signals;
 
-    /// <param name="terminal">Where it is said that the signal came.</param>
     /// <param name="announcement">What is done now.</param>
     public Interruption(Terminal terminal, string announcement = "stopping after this step")
     {
@@ -32,11 +31,9 @@ internal sealed class Interruption : IDisposable
     public CancellationToken Token => _source.Token;
 
     /// <summary>Runs a long step, its progress on the terminal, and hands over what came of it.</summary>
-    /// <param name="terminal">Where progress is shown.</param>
     /// <param name="step">What to run; it reports its progress and looks at the token.</param>
     /// <param name="report">Told what came of it, unless it was stopped.</param>
     /// <param name="stopped">What to say when it was stopped; null for nothing.</param>
-    /// <returns>The command's exit code.</returns>
     public static int Run<T>(
         Terminal terminal, Func<ProgressReporter, CancellationToken, T> step, Action<T> report, Func<string>? stopped = null)
     {

@@ -7,17 +7,16 @@ namespace Bert4Rec.Cli.Output;
 /// Shows how far a long operation is, on standard error: one line redrawn in place in a terminal, and elsewhere (a log, a pipe) a plain
 /// line every few seconds for whatever takes longer than two. Reports may come from any thread and as often as they like.
 /// </summary>
-internal sealed class ProgressReporter : IProgress<ProgressUpdate>
+/// <param name="time">The clock; null for the system's.</param>
+internal sealed class ProgressReporter(Terminal terminal, TimeProvider? time = null) : IProgress<ProgressUpdate>
 {
     private static readonly TimeSpan LiveInterval = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LineInterval = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan LineDelay = TimeSpan.FromSeconds(2);
 
     private readonly Lock _lock = new();
-    private readonly Terminal _terminal;
-    private readonly IAnsiConsole _console;
-    private readonly bool _live;
-    private readonly TimeProvider _time;
+    private readonly IAnsiConsole _console = Terminal.Draw(terminal.Error, terminal.ErrorIsTerminal);
+    private readonly TimeProvider _time = time ?? TimeProvider.System;
     private string? _phase;
     private long _phaseStart;
     private string? _activity;
@@ -26,13 +25,8 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
     private long? _lastShown;
     private bool _lineIsDrawn;
 
-    public ProgressReporter(Terminal terminal, TimeProvider? time = null)
-    {
-        _terminal = terminal;
-        _console = Terminal.Draw(terminal.Error, terminal.ErrorIsTerminal);
-        _live = terminal.ErrorIsTerminal && _console.Profile.Capabilities.Ansi;
-        _time = time ?? TimeProvider.System;
-    }
+    /// <summary>Whether a line can be drawn again.</summary>
+    private bool IsLive => terminal.ErrorIsTerminal && _console.Profile.Capabilities.Ansi;
 
     public void Report(ProgressUpdate value)
     {
@@ -53,15 +47,15 @@ internal sealed class ProgressReporter : IProgress<ProgressUpdate>
                 _firstDone = value.Done;
             }
             TimeSpan elapsed = _time.GetElapsedTime(_activityStart, now);
-            bool due = _lastShown is not long shown || _time.GetElapsedTime(shown, now) >= (_live ? LiveInterval : LineInterval);
-            if (!due || (!_live && _time.GetElapsedTime(_phaseStart, now) < LineDelay))
+            bool due = _lastShown is not long shown || _time.GetElapsedTime(shown, now) >= (IsLive ? LiveInterval : LineInterval);
+            if (!due || (!IsLive && _time.GetElapsedTime(_phaseStart, now) < LineDelay))
                 return;
             _lastShown = now;
             string line = Describe(value, value.Done - _firstDone, elapsed);
-            if (_live)
+            if (IsLive)
                 Redraw(line);
             else
-                _terminal.Error.WriteLine(line);
+                terminal.Error.WriteLine(line);
         }
     }
 

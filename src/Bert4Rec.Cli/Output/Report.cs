@@ -25,15 +25,13 @@ internal static class Report
     public static void WriteJson<T>(TextWriter writer, T value) => writer.WriteLine(JsonSerializer.Serialize(value, JsonOptions));
 
     /// <summary>A line a metric, a column for the model and each baseline; Recall@10 and NDCG@10 first, if they are there.</summary>
-    /// <param name="writer">What the table is written to.</param>
-    /// <param name="isTerminal">Whether to draw with colours.</param>
+    /// <param name="terminal">What the table is written to.</param>
     /// <param name="model">Values by RecBole's names ("recall@10").</param>
     /// <param name="errors">Standard errors of those that have one.</param>
     /// <param name="baselines">The same of each baseline, by its name.</param>
     /// <param name="decimals">Decimals of each value: metric_decimal_place.</param>
     public static void WriteMetrics(
-        TextWriter writer,
-        bool isTerminal,
+        Terminal terminal,
         IReadOnlyDictionary<string, double> model,
         IReadOnlyDictionary<string, double> errors,
         IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> baselines,
@@ -43,7 +41,7 @@ internal static class Report
         table.AddColumn("");
         table.AddColumn(new TableColumn("model").RightAligned());
         table.AddColumn(new TableColumn(new Text("± error")).RightAligned());
-        bool isNarrow = isTerminal && Terminal.Draw(writer, isTerminal).Profile.Width < WideTable;
+        bool isNarrow = terminal.OutIsTerminal && Terminal.Draw(terminal.Out, isTerminal: true).Profile.Width < WideTable;
         foreach (string name in baselines.Keys)
             table.AddColumn(new TableColumn(new Text(isNarrow ? OnTwoLines(name) : name)).RightAligned().NoWrap());
         string[] headline = [.. model.Keys.Where(IsHeadline)];
@@ -53,7 +51,7 @@ internal static class Report
             table.AddEmptyRow();
         foreach (string metric in model.Keys.Where(name => !IsHeadline(name)))
             AddRow(metric, Style.Plain);
-        WriteTable(writer, isTerminal, table);
+        WriteTable(terminal, table);
 
         void AddRow(string metric, Style style)
         {
@@ -80,22 +78,22 @@ internal static class Report
             table.AddColumn(i == 0 ? new TableColumn(new Text(name)) : new TableColumn(new Text(name)).RightAligned());
         foreach (string[] row in rows)
             table.AddRow(row.Select(cell => new Text(cell)));
-        WriteTable(terminal.Out, terminal.OutIsTerminal, table);
+        WriteTable(terminal, table);
     }
 
     /// <summary>Draws a table; where nobody watches, without the spaces that fill its lines up.</summary>
-    public static void WriteTable(TextWriter writer, bool isTerminal, Table table)
+    public static void WriteTable(Terminal terminal, Table table)
     {
-        if (isTerminal)
+        if (terminal.OutIsTerminal)
         {
-            Terminal.Draw(writer, isTerminal).Write(table);
+            Terminal.Draw(terminal.Out, isTerminal: true).Write(table);
             return;
         }
         using var text = new StringWriter();
-        Terminal.Draw(text, isTerminal).Write(table);
+        Terminal.Draw(text, isTerminal: false).Write(table);
         using var lines = new StringReader(text.ToString());
         while (lines.ReadLine() is string line)
-            writer.WriteLine(line.TrimEnd());
+            terminal.Out.WriteLine(line.TrimEnd());
     }
 
     /// <summary>The two figures that papers compare.</summary>
@@ -108,10 +106,7 @@ internal sealed record TrainOutput(string Output, string? Refit, TrainingResult 
 
 /// <summary>What <c>run --json</c> says.</summary>
 internal sealed record RunOutput(
-    string Output, string? Refit, string Report, IEnumerable<RunOutputStep> Steps, TrainingResult Result);
-
-/// <summary>A step of <see cref="RunOutput"/>.</summary>
-internal sealed record RunOutputStep(string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, string? Note);
+    string Output, string? Refit, string Report, IReadOnlyList<StepReport> Steps, TrainingResult Result);
 
 /// <summary>What <c>recommend --json</c> says of a history.</summary>
 internal sealed record RecommendOutput(

@@ -5,9 +5,6 @@ using Spectre.Console;
 namespace Bert4Rec.Cli.Output;
 
 /// <summary>Where a command reads and writes: results to <see cref="Out"/>, progress, warnings and errors to <see cref="Error"/>.</summary>
-/// <param name="Out">Standard output.</param>
-/// <param name="Error">Standard error.</param>
-/// <param name="In">Standard input.</param>
 /// <param name="OutIsTerminal">Somebody watches the output: tables instead of TSV.</param>
 /// <param name="ErrorIsTerminal">Somebody watches the errors: progress is drawn in place instead of line by line.</param>
 internal sealed record Terminal(TextWriter Out, TextWriter Error, TextReader In, bool OutIsTerminal, bool ErrorIsTerminal)

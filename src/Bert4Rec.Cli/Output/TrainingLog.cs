@@ -70,8 +70,7 @@ internal static class TrainingLog
             return;
         if (result.Blend is { } blend)
             terminal.Out.WriteLine(Blend(blend));
-        Report.WriteMetrics(
-            terminal.Out, terminal.OutIsTerminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
+        Report.WriteMetrics(terminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
         bool hasTriedNext = TuneSession.HasTriedNextItem(directory, config);
         terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, hasTriedNext));
         terminal.Out.WriteLine();

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Reflection;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.EventLog;
@@ -18,7 +19,7 @@ namespace Bert4Rec.Pipeline;
 /// <param name="Read">What the reader of an event log saw; null where none was read.</param>
 /// <param name="Note">What came of a step that has no rows; null for nothing to tell.</param>
 internal sealed record StepReport(
-    string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, ReadSummary? Read, string? Note = null);
+    string Name, bool Ran, IReadOnlyDictionary<string, long> Rows, [property: JsonIgnore] ReadSummary? Read, string? Note = null);
 
 /// <summary>Told what a run does.</summary>
 /// <param name="OnStep">After each step.</param>
@@ -36,7 +37,18 @@ internal sealed record RunObserver(
 /// <see cref="RunManifest"/>: a second run does only what changed, one that was interrupted goes on where it was and ends with the same
 /// files.
 /// </summary>
-internal sealed class PipelineRun
+/// <param name="config">The settings; with <see cref="RunConfig.EventLog"/> the run starts from it, else from the dataset's atomic
+/// files.</param>
+/// <param name="options">Where and on what. Resume has no meaning: a run always goes on.</param>
+/// <param name="cancellation">Stops the run; the next one goes on.</param>
+/// <param name="tuning">How to tune before training; null to train with the settings as they are.</param>
+internal sealed class PipelineRun(
+    RunConfig config,
+    RunOptions options,
+    RunObserver observer,
+    IProgress<ProgressUpdate>? progress,
+    CancellationToken cancellation,
+    TuneOptions? tuning = null)
 {
     public const string ReportFileName = "report.html";
 
@@ -50,54 +62,24 @@ internal sealed class PipelineRun
     /// <summary>Settings under which a held-out model is the same: a moved folder is the same data, and a refit comes after it.</summary>
     private static readonly string[] s_indifferent = ["data_path=.", "refit=false"];
 
-    private readonly RunConfig _config;
-    private readonly RunOptions _options;
-    private readonly RunObserver _observer;
-    private readonly IProgress<ProgressUpdate>? _progress;
-    private readonly CancellationToken _cancellation;
-    private readonly TuneOptions? _tuning;
-    private readonly RunManifest _manifest;
-
-    /// <param name="config">The settings; with <see cref="RunConfig.EventLog"/> the run starts from it, else from the dataset's atomic
-    /// files.</param>
-    /// <param name="options">Where and on what. Resume has no meaning: a run always goes on.</param>
-    /// <param name="observer">Told what is done.</param>
-    /// <param name="progress">Told of everything that takes time.</param>
-    /// <param name="cancellation">Stops the run; the next one goes on.</param>
-    /// <param name="tuning">How to tune before training; null to train with the settings as they are.</param>
-    /// <exception cref="InputException">The folder's manifest is none, or a setting to tune is wrong.</exception>
-    public PipelineRun(
-        RunConfig config,
-        RunOptions options,
-        RunObserver observer,
-        IProgress<ProgressUpdate>? progress,
-        CancellationToken cancellation,
-        TuneOptions? tuning = null)
-    {
-        if (tuning is not null)
-            TuneSession.Check(config, tuning);
-        _config = config;
-        _tuning = tuning;
-        _options = options;
-        _observer = observer;
-        _progress = progress;
-        _cancellation = cancellation;
-        _manifest = RunManifest.Load(options.OutputDirectory, progress);
-        TrainedConfig = config;
-    }
+    private readonly RunConfig _config = config;
+    private readonly RunOptions _options = options;
+    private readonly RunManifest _manifest = RunManifest.Load(options.OutputDirectory, progress);
 
     internal static string Version { get; } = typeof(PipelineRun).Assembly.GetCustomAttribute<AssemblyFileVersionAttribute>()!.Version;
 
     private string Folder => _options.OutputDirectory;
 
     /// <summary>The settings of the model, once <see cref="Run"/> has chosen what it was left to choose.</summary>
-    public RunConfig TrainedConfig { get; private set; }
+    public RunConfig TrainedConfig { get; private set; } = config;
 
     /// <summary>The whole chain.</summary>
     /// <exception cref="InputException">An input or a setting is wrong.</exception>
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public TrainingResult Run()
     {
+        if (tuning is not null)
+            TuneSession.Check(_config, tuning);
         ModelUpdates? updates;
         try
         {
@@ -119,14 +101,14 @@ internal sealed class PipelineRun
             CheckNames(log);
             Analyze();
         }
-        RunConfig config = TrainingSession.ForData(Prepare(), _options, _progress);
+        RunConfig config = TrainingSession.ForData(Prepare(), _options, progress);
         TuneResult? choice = Choose(config);
         TrainedConfig = config = choice?.Config ?? config;
         Train(config, choice);
         string[] refit = Refit(config);
         Report(config, choice);
         string[] prepared = _config.EventLog is null ? [] : ["analyze", "clean", "convert"];
-        string[] chosen = choice is null ? [] : [NameOf(_tuning)];
+        string[] chosen = choice is null ? [] : [ChoiceName];
         _manifest.Keep([.. prepared, .. chosen, "train", .. refit, "report"]);
         return ResultFile.Read(Folder);
     }
@@ -154,7 +136,7 @@ internal sealed class PipelineRun
         string dataset = Path.Combine(Folder, name);
         Step(
             "clean",
-            LogFiles(log),
+            EventLogFiles.List(log.Inputs),
             new(FormatOf(log))
             {
                 ["events"] = log.Clean.Events.ToString(),
@@ -165,7 +147,7 @@ internal sealed class PipelineRun
             () =>
             {
                 CleanSummary summary = EventLogCleaner.Clean(
-                    log.Inputs, cleaned, log.Clean with { Threads = Threads }, _progress, _cancellation);
+                    log.Inputs, cleaned, log.Clean with { Threads = Threads }, progress, cancellation);
                 return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
             });
         Step(
@@ -183,7 +165,7 @@ internal sealed class PipelineRun
             () =>
             {
                 ConvertSummary summary = AtomicFileWriter.Convert(
-                    cleaned, dataset, name, log.Convert with { Threads = Threads }, _progress, _cancellation);
+                    cleaned, dataset, name, log.Convert with { Threads = Threads }, progress, cancellation);
                 return (Rows(summary.RowsRead, summary.RowsKept, summary.Dropped), summary.Read);
             });
         return _config.With($"data_path={RunConfig.Quoted(Folder)}", $"dataset={RunConfig.Quoted(name)}", "event_log=~");
@@ -197,7 +179,7 @@ internal sealed class PipelineRun
         var options = new Dictionary<string, string>(log.Clean.Format.Settings()) { ["revision"] = LogRevision };
         string[] partitions =
         [
-            .. LogFiles(log).Where(ParquetInput.HasExtension)
+            .. EventLogFiles.List(log.Inputs).Where(ParquetInput.HasExtension)
                 .Select(file => string.Join('/', ParquetLog.PartitionsOf(file, log.Clean.Format))),
         ];
         if (partitions.Any(partition => partition.Length > 0))
@@ -209,7 +191,8 @@ internal sealed class PipelineRun
     {
         EventLogSettings log = _config.EventLog!;
         string file = Path.Combine(Folder, AnalysisFileName), page = Path.Combine(Folder, AnalysisPageName);
-        Step("analyze", LogFiles(log), new(FormatOf(log)) { ["max_bad_rows"] = Text(log.Clean.MaxBadRows) }, [file, page], () =>
+        var format = new SortedDictionary<string, string>(FormatOf(log)) { ["max_bad_rows"] = Text(log.Clean.MaxBadRows) };
+        Step("analyze", EventLogFiles.List(log.Inputs), format, [file, page], () =>
         {
             // The run cleans the log anyway: no checksums of it on the side.
             var options = new AnalyzeOptions
@@ -219,7 +202,7 @@ internal sealed class PipelineRun
                 Threads = Threads,
                 ChecksumBytes = 0,
             };
-            LogAnalysis analysis = EventLogAnalysis.Analyze(log.Inputs, options, _progress, _cancellation);
+            LogAnalysis analysis = EventLogAnalysis.Analyze(log.Inputs, options, progress, cancellation);
             OutputFile.WriteText(file, JsonSerializer.Serialize(analysis, PipelineJson.Indented) + "\n");
             OutputFile.WriteText(page, AnalysisPage.Render(analysis));
             return (Rows(analysis.Read!.Rows, analysis.RawRows, analysis.Dropped), null);
@@ -230,16 +213,15 @@ internal sealed class PipelineRun
     /// <returns>Null where there is nothing to choose.</returns>
     private TuneResult? Choose(RunConfig config)
     {
-        if (_tuning is null && !config.LeavesObjectiveOpen())
+        if (tuning is null && !config.LeavesObjectiveOpen())
             return null;
-        string name = NameOf(_tuning);
         SortedDictionary<string, string> options = TrainingOptions(config);
-        if (_tuning is not null)
+        if (tuning is not null)
         {
-            options["budget"] = _tuning.Budget.ToString();
-            options["space"] = _tuning.Space?.ToString() ?? "default";
+            options["budget"] = tuning.Budget.ToString();
+            options["space"] = tuning.Space?.ToString() ?? "default";
         }
-        ManifestStep step = NewStep(name, DatasetLoader.FilesOf(config), options);
+        ManifestStep step = NewStep(ChoiceName, DatasetLoader.FilesOf(config), options);
         bool isDone = Holds(step);
         if (!isDone)
         {
@@ -247,22 +229,23 @@ internal sealed class PipelineRun
                 TuneSession.Discard(Folder);
             _manifest.Begin(step);
         }
-        TuneResult choice = _tuning is null
-            ? TuneSession.CompareObjectives(config, _options, null, _progress, _cancellation)
-            : TuneSession.Tune(config, _options, _tuning, isDone ? null : _observer.OnTrial, _progress, _cancellation);
+        TuneResult choice = tuning is null
+            ? TuneSession.CompareObjectives(config, _options, null, progress, cancellation)
+            : TuneSession.Tune(config, _options, tuning, isDone ? null : observer.OnTrial, progress, cancellation);
         string verdict = choice.Verdict();
         // tuned.yaml may have been written anew.
         if (!isDone || !Holds(step))
         {
             string tuned = Path.Combine(Folder, TuneSession.TunedFileName), journal = TuneSession.JournalPath(Folder);
             var facts = new Dictionary<string, string> { ["choice"] = verdict };
-            _manifest.Finish(step with { Facts = facts }, _tuning is null ? [journal] : [journal, tuned], _cancellation);
+            _manifest.Finish(step with { Facts = facts }, tuning is null ? [journal] : [journal, tuned], cancellation);
         }
-        _observer.OnStep?.Invoke(new(name, !isDone, step.Rows, null, verdict));
+        observer.OnStep?.Invoke(new(ChoiceName, !isDone, step.Rows, null, verdict));
         return choice;
     }
 
-    private static string NameOf(object? tuning) => tuning is null ? "compare" : "tune";
+    /// <summary>What choosing is called in the manifest.</summary>
+    private string ChoiceName => tuning is null ? "compare" : "tune";
 
     /// <summary>What a training depends on beside the data.</summary>
     private SortedDictionary<string, string> TrainingOptions(RunConfig config) => new()
@@ -294,18 +277,18 @@ internal sealed class PipelineRun
         TrainingSession.TrainHeldOut(
             config,
             _options with { Resume = true },
-            _progress,
+            progress,
             start =>
             {
                 facts["device"] = start.DeviceText;
                 facts[".NET"] = Environment.Version.ToString();
-                _observer.OnStart?.Invoke(start);
+                observer.OnStart?.Invoke(start);
             },
-            _observer.OnEpoch,
-            _cancellation);
+            observer.OnEpoch,
+            cancellation);
         TuneSession.DiscardTrials(Folder);
-        _manifest.Finish(step with { Facts = facts }, TrainingFolder.ResultFiles(Folder), _cancellation);
-        _observer.OnStep?.Invoke(new("train", true, step.Rows, null));
+        _manifest.Finish(step with { Facts = facts }, TrainingFolder.ResultFiles(Folder), cancellation);
+        observer.OnStep?.Invoke(new("train", true, step.Rows, null));
     }
 
     /// <summary>The model that recommends.</summary>
@@ -327,11 +310,11 @@ internal sealed class PipelineRun
         if (!IsBegun(step))
             TrainingFolder.DiscardRefit(Folder);
         _manifest.Begin(step);
-        var (epochs, events) = TrainingSession.Refit(config, _options, _progress, _cancellation);
+        var (epochs, events) = TrainingSession.Refit(config, _options, progress, cancellation);
         step = step with { Rows = new Dictionary<string, long> { ["epochs"] = epochs, ["events"] = events } };
         string[] files = epochs == 0 ? [] : [.. ModelFolder.FileNames.Select(file => Path.Combine(RefitFolder.Of(Folder), file))];
-        _manifest.Finish(step, files, _cancellation);
-        _observer.OnStep?.Invoke(new(Name, true, step.Rows, null));
+        _manifest.Finish(step, files, cancellation);
+        observer.OnStep?.Invoke(new(Name, true, step.Rows, null));
         return [Name];
     }
 
@@ -356,8 +339,13 @@ internal sealed class PipelineRun
                 ? null
                 : JsonSerializer.Deserialize<LogAnalysis>(
                     InputFile.ReadText(analysis, LongestAnalysis, "an analysis"), PipelineJson.Indented);
-            RunReport report = RunReport.Gather(
-                Folder, config, _options, log, steps.OfType<ManifestStep>().ToArray(), refitEpochs, choice, _progress, _cancellation);
+            RunReport report = RunReport.Gather(config, _options, progress, cancellation) with
+            {
+                Log = log,
+                Steps = [.. steps.OfType<ManifestStep>()],
+                RefitEpochs = refitEpochs,
+                Choice = choice,
+            };
             OutputFile.WriteText(page, ReportPage.Render(report));
             return (new Dictionary<string, long>(), null);
         });
@@ -370,19 +358,19 @@ internal sealed class PipelineRun
         IReadOnlyList<string> outputs,
         Func<(IReadOnlyDictionary<string, long> Rows, ReadSummary? Read)> work)
     {
-        _cancellation.ThrowIfCancellationRequested();
+        cancellation.ThrowIfCancellationRequested();
         ManifestStep step = NewStep(name, inputs, options);
         if (IsDone(step))
             return;
         _manifest.Begin(step);
         var (rows, read) = work();
-        _manifest.Finish(step with { Rows = rows }, outputs, _cancellation);
-        _observer.OnStep?.Invoke(new(name, true, rows, read));
+        _manifest.Finish(step with { Rows = rows }, outputs, cancellation);
+        observer.OnStep?.Invoke(new(name, true, rows, read));
     }
 
     private ManifestStep NewStep(string name, IReadOnlyList<string> inputs, SortedDictionary<string, string> options) => new(
         name,
-        [.. inputs.Select(path => _manifest.Describe(path, _cancellation))],
+        [.. inputs.Select(path => _manifest.Describe(path, cancellation))],
         options,
         new Dictionary<string, long>(),
         new Dictionary<string, string>(),
@@ -392,7 +380,7 @@ internal sealed class PipelineRun
     {
         if (!Holds(wanted))
             return false;
-        _observer.OnStep?.Invoke(new(wanted.Name, false, _manifest[wanted.Name]!.Rows, null));
+        observer.OnStep?.Invoke(new(wanted.Name, false, _manifest[wanted.Name]!.Rows, null));
         return true;
     }
 
@@ -403,9 +391,7 @@ internal sealed class PipelineRun
     /// <summary>Whether a step was made from the same, and nobody touched what it wrote.</summary>
     private bool Holds(ManifestStep wanted) => _manifest[wanted.Name] is { } made
         && made.IsMadeFrom(wanted.Inputs, wanted.Options)
-        && _manifest.HasOutputs(made, _cancellation);
-
-    private static IReadOnlyList<string> LogFiles(EventLogSettings log) => EventLogFiles.List(log.Inputs);
+        && _manifest.HasOutputs(made, cancellation);
 
     private static Dictionary<string, long> Rows(long read, long kept, IReadOnlyDictionary<string, long> dropped)
     {

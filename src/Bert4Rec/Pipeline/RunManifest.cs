@@ -7,13 +7,11 @@ using Bert4Rec.Serialization;
 namespace Bert4Rec.Pipeline;
 
 /// <param name="Path">The path in the run's folder; of a file elsewhere, the path that was given.</param>
-/// <param name="Bytes">Its length.</param>
 /// <param name="Sha256">Its checksum, in lower case.</param>
 internal sealed record ManifestFile(string Path, long Bytes, string Sha256);
 
 /// <summary>A step of a run: what it was made from, and what it wrote.</summary>
 /// <param name="Name">analyze, clean, convert, compare, tune, train, refit or report.</param>
-/// <param name="Inputs">The files it read.</param>
 /// <param name="Options">Everything else that its outputs depend on.</param>
 /// <param name="Rows">As of <see cref="StepReport"/>.</param>
 /// <param name="Facts">What else is worth knowing: the device of a training.</param>
@@ -37,7 +35,8 @@ internal sealed record ManifestStep(
 /// manifest.json: the steps of a run with the checksums of their inputs and outputs. A step whose inputs and options are the recorded ones
 /// and whose outputs are untouched need not run again; one that was begun and is not done was interrupted.
 /// </summary>
-internal sealed class RunManifest
+/// <param name="progress">Told of the bytes that are read for checksums.</param>
+internal sealed class RunManifest(string directory, IProgress<ProgressUpdate>? progress, List<ManifestStep> steps)
 {
     public const string FileName = "manifest.json";
 
@@ -50,17 +49,6 @@ internal sealed class RunManifest
         RespectRequiredConstructorParameters = true,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
-
-    private readonly string _directory;
-    private readonly IProgress<ProgressUpdate>? _progress;
-    private readonly List<ManifestStep> _steps;
-
-    private RunManifest(string directory, IProgress<ProgressUpdate>? progress, List<ManifestStep> steps)
-    {
-        _directory = directory;
-        _progress = progress;
-        _steps = steps;
-    }
 
     /// <summary>The manifest of a run's folder; an empty one where there is none.</summary>
     /// <exception cref="InputException">The file is none.</exception>
@@ -95,25 +83,25 @@ internal sealed class RunManifest
         && step.Options.Values.Concat(step.Facts.Values).All(value => value is not null);
 
     /// <summary>The last record of a step, or null.</summary>
-    public ManifestStep? this[string name] => _steps.Find(step => step.Name == name);
+    public ManifestStep? this[string name] => steps.Find(step => step.Name == name);
 
     /// <summary>Whether a step's recorded outputs are all there, as it wrote them.</summary>
     public bool HasOutputs(ManifestStep step, CancellationToken cancellation) =>
         step.Outputs is not null && step.Outputs.All(output =>
         {
-            string path = Path.Combine(_directory, output.Path);
+            string path = Path.Combine(directory, output.Path);
             return File.Exists(path)
                 && new FileInfo(path).Length == output.Bytes
-                && Sha256.OfFile(path, _progress, cancellation) == output.Sha256;
+                && Sha256.OfFile(path, progress, cancellation) == output.Sha256;
         });
 
     /// <summary>A file as it is recorded: one of the run's folder by its path in it.</summary>
     public ManifestFile Describe(string path, CancellationToken cancellation)
     {
-        string inFolder = Path.GetRelativePath(_directory, path);
+        string inFolder = Path.GetRelativePath(directory, path);
         bool isOutside = inFolder.StartsWith("..", StringComparison.Ordinal) || Path.IsPathRooted(inFolder);
         return new(
-            (isOutside ? path : inFolder).Replace('\\', '/'), new FileInfo(path).Length, Sha256.OfFile(path, _progress, cancellation));
+            (isOutside ? path : inFolder).Replace('\\', '/'), new FileInfo(path).Length, Sha256.OfFile(path, progress, cancellation));
     }
 
     /// <summary>Records that a step begins: from now on it is interrupted, until it is <see cref="Finish">finished</see>.</summary>
@@ -129,37 +117,35 @@ internal sealed class RunManifest
     public void Keep(IReadOnlyCollection<string> names)
     {
         ManifestStep[] kept = [.. names.Select(name => this[name]).OfType<ManifestStep>()];
-        if (kept.SequenceEqual(_steps))
+        if (kept.SequenceEqual(steps))
             return;
-        _steps.Clear();
-        _steps.AddRange(kept);
+        steps.Clear();
+        steps.AddRange(kept);
         Save();
     }
 
     /// <summary>A step keeps its place when it is done again.</summary>
     private void Put(ManifestStep step)
     {
-        int place = _steps.FindIndex(other => other.Name == step.Name);
+        int place = steps.FindIndex(other => other.Name == step.Name);
         if (place < 0)
-            _steps.Add(step);
+            steps.Add(step);
         else
-            _steps[place] = step;
+            steps[place] = step;
         Save();
     }
 
     private void Save()
     {
-        var content = new Content(PipelineRun.Version, Checksum(_steps), _steps);
-        OutputFile.WriteText(Path.Combine(_directory, FileName), Text(content));
+        var content = new Content(PipelineRun.Version, Checksum(steps), steps);
+        OutputFile.WriteText(Path.Combine(directory, FileName), Text(content));
     }
 
     private static string Text(Content content) => JsonSerializer.Serialize(content, _format) + "\n";
 
     private static string Checksum(IReadOnlyList<ManifestStep> steps) => Sha256.Of(JsonSerializer.SerializeToUtf8Bytes(steps, _format));
 
-    /// <param name="Version">Of bert4rec.</param>
     /// <param name="Sha256">Of the steps: a number in them goes into the report.</param>
-    /// <param name="Steps">In their order.</param>
     internal sealed record Content(string Version, string Sha256, IReadOnlyList<ManifestStep> Steps);
 }
 

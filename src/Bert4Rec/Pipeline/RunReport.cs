@@ -11,13 +11,11 @@ using Bert4Rec.Tuning;
 namespace Bert4Rec.Pipeline;
 
 /// <summary>What the lists of ten of a ranker are like, over all samples.</summary>
-/// <param name="Name">The ranker's name.</param>
 /// <param name="Metrics">Recall@10, NDCG@10, coverage and the rest, ranking the whole catalogue.</param>
 /// <param name="Places">[items] How many lists an item is in.</param>
 internal sealed record ListStatistics(string Name, IReadOnlyDictionary<string, double> Metrics, long[] Places);
 
 /// <summary>A user whose next item is known, and what the model says.</summary>
-/// <param name="User">The user's token.</param>
 /// <param name="History">Item ids, oldest first.</param>
 /// <param name="Target">What came next.</param>
 /// <param name="Rank">Its place in the model's list, from 1; null where it was left out.</param>
@@ -32,15 +30,22 @@ internal sealed record RunReport(
     TrainingStatistics Statistics,
     TrainingResult Result,
     IReadOnlyList<EpochReport> Epochs,
-    LogAnalysis? Log,
-    IReadOnlyList<ManifestStep> Steps,
-    long RefitEpochs,
-    TuneResult? Choice,
     string Part,
     Sample[] Samples,
     IReadOnlyList<ListStatistics> Rankers,
     IReadOnlyList<ExampleUser> Examples)
 {
+    /// <summary>The analysis of the log that the data is from; null where there is none.</summary>
+    public LogAnalysis? Log { get; init; }
+
+    public IReadOnlyList<ManifestStep> Steps { get; init; } = [];
+
+    /// <summary>Epochs of the model that recommends; 0 where there is none but the held-out one.</summary>
+    public long RefitEpochs { get; init; }
+
+    /// <summary>What a tuning chose, or a comparison of objectives; null where there was nothing to choose.</summary>
+    public TuneResult? Choice { get; init; }
+
     /// <summary>Length of the lists.</summary>
     public const int ListLength = 10;
 
@@ -55,16 +60,9 @@ internal sealed record RunReport(
 
     /// <summary>Loads a finished run and looks at the lists of its held-out model, and of the baselines.</summary>
     public static RunReport Gather(
-        string directory,
-        RunConfig config,
-        RunOptions options,
-        LogAnalysis? log,
-        IReadOnlyList<ManifestStep> steps,
-        long refitEpochs,
-        TuneResult? choice,
-        IProgress<ProgressUpdate>? progress,
-        CancellationToken cancellation)
+        RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
     {
+        string directory = options.OutputDirectory;
         var folder = ModelFolder.Load(directory, config, progress);
         var dataset = folder.Dataset;
         var split = Splitter.Split(dataset, config.EvalArgs);
@@ -92,10 +90,6 @@ internal sealed record RunReport(
             statistics,
             ResultFile.Read(directory),
             MetricsLog.Read(directory),
-            log,
-            steps,
-            refitEpochs,
-            choice,
             part,
             samples,
             lists,

@@ -18,7 +18,7 @@ public class ReportTests
     public void The_table_sets_the_model_beside_the_baselines_and_begins_with_what_papers_compare()
     {
         using var writer = new StringWriter { NewLine = "\n" };
-        Report.WriteMetrics(writer, isTerminal: false, Model, Errors, Baselines, decimals: 4);
+        Report.WriteMetrics(new(writer, TextWriter.Null, TextReader.Null, false, false), Model, Errors, Baselines, decimals: 4);
 
         Assert.DoesNotContain(" \n", writer.ToString());
         string[][] rows =
