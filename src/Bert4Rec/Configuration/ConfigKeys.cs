@@ -224,16 +224,11 @@ internal sealed record ConfigKey(
 }
 
 /// <summary>What the defaults of a config depend on.</summary>
-/// <param name="RecboleCompatible">recbole_compatible.</param>
-/// <param name="IsSasRec">Whether the model is SASRec.</param>
-/// <param name="PredictsNext">Whether the objective is next_item.</param>
 /// <param name="FromEventLog">Whether the dataset is made from a log.</param>
-/// <param name="Data">What the dataset is like.</param>
 internal readonly record struct ConfigKind(
     bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog, DataShape Data);
 
 /// <summary>What some defaults depend on; docs/quality.md has the evidence.</summary>
-/// <param name="Density">How often items are seen.</param>
 /// <param name="HasLargeCatalogue">Whether most of a step would go into scores.</param>
 /// <param name="HasLongHistories">Whether data is dense, and the mean history longer than a window of 50 events by half.</param>
 internal readonly record struct DataShape(Density Density, bool HasLargeCatalogue, bool HasLongHistories)
@@ -251,9 +246,7 @@ internal readonly record struct DataShape(Density Density, bool HasLargeCatalogu
     /// <summary>Events for each user from which on histories are long: between lastfm's 48 and MovieLens 100k's 106.</summary>
     public const int LongHistories = 75;
 
-    /// <param name="events">How many there are.</param>
-    /// <param name="items">How many there are, without padding.</param>
-    /// <param name="users">How many there are, likewise.</param>
+    /// <param name="items">Padding is none of them.</param>
     public static DataShape Of(long events, int items, int users)
     {
         bool isDense = events >= SparseBelow * items;

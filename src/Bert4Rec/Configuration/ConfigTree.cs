@@ -37,8 +37,6 @@ internal sealed class ConfigTree
     public void AddFile(string path) => AddText(InputFile.ReadText(path, LongestFile, "a config"), path);
 
     /// <summary>Puts the keys of a text over those that are there.</summary>
-    /// <param name="text">YAML.</param>
-    /// <param name="path">The file that it stands in.</param>
     /// <exception cref="InputException">It is not a YAML mapping, or exceeds <see cref="YamlLimits"/>.</exception>
     public void AddText(string text, string path)
     {
@@ -67,7 +65,6 @@ internal sealed class ConfigTree
     /// <summary>
     /// Sets "key=value", the value being YAML; dots in the key lead into the mapping that is there ("eval_args.mode=uni100").
     /// </summary>
-    /// <param name="setting">The key and its value.</param>
     /// <param name="origin">Where it stands, for errors; null for the command line.</param>
     /// <exception cref="InputException">There is no key or no '=', or the setting exceeds <see cref="YamlLimits"/>.</exception>
     public void AddOverride(string setting, string? origin = null)

@@ -16,7 +16,6 @@ internal enum CandidateSource
 }
 
 /// <summary>Against what the target is ranked: RecBole's <c>mode</c>.</summary>
-/// <param name="Source">Where the competitors come from.</param>
 /// <param name="Draws">How many are drawn; 0 for <see cref="CandidateSource.Full"/>.</param>
 internal readonly record struct EvaluationMode(CandidateSource Source, int Draws)
 {

@@ -4,7 +4,6 @@ namespace Bert4Rec.Configuration;
 
 /// <summary>event_log (ours): the log that a run starts from, how it is cleaned and how it becomes histories.</summary>
 /// <param name="Inputs">Files or folders, relative to the current directory.</param>
-/// <param name="Clean">What stays of it.</param>
 /// <param name="Convert">Whose events make a history, and how long one may be.</param>
 internal sealed record EventLogSettings(IReadOnlyList<string> Inputs, CleanOptions Clean, ConvertOptions Convert)
 {

@@ -15,7 +15,6 @@ internal static class YamlLimits
     /// <summary>Nodes and characters that all aliases together stand for.</summary>
     public const int AliasedSize = 100_000;
 
-    /// <param name="text">The YAML to look at.</param>
     /// <param name="where">"FILE:LINE" of a place in it.</param>
     /// <exception cref="InputException">A limit is exceeded.</exception>
     /// <exception cref="YamlException">This is no YAML, or an alias stands for nothing before it.</exception>

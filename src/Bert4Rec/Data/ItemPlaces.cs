@@ -1,7 +1,6 @@
 namespace Bert4Rec.Data;
 
 /// <summary>An event of a training history.</summary>
-/// <param name="Event">Its index.</param>
 /// <param name="FirstTarget">The first event that is a target there.</param>
 /// <param name="End">The event after the history.</param>
 internal readonly record struct ItemPlace(int Event, int FirstTarget, int End);
@@ -13,7 +12,6 @@ internal static class ItemPlaces
     private const int GroupLength = 1 << 22;
 
     /// <summary>Calls for each item that occurs, in order of their ids, with its places in order of the events.</summary>
-    /// <param name="dataset">The events.</param>
     /// <param name="train">Each user's history goes from the user's first event to the last target of theirs.</param>
     /// <param name="activity">What that is for.</param>
     /// <param name="progress">Told of the events whose items are done.</param>

@@ -9,7 +9,6 @@ internal readonly record struct SequenceSpan(int Start, int Length);
 /// <summary>Whose sequences an epoch takes: of some users all, of the others as many as a share, drawn anew for each epoch.</summary>
 /// <param name="Always">[users] whether a user's are in every epoch.</param>
 /// <param name="Share">Of the others, the probability to be in one.</param>
-/// <param name="Seed">Of the draws.</param>
 internal sealed record Replay(bool[] Always, double Share, ulong Seed)
 {
     // Keeps these draws apart from those of the windows.
@@ -97,10 +96,7 @@ internal abstract class TrainingSequences
         private readonly ulong _seed;
         private readonly bool _isCloze;
 
-        /// <param name="dataset">The events.</param>
-        /// <param name="split">Its training samples.</param>
         /// <param name="maximumLength">Events of a window, at most.</param>
-        /// <param name="seed">Of the cuts.</param>
         /// <param name="isCloze">A window needs an event to mask and one to see; else the event after it is a target too.</param>
         public WindowSequences(InteractionDataset dataset, DatasetSplit split, int maximumLength, ulong seed, bool isCloze)
         {

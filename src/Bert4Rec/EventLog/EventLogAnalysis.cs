@@ -38,11 +38,7 @@ internal static class EventLogAnalysis
 
     private const int HoursPerDay = 24, SecondsPerHour = 3600;
 
-    /// <summary>Analyses logs.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
-    /// <param name="options">How many rows and values to tell apart exactly, and how much of the log may be unreadable.</param>
-    /// <param name="progress">Told of the bytes read.</param>
-    /// <param name="cancellationToken">Stops the analysis.</param>
     /// <exception cref="InputException">A log cannot be read, or has no row.</exception>
     public static LogAnalysis Analyze(
         IReadOnlyList<string> inputs,

@@ -8,9 +8,6 @@ using Bert4Rec.Serialization;
 namespace Bert4Rec.EventLog;
 
 /// <summary>What became of every row: <see cref="RowsRead"/> is <see cref="RowsKept"/> and all of <see cref="Dropped"/>.</summary>
-/// <param name="Output">The cleaned file.</param>
-/// <param name="RowsRead">Rows of the logs.</param>
-/// <param name="RowsKept">Rows of the cleaned file.</param>
 /// <param name="Dropped">
 /// Rows dropped by reason, in the order of the checks: "unreadable", "other event type", "no COLUMN", "duplicate". An unwanted event
 /// is not looked at further, so a view without a brand counts as another event type where purchases are kept.
@@ -40,8 +37,6 @@ internal static class EventLogCleaner
     /// <summary>Cleans logs into one file.</summary>
     /// <param name="inputs">Files or folders, as <see cref="EventLogReader.Read"/> takes them.</param>
     /// <param name="output">The cleaned file, written or replaced whole; Parquet where its name ends in .parquet.</param>
-    /// <param name="options">What to keep.</param>
-    /// <param name="progress">Told of the bytes read and the rows written.</param>
     /// <param name="cancellationToken">Stops the cleaning; the output is left as it was.</param>
     /// <exception cref="InputException">A log cannot be read, no event is left of it, or the output is one of the inputs.</exception>
     /// <exception cref="IOException">The output cannot be written.</exception>

@@ -34,15 +34,12 @@ internal static class EventLogReader
     private const string Formats = "CSV, packed with gzip or not, or Parquet";
 
     /// <summary>Reads logs block by block.</summary>
-    /// <typeparam name="TBlock">What a block's rows are gathered in.</typeparam>
     /// <param name="inputs">As <see cref="EventLogFiles.List"/> takes them.</param>
     /// <param name="options">How many threads parse, and how much may be unreadable.</param>
     /// <param name="newBlock">Makes an empty block; called by several threads.</param>
     /// <param name="takeBlock">
     /// Looks at the blocks, one after another in the order of the log, on the calling thread; then they are emptied and filled again.
     /// </param>
-    /// <param name="progress">Told after each block.</param>
-    /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="InputException">
     /// A file is missing, cannot be read or lacks a column, or more rows than allowed cannot be read.
     /// </exception>

@@ -30,8 +30,6 @@ internal sealed record CoreSize(int K, long Users, long Items, long Purchases);
 /// <param name="Sha256Purchase">Checksum of the log cleaned for purchases; null for a log too large to clean on the side.</param>
 /// <param name="Sha256All">The same of all events.</param>
 /// <param name="RowsByHour">Rows by hour of the day (UTC), hours without any left out.</param>
-/// <param name="RowsByDay">Rows by date.</param>
-/// <param name="PurchasesByDay">Purchases by date.</param>
 /// <param name="AverageByHour">Rows of an hour on the average day.</param>
 /// <param name="AverageByWeekday">Rows of the average Monday, Tuesday and so on.</param>
 /// <param name="Types">What each column's values are: time, integer, number or text.</param>
@@ -40,9 +38,7 @@ internal sealed record CoreSize(int K, long Users, long Items, long Purchases);
 /// <param name="ItemPopularity">Purchases of the most purchased items, in falling order, at ranks 1, 2, 5, 10, 20, 50 and so on.</param>
 /// <param name="TopTenthShare">Share of the purchases that go to the most purchased tenth of the items.</param>
 /// <param name="RepeatPurchaseShare">Share of the purchases of an item that the user had purchased before; 0 without purchases.</param>
-/// <param name="Cores">What is left for several k.</param>
 /// <param name="Approximate">Which figures are estimates, because the log passed a memory limit.</param>
-/// <param name="BadRows">Rows that could not be read.</param>
 internal sealed record LogAnalysis(
     long RawRows,
     long DuplicatedRows,

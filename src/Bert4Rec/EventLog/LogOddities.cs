@@ -17,7 +17,6 @@ internal sealed class LogOddities
     private (long First, long Last) _times = (long.MaxValue, long.MinValue);
 
     /// <summary>Adds a row that is kept.</summary>
-    /// <param name="row">The row.</param>
     /// <param name="time">Its time in Unix milliseconds.</param>
     public void Add(EventRow row, long time)
     {
@@ -42,7 +41,6 @@ internal sealed class LogOddities
 
     /// <summary>As sentences that begin with the file.</summary>
     /// <param name="file">The log, or the first of several.</param>
-    /// <param name="now">What time it is.</param>
     public IEnumerable<string> Describe(string file, DateTimeOffset now)
     {
         if (_decimalIds > 0)

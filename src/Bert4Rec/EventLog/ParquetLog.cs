@@ -53,7 +53,6 @@ internal sealed class ParquetRows(ParquetBatch[] columns, ConcurrentBag<ParquetR
 /// Reads the Parquet files of an event log. A column that a file lacks may be a folder's name above it, <c>event_type=view</c>; the parts
 /// of a log must agree on what a column's values are.
 /// </summary>
-/// <param name="format">What the log calls its columns.</param>
 internal sealed class ParquetLog(LogFormat format)
 {
     /// <summary>What a partition's folder is named after where the value is missing.</summary>

@@ -1,14 +1,11 @@
 namespace Bert4Rec.EventLog;
 
 /// <summary>A row that could not be read.</summary>
-/// <param name="File">The file.</param>
 /// <param name="Line">Its line, the header being line 1; of a Parquet file its row, the first being 1.</param>
-/// <param name="Reason">What is wrong with it.</param>
 internal sealed record BadRow(string File, long Line, string Reason);
 
 /// <summary>What was read.</summary>
 /// <param name="Rows">Rows in all, unreadable ones included; empty lines are none.</param>
-/// <param name="BadRows">Rows that could not be read.</param>
 /// <param name="CutRows">Those among them that are the last line of a file, cut off.</param>
 /// <param name="Examples">The first ten unreadable rows.</param>
 /// <param name="Bytes">Bytes of the files, as they lie on the disk.</param>

@@ -9,7 +9,6 @@ namespace Bert4Rec.EventLog;
 /// <param name="LineLength">Bytes of the line, its line break included, at the start of the record's content.</param>
 /// <param name="SessionStart">Where the session, unquoted, starts in the content; it reaches to SessionStart + SessionLength.</param>
 /// <param name="SessionLength">Bytes of the session, or -1 where there is none.</param>
-/// <param name="Length">Bytes of the content.</param>
 internal readonly record struct RecordHeader(long Time, int LineLength, int SessionStart, int SessionLength, int Length);
 
 /// <summary>
@@ -57,10 +56,8 @@ internal sealed class SessionSorter : IDisposable
     /// <summary>Takes a sorted record.</summary>
     public delegate void RecordAction(in RecordHeader header, ReadOnlySpan<byte> content);
 
-    /// <summary>Rows taken.</summary>
     public long Count { get; private set; }
 
-    /// <summary>Runs on the disk.</summary>
     public int Runs => _runs.Count;
 
     /// <summary>Appends a record to a block's bytes.</summary>

@@ -60,7 +60,6 @@ internal static class AnalysisPage
             averages.Select(average => new[] { average.Key, average.Value.ToString("N1", CultureInfo.InvariantCulture) });
     }
 
-    /// <summary>The page.</summary>
     public static string Render(LogAnalysis analysis)
     {
         string introduction = analysis.Approximate.Count > 0

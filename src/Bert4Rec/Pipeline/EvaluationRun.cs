@@ -11,10 +11,7 @@ namespace Bert4Rec.Pipeline;
 
 /// <summary>What an evaluation found, as <c>evaluate --json</c> says it.</summary>
 /// <param name="Split">valid or test.</param>
-/// <param name="Samples">Samples evaluated.</param>
-/// <param name="Seconds">Time taken.</param>
 /// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
-/// <param name="Metrics">The model's metrics, by name.</param>
 /// <param name="StandardErrors">Of those that are means over samples.</param>
 /// <param name="Baselines">The same metrics of each baseline, by its name.</param>
 /// <param name="Comparisons">The model against each baseline, by its name.</param>
@@ -31,7 +28,6 @@ internal sealed record EvaluationResult(
 /// <summary>Evaluates a saved model beside the baselines.</summary>
 internal static class EvaluationRun
 {
-    /// <param name="directory">Folder of the model.</param>
     /// <param name="config">Settings; those of evaluation may differ from the ones the model was trained with.</param>
     /// <param name="part">valid or test.</param>
     /// <param name="device">auto, cpu, cuda[:i], opencl[:i], ilgpu-cpu or ptx[:sm].</param>

@@ -11,7 +11,6 @@ using Bert4Rec.Training;
 namespace Bert4Rec.Pipeline;
 
 /// <summary>What an update added.</summary>
-/// <param name="Events">Events.</param>
 /// <param name="Users">Users that they are of.</param>
 /// <param name="NewUsers">Those of them that the model did not know.</param>
 /// <param name="NewItems">Items that it did not know.</param>
@@ -20,17 +19,14 @@ namespace Bert4Rec.Pipeline;
 internal sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs, IReadOnlyList<string> Warnings);
 
 /// <summary>The held-out metrics of some samples, before an update and after it.</summary>
-/// <param name="Samples">How many.</param>
 /// <param name="Before">Of the model as it was, new items having their first rows; empty for no samples.</param>
 /// <param name="After">Of the updated one.</param>
 internal sealed record UpdateMetrics(int Samples, IReadOnlyDictionary<string, double> Before, IReadOnlyDictionary<string, double> After);
 
 /// <summary>How an update ended.</summary>
-/// <param name="Start">What was added.</param>
 /// <param name="All">On the test part of all events, old and new.</param>
 /// <param name="OfThose">On the samples in it of users with new events.</param>
 /// <param name="Training">The training; its test metrics are those of <paramref name="All"/>, beside the baselines.</param>
-/// <param name="Seconds">Time taken, in all.</param>
 internal sealed record UpdateResult(
     UpdateStart Start, UpdateMetrics All, UpdateMetrics OfThose, TrainingResult Training, double Seconds);
 
@@ -47,7 +43,6 @@ internal sealed record UpdateResult(
 /// <see cref="Inputs"/>.</param>
 /// <param name="options">The model's folder, which must have a model to update, and on what to train.</param>
 /// <param name="epochs">Epochs to train; null for a fifth of those that the training took.</param>
-/// <param name="progress">Told of everything that takes time.</param>
 /// <param name="cancellation">Stops the update, which leaves the folder as it was.</param>
 internal sealed class UpdateRun(
     RunConfig inputs, RunOptions options, int? epochs, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
@@ -78,7 +73,6 @@ internal sealed class UpdateRun(
     /// A folder's settings with other events: how a log was cleaned and grouped into histories for the folder's training holds for the new
     /// one too.
     /// </summary>
-    /// <param name="directory">The model's folder.</param>
     /// <param name="settings">"key=value": where the new events are, and how they are read, if not as before.</param>
     /// <exception cref="InputException">The folder has no config, or a setting is wrong.</exception>
     public static RunConfig Inputs(string directory, IReadOnlyList<string> settings)
@@ -117,9 +111,7 @@ internal sealed class UpdateRun(
     /// <summary>Told what cleaning and converting a log left of it.</summary>
     public Action<StepReport>? OnStep { get; init; }
 
-    /// <summary>The whole update.</summary>
     /// <param name="onStart">Told once the new events are read.</param>
-    /// <param name="onEpoch">Told after each epoch.</param>
     /// <exception cref="InputException">The events or the folder are wrong, or were added before.</exception>
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public UpdateResult Run(Action<UpdateStart>? onStart, Action<EpochReport>? onEpoch)

@@ -2,7 +2,6 @@ using System.Buffers;
 
 namespace Bert4Rec.Serialization;
 
-/// <summary>Names of files.</summary>
 internal static class FileName
 {
     private static readonly SearchValues<char> s_refused =

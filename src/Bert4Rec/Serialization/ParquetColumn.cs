@@ -220,7 +220,6 @@ internal sealed class ParquetColumn
     /// <param name="begin">Unix seconds.</param>
     /// <param name="ticks">What comes on top of them.</param>
     /// <param name="perSecond">How many of these a second has.</param>
-    /// <param name="to">Where to.</param>
     private static int WriteTime(long begin, long ticks, long perSecond, Span<byte> to)
     {
         // Rounded down, before 1970 too.

@@ -75,7 +75,6 @@ internal sealed partial class ParquetInput : IDisposable
 
     /// <summary>A column by its name, to be read as text; null where there is none.</summary>
     /// <param name="name">Its name, in upper and lower case as in the file.</param>
-    /// <param name="mayBeList">Whether it may be a list of values.</param>
     /// <exception cref="InputException">It is a group, a map, or of a type that is no text, number or time.</exception>
     public ParquetColumn? Column(string name, bool mayBeList = false)
     {
@@ -104,7 +103,6 @@ internal sealed partial class ParquetInput : IDisposable
 
     /// <summary>Runs what reads the file, and tells what it failed of.</summary>
     /// <param name="place">File, row group and column, and what is wrong with them.</param>
-    /// <param name="read">What reads.</param>
     public static T Checked<T>(string place, Func<T> read)
     {
         try

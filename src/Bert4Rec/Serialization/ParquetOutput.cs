@@ -20,8 +20,6 @@ internal sealed class ParquetOutput : IDisposable
 
     /// <summary>Writes a whole file into a stream.</summary>
     /// <param name="stream">Where to; it stays open.</param>
-    /// <param name="columns">Names and types of its columns.</param>
-    /// <param name="write">Writes the row groups.</param>
     /// <exception cref="IOException">The stream cannot be written.</exception>
     public static void Write(Stream stream, Column[] columns, Action<ParquetOutput> write)
     {

@@ -10,13 +10,8 @@ internal sealed class Sha256 : IDisposable
     /// <summary>Characters of a checksum as text.</summary>
     public const int TextLength = 2 * SHA256.HashSizeInBytes;
 
-    /// <summary>The checksum of what is in memory.</summary>
     public static string Of(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
 
-    /// <summary>The checksum of a file.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="progress">Told of the bytes read.</param>
-    /// <param name="cancellation">Looked at between pieces.</param>
     /// <exception cref="InputException">The file cannot be read.</exception>
     public static string OfFile(string path, IProgress<ProgressUpdate>? progress = null, CancellationToken cancellation = default)
     {

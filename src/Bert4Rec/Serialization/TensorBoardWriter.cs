@@ -47,7 +47,6 @@ internal sealed class TensorBoardWriter : IDisposable
     /// <summary>Appends one value; it is in the file when this returns.</summary>
     /// <param name="tag">The chart's name; a slash makes groups: "train/loss".</param>
     /// <param name="step">Place on the horizontal axis: the epoch.</param>
-    /// <param name="value">The value.</param>
     public void WriteScalar(string tag, long step, double value)
     {
         ProtobufMessage point = new ProtobufMessage().Text(1, tag).Single(2, (float)value); // Summary.Value's tag and simple_value

@@ -1,6 +1,5 @@
 namespace Bert4Rec.Serialization;
 
-/// <summary>Names of a table's columns.</summary>
 internal static class UniqueNames
 {
     /// <summary>A data file's names beside a table's own: one that is taken gets underscores until it is not.</summary>

@@ -108,7 +108,6 @@ internal sealed class Shop
 
     /// <summary>Draws the next purchase after a history.</summary>
     /// <param name="history">Items, oldest first.</param>
-    /// <param name="random">Where the random numbers come from.</param>
     public int Draw(ReadOnlySpan<int> history, ref PhiloxSequence random)
     {
         if (history.Length > 0 && random.NextUnit() < _parameters.RepeatShare)

@@ -8,7 +8,6 @@ namespace Bert4Rec.Data.Synthesis;
 /// <param name="Expected">Mean over the samples of what the best list is to be expected to get: no recommender has a higher expectation.
 /// </param>
 /// <param name="Realised">What the best list gets on the purchases that were in fact made; luck included.</param>
-/// <param name="Parameters">The shop.</param>
 internal sealed record ShopOracle(int Samples, OracleValues? Expected, OracleValues? Realised, ShopParameters Parameters);
 
 /// <summary>Metrics of the best lists of ten.</summary>

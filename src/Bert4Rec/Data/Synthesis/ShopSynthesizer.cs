@@ -26,10 +26,7 @@ internal static class ShopSynthesizer
     private const int Purchase = 5;
 
     /// <summary>Writes NAME.inter, NAME.item, NAME.user and oracle.json.</summary>
-    /// <param name="parameters">The shop.</param>
     /// <param name="directory">The folder of the files; made if it is not there.</param>
-    /// <param name="name">The dataset's name.</param>
-    /// <param name="progress">Told of the rows written.</param>
     /// <returns>What oracle.json says.</returns>
     /// <exception cref="InputException">A parameter that no shop can have.</exception>
     /// <exception cref="IOException">A file cannot be written.</exception>
@@ -58,11 +55,8 @@ internal static class ShopSynthesizer
     }
 
     /// <summary>Writes the same purchases as a raw event log, NAME.csv, and oracle.json; see <see cref="ShopLog"/>.</summary>
-    /// <param name="parameters">The shop.</param>
-    /// <param name="rows">Rows of the log.</param>
     /// <param name="directory">The folder of the files; made if it is not there.</param>
     /// <param name="name">The file's name, without .csv.</param>
-    /// <param name="progress">Told of the rows written.</param>
     /// <returns>What oracle.json says: it holds for what cleaning and converting leave of the log.</returns>
     /// <exception cref="InputException">A parameter that no shop can have, or too few rows for the purchases.</exception>
     /// <exception cref="IOException">A file cannot be written.</exception>
