@@ -42,16 +42,11 @@ internal static class GradientCheckCommand
             using var devices = new DeviceSet(parsed.GetRequiredValue(device), 1, what);
             if (devices.Note is string note)
                 terminal.Error.WriteLine(note);
-            var progress = new ProgressReporter(terminal);
             IReadOnlyList<CheckResult> results;
-            try
+            using (var progress = new ProgressReporter(terminal))
             {
                 results = GradientCheck.Run(
                     devices.Kernels[0], parsed.GetValue(kernel), number, parsed.GetValue(broken), progress, what);
-            }
-            finally
-            {
-                progress.Clear();
             }
             int failed = results.Count(result => !result.Passed);
             string name = devices.Kernels[0].Name;

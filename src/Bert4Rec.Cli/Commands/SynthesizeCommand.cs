@@ -61,18 +61,13 @@ internal static class SynthesizeCommand
             long logRows = parsed.GetValue(rows) ?? ShopLog.UsualRows(parameters.Interactions);
             string directory = parsed.GetRequiredValue(output);
             string dataset = parsed.GetRequiredValue(name);
-            var progress = new ProgressReporter(terminal);
             ShopOracle oracle;
-            try
+            using (var progress = new ProgressReporter(terminal))
+            using (FolderLock.Take(directory))
             {
-                using var folder = FolderLock.Take(directory);
                 oracle = isLog
                     ? ShopSynthesizer.WriteLog(parameters, logRows, directory, dataset, progress)
                     : ShopSynthesizer.Write(parameters, directory, dataset, progress);
-            }
-            finally
-            {
-                progress.Clear();
             }
             if (parsed.GetValue(json))
             {

@@ -8,7 +8,7 @@ namespace Bert4Rec.Cli.Output;
 /// line every few seconds for whatever takes longer than two. Reports may come from any thread and as often as they like.
 /// </summary>
 /// <param name="time">The clock; null for the system's.</param>
-internal sealed class ProgressReporter(Terminal terminal, TimeProvider? time = null) : IProgress<ProgressUpdate>
+internal sealed class ProgressReporter(Terminal terminal, TimeProvider? time = null) : IProgress<ProgressUpdate>, IDisposable
 {
     private static readonly TimeSpan LiveInterval = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LineInterval = TimeSpan.FromSeconds(5);
@@ -76,6 +76,8 @@ internal sealed class ProgressReporter(Terminal terminal, TimeProvider? time = n
             _lineIsDrawn = false;
         }
     }
+
+    public void Dispose() => Clear();
 
     /// <summary>"epoch 3: 41%, 1.23M of 3.81M tokens, 358k tokens/s, 6 s left, loss 5.93".</summary>
     internal static string Describe(ProgressUpdate update, long doneSinceStart, TimeSpan elapsed)
