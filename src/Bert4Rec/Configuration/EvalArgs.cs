@@ -1,4 +1,3 @@
-
 namespace Bert4Rec.Configuration;
 
 /// <summary>How samples are split and ranked: RecBole's eval_args. Grouping by user and order by time are the only ones here.</summary>

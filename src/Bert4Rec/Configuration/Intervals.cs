@@ -5,16 +5,16 @@ namespace Bert4Rec.Configuration;
 /// <summary>A union of intervals as RecBole writes it: "[3,inf)", "(0,1];[3,4)". Square brackets include the end.</summary>
 internal sealed class Intervals
 {
-    private Interval[] _parts = [];
+    private Interval[] Parts { get; init; } = [];
 
     /// <summary>Left end of the first interval. RecBole keeps an item of .item that nobody bought where this is not above 0.</summary>
-    public double FirstLowerEnd => _parts[0].Lower;
+    public double FirstLowerEnd => Parts[0].Lower;
 
     public static bool TryParse(string text, out Intervals intervals)
     {
         string[] pieces = text.Split(';', StringSplitOptions.TrimEntries);
         var parts = new Interval[pieces.Length];
-        intervals = new Intervals { _parts = parts };
+        intervals = new Intervals { Parts = parts };
         for (int i = 0; i < pieces.Length; i++)
         {
             string piece = pieces[i];
@@ -30,7 +30,7 @@ internal sealed class Intervals
 
     public bool Contains(double value)
     {
-        foreach (var part in _parts)
+        foreach (var part in Parts)
         {
             if ((value > part.Lower || (part.IncludesLower && value == part.Lower))
                 && (value < part.Upper || (part.IncludesUpper && value == part.Upper)))

@@ -149,6 +149,7 @@ internal sealed class DatasetLoader(
     }
 
     /// <summary>Everything, if no row needs a closer look.</summary>
+    /// <param name="others">Columns that must be of their type.</param>
     private PlainRows? ReadPlain(AtomicFileReader reader, int user, int item, int time, int[] others)
     {
         if (open is not null || others.Any(column => reader.Fields[column].Type == AtomicType.NumberSequence))

@@ -76,6 +76,8 @@ internal sealed class InteractionDataset(Vocabulary users, Vocabulary items, int
     }
 
     /// <summary>Why offsets and items are not those of a dataset; null where they are.</summary>
+    /// <param name="offsets">As <see cref="UserOffsets"/>.</param>
+    /// <param name="items">As <see cref="EventItems"/>.</param>
     /// <param name="users">How many there are, padding included, and what says so.</param>
     /// <param name="itemIds">The same of the items.</param>
     internal static string? Flaw(int[] offsets, int[] items, (int Count, string Source) users, (int Count, string Source) itemIds)

@@ -2,10 +2,8 @@ using System.Globalization;
 using System.IO.Hashing;
 using System.Numerics;
 using System.Runtime.InteropServices;
-using System.Text.Json.Serialization;
 using System.Text.Unicode;
 using Bert4Rec.Configuration;
-using Bert4Rec.Serialization;
 
 namespace Bert4Rec.EventLog;
 

@@ -5,7 +5,6 @@ using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
-using Bert4Rec.Training;
 
 namespace Bert4Rec.Pipeline;
 

@@ -42,6 +42,7 @@ internal sealed record RunObserver(
 /// <param name="options">Where and on what. Resume has no meaning: a run always goes on.</param>
 /// <param name="cancellation">Stops the run; the next one goes on.</param>
 /// <param name="tuning">How to tune before training; null to train with the settings as they are.</param>
+/// <exception cref="InputException">The folder's manifest is none.</exception>
 internal sealed class PipelineRun(
     RunConfig config,
     RunOptions options,
@@ -62,6 +63,7 @@ internal sealed class PipelineRun(
     /// <summary>Settings under which a held-out model is the same: a moved folder is the same data, and a refit comes after it.</summary>
     private static readonly string[] s_indifferent = ["data_path=.", "refit=false"];
 
+    // Most steps have a config, and options for the manifest, of their own.
     private readonly RunConfig _config = config;
     private readonly RunOptions _options = options;
     private readonly RunManifest _manifest = RunManifest.Load(options.OutputDirectory, progress);

@@ -76,6 +76,7 @@ internal sealed class InputFile : IDisposable
     public static StreamReader OpenText(string path) => new(OpenStream(path));
 
     /// <summary>The whole text of a small file, or of a pipe.</summary>
+    /// <param name="maximum">Bytes that it has at most.</param>
     /// <param name="what">What it should be, for errors: "a config".</param>
     /// <exception cref="InputException">There is no such file, it cannot be read, or it is longer.</exception>
     public static string ReadText(string path, int maximum, string what)
@@ -102,6 +103,7 @@ internal sealed class InputFile : IDisposable
     }
 
     /// <summary>The lines of a text, LF or CRLF taken off; a CR within a line is a character like any other.</summary>
+    /// <param name="path">Where it comes from, for errors.</param>
     /// <exception cref="InputException">A line is longer than <see cref="LongestLine"/>.</exception>
     public static IEnumerable<string> ReadLines(TextReader text, string path)
     {
