@@ -6,7 +6,9 @@ namespace Bert4Rec.Export;
 /// The network of <see cref="Bert4RecModel"/> as an ONNX graph. What <see cref="Inference.Predictor"/> does before it is in the graph too:
 /// only the newest events count, positions are counted among them, and <c>[mask]</c> is put behind them.
 /// </summary>
-internal sealed class OnnxModel
+/// <param name="layout">Of the parameters.</param>
+/// <param name="parameters">[layout.Length]; read when the graph is written.</param>
+internal sealed class OnnxModel(ParameterLayout layout, float[] parameters)
 {
     public const string History = "history", Mask = "mask", Scores = "scores";
 
@@ -15,20 +17,9 @@ internal sealed class OnnxModel
 
     private readonly OnnxGraph _graph = new("bert4rec");
     private readonly HashSet<string> _constants = [];
-    private readonly ParameterLayout _layout;
-    private readonly float[] _parameters;
-    private readonly ModelShape _shape;
-
-    private OnnxModel(ParameterLayout layout, float[] parameters)
-    {
-        _layout = layout;
-        _parameters = parameters;
-        _shape = layout.Shape;
-    }
+    private readonly ModelShape _shape = layout.Shape;
 
     /// <summary>Builds the graph.</summary>
-    /// <param name="layout">The layout of the parameters.</param>
-    /// <param name="parameters">[layout.Length]; read when the graph is written.</param>
     /// <param name="alwaysDropsOldest">RecBole's habit, as in <see cref="Inference.Predictor"/>.</param>
     public static OnnxGraph Build(ParameterLayout layout, float[] parameters, bool alwaysDropsOldest)
     {
@@ -62,7 +53,7 @@ internal sealed class OnnxModel
         string x = Norm("LayerNorm", Node("Add", Node("Gather", Table("item_embedding.weight"), tokens), PositionRows(isSeen)));
         string residual = x;
         if (_shape.NormFirst)
-            x = Norm(LayerViews.AttentionNormName(0), x);
+            x = Norm(LayerNames.AttentionNorm(0), x);
         for (int layer = 0; layer < _shape.Layers; layer++)
         {
             bool isLast = layer == _shape.Layers - 1;
@@ -114,7 +105,6 @@ internal sealed class OnnxModel
         return Node("Gather", Table("position_embedding.weight"), Node("Where", isSeen, position, "zero"));
     }
 
-    /// <param name="layer">Number of the layer.</param>
     /// <param name="x">[B, T, H] what it reads.</param>
     /// <param name="residual">[B, T, H] what its attention is added to.</param>
     /// <param name="visible">Which keys a query sees.</param>
@@ -122,7 +112,7 @@ internal sealed class OnnxModel
     /// <returns>Output, and what the next layer's attention is added to; [B, 1, H] where only the last row asked.</returns>
     private (string Output, string Residual) Layer(int layer, string x, string residual, string visible, string? queryOfLast)
     {
-        string attention = $"trm_encoder.layer.{layer}.multi_head_attention", feedForward = $"trm_encoder.layer.{layer}.feed_forward";
+        string attention = LayerNames.Attention(layer), feedForward = LayerNames.FeedForward(layer);
         string asking = x;
         if (queryOfLast is not null)
         {
@@ -138,7 +128,7 @@ internal sealed class OnnxModel
         string mixed = _graph.Node("Transpose", [Node("MatMul", weights, value)], ("perm", new long[] { 0, 2, 1, 3 }));
         string joined = Node("Reshape", mixed, OnceIntegers("hidden", 0, 0, _shape.HiddenSize));
 
-        (string afterAttention, string afterFeedForward) = LayerViews.NormNames(_layout.Shape, layer);
+        (string afterAttention, string afterFeedForward) = LayerNames.Norms(_shape, layer);
         string attentionSum = Node("Add", Linear($"{attention}.dense", joined), residual);
         string y = Norm(afterAttention, attentionSum);
         string outer = Linear($"{feedForward}.dense_2", Gelu(Linear($"{feedForward}.dense_1", y)));
@@ -164,7 +154,7 @@ internal sealed class OnnxModel
 
     private string Linear(string name, string x)
     {
-        int[] shape = _layout[$"{name}.weight"].Shape;
+        int[] shape = layout[$"{name}.weight"].Shape;
         ReadOnlySpan<float> weight = Values($"{name}.weight").Span;
         var transposed = new float[weight.Length];
         for (int output = 0; output < shape[0]; output++)
@@ -191,12 +181,12 @@ internal sealed class OnnxModel
     }
 
     /// <summary>A parameter as it lies there.</summary>
-    private string Table(string name) => _graph.Constant(name, Values(name), [.. _layout[name].Shape.Select(side => (long)side)]);
+    private string Table(string name) => _graph.Constant(name, Values(name), [.. layout[name].Shape.Select(side => (long)side)]);
 
     private ReadOnlyMemory<float> Values(string name)
     {
-        ParameterEntry entry = _layout[name];
-        return _parameters.AsMemory((int)entry.Offset, (int)entry.Length);
+        ParameterEntry entry = layout[name];
+        return parameters.AsMemory((int)entry.Offset, (int)entry.Length);
     }
 
     private string Once(string name, float value) => _constants.Add(name) ? _graph.Constant(name, value) : name;

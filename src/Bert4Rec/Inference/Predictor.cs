@@ -26,10 +26,7 @@ internal sealed class Predictor : IDisposable
     private DeviceBuffer<float>? _floats;
     private Tensor? _hidden;
 
-    /// <param name="kernels">The kernel set that everything runs on.</param>
-    /// <param name="layout">The layout of the parameters.</param>
     /// <param name="parameters">Read only, may be shared.</param>
-    /// <param name="tokenCapacity">Tokens of a micro-batch.</param>
     /// <param name="alwaysDropsOldest">RecBole's habit: the oldest event makes room for the mask even where there is room.</param>
     /// <param name="quantizes">Prepare for histories that come a few at a time; the parameters must not change from here on.</param>
     /// <param name="prepared">One with the same parameters that has done so, and will live longer; or null.</param>
@@ -46,13 +43,13 @@ internal sealed class Predictor : IDisposable
         _shape = layout.Shape;
         _alwaysDropsOldest = alwaysDropsOldest;
         _model = new Bert4RecModel(kernels, layout, parameters, null, tokenCapacity);
-        _batch = new SequenceBatch(kernels, tokenCapacity, tokenCapacity, _shape.NewestFirst);
+        _batch = new SequenceBatch(kernels, tokenCapacity, _shape.NewestFirst);
         _lastRows = kernels.AllocateInts(tokenCapacity);
         _eachOne = kernels.AllocateInts(tokenCapacity + 1);
         _eachOne.Upload([.. Enumerable.Range(0, tokenCapacity + 1)]);
         _hostRows = new int[tokenCapacity];
         _ownsQuantized = prepared is null;
-        _quantized = prepared is not null ? prepared._quantized : quantizes ? _model.QuantizeCatalogue() : null;
+        _quantized = prepared is not null ? prepared._quantized : quantizes ? kernels.QuantizeCatalogue(_model.Catalogue) : null;
     }
 
     /// <summary>Histories in the micro-batch.</summary>
@@ -120,7 +117,7 @@ internal sealed class Predictor : IDisposable
         }
         Indices items = ints.Take(Count * k), wanted = ints.Put(targets), wantedRanks = ints.Take(3 * targets.Length);
         Exclusions exclusions = excludedOffsets.IsEmpty ? default : new(ints.Put(excludedOffsets), ints.Put(excludedItems));
-        _model.TopK(h, wanted, boosts, exclusions, items, scores, wantedRanks);
+        _kernels.TopK(h, _model.Catalogue, wanted, boosts, exclusions, items, scores, wantedRanks);
         items.Buffer.Download(topItems[..(Count * k)], items.Offset);
         scores.Buffer.Download(topScores[..(Count * k)], scores.Offset);
         if (!targets.IsEmpty)
@@ -142,7 +139,7 @@ internal sealed class Predictor : IDisposable
         var ints = new Room(AtLeast(ref _ints, candidates.Length, _kernels.AllocateInts));
         var floats = AtLeast(ref _floats, candidates.Length, _kernels.AllocateFloats);
         Tensor result = new(floats, 0, h.Rows, candidates.Length / h.Rows);
-        _model.ScoreItems(h, ints.Put(candidates), result);
+        _kernels.ScoreItems(h, _model.Catalogue, ints.Put(candidates), result);
         result.Buffer.Download(scores[..candidates.Length], 0);
     }
 

@@ -5,67 +5,13 @@ namespace Bert4Rec.Model;
 /// <summary>
 /// All that a forward pass keeps and a backward pass works in, planned once for the largest micro-batch as views into one buffer.
 /// </summary>
-internal sealed class Activations : IDisposable
+/// <param name="training">Whether there will be a backward pass.</param>
+/// <param name="buffer">Where the tensors lie.</param>
+/// <param name="take">Gives the next tensor of so many columns.</param>
+internal sealed class Activations(ModelShape shape, bool training, DeviceBuffer<float>? buffer, Func<int, Tensor> take) : IDisposable
 {
     /// <summary>Tensors start on boundaries of a cache line, which suit the loads of every device.</summary>
     private const int Alignment = 16;
-
-    private readonly DeviceBuffer<float>? _buffer;
-
-    /// <param name="shape">The model.</param>
-    /// <param name="training">Whether there will be a backward pass.</param>
-    /// <param name="buffer">Where the tensors lie.</param>
-    /// <param name="take">Gives the next tensor of so many columns.</param>
-    private Activations(ModelShape shape, bool training, DeviceBuffer<float>? buffer, Func<int, Tensor> take)
-    {
-        _buffer = buffer;
-        int h = shape.HiddenSize, inner = shape.InnerSize;
-        Embedded = take(h);
-        EmbeddingOutput = take(h);
-        EmbeddingStatistics = take(2);
-        QueryInput = take(h);
-        if (shape.NormFirst)
-        {
-            FirstNormalised = take(h);
-            FirstStatistics = take(2);
-            QueryResidual = take(h);
-        }
-        // Without a backward pass, a layer's values are free for the next layer, but for its output.
-        LayerActivations? shared = null;
-        var layers = new LayerActivations[shape.Layers];
-        for (int layer = 0; layer < shape.Layers; layer++)
-        {
-            layers[layer] = shared is null || training
-                ? new LayerActivations(take, shape, training)
-                : shared with { Output = take(h) };
-            shared = layers[layer];
-        }
-        Layers = layers;
-        if (shape.OutputHead)
-        {
-            OutputHeadInner = take(h);
-            Hidden = take(h);
-            OutputHeadStatistics = take(2);
-        }
-        if (!training)
-            return;
-        if (shape.OutputHead)
-            OutputHeadSlope = take(h);
-        Losses = take(1);
-        LogSumExp = take(1);
-        DHidden = take(h);
-        DOutput = take(h);
-        DBranch = take(h);
-        DInner = take(inner);
-        DAttention = take(h);
-        DQuery = take(h);
-        DKeyValue = take(2 * h);
-        DX = take(h);
-        if (!shape.NormFirst)
-            return;
-        DResidual = take(h);
-        DQueryResidual = take(h);
-    }
 
     /// <summary>Memory on a device for micro-batches of up to so many tokens.</summary>
     public static Activations Allocate(KernelSet kernels, ModelShape shape, int tokens, bool training)
@@ -101,111 +47,97 @@ internal sealed class Activations : IDisposable
     }
 
     /// <summary>Item plus position; the embedding's norm normalises it.</summary>
-    public Tensor Embedded { get; private set; }
+    public Tensor Embedded { get; } = take(shape.HiddenSize);
 
-    public Tensor EmbeddingOutput { get; private set; }
+    public Tensor EmbeddingOutput { get; } = take(shape.HiddenSize);
 
-    public Tensor EmbeddingStatistics { get; private set; }
-
-    /// <summary>What the first layer reads where norms stand first; else none, and so the next two.</summary>
-    public Tensor FirstNormalised { get; private set; }
-
-    public Tensor FirstStatistics { get; private set; }
-
-    /// <summary>The query rows of what the last layer's attention is added to.</summary>
-    public Tensor QueryResidual { get; private set; }
+    public Tensor EmbeddingStatistics { get; } = take(2);
 
     /// <summary>The rows of the last layer's input that are queries.</summary>
-    public Tensor QueryInput { get; private set; }
+    public Tensor QueryInput { get; } = take(shape.HiddenSize);
 
-    public IReadOnlyList<LayerActivations> Layers { get; private set; } = [];
+    /// <summary>What the first layer reads where norms stand first.</summary>
+    public Tensor FirstNormalised { get; } = shape.NormFirst ? take(shape.HiddenSize) : default;
+
+    public Tensor FirstStatistics { get; } = shape.NormFirst ? take(2) : default;
+
+    /// <summary>The query rows of what the last layer's attention is added to, where norms stand first.</summary>
+    public Tensor QueryResidual { get; } = shape.NormFirst ? take(shape.HiddenSize) : default;
+
+    /// <summary>[layers] Without a backward pass, a layer's values are free for the next layer: all have the same memory.</summary>
+    public IReadOnlyList<LayerActivations> Layers { get; } = training
+        ? [.. Enumerable.Range(0, shape.Layers).Select(_ => new LayerActivations(take, shape, training))]
+        : [.. Enumerable.Repeat(new LayerActivations(take, shape, training), shape.Layers)];
+
+    /// <summary>[layers] The norm of each feed-forward's sum, which the next layer reads.</summary>
+    public IReadOnlyList<Tensor> Outputs { get; } = [.. Enumerable.Range(0, shape.Layers).Select(_ => take(shape.HiddenSize))];
 
     /// <summary>gelu(output_ffn(x)), before its norm.</summary>
-    public Tensor OutputHeadInner { get; private set; }
+    public Tensor OutputHeadInner { get; } = shape.OutputHead ? take(shape.HiddenSize) : default;
 
-    public Tensor OutputHeadSlope { get; private set; }
+    public Tensor OutputHeadSlope { get; } = training && shape.OutputHead ? take(shape.HiddenSize) : default;
 
     /// <summary>h, what the items are compared with.</summary>
-    public Tensor Hidden { get; private set; }
+    public Tensor Hidden { get; } = shape.OutputHead ? take(shape.HiddenSize) : default;
 
-    public Tensor OutputHeadStatistics { get; private set; }
+    public Tensor OutputHeadStatistics { get; } = shape.OutputHead ? take(2) : default;
 
-    public Tensor Losses { get; private set; }
+    public Tensor Losses { get; } = training ? take(1) : default;
 
-    public Tensor LogSumExp { get; private set; }
+    public Tensor LogSumExp { get; } = training ? take(1) : default;
 
-    public Tensor DHidden { get; private set; }
+    public Tensor DHidden { get; } = training ? take(shape.HiddenSize) : default;
 
     /// <summary>Of the last layer's output.</summary>
-    public Tensor DOutput { get; private set; }
+    public Tensor DOutput { get; } = training ? take(shape.HiddenSize) : default;
 
     /// <summary>Of what a residual connection adds: the feed-forward's output, and when that is done with, the attention's.</summary>
-    public Tensor DBranch { get; private set; }
+    public Tensor DBranch { get; } = training ? take(shape.HiddenSize) : default;
 
-    public Tensor DInner { get; private set; }
+    public Tensor DInner { get; } = training ? take(shape.InnerSize) : default;
 
-    public Tensor DAttention { get; private set; }
+    public Tensor DAttention { get; } = training ? take(shape.HiddenSize) : default;
 
-    public Tensor DQuery { get; private set; }
+    public Tensor DQuery { get; } = training ? take(shape.HiddenSize) : default;
 
-    public Tensor DKeyValue { get; private set; }
+    public Tensor DKeyValue { get; } = training ? take(2 * shape.HiddenSize) : default;
 
     /// <summary>Of the last layer's input, of all rows.</summary>
-    public Tensor DX { get; private set; }
+    public Tensor DX { get; } = training ? take(shape.HiddenSize) : default;
 
     /// <summary>Of what a layer's attention is added to, where that is not the layer's input too; none where it is.</summary>
-    public Tensor DResidual { get; private set; }
+    public Tensor DResidual { get; } = training && shape.NormFirst ? take(shape.HiddenSize) : default;
 
     /// <summary>The same, of the last layer's query rows.</summary>
-    public Tensor DQueryResidual { get; private set; }
+    public Tensor DQueryResidual { get; } = training && shape.NormFirst ? take(shape.HiddenSize) : default;
 
-    public void Dispose() => _buffer?.Dispose();
+    public void Dispose() => buffer?.Dispose();
 }
 
-/// <summary>What one encoder layer keeps.</summary>
-internal sealed record LayerActivations
+/// <summary>What one encoder layer keeps beside its output.</summary>
+internal sealed class LayerActivations(Func<int, Tensor> take, ModelShape shape, bool training)
 {
-    public LayerActivations(Func<int, Tensor> take, ModelShape shape, bool training)
-    {
-        int h = shape.HiddenSize;
-        Query = take(h);
-        KeyValue = take(2 * h);
-        LogSumExp = take(shape.Heads);
-        Attention = take(h);
-        AttentionSum = take(h);
-        AttentionStatistics = take(2);
-        AttentionOutput = take(h);
-        Inner = take(shape.InnerSize);
-        InnerSlope = training ? take(shape.InnerSize) : default;
-        FeedForwardSum = take(h);
-        FeedForwardStatistics = take(2);
-        Output = take(h);
-    }
+    public Tensor Query { get; } = take(shape.HiddenSize);
 
-    public Tensor Query { get; }
+    public Tensor KeyValue { get; } = take(2 * shape.HiddenSize);
 
-    public Tensor KeyValue { get; }
+    public Tensor LogSumExp { get; } = take(shape.Heads);
 
-    public Tensor LogSumExp { get; }
-
-    public Tensor Attention { get; }
+    public Tensor Attention { get; } = take(shape.HiddenSize);
 
     /// <summary>Residual + dropout(dense(attention)), before its norm.</summary>
-    public Tensor AttentionSum { get; }
+    public Tensor AttentionSum { get; } = take(shape.HiddenSize);
 
-    public Tensor AttentionStatistics { get; }
+    public Tensor AttentionStatistics { get; } = take(2);
 
     /// <summary>The norm of that, which the feed-forward half reads.</summary>
-    public Tensor AttentionOutput { get; }
+    public Tensor AttentionOutput { get; } = take(shape.HiddenSize);
 
-    public Tensor Inner { get; }
+    public Tensor Inner { get; } = take(shape.InnerSize);
 
-    public Tensor InnerSlope { get; }
+    public Tensor InnerSlope { get; } = training ? take(shape.InnerSize) : default;
 
-    public Tensor FeedForwardSum { get; }
+    public Tensor FeedForwardSum { get; } = take(shape.HiddenSize);
 
-    public Tensor FeedForwardStatistics { get; }
-
-    /// <summary>The norm of the feed-forward's sum, which the next layer reads.</summary>
-    public Tensor Output { get; init; }
+    public Tensor FeedForwardStatistics { get; } = take(2);
 }

@@ -49,7 +49,6 @@ internal sealed class Bert4RecModel : IDisposable
     private RandomKey _key;
     private bool _training;
 
-    /// <param name="kernels">The device.</param>
     /// <param name="layout">The layout of both buffers.</param>
     /// <param name="parameters">Read.</param>
     /// <param name="gradients">Added to by <see cref="Backward"/>; null for a model that will only predict.</param>
@@ -88,7 +87,6 @@ internal sealed class Bert4RecModel : IDisposable
     }
 
     /// <summary>The same with dropout, keeping what the backward needs.</summary>
-    /// <param name="input">The micro-batch.</param>
     /// <param name="key">Seed and step of the dropout masks.</param>
     public Tensor Forward(in ModelInput input, RandomKey key)
     {
@@ -115,20 +113,8 @@ internal sealed class Bert4RecModel : IDisposable
         Backward(dHidden);
     }
 
-    public void TopK(
-        Tensor h,
-        Indices targets,
-        Tensor targetBoosts,
-        Exclusions exclusions,
-        Indices topItems,
-        Tensor topScores,
-        Indices targetRanks) =>
-        _kernels.TopK(h, _p.Catalogue, targets, targetBoosts, exclusions, topItems, topScores, targetRanks);
-
-    public void ScoreItems(Tensor h, Indices candidates, Tensor scores) => _kernels.ScoreItems(h, _p.Catalogue, candidates, scores);
-
-    /// <inheritdoc cref="KernelSet.QuantizeCatalogue"/>
-    public IQuantizedTopK? QuantizeCatalogue() => _kernels.QuantizeCatalogue(_p.Catalogue);
+    /// <summary>What h is compared with: the items' rows and biases.</summary>
+    public WeightAndBias Catalogue => _p.Catalogue;
 
     private int TokenCount => _input.Tokens.Length;
 
@@ -150,7 +136,7 @@ internal sealed class Bert4RecModel : IDisposable
     }
 
     /// <summary>What the items were compared with in the last forward, [M, H].</summary>
-    private Tensor Hidden(int rows) => _shape.OutputHead ? _a.Hidden.First(rows) : _a.Layers[^1].Output.First(rows);
+    private Tensor Hidden(int rows) => _shape.OutputHead ? _a.Hidden.First(rows) : _a.Outputs[^1].First(rows);
 
     /// <summary>From the gradient of h to those of all parameters.</summary>
     private void Backward(Tensor dHidden)
@@ -228,7 +214,7 @@ internal sealed class Bert4RecModel : IDisposable
             y,
             a.AttentionStatistics.First(q));
 
-        Tensor inner = a.Inner.First(q), feedForwardSum = a.FeedForwardSum.First(q), output = a.Output.First(q);
+        Tensor inner = a.Inner.First(q), feedForwardSum = a.FeedForwardSum.First(q), output = _a.Outputs[layer].First(q);
         _kernels.LinearGeluForward(y, p.Inner, inner, _training ? a.InnerSlope.First(q) : default);
         _kernels.LinearForward(inner, p.Outer, feedForwardSum);
         _kernels.LayerNormForward(
@@ -242,7 +228,6 @@ internal sealed class Bert4RecModel : IDisposable
         return output;
     }
 
-    /// <param name="layer">Number of the layer.</param>
     /// <param name="dOutput">Gradient of the layer's output, overwritten.</param>
     /// <param name="dResidual">Of its last sum, by the residual connection that goes on from there, if that is not the output.</param>
     /// <returns>Gradients of its input, and of what its attention is added to, if that is something else.</returns>
@@ -302,9 +287,8 @@ internal sealed class Bert4RecModel : IDisposable
         _kernels.LinearBackwardInput(dQuery, p.Query.Weight, default, dXq, accumulate: startsNormalised);
         if (queries.Rows.IsNone)
         {
-            Tensor dXAll = dXq;
-            _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dXAll, accumulate: true);
-            return (dXAll, dResidual);
+            _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dXq, accumulate: true);
+            return (dXq, dResidual);
         }
         Tensor dX = _a.DX.First(TokenCount);
         _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dX, accumulate: false);
@@ -323,8 +307,6 @@ internal sealed class Bert4RecModel : IDisposable
     /// None, or the sum's gradient by the next residual connection, which starts at the sum then; becomes the sum's whole gradient.
     /// </param>
     /// <param name="sum">As the forward left it.</param>
-    /// <param name="norm">Its norm.</param>
-    /// <param name="statistics">Of the norm.</param>
     /// <param name="dropout">Of the sublayer's result.</param>
     /// <param name="dBranch">Gets the gradient of the sublayer's result.</param>
     /// <param name="gradient">Of the norm.</param>
@@ -356,7 +338,7 @@ internal sealed class Bert4RecModel : IDisposable
     private Tensor OutputHeadBackward(Tensor dHidden)
     {
         int q = dHidden.Rows;
-        Tensor x = _a.Layers[^1].Output.First(q), dInner = dHidden, dX = _a.DOutput.First(q);
+        Tensor x = _a.Outputs[^1].First(q), dInner = dHidden, dX = _a.DOutput.First(q);
         NormBackward(dInner, _a.OutputHeadInner, _p.OutputHeadNorm, _a.OutputHeadStatistics, _g!.OutputHeadNorm);
         _kernels.GeluBackward(dInner, _a.OutputHeadSlope.First(q));
         _kernels.LinearBackwardWeight(dInner, x, _g.OutputHead);
@@ -376,7 +358,7 @@ internal sealed class Bert4RecModel : IDisposable
     /// <summary>What a layer reads.</summary>
     private Tensor Input(int layer)
     {
-        Tensor x = layer > 0 ? _a.Layers[layer - 1].Output : _shape.NormFirst ? _a.FirstNormalised : _a.EmbeddingOutput;
+        Tensor x = layer > 0 ? _a.Outputs[layer - 1] : _shape.NormFirst ? _a.FirstNormalised : _a.EmbeddingOutput;
         return x.First(TokenCount);
     }
 

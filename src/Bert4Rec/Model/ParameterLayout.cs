@@ -30,7 +30,7 @@ internal sealed class ParameterLayout
         AddLayerNorm("LayerNorm", h);
         for (int layer = 0; layer < shape.Layers; layer++)
         {
-            string attention = $"trm_encoder.layer.{layer}.multi_head_attention", feedForward = $"trm_encoder.layer.{layer}.feed_forward";
+            string attention = LayerNames.Attention(layer), feedForward = LayerNames.FeedForward(layer);
             Add($"{attention}.query.weight", h, h);
             Add($"{attention}.query.bias", h);
             // Keys and values side by side: one product makes both.
@@ -114,95 +114,80 @@ internal sealed class ParameterLayout
     }
 }
 
-/// <summary>A buffer of the layout seen as the model's operands: parameters, or their gradients.</summary>
-internal sealed class ParameterViews
+/// <summary>A buffer of the layout seen as the model's operands.</summary>
+/// <param name="buffer">Parameters, or their gradients.</param>
+/// <param name="noBias">[V] What stands for the output's bias in a model that has none.</param>
+/// <param name="sampled">What stands for the item table and the output's bias, or null.</param>
+internal sealed class ParameterViews(
+    ParameterLayout layout, DeviceBuffer<float> buffer, Tensor noBias, SampledCatalogue? sampled = null)
 {
-    /// <param name="layout">The layout.</param>
-    /// <param name="buffer">Parameters, or their gradients.</param>
-    /// <param name="noBias">[V] What stands for the output's bias in a model that has none.</param>
-    /// <param name="sampled">What stands for the item table and the output's bias, or null.</param>
-    public ParameterViews(ParameterLayout layout, DeviceBuffer<float> buffer, Tensor noBias, SampledCatalogue? sampled = null)
-    {
-        Items = sampled?.Items ?? layout.View(buffer, "item_embedding.weight");
-        Catalogue = sampled?.Catalogue
-            ?? new(Items.First(layout.Shape.ItemCount), layout.Shape.OutputHead ? layout.View(buffer, "output_bias") : noBias);
-        Positions = layout.View(buffer, "position_embedding.weight");
-        EmbeddingNorm = layout.Layer(buffer, "LayerNorm");
-        Layers = [.. Enumerable.Range(0, layout.Shape.Layers).Select(layer => new LayerViews(layout, buffer, layer))];
-        if (layout.Shape.NormFirst)
-            FirstNorm = layout.Layer(buffer, LayerViews.AttentionNormName(0));
-        if (!layout.Shape.OutputHead)
-            return;
-        OutputHead = layout.Layer(buffer, "output_ffn");
-        OutputHeadNorm = layout.Layer(buffer, "output_ln");
-    }
-
     /// <summary>[V+1, H], or [V, H] where there is no <c>[mask]</c>.</summary>
-    public Tensor Items { get; }
+    public Tensor Items { get; } = sampled?.Items ?? layout.View(buffer, "item_embedding.weight");
 
     /// <summary>[V, H] and [V]: the item table without <c>[mask]</c>, which is tied to the output, and the output's bias.</summary>
-    public WeightAndBias Catalogue { get; }
+    public WeightAndBias Catalogue { get; } = sampled?.Catalogue ?? new(
+        layout.View(buffer, "item_embedding.weight").First(layout.Shape.ItemCount),
+        layout.Shape.OutputHead ? layout.View(buffer, "output_bias") : noBias);
 
     /// <summary>[L, H]</summary>
-    public Tensor Positions { get; }
+    public Tensor Positions { get; } = layout.View(buffer, "position_embedding.weight");
 
-    public WeightAndBias EmbeddingNorm { get; }
+    public WeightAndBias EmbeddingNorm { get; } = layout.Layer(buffer, "LayerNorm");
 
     /// <summary>Between the embedding and the first layer, where norms stand first.</summary>
-    public WeightAndBias FirstNorm { get; }
+    public WeightAndBias FirstNorm { get; } = layout.Shape.NormFirst ? layout.Layer(buffer, LayerNames.AttentionNorm(0)) : default;
 
-    public IReadOnlyList<LayerViews> Layers { get; }
+    public IReadOnlyList<LayerViews> Layers { get; } =
+        [.. Enumerable.Range(0, layout.Shape.Layers).Select(layer => new LayerViews(layout, buffer, layer))];
 
     /// <summary>[H, H] and [H]; none without an output head, and so the next.</summary>
-    public WeightAndBias OutputHead { get; }
+    public WeightAndBias OutputHead { get; } = layout.Shape.OutputHead ? layout.Layer(buffer, "output_ffn") : default;
 
-    public WeightAndBias OutputHeadNorm { get; }
+    public WeightAndBias OutputHeadNorm { get; } = layout.Shape.OutputHead ? layout.Layer(buffer, "output_ln") : default;
 }
 
-internal sealed class LayerViews
+/// <summary>What the parameters of an encoder layer are called.</summary>
+internal static class LayerNames
 {
-    public LayerViews(ParameterLayout layout, DeviceBuffer<float> buffer, int layer)
-    {
-        string attention = $"trm_encoder.layer.{layer}.multi_head_attention", feedForward = $"trm_encoder.layer.{layer}.feed_forward";
-        Query = layout.Layer(buffer, $"{attention}.query");
-        var key = layout.Layer(buffer, $"{attention}.key");
-        KeyValue = new(key.Weight with { Rows = 2 * key.Weight.Rows }, key.Bias with { Columns = 2 * key.Bias.Columns });
-        Dense = layout.Layer(buffer, $"{attention}.dense");
-        Inner = layout.Layer(buffer, $"{feedForward}.dense_1");
-        Outer = layout.Layer(buffer, $"{feedForward}.dense_2");
-        (string first, string second) = NormNames(layout.Shape, layer);
-        NormAfterAttention = layout.Layer(buffer, first);
-        NormAfterFeedForward = layout.Layer(buffer, second);
-    }
+    public static string Attention(int layer) => $"trm_encoder.layer.{layer}.multi_head_attention";
+
+    public static string FeedForward(int layer) => $"trm_encoder.layer.{layer}.feed_forward";
+
+    public static string AttentionNorm(int layer) => $"{Attention(layer)}.LayerNorm";
 
     /// <summary>The norms of the sums of a layer's attention and of its feed-forward.</summary>
-    public static (string AfterAttention, string AfterFeedForward) NormNames(ModelShape shape, int layer)
+    public static (string AfterAttention, string AfterFeedForward) Norms(ModelShape shape, int layer)
     {
         // A norm has its name from the sublayer that it stands behind, or before: then the next sublayer's is the one behind this.
-        string attentionNorm = AttentionNormName(layer), feedForwardNorm = $"trm_encoder.layer.{layer}.feed_forward.LayerNorm";
+        string feedForwardNorm = $"{FeedForward(layer)}.LayerNorm";
         return shape.NormFirst
-            ? (feedForwardNorm, layer == shape.Layers - 1 ? ParameterLayout.FinalNorm : AttentionNormName(layer + 1))
-            : (attentionNorm, feedForwardNorm);
+            ? (feedForwardNorm, layer == shape.Layers - 1 ? ParameterLayout.FinalNorm : AttentionNorm(layer + 1))
+            : (AttentionNorm(layer), feedForwardNorm);
     }
+}
 
-    public static string AttentionNormName(int layer) => $"trm_encoder.layer.{layer}.multi_head_attention.LayerNorm";
-
-    public WeightAndBias Query { get; }
+internal sealed class LayerViews(ParameterLayout layout, DeviceBuffer<float> buffer, int layer)
+{
+    public WeightAndBias Query { get; } = layout.Layer(buffer, $"{LayerNames.Attention(layer)}.query");
 
     /// <summary>[2H, H] and [2H]</summary>
-    public WeightAndBias KeyValue { get; }
+    public WeightAndBias KeyValue { get; } = WithValues(layout.Layer(buffer, $"{LayerNames.Attention(layer)}.key"));
 
-    public WeightAndBias Dense { get; }
+    public WeightAndBias Dense { get; } = layout.Layer(buffer, $"{LayerNames.Attention(layer)}.dense");
 
     /// <summary>Of the sum of attention and what it is added to.</summary>
-    public WeightAndBias NormAfterAttention { get; }
+    public WeightAndBias NormAfterAttention { get; } = layout.Layer(buffer, LayerNames.Norms(layout.Shape, layer).AfterAttention);
 
     /// <summary>[I, H] and [I]</summary>
-    public WeightAndBias Inner { get; }
+    public WeightAndBias Inner { get; } = layout.Layer(buffer, $"{LayerNames.FeedForward(layer)}.dense_1");
 
     /// <summary>[H, I] and [H]</summary>
-    public WeightAndBias Outer { get; }
+    public WeightAndBias Outer { get; } = layout.Layer(buffer, $"{LayerNames.FeedForward(layer)}.dense_2");
 
     /// <summary>Of the sum of feed-forward and what it is added to.</summary>
-    public WeightAndBias NormAfterFeedForward { get; }
+    public WeightAndBias NormAfterFeedForward { get; } = layout.Layer(buffer, LayerNames.Norms(layout.Shape, layer).AfterFeedForward);
+
+    /// <summary>The values' rows lie behind the keys'.</summary>
+    private static WeightAndBias WithValues(WeightAndBias key) =>
+        new(key.Weight with { Rows = 2 * key.Weight.Rows }, key.Bias with { Columns = 2 * key.Bias.Columns });
 }

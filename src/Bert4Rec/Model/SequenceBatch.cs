@@ -6,36 +6,16 @@ namespace Bert4Rec.Model;
 /// A micro-batch of sequences packed end to end, without padding: sequence b has the tokens Offsets[b] to Offsets[b+1]. Filled on the host,
 /// uploaded once; the memory serves one micro-batch after the other.
 /// </summary>
-internal sealed class SequenceBatch : IDisposable
+/// <param name="capacity">Tokens, and so sequences, at most.</param>
+/// <param name="newestFirst">Whether a sequence's last token has position 0, and not its first.</param>
+internal sealed class SequenceBatch(KernelSet kernels, int capacity, bool newestFirst = false) : IDisposable
 {
-    private readonly bool _newestFirst;
-    private readonly int[] _tokens;
-    private readonly int[] _positions;
-    private readonly int[] _offsets;
-    private readonly DeviceBuffer<int> _deviceTokens;
-    private readonly DeviceBuffer<int> _devicePositions;
-    private readonly DeviceBuffer<int> _deviceOffsets;
-
-    /// <param name="kernels">The device.</param>
-    /// <param name="tokenCapacity">Tokens at most.</param>
-    /// <param name="sequenceCapacity">Sequences at most.</param>
-    /// <param name="newestFirst">Whether a sequence's last token has position 0, and not its first.</param>
-    public SequenceBatch(KernelSet kernels, int tokenCapacity, int sequenceCapacity, bool newestFirst = false)
-    {
-        _newestFirst = newestFirst;
-        TokenCapacity = tokenCapacity;
-        SequenceCapacity = sequenceCapacity;
-        _tokens = new int[tokenCapacity];
-        _positions = new int[tokenCapacity];
-        _offsets = new int[sequenceCapacity + 1];
-        _deviceTokens = kernels.AllocateInts(tokenCapacity);
-        _devicePositions = kernels.AllocateInts(tokenCapacity);
-        _deviceOffsets = kernels.AllocateInts(sequenceCapacity + 1);
-    }
-
-    public int TokenCapacity { get; }
-
-    public int SequenceCapacity { get; }
+    private readonly int[] _tokens = new int[capacity];
+    private readonly int[] _positions = new int[capacity];
+    private readonly int[] _offsets = new int[capacity + 1];
+    private readonly DeviceBuffer<int> _deviceTokens = kernels.AllocateInts(capacity);
+    private readonly DeviceBuffer<int> _devicePositions = kernels.AllocateInts(capacity);
+    private readonly DeviceBuffer<int> _deviceOffsets = kernels.AllocateInts(capacity + 1);
 
     public int TokenCount { get; private set; }
 
@@ -55,19 +35,19 @@ internal sealed class SequenceBatch : IDisposable
 
     public void Clear() => TokenCount = SequenceCount = 0;
 
-    public bool HasRoomFor(int length) => TokenCount + length <= TokenCapacity && SequenceCount < SequenceCapacity;
+    public bool HasRoomFor(int length) => TokenCount + length <= capacity;
 
     /// <summary>Adds a sequence; <paramref name="lastToken"/>, where it is not negative, follows the events.</summary>
     public void Add(ReadOnlySpan<int> events, int lastToken = -1)
     {
         int length = events.Length + (lastToken < 0 ? 0 : 1);
         if (!HasRoomFor(length))
-            throw new InvalidOperationException($"a sequence of {length} tokens does not fit behind {TokenCount} of {TokenCapacity}");
+            throw new InvalidOperationException($"a sequence of {length} tokens does not fit behind {TokenCount} of {capacity}");
         events.CopyTo(_tokens.AsSpan(TokenCount));
         if (lastToken >= 0)
             _tokens[TokenCount + events.Length] = lastToken;
         for (int position = 0; position < length; position++)
-            _positions[TokenCount + (_newestFirst ? length - 1 - position : position)] = position;
+            _positions[TokenCount + (newestFirst ? length - 1 - position : position)] = position;
         TokenCount += length;
         _offsets[++SequenceCount] = TokenCount;
     }

@@ -6,33 +6,19 @@ namespace Bert4Rec.Training;
 /// <summary>
 /// A part of a training batch that goes through the model at once (<see cref="MicroBatchSize"/>), with what is to be predicted in it.
 /// </summary>
-internal sealed class MicroBatch : IDisposable
+internal sealed class MicroBatch(KernelSet kernels, int tokenCapacity, bool newestFirst) : IDisposable
 {
-    private readonly KernelSet _kernels;
-    private readonly DeviceBuffer<int> _maskedTokens;
-    private readonly DeviceBuffer<int> _targetRows;
-    private readonly DeviceBuffer<int> _targets;
-    private readonly DeviceBuffer<int> _targetOffsets;
-    private readonly int[] _hostRows;
-    private readonly int[] _hostTargets;
-    private readonly int[] _hostOffsets;
+    private readonly DeviceBuffer<int> _maskedTokens = kernels.AllocateInts(tokenCapacity);
+    private readonly DeviceBuffer<int> _targetRows = kernels.AllocateInts(tokenCapacity);
+    private readonly DeviceBuffer<int> _targets = kernels.AllocateInts(tokenCapacity);
+    private readonly DeviceBuffer<int> _targetOffsets = kernels.AllocateInts(tokenCapacity + 1);
+    private readonly int[] _hostRows = new int[tokenCapacity];
+    private readonly int[] _hostTargets = new int[tokenCapacity];
+    private readonly int[] _hostOffsets = [.. Enumerable.Range(0, tokenCapacity + 1)];
     private Indices _tokens;
     private bool _everyRow;
 
-    public MicroBatch(KernelSet kernels, int tokenCapacity, bool newestFirst)
-    {
-        _kernels = kernels;
-        Sequences = new SequenceBatch(kernels, tokenCapacity, tokenCapacity, newestFirst);
-        _maskedTokens = kernels.AllocateInts(tokenCapacity);
-        _targetRows = kernels.AllocateInts(tokenCapacity);
-        _targets = kernels.AllocateInts(tokenCapacity);
-        _targetOffsets = kernels.AllocateInts(tokenCapacity + 1);
-        _hostRows = new int[tokenCapacity];
-        _hostTargets = new int[tokenCapacity];
-        _hostOffsets = new int[tokenCapacity + 1];
-    }
-
-    public SequenceBatch Sequences { get; }
+    public SequenceBatch Sequences { get; } = new(kernels, tokenCapacity, newestFirst);
 
     /// <summary>Rows that the loss counts: they have a target.</summary>
     public int TargetCount { get; private set; }
@@ -55,7 +41,7 @@ internal sealed class MicroBatch : IDisposable
         Sequences.Upload();
         int tokens = Sequences.TokenCount;
         _tokens = Indices.Of(_maskedTokens).First(tokens);
-        TargetCount = _kernels.ClozeMask(
+        TargetCount = kernels.ClozeMask(
             Sequences.Tokens,
             Sequences.Offsets,
             masking,
@@ -84,7 +70,6 @@ internal sealed class MicroBatch : IDisposable
         {
             _hostRows[b] = Sequences.LastRow(b);
             _hostTargets[b] = next[_hostRows[b]];
-            _hostOffsets[b + 1] = b + 1;
         }
         Targets.Upload(_hostTargets.AsSpan(0, TargetCount));
         Indices.Of(_targetRows).First(TargetCount).Upload(_hostRows.AsSpan(0, TargetCount));

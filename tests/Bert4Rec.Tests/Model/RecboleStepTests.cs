@@ -212,7 +212,7 @@ public class RecboleStepTests
             int[] sequences = _file.ReadInts("input.item_seq"), lengths = _file.ReadInts("input.item_seq_len");
             float[] expected = _file.ReadFloats($"eval.scores_after{Steps}");
             int items = Size("n_items");
-            using var batch = new SequenceBatch(_kernels, lengths.Length * _length, lengths.Length);
+            using var batch = new SequenceBatch(_kernels, lengths.Length * _length);
             foreach (var (b, length) in lengths.Index())
             {
                 if (_isSasRec)
@@ -225,7 +225,8 @@ public class RecboleStepTests
             Indices each = Upload([.. Enumerable.Range(0, lengths.Length + 1)]);
             var h = _model.Predict(new(batch.Tokens, batch.Positions, batch.Offsets, last, each));
             var scores = new Tensor(_kernels.AllocateFloats(expected.Length), 0, lengths.Length, items);
-            _model.ScoreItems(h, Upload([.. Enumerable.Repeat(Enumerable.Range(0, items), lengths.Length).SelectMany(ids => ids)]), scores);
+            Indices all = Upload([.. Enumerable.Repeat(Enumerable.Range(0, items), lengths.Length).SelectMany(ids => ids)]);
+            _kernels.ScoreItems(h, _model.Catalogue, all, scores);
             float[] actual = scores.ToArray();
             double allowed = bound * Math.Max(1, expected.Where(score => score > -1e30f).Max(Math.Abs));
             for (int i = 0; i < expected.Length; i++)
