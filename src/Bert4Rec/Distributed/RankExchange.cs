@@ -50,7 +50,6 @@ internal sealed class RankExchange(ProcessGroup ranks)
     }
 
     /// <summary>Gives each rank's range of the buffer to all.</summary>
-    /// <param name="buffer">The buffer.</param>
     /// <param name="bounds">[ranks + 1]</param>
     public void AllGather(DeviceBuffer<float> buffer, long[] bounds)
     {
