@@ -232,7 +232,7 @@ internal sealed class PipelineRun(
             _manifest.Begin(step);
         }
         TuneResult choice = tuning is null
-            ? TuneSession.CompareObjectives(config, _options, null, progress, cancellation)
+            ? TuneSession.CompareObjectives(config, _options, progress, cancellation)
             : TuneSession.Tune(config, _options, tuning, isDone ? null : observer.OnTrial, progress, cancellation);
         string verdict = choice.Verdict();
         // tuned.yaml may have been written anew.

@@ -169,7 +169,7 @@ internal sealed class UpdateRun(
             RunOptions continued = options with { OutputDirectory = staged, Resume = false };
             float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset, TrainingPart(_config));
             TrainingResult result = TrainingSession.Continue(
-                settings, dataset, new(first, replay, seed), continued, progress, null, onEpoch, cancellation);
+                settings, dataset, new(first, replay, seed), continued, progress, onEpoch, cancellation);
             var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
             ModelFolder after = Seal(staged, updates, null);
             // The folder says, not its settings: run makes a refit, or takes it away, without another training.

@@ -16,7 +16,6 @@ internal static class TrainingSession
 {
     private const int LongestConfig = 1 << 22;
 
-    /// <param name="config">The settings.</param>
     /// <param name="options">Where and on what.</param>
     /// <param name="progress">Told of everything that takes time.</param>
     /// <param name="onStart">Told once the data is there.</param>
@@ -105,7 +104,6 @@ internal static class TrainingSession
     /// <summary>Goes on with a trained model on a dataset that has grown, in a folder of its own; see <see cref="WarmStart"/>.</summary>
     /// <param name="config">The settings; its epochs are those of the continuation.</param>
     /// <param name="dataset">All events, in place of those that the config names.</param>
-    /// <param name="start">The model to go on with.</param>
     /// <inheritdoc cref="Train"/>
     internal static TrainingResult Continue(
         RunConfig config,
@@ -113,10 +111,9 @@ internal static class TrainingSession
         WarmStart start,
         RunOptions options,
         IProgress<ProgressUpdate>? progress,
-        Action<TrainingStart>? onStart,
         Action<EpochReport>? onEpoch,
         CancellationToken cancellation) =>
-        RunToEnd(config, dataset, options, progress, onStart, onEpoch, cancellation, start: start);
+        RunToEnd(config, dataset, options, progress, null, onEpoch, cancellation, start: start);
 
     /// <summary>A run's settings, of the refit: no event is held back.</summary>
     internal static RunConfig RefitSettings(RunConfig config) => config.With("eval_args.split={RS: [1, 0, 0]}", "refit=false");
@@ -181,7 +178,6 @@ internal static class TrainingSession
     /// The settings of the run that <c>--resume</c> goes on with, and others over them. They are the checkpoint's, which is whole or
     /// refused; config.yaml is written anew from them.
     /// </summary>
-    /// <param name="directory">The run's folder.</param>
     /// <param name="overrides">"key=value".</param>
     /// <param name="warnings">Where config.yaml says something else, or the learning rate takes another course from here on.</param>
     /// <exception cref="InputException">There is no checkpoint, or none that can be read.</exception>

@@ -97,7 +97,6 @@ internal sealed class SearchSpace
 
     /// <summary>Tries settings on a config, without training: the ends of every range, every choice, and what would be drawn.</summary>
     /// <param name="config">The settings that the drawn ones are put over.</param>
-    /// <param name="draws">How many are drawn.</param>
     /// <exception cref="InputException">A value is none that its key can have, or does not go with others: a wrong usage.</exception>
     public void Check(RunConfig config, int draws) => AsUsage(() =>
     {
@@ -221,7 +220,6 @@ internal sealed class SearchSpace
         }
     }
 
-    /// <param name="Key">The config's key.</param>
     /// <param name="Where">"FILE:LINE".</param>
     /// <param name="Values">The choices, or the ends of the range.</param>
     /// <param name="Text">All of it on a line.</param>

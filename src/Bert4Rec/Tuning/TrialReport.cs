@@ -35,7 +35,6 @@ internal sealed record TrialReport(
 }
 
 /// <summary>What a tuning, or a comparison of the objectives, chose.</summary>
-/// <param name="Config">The settings.</param>
 /// <param name="Chosen">The number of their trial.</param>
 /// <param name="Trials">Every trial as far as it got, by its number.</param>
 /// <param name="Budget">"27 trials"; null where only the objectives were compared.</param>

@@ -8,21 +8,11 @@ namespace Bert4Rec.Tuning;
 internal sealed record TuneOptions(TuneBudget Budget, SearchSpace? Space = null);
 
 /// <summary>What a tuning may cost: a number of trials, which gives the same choice each time, or the time that it takes.</summary>
-internal sealed partial record TuneBudget
+internal sealed partial record TuneBudget(int? Trials, TimeSpan? Time)
 {
     public const int MostTrials = 1000;
 
     private const int MostHours = 1000;
-
-    private TuneBudget(int? trials, TimeSpan? time)
-    {
-        Trials = trials;
-        Time = time;
-    }
-
-    public int? Trials { get; }
-
-    public TimeSpan? Time { get; }
 
     /// <summary>Half an hour.</summary>
     public static TuneBudget Default { get; } = new(null, TimeSpan.FromMinutes(30));

@@ -8,24 +8,17 @@ namespace Bert4Rec.Tuning;
 /// trials.jsonl: a line for what a tuning is made from and its plan, one for each trial that a rung is done with, one for the choice. It is
 /// written anew with each line, so that it is always whole; each line has a checksum of itself and those before it.
 /// </summary>
-internal sealed class TuneJournal
+internal sealed class TuneJournal(string path, JournalHeader header)
 {
     public const string FileName = "trials.jsonl";
 
     private const int LongestFile = 1 << 26;
 
-    private readonly string _path;
     private readonly StringBuilder _text = new();
     private readonly List<TrialReport> _trials = [];
     private string _checksum = "";
 
-    private TuneJournal(string path, JournalHeader header)
-    {
-        _path = path;
-        Header = header;
-    }
-
-    public JournalHeader Header { get; }
+    public JournalHeader Header => header;
 
     /// <summary>A report for each trial and rung, in the order in which they were done.</summary>
     public IReadOnlyList<TrialReport> Trials => _trials;
@@ -101,7 +94,7 @@ internal sealed class TuneJournal
         return text;
     }
 
-    private void Save() => OutputFile.WriteText(_path, _text.ToString());
+    private void Save() => OutputFile.WriteText(path, _text.ToString());
 }
 
 /// <param name="MadeFrom">What the choice depends on, by name.</param>

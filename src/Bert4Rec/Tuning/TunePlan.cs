@@ -49,8 +49,7 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs, int Compa
     /// and what is left for more epochs.</summary>
     /// <param name="affordable">Epochs.</param>
     /// <param name="bases">Trials that are not drawn.</param>
-    /// <param name="epochs">Epochs that a run may have at most.</param>
-    /// <param name="evalStep">Epochs from one validation to the next.</param>
+    /// <inheritdoc cref="OfTrials"/>
     public static TunePlan OfEpochs(double affordable, int bases, int epochs, int evalStep)
     {
         for (int trials = MostTrialsInTime; ; trials /= Rate)
@@ -72,8 +71,7 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs, int Compa
     /// </summary>
     /// <param name="trials">Objectives.</param>
     /// <param name="events">Of the dataset.</param>
-    /// <param name="epochs">Epochs that a run may have at most.</param>
-    /// <param name="evalStep">Epochs from one validation to the next.</param>
+    /// <inheritdoc cref="OfTrials"/>
     public static TunePlan OfObjectives(int trials, int events, int epochs, int evalStep) =>
         new(trials, [ComparedEpochs(events, epochs, evalStep)]);
 

@@ -12,7 +12,16 @@ namespace Bert4Rec.Tuning;
 /// that goes no further than its rung; going on means resuming it. Everything is a function of the seed, the settings and the plan, and
 /// every trial that is done stands in the <see cref="TuneJournal"/>: a tuning that was killed goes on, and chooses the same.
 /// </summary>
-internal sealed class TuneSession
+/// <param name="budget">What a tuning may cost; null where the objectives are compared.</param>
+/// <param name="space">What is drawn from; null for <see cref="SearchSpace.Default"/>.</param>
+internal sealed class TuneSession(
+    RunConfig config,
+    RunOptions options,
+    TuneBudget? budget,
+    SearchSpace? space,
+    Action<TrialReport>? onTrial,
+    IProgress<ProgressUpdate>? progress,
+    CancellationToken cancellation)
 {
     public const string TunedFileName = "tuned.yaml";
 
@@ -24,36 +33,11 @@ internal sealed class TuneSession
     /// <summary>Of a budget of time, what comparing the objectives may take; the rest is for the better one.</summary>
     private const double ComparedShare = 1.0 / 3;
 
-    private readonly RunConfig _config;
-    private readonly RunOptions _options;
-    private readonly TuneBudget? _budget;
-    private readonly SearchSpace? _space;
-    private readonly Action<TrialReport>? _onTrial;
-    private readonly IProgress<ProgressUpdate>? _progress;
-    private readonly CancellationToken _cancellation;
-    private readonly IReadOnlyList<IReadOnlyList<string>> _bases;
+    private readonly IReadOnlyList<IReadOnlyList<string>> _bases = Bases(config);
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private TuneJournal? _journal;
     private double _secondsBefore;
     private double _secondsDone;
-
-    private TuneSession(
-        RunConfig config,
-        RunOptions options,
-        TuneOptions? tuning,
-        Action<TrialReport>? onTrial,
-        IProgress<ProgressUpdate>? progress,
-        CancellationToken cancellation)
-    {
-        _config = config;
-        _options = options;
-        _budget = tuning?.Budget;
-        _space = tuning?.Space;
-        _onTrial = onTrial;
-        _progress = progress;
-        _cancellation = cancellation;
-        _bases = Bases(config);
-    }
 
     /// <summary>
     /// Tunes in a folder, or goes on there. Leaves <see cref="TunedFileName"/>, and the folder of the trial that it took.
@@ -77,7 +61,7 @@ internal sealed class TuneSession
     {
         config = TrainingSession.ForData(config, options, progress);
         Check(config, tuning);
-        TuneResult result = new TuneSession(config, options, tuning, onTrial, progress, cancellation).Run();
+        TuneResult result = new TuneSession(config, options, tuning.Budget, tuning.Space, onTrial, progress, cancellation).Run();
         // Always: what lies there may be altered, or of another data_path.
         string path = Path.Combine(options.OutputDirectory, TunedFileName), text = result.Config.ToYaml();
         if (!File.Exists(path) || File.ReadAllText(path) != text)
@@ -90,12 +74,8 @@ internal sealed class TuneSession
     /// <see cref="Tune"/>.
     /// </summary>
     public static TuneResult CompareObjectives(
-        RunConfig config,
-        RunOptions options,
-        Action<TrialReport>? onTrial,
-        IProgress<ProgressUpdate>? progress,
-        CancellationToken cancellation) =>
-        new TuneSession(TrainingSession.ForData(config, options, progress), options, null, onTrial, progress, cancellation).Run();
+        RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation) =>
+        new TuneSession(TrainingSession.ForData(config, options, progress), options, null, null, null, progress, cancellation).Run();
 
     /// <summary>Tries everything that a tuning may draw on the settings, without training.</summary>
     /// <exception cref="InputException">A value is wrong, or does not go with others.</exception>
@@ -129,8 +109,6 @@ internal sealed class TuneSession
     }
 
     /// <summary>Whether a folder's model was trained to predict the next item, or compared with one that was.</summary>
-    /// <param name="directory">The folder.</param>
-    /// <param name="config">The model's settings.</param>
     internal static bool HasTriedNextItem(string directory, RunConfig config) => config.Objective == Objective.NextItem
         || (File.Exists(JournalPath(directory))
             && File.ReadAllText(JournalPath(directory)).Contains($"\"{ObjectiveNames.Setting(Objective.NextItem)}\""));
@@ -148,67 +126,67 @@ internal sealed class TuneSession
     private TuneResult Run()
     {
         var madeFrom = MadeFrom();
-        _journal = TuneJournal.Load(_options.OutputDirectory);
+        _journal = TuneJournal.Load(options.OutputDirectory);
         if (_journal is null)
         {
-            Discard(_options.OutputDirectory);
-            _journal = TuneJournal.Begin(_options.OutputDirectory, Plan(madeFrom));
+            Discard(options.OutputDirectory);
+            _journal = TuneJournal.Begin(options.OutputDirectory, Plan(madeFrom));
         }
         foreach (var (name, value) in madeFrom)
         {
             if (_journal.Header.MadeFrom.GetValueOrDefault(name) == value)
                 continue;
             throw new InputException(
-                $"{JournalPath(_options.OutputDirectory)}: {name} is not the same as when this tuning was begun; restore it, "
+                $"{JournalPath(options.OutputDirectory)}: {name} is not the same as when this tuning was begun; restore it, "
                 + "give another --output, or remove the file to begin again");
         }
         _secondsBefore += (_journal.Header.Seconds ?? 0) + _journal.Trials.Sum(trial => trial.Seconds ?? 0);
         _secondsDone = _secondsBefore;
         _clock.Restart();
         foreach (TrialReport trial in _journal.Trials)
-            _onTrial?.Invoke(trial);
+            onTrial?.Invoke(trial);
         if (_journal.Chosen is null)
         {
             Halve();
             _journal.End(Choose());
         }
-        RemoveAllBut(_options.OutputDirectory, _journal.Chosen!.Value);
+        RemoveAllBut(options.OutputDirectory, _journal.Chosen!.Value);
         TrialReport[] trials =
             [.. _journal.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()).OrderBy(trial => trial.Trial)];
         TrialReport best = trials.First(trial => trial.Trial == _journal.Chosen);
-        return new(_config.WithFreshDefaults(best.Settings), best.Trial, trials, _budget?.ToString());
+        return new(config.WithFreshDefaults(best.Settings), best.Trial, trials, budget?.ToString());
     }
 
     /// <summary>What the choice depends on. A moved folder is the same data; a refit comes after it.</summary>
     private SortedDictionary<string, string> MadeFrom()
     {
-        var files = DatasetLoader.FilesOf(_config).Select(path => Sha256.OfFile(path, _progress, _cancellation));
+        var files = DatasetLoader.FilesOf(config).Select(path => Sha256.OfFile(path, progress, cancellation));
         var made = new SortedDictionary<string, string>(StringComparer.Ordinal)
         {
             ["the data"] = string.Join(' ', files),
-            ["the budget"] = _budget?.ToString() ?? "the objectives",
+            ["the budget"] = budget?.ToString() ?? "the objectives",
             ["the program"] = TrainingSession.Revision,
         };
         foreach (var (i, settings) in _bases.Index())
         {
-            RunConfig given = _config.WithFreshDefaults(settings);
+            RunConfig given = config.WithFreshDefaults(settings);
             made[$"the settings of trial {i}"] = given.With("data_path=.", "refit=false").ToYaml();
-            if (_budget is not null)
-                made[$"the search space over trial {i}"] = (_space ?? SearchSpace.Default(given)).ToString();
+            if (budget is not null)
+                made[$"the search space over trial {i}"] = (space ?? SearchSpace.Default(given)).ToString();
         }
         return made;
     }
 
     private JournalHeader Plan(SortedDictionary<string, string> madeFrom)
     {
-        (int epochs, int step) = (_config.Epochs, _config.EvalStep);
+        (int epochs, int step) = (config.Epochs, config.EvalStep);
         double? seconds = null;
         TunePlan plan;
-        if (_budget is null)
+        if (budget is null)
         {
             plan = TunePlan.OfObjectives(_bases.Count, Events(), epochs, step);
         }
-        else if (_budget.Trials is int trials)
+        else if (budget.Trials is int trials)
         {
             plan = TunePlan.OfTrials(Math.Max(trials, _bases.Count), epochs, step);
             if (_bases.Count > 1)
@@ -218,7 +196,7 @@ internal sealed class TuneSession
         {
             double[] epoch = [.. _bases.Index().Select(given => MeasureEpoch(given.Index, given.Item))];
             seconds = _clock.Elapsed.TotalSeconds;
-            double left = Math.Max(0, _budget.Time!.Value.TotalSeconds - seconds.Value);
+            double left = Math.Max(0, budget.Time!.Value.TotalSeconds - seconds.Value);
             int compared = 0;
             if (_bases.Count > 1)
             {
@@ -231,14 +209,14 @@ internal sealed class TuneSession
         return new(madeFrom, plan.Trials, plan.Epochs, seconds, plan.Compared);
     }
 
-    private int Events() => DatasetLoader.Load(_config, _progress, _options.Cache).EventItems.Length;
+    private int Events() => DatasetLoader.Load(config, progress, options.Cache).EventItems.Length;
 
     /// <summary>Begins a trial, to see how long an epoch takes; the very first has the runtime's compilation in it.</summary>
     private double MeasureEpoch(int number, IReadOnlyList<string> settings)
     {
         double begin = _clock.Elapsed.TotalSeconds;
         var ends = new List<double>();
-        Train(number, _config.WithFreshDefaults(settings), 2 * _config.EvalStep, _ => ends.Add(_clock.Elapsed.TotalSeconds));
+        Train(number, config.WithFreshDefaults(settings), 2 * config.EvalStep, _ => ends.Add(_clock.Elapsed.TotalSeconds));
         return ends.Count > 1 ? (ends[^1] - ends[0]) / (ends.Count - 1) : _clock.Elapsed.TotalSeconds - begin;
     }
 
@@ -252,11 +230,11 @@ internal sealed class TuneSession
         int firstBase = Ranked(field.Select(trial => Report(trial.Number, first)))[0].Trial;
         if (plan.Compared > 0)
             field = [field[firstBase]];
-        if (_budget is not null)
+        if (budget is not null)
         {
             IReadOnlyList<string> given = _bases[firstBase];
-            SearchSpace space = _space ?? SearchSpace.Default(_config.WithFreshDefaults(given));
-            foreach (var (i, drawn) in space.Draw((ulong)_config.Seed).Take(plan.Trials - _bases.Count).Index())
+            SearchSpace from = space ?? SearchSpace.Default(config.WithFreshDefaults(given));
+            foreach (var (i, drawn) in from.Draw((ulong)config.Seed).Take(plan.Trials - _bases.Count).Index())
                 field.Add((_bases.Count + i, [.. given, .. drawn]));
         }
         for (int rung = 0; rung < plan.Epochs.Count; rung++)
@@ -269,7 +247,7 @@ internal sealed class TuneSession
                 break;
             // The given settings first: whatever else there is no time for, the choice is never worse than they are.
             int[] kept = [firstBase, .. ranked.Take(Math.Max(1, ranked.Length / TunePlan.Rate)).Select(trial => trial.Trial)];
-            RemoveAllBut(_options.OutputDirectory, kept);
+            RemoveAllBut(options.OutputDirectory, kept);
             field = [.. kept.Distinct().Select(number => field.First(trial => trial.Number == number))];
             if (field.Count == 1)
                 break;
@@ -279,25 +257,25 @@ internal sealed class TuneSession
     /// <summary>Takes a trial through a rung, unless that is done, or there is no time for it.</summary>
     private void Try(int number, IReadOnlyList<string> settings, int rung)
     {
-        _cancellation.ThrowIfCancellationRequested();
+        cancellation.ThrowIfCancellationRequested();
         if (Report(number, rung) is not null || !HasTime(number, rung))
             return;
         DiscardUnknown(number, rung);
-        RunConfig config = _config.WithFreshDefaults(settings);
-        string metric = config.ValidMetric.ToLowerInvariant();
+        RunConfig tried = config.WithFreshDefaults(settings);
+        string metric = tried.ValidMetric.ToLowerInvariant();
         TrialReport report;
         try
         {
-            TrainingResult trained = Train(number, config, Epochs(rung), null);
+            TrainingResult trained = Train(number, tried, Epochs(rung), null);
             bool hasValue = trained.BestValid.TryGetValue(metric, out double value);
-            if (!hasValue && _budget is not null)
+            if (!hasValue && budget is not null)
             {
                 throw new InputException(
                     $"no validation after {trained.Epochs} epochs to choose by: the split has no validation part, or eval_step is larger");
             }
             TrialPoint[] curve =
             [
-                .. MetricsLog.Read(FolderOf(_options.OutputDirectory, number)).Where(epoch => epoch.Valid is not null)
+                .. MetricsLog.Read(FolderOf(options.OutputDirectory, number)).Where(epoch => epoch.Valid is not null)
                     .Select(epoch => new TrialPoint(epoch.Epoch, epoch.Valid![metric])),
             ];
             report = new(number, rung, settings, trained.Epochs, trained.BestEpoch, hasValue ? value : null, curve, null, null);
@@ -309,8 +287,8 @@ internal sealed class TuneSession
         double now = Elapsed;
         TrialReport timed = report with { Seconds = now - _secondsDone };
         _secondsDone = now;
-        _journal!.Add(_budget?.Time is null ? report : timed);
-        _onTrial?.Invoke(timed);
+        _journal!.Add(budget?.Time is null ? report : timed);
+        onTrial?.Invoke(timed);
     }
 
     /// <summary>
@@ -319,15 +297,15 @@ internal sealed class TuneSession
     /// </summary>
     private void DiscardUnknown(int number, int rung)
     {
-        string folder = FolderOf(_options.OutputDirectory, number);
-        if (_budget?.Time is not null || Checkpoint.TryReadRun(folder) is not (_, { } progress))
+        string folder = FolderOf(options.OutputDirectory, number);
+        if (budget?.Time is not null || Checkpoint.TryReadRun(folder) is not (_, { } reached))
             return;
         int known = _journal!.Trials.Where(trial => trial.Trial == number).Select(trial => trial.Epochs).Append(Epochs(rung)).Max();
-        if (progress.Epoch > known)
+        if (reached.Epoch > known)
             TrainingFolder.DiscardFolder(folder);
     }
 
-    private TrainingResult Train(int number, RunConfig config, int epochs, Action<EpochReport>? onEpoch)
+    private TrainingResult Train(int number, RunConfig tried, int epochs, Action<EpochReport>? onEpoch)
     {
         // One that is stopped before its first validation would tell nothing.
         double last = Elapsed;
@@ -335,17 +313,17 @@ internal sealed class TuneSession
         {
             double now = Elapsed, took = now - last;
             last = now;
-            return epoch.Valid is not null && _budget?.Time is { } time && now + took > time.TotalSeconds;
+            return epoch.Valid is not null && budget?.Time is { } time && now + took > time.TotalSeconds;
         });
-        RunOptions options = _options with
+        RunOptions limited = options with
         {
-            OutputDirectory = FolderOf(_options.OutputDirectory, number),
+            OutputDirectory = FolderOf(options.OutputDirectory, number),
             Resume = true,
             Trial = limit,
         };
-        string name = _budget is null ? ObjectiveNames.Of(config.Objective) : $"trial {number}";
+        string name = budget is null ? ObjectiveNames.Of(tried.Objective) : $"trial {number}";
         return TrainingSession.TrainHeldOut(
-            config, options, _progress is null ? null : new NamedProgress(name, _progress), null, onEpoch, _cancellation);
+            tried, limited, progress is null ? null : new NamedProgress(name, progress), null, onEpoch, cancellation);
     }
 
     private double Elapsed => _secondsBefore + _clock.Elapsed.TotalSeconds;
@@ -356,7 +334,7 @@ internal sealed class TuneSession
     /// </summary>
     private bool HasTime(int number, int rung)
     {
-        if (_budget?.Time is not { } time || (number == 0 && rung <= 0))
+        if (budget?.Time is not { } time || (number == 0 && rung <= 0))
             return true;
         TunePlan plan = _journal!.Header.Plan;
         double limit = time.TotalSeconds;
@@ -390,7 +368,7 @@ internal sealed class TuneSession
     /// <summary>Those there are, the best first; of equals the one that began before.</summary>
     private TrialReport[] Ranked(IEnumerable<TrialReport?> reports)
     {
-        double sign = _config.ValidMetricBigger ? -1 : 1;
+        double sign = config.ValidMetricBigger ? -1 : 1;
         return [.. reports.OfType<TrialReport>()
             .OrderBy(trial => trial.Value is double value && double.IsFinite(value) ? sign * value : double.PositiveInfinity)
             .ThenBy(trial => trial.Trial)];

@@ -342,7 +342,6 @@ public sealed class UpdateRunTests : IDisposable
                 new RunOptions(Path.Combine(_folder.Path, "next"), "cpu", 1, false),
                 null,
                 null,
-                null,
                 default);
             bool isHeld = held.SequenceEqual(ModelFolder.Load(Path.Combine(_folder.Path, "next"), null).Parameters);
             Assert.Equal(result.BestEpoch == 0, isHeld);

@@ -195,7 +195,7 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         List<TrialReport> reports = [];
         var config = shop.Config("epochs=9");
         TuneResult result = Tune(config, shop.NewRun(), onTrial: reports.Add);
-        TuneResult compared = TuneSession.CompareObjectives(config, Options(shop.NewRun()), null, null, default);
+        TuneResult compared = TuneSession.CompareObjectives(config, Options(shop.NewRun()), null, default);
 
         Assert.Equal([["objective=cloze"], ["objective=next_item"]], result.Trials.Take(2).Select(trial => trial.Settings));
         Assert.Equal(9, result.Trials.Count);
@@ -224,7 +224,7 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
     {
         string directory = shop.NewRun();
         var config = shop.Config("epochs=20", "objective=auto", "average_decay=~");
-        TuneResult result = TuneSession.CompareObjectives(config, Options(directory), null, null, default);
+        TuneResult result = TuneSession.CompareObjectives(config, Options(directory), null, default);
         Assert.Equal([20, 20], result.Trials.Select(trial => trial.Epochs));
         string[] objectives = ["objective=cloze", "objective=next_item"];
         foreach (var (trial, objective) in result.Trials.Zip(objectives))
@@ -244,7 +244,7 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         var config = shop.Config("eval_args={split: {LS: test_only}}");
         var failure = Assert.Throws<InputException>(() => Tune(config, shop.NewRun()));
         Assert.Contains("no validation", failure.Message);
-        TuneResult result = TuneSession.CompareObjectives(config, Options(shop.NewRun()), null, null, default);
+        TuneResult result = TuneSession.CompareObjectives(config, Options(shop.NewRun()), null, default);
         Assert.Equal(Objective.Cloze, result.Config.Objective);
         Assert.Equal("cloze is taken: there is no validation to compare by", result.Verdict());
     }
