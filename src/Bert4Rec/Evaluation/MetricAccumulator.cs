@@ -22,20 +22,9 @@ internal sealed class MetricAccumulator
     private const double TailShare = 0.1;
 
     private readonly Metric[] _metrics;
-    private readonly int[] _topK;
+    private readonly ListSums[] _lists;
     private readonly int[] _trainCounts;
     private readonly bool[] _isTail;
-    private readonly double[] _hits;
-    private readonly double[] _reciprocalRanks;
-    private readonly double[] _gains;
-    private readonly double[] _squaredReciprocalRanks;
-    private readonly double[] _squaredGains;
-    private readonly double[] _popularity;
-    private readonly double[] _tail;
-
-    /// <summary>[list lengths][items] How many lists an item is in.</summary>
-    private readonly int[][] _recommended;
-
     private double _areas;
     private long _areaSamples;
 
@@ -46,19 +35,11 @@ internal sealed class MetricAccumulator
     public MetricAccumulator(IEnumerable<Metric> metrics, IEnumerable<int> topK, int[] trainItemCounts)
     {
         _metrics = [.. metrics];
-        _topK = [.. topK];
-        if (_topK.Length == 0 || _topK.Min() < 1)
+        _lists = [.. topK.Select(k => new ListSums(k, trainItemCounts.Length))];
+        if (_lists.Length == 0 || _lists.Min(list => list.K) < 1)
             throw new ArgumentException("every list length must be at least 1", nameof(topK));
         _trainCounts = trainItemCounts;
         _isTail = FindTail(trainItemCounts);
-        _hits = new double[_topK.Length];
-        _reciprocalRanks = new double[_topK.Length];
-        _gains = new double[_topK.Length];
-        _squaredReciprocalRanks = new double[_topK.Length];
-        _squaredGains = new double[_topK.Length];
-        _popularity = new double[_topK.Length];
-        _tail = new double[_topK.Length];
-        _recommended = [.. _topK.Select(_ => new int[trainItemCounts.Length])];
     }
 
     /// <summary>Samples added so far.</summary>
@@ -73,32 +54,32 @@ internal sealed class MetricAccumulator
     {
         Count++;
         int position = rank.Position;
-        for (int i = 0; i < _topK.Length; i++)
+        foreach (var sums in _lists)
         {
-            var list = topItems[..Math.Min(_topK[i], topItems.Length)];
+            var list = topItems[..Math.Min(sums.K, topItems.Length)];
             int length = list.IndexOf(0);
             if (length >= 0)
                 list = list[..length];
-            if (position < _topK[i])
+            if (position < sums.K)
             {
-                _hits[i]++;
-                _reciprocalRanks[i] += 1.0 / (position + 1);
-                _squaredReciprocalRanks[i] += 1.0 / (position + 1) / (position + 1);
-                double gain = Gain(rank, _topK[i]);
-                _gains[i] += gain;
-                _squaredGains[i] += gain * gain;
+                sums.Hits++;
+                sums.ReciprocalRanks += 1.0 / (position + 1);
+                sums.SquaredReciprocalRanks += 1.0 / (position + 1) / (position + 1);
+                double gain = Gain(rank, sums.K);
+                sums.Gains += gain;
+                sums.SquaredGains += gain * gain;
             }
             if (list.Length == 0)
                 continue;
             long popularity = 0, tail = 0;
             foreach (int item in list)
             {
-                _recommended[i][item]++;
+                sums.Recommended[item]++;
                 popularity += _trainCounts[item];
                 tail += _isTail[item] ? 1 : 0;
             }
-            _popularity[i] += (double)popularity / list.Length;
-            _tail[i] += (double)tail / list.Length;
+            sums.Popularity += (double)popularity / list.Length;
+            sums.Tail += (double)tail / list.Length;
         }
         if (candidates > 1)
         {
@@ -122,20 +103,20 @@ internal sealed class MetricAccumulator
             return result;
         foreach (var metric in _metrics)
         {
-            for (int i = 0; i < _topK.Length; i++)
+            foreach (var sums in _lists)
             {
                 double? squares = metric switch
                 {
-                    Metric.Recall or Metric.Hit => _hits[i],
-                    Metric.Precision => _hits[i] / _topK[i] / _topK[i],
-                    Metric.MRR or Metric.MAP => _squaredReciprocalRanks[i],
-                    Metric.NDCG => _squaredGains[i],
+                    Metric.Recall or Metric.Hit => sums.Hits,
+                    Metric.Precision => sums.Hits / sums.K / sums.K,
+                    Metric.MRR or Metric.MAP => sums.SquaredReciprocalRanks,
+                    Metric.NDCG => sums.SquaredGains,
                     _ => null,
                 };
                 if (squares is not double sum)
                     continue;
-                double mean = Value(metric, i);
-                result[Name(metric, i)] = Math.Sqrt(Math.Max(0, (sum / Count) - (mean * mean)) / (Count - 1));
+                double mean = Value(metric, sums);
+                result[Name(metric, sums)] = Math.Sqrt(Math.Max(0, (sum / Count) - (mean * mean)) / (Count - 1));
             }
         }
         return result;
@@ -155,25 +136,25 @@ internal sealed class MetricAccumulator
                 result["gauc"] = _areaSamples == 0 ? double.NaN : _areas / _areaSamples;
                 continue;
             }
-            for (int i = 0; i < _topK.Length; i++)
-                result[Name(metric, i)] = Value(metric, i);
+            foreach (var sums in _lists)
+                result[Name(metric, sums)] = Value(metric, sums);
         }
         return result;
     }
 
-    private string Name(Metric metric, int i) => $"{metric.ToString().ToLowerInvariant()}@{_topK[i]}";
+    private static string Name(Metric metric, ListSums sums) => $"{metric.ToString().ToLowerInvariant()}@{sums.K}";
 
-    private double Value(Metric metric, int i) => metric switch
+    private double Value(Metric metric, ListSums sums) => metric switch
     {
-        Metric.Recall or Metric.Hit => _hits[i] / Count,
-        Metric.Precision => _hits[i] / _topK[i] / Count,
-        Metric.MRR or Metric.MAP => _reciprocalRanks[i] / Count,
-        Metric.NDCG => _gains[i] / Count,
-        Metric.AveragePopularity => _popularity[i] / Count,
-        Metric.TailPercentage => _tail[i] / Count,
-        Metric.ItemCoverage => (double)_recommended[i].Count(c => c > 0) / _trainCounts.Length,
-        Metric.GiniIndex => GiniIndex(_recommended[i]),
-        Metric.ShannonEntropy => ShannonEntropy(_recommended[i]),
+        Metric.Recall or Metric.Hit => sums.Hits / Count,
+        Metric.Precision => sums.Hits / sums.K / Count,
+        Metric.MRR or Metric.MAP => sums.ReciprocalRanks / Count,
+        Metric.NDCG => sums.Gains / Count,
+        Metric.AveragePopularity => sums.Popularity / Count,
+        Metric.TailPercentage => sums.Tail / Count,
+        Metric.ItemCoverage => (double)sums.Recommended.Count(c => c > 0) / _trainCounts.Length,
+        Metric.GiniIndex => GiniIndex(sums.Recommended),
+        Metric.ShannonEntropy => ShannonEntropy(sums.Recommended),
         _ => throw new ArgumentOutOfRangeException(nameof(metric), metric, "unknown metric"),
     };
 
@@ -203,5 +184,16 @@ internal sealed class MetricAccumulator
         foreach (int item in seen.Take(Math.Max((int)(seen.Length * TailShare), 1)))
             isTail[item] = true;
         return isTail;
+    }
+
+    /// <summary>Sums over the samples, for lists of one length.</summary>
+    private sealed class ListSums(int k, int itemCount)
+    {
+        public double Hits, ReciprocalRanks, Gains, SquaredReciprocalRanks, SquaredGains, Popularity, Tail;
+
+        /// <summary>[items] How many lists an item is in.</summary>
+        public readonly int[] Recommended = new int[itemCount];
+
+        public int K => k;
     }
 }

@@ -88,33 +88,20 @@ internal sealed class BlendSearch
             : new(BlendWeights.None, samples.Length, alone, alone, 1);
     }
 
-    private void TryTransitions()
-    {
-        var start = _weights;
-        foreach (float scale in s_scales)
-        {
-            foreach (float transition in s_transitions)
-                Try(start with { Transition = transition, Scale = scale });
-        }
-    }
+    private void TryTransitions() => Try(
+        from scale in s_scales
+        from transition in s_transitions
+        select _weights with { Transition = transition, Scale = scale });
 
-    private void TryHistory()
-    {
-        var start = _weights;
-        foreach (float seen in s_seen)
-        {
-            foreach (float recent in s_recent)
-                Try(start with { Seen = seen, Recent = recent });
-        }
-    }
+    private void TryHistory() => Try(
+        from seen in s_seen
+        from recent in s_recent
+        select _weights with { Seen = seen, Recent = recent });
 
     private void TrySimilar()
     {
-        var start = _weights;
-        if (_samples.All(sample => sample.Terms.All(terms => terms.Similarity == 0)))
-            return;
-        foreach (float similar in s_similar)
-            Try(start with { Similar = similar });
+        if (_samples.Any(sample => sample.Terms.Any(terms => terms.Similarity != 0)))
+            Try(s_similar.Select(similar => _weights with { Similar = similar }));
     }
 
     private void TryNext(string metric)
@@ -122,9 +109,7 @@ internal sealed class BlendSearch
         var (weights, best) = (_weights, _best);
         for (int round = 0; round < 2; round++)
         {
-            var start = _weights;
-            foreach (float next in s_next)
-                Try(start with { Next = next });
+            Try(s_next.Select(next => _weights with { Next = next }));
             if (_weights.Next == 0)
                 return;
             TryTransitions();
@@ -135,11 +120,14 @@ internal sealed class BlendSearch
             (_weights, _best) = (weights, best);
     }
 
-    private void Try(BlendWeights trial)
+    private void Try(IEnumerable<BlendWeights> trials)
     {
-        double[] gains = Gains(trial);
-        if (gains.Sum() > _best.Sum())
-            (_weights, _best) = (trial, gains);
+        foreach (var trial in trials)
+        {
+            double[] gains = Gains(trial);
+            if (gains.Sum() > _best.Sum())
+                (_weights, _best) = (trial, gains);
+        }
     }
 
     /// <summary>[samples]</summary>
