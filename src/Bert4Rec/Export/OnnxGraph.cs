@@ -24,10 +24,10 @@ internal sealed class OnnxGraph
     public OnnxGraph(string name) => _graph.Text(2, name);
 
     /// <summary>An input of the graph; a size of -1 goes by its name alone.</summary>
-    public string Input(string name, ElementType type, params (string Name, long Size)[] shape) => Value(11, name, type, shape);
+    public void Input(string name, ElementType type, params (string Name, long Size)[] shape) => Value(11, name, type, shape);
 
     /// <inheritdoc cref="Input"/>
-    public string Output(string name, ElementType type, params (string Name, long Size)[] shape) => Value(12, name, type, shape);
+    public void Output(string name, ElementType type, params (string Name, long Size)[] shape) => Value(12, name, type, shape);
 
     /// <summary>Parameters, whose memory is read when the graph is written.</summary>
     public string Constant(string name, ReadOnlyMemory<float> values, params long[] shape) =>
@@ -44,7 +44,6 @@ internal sealed class OnnxGraph
         Tensor(name, ElementType.Int64, [], 8, stream => stream.Write(BitConverter.GetBytes(value)));
 
     /// <summary>Adds an operator.</summary>
-    /// <param name="operation">Its name.</param>
     /// <param name="inputs">What it reads.</param>
     /// <param name="attributes">Its attributes: long, float or long[].</param>
     /// <returns>The name of its only output.</returns>
@@ -74,7 +73,6 @@ internal sealed class OnnxGraph
     }
 
     /// <summary>Writes the model.</summary>
-    /// <param name="stream">Where to.</param>
     /// <param name="metadata">What else it says of itself.</param>
     /// <exception cref="InputException">It is larger than a message of protobuf may be.</exception>
     public void Write(Stream stream, IEnumerable<KeyValuePair<string, string>> metadata)
@@ -91,14 +89,13 @@ internal sealed class OnnxGraph
         model.WriteTo(stream);
     }
 
-    private string Value(int field, string name, ElementType type, (string Name, long Size)[] shape)
+    private void Value(int field, string name, ElementType type, (string Name, long Size)[] shape)
     {
         var dimensions = new ProtobufMessage();
         foreach ((string symbol, long size) in shape)
             dimensions.Nested(1, size < 0 ? new ProtobufMessage().Text(2, symbol) : new ProtobufMessage().Varint(1, size));
         var tensor = new ProtobufMessage().Varint(1, (long)type).Nested(2, dimensions);
         _graph.Nested(field, new ProtobufMessage().Text(1, name).Nested(2, new ProtobufMessage().Nested(1, tensor)));
-        return name;
     }
 
     private string Tensor(string name, ElementType type, long[] shape, long bytes, Action<Stream> write)

@@ -7,7 +7,7 @@ namespace Bert4Rec.Inference;
 /// What came after what: share(a → b) = n(a, b) / (n(a) + β), where n(a, b) is how often b is among the first few events after an a,
 /// <see cref="Window"/> or the very next alone, and n(a) how often a occurs, counted in the training events.
 /// </summary>
-internal sealed class ItemTransitions
+internal sealed class ItemTransitions(int itemCount)
 {
     /// <summary>Events after an item that count as following it. A look at fewer, five, is as good where histories are short, and worse
     /// where they are long.</summary>
@@ -21,14 +21,8 @@ internal sealed class ItemTransitions
     private const int MostFollowers = 64, MostNext = 16;
 
     /// <summary>[items] The followers of each, ascending.</summary>
-    private readonly ReadOnlyMemory<int>[] _items;
-    private readonly ReadOnlyMemory<float>[] _shares;
-
-    private ItemTransitions(int itemCount)
-    {
-        _items = new ReadOnlyMemory<int>[itemCount];
-        _shares = new ReadOnlyMemory<float>[itemCount];
-    }
+    private readonly ReadOnlyMemory<int>[] _items = new ReadOnlyMemory<int>[itemCount];
+    private readonly ReadOnlyMemory<float>[] _shares = new ReadOnlyMemory<float>[itemCount];
 
     /// <summary>Counts the training part: each user's events up to the target of their last training sample.</summary>
     /// <param name="dataset">The events that the samples point into.</param>

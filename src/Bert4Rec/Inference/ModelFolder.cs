@@ -12,7 +12,9 @@ namespace Bert4Rec.Inference;
 /// A trained model's folder, whole in itself: the parameters under RecBole's names, the config, both vocabularies with the items' fields,
 /// and the events that histories are read from. The model file names the others by checksum, so that none can be swapped or altered unseen.
 /// </summary>
-internal sealed class ModelFolder
+internal sealed class ModelFolder(
+    RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, bool isOurs, Blend? blend, string? refitOf,
+    ModelUpdates? updates)
 {
     public const string ModelFileName = "model.safetensors";
     public const string ConfigFileName = "config.yaml";
@@ -42,40 +44,26 @@ internal sealed class ModelFolder
     /// <summary>The files of a trained model.</summary>
     public static IReadOnlyList<string> FileNames { get; } = [ModelFileName, .. s_companions];
 
-    private ModelFolder(
-        RunConfig config, InteractionDataset dataset, ParameterLayout layout, float[] parameters, SafeTensorsFile file, string path,
-        bool isOurs, Blend? blend)
-    {
-        IsOurs = isOurs;
-        Config = config;
-        Dataset = dataset;
-        Layout = layout;
-        Parameters = parameters;
-        Blend = blend;
-        RefitOf = RefitOfIn(file);
-        Updates = ModelUpdates.Parse(file.Metadata.GetValueOrDefault(UpdatesKey), path);
-    }
-
     /// <summary>Whether it was trained here, and has its events with it.</summary>
-    public bool IsOurs { get; }
+    public bool IsOurs => isOurs;
 
-    public RunConfig Config { get; }
+    public RunConfig Config => config;
 
-    public InteractionDataset Dataset { get; }
+    public InteractionDataset Dataset => dataset;
 
-    public ParameterLayout Layout { get; }
+    public ParameterLayout Layout => layout;
 
     /// <summary>[Layout.Length]</summary>
-    public float[] Parameters { get; }
+    public float[] Parameters => parameters;
 
     /// <summary>What stands beside the model in the score; null for the model alone, and with <c>blend: false</c>.</summary>
-    public Blend? Blend { get; }
+    public Blend? Blend => blend;
 
     /// <summary>SHA-256 of the held-out model that this one is a refit of, see <see cref="RefitFolder"/>; null for any other.</summary>
-    public string? RefitOf { get; }
+    public string? RefitOf => refitOf;
 
     /// <summary>What was added since it was trained; null for nothing.</summary>
-    public ModelUpdates? Updates { get; }
+    public ModelUpdates? Updates => updates;
 
     /// <summary><see cref="RefitOf"/> of a model's file.</summary>
     internal static string? RefitOfIn(SafeTensorsFile file) => file.Metadata.GetValueOrDefault(RefitKey);
@@ -109,13 +97,8 @@ internal sealed class ModelFolder
         OutputFile.WriteText(Path.Combine(directory, ConfigFileName), config.ToYaml());
 
     /// <summary>Writes the model, to stand beside what <see cref="SaveData"/> wrote.</summary>
-    /// <param name="directory">Its folder.</param>
     /// <param name="config">The settings it was trained with.</param>
-    /// <param name="layout">The layout of its parameters.</param>
     /// <param name="parameters">[Layout.Length]</param>
-    /// <param name="blend">The weights of the blend.</param>
-    /// <param name="refitOf">As <see cref="RefitOf"/>.</param>
-    /// <param name="updates">As <see cref="Updates"/>.</param>
     /// <exception cref="InputException">A parameter is not a finite number.</exception>
     public static void SaveModel(
         string directory,
@@ -160,7 +143,6 @@ internal sealed class ModelFolder
     /// Loads a folder that training wrote; or one with a state dict of RecBole as model.safetensors, whose items are then those of the
     /// config's dataset, in RecBole's order.
     /// </summary>
-    /// <param name="directory">The folder to load.</param>
     /// <param name="config">The settings to evaluate with; null for those the model was trained with.</param>
     /// <exception cref="InputException">A file is missing, damaged or altered, or does not fit the config.</exception>
     public static ModelFolder Load(string directory, RunConfig? config, IProgress<ProgressUpdate>? progress = null)
@@ -199,7 +181,7 @@ internal sealed class ModelFolder
         CheckFinite(path, layout, parameters, "train again, or restore the file");
         BlendWeights? weights = file.Metadata.TryGetValue(BlendKey, out string? text) ? BlendWeights.Parse(text, path) : null;
         var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained, progress);
-        return new(config, dataset, layout, parameters, file, path, isOurs, blend);
+        return new(config, dataset, layout, parameters, isOurs, blend, RefitOfIn(file), UpdatesIn(file, path));
     }
 
     /// <summary>What was added to a folder's model since it was trained; null for nothing, and where there is no model.</summary>
@@ -210,8 +192,11 @@ internal sealed class ModelFolder
         if (!File.Exists(path))
             return null;
         using var file = SafeTensors.Read(path);
-        return ModelUpdates.Parse(file.Metadata.GetValueOrDefault(UpdatesKey), path);
+        return UpdatesIn(file, path);
     }
+
+    private static ModelUpdates? UpdatesIn(SafeTensorsFile file, string path) =>
+        ModelUpdates.Parse(file.Metadata.GetValueOrDefault(UpdatesKey), path);
 
     /// <summary>Whether a tensor is a part of the encoder or the head; state dicts have buffers besides.</summary>
     private static bool IsLayers(string tensor) =>

@@ -52,8 +52,6 @@ internal static class Checkpoint
         static string Text(IConvertible value) => value.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
     }
 
-    /// <param name="directory">The run's folder.</param>
-    /// <param name="config">The settings.</param>
     /// <param name="origin">What the run is made from, by name: the dataset's checksum, and the settings that may not change on the
     /// way.</param>
     public static void Save(
@@ -88,22 +86,16 @@ internal static class Checkpoint
     /// <exception cref="InputException">The file is damaged, or none of ours.</exception>
     public static (string Config, TrainingProgress Progress)? TryReadRun(string directory)
     {
-        string path = Path.Combine(directory, FileName);
-        if (!File.Exists(path))
-            return null;
-        using var file = SafeTensors.Read(path);
-        return (Text(path, file, ConfigKey), Parse<TrainingProgress>(path, file, ProgressKey));
+        using var file = TryOpen(directory, out string path);
+        return file is null ? null : (Text(path, file, ConfigKey), Parse<TrainingProgress>(path, file, ProgressKey));
     }
 
     /// <summary>What the run is made from, by name; null where there is no checkpoint.</summary>
     /// <exception cref="InputException">The file is damaged, or none of ours.</exception>
     public static IReadOnlyDictionary<string, string>? TryReadOrigin(string directory)
     {
-        string path = Path.Combine(directory, FileName);
-        if (!File.Exists(path))
-            return null;
-        using var file = SafeTensors.Read(path);
-        return Parse<Dictionary<string, string>>(path, file, OriginKey);
+        using var file = TryOpen(directory, out string path);
+        return file is null ? null : Parse<Dictionary<string, string>>(path, file, OriginKey);
     }
 
     /// <summary>Sets the engine's trainer, the average and <paramref name="best"/> to the saved state.</summary>
@@ -112,10 +104,9 @@ internal static class Checkpoint
     public static TrainingProgress? TryLoad(
         string directory, IReadOnlyDictionary<string, string> origin, TrainingEngine engine, ParameterAverage average, float[] best)
     {
-        string path = Path.Combine(directory, FileName);
-        if (!File.Exists(path))
+        using var file = TryOpen(directory, out string path);
+        if (file is null)
             return null;
-        using var file = SafeTensors.Read(path);
         var saved = Parse<Dictionary<string, string>>(path, file, OriginKey);
         foreach (var (name, value) in origin)
         {
@@ -140,6 +131,12 @@ internal static class Checkpoint
                 ? values
                 : throw new InputException($"{path}: {name} has {values.Length} values, the model of config.yaml {best.Length}");
         }
+    }
+
+    private static SafeTensorsFile? TryOpen(string directory, out string path)
+    {
+        path = Path.Combine(directory, FileName);
+        return File.Exists(path) ? SafeTensors.Read(path) : null;
     }
 
     private static string Text(string path, SafeTensorsFile file, string key) => file.Metadata.GetValueOrDefault(key)

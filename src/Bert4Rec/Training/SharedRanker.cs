@@ -97,30 +97,28 @@ internal sealed class SharedRanker(ProcessGroup ranks, IRanker local, Ranking ki
     private void RankPart(
         InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> places, SeenItems? seen)
     {
-        InputException? failure = null;
         try
         {
             local.Rank(dataset, samples, k, topItems, places, seen);
         }
         catch (InputException e) when (RankOrders.EndsOnAll(e))
         {
-            failure = e;
+            Agree(e);
         }
-        Agree(failure);
+        Agree(null);
     }
 
     private void ScorePart(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
     {
-        InputException? failure = null;
         try
         {
             local.Score(dataset, samples, candidates, scores);
         }
         catch (InputException e) when (RankOrders.EndsOnAll(e))
         {
-            failure = e;
+            Agree(e);
         }
-        Agree(failure);
+        Agree(null);
     }
 
     /// <summary>What fails on one rank fails on all.</summary>
