@@ -5,7 +5,6 @@ namespace Bert4Rec.Server;
 
 /// <summary>Why there is no answer, as RFC 9457 has it.</summary>
 /// <param name="Title">The status in words.</param>
-/// <param name="Status">The HTTP status.</param>
 /// <param name="Detail">A sentence on what would be right.</param>
 /// <param name="Field">The member of the body, or the parameter, that is meant: "requests[2].filters[0].min".</param>
 internal sealed record Problem(string Title, int Status, string Detail, string? Field = null)

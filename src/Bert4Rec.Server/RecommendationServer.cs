@@ -44,7 +44,6 @@ internal sealed class RecommendationServer : IAsyncDisposable
     public IEnumerable<string> Urls => _app.Urls;
 
     /// <summary>Loads the model and begins to listen.</summary>
-    /// <param name="options">What to serve.</param>
     /// <param name="log">Told what happens, in a line each, from any thread.</param>
     /// <exception cref="InputException">The model, the keys or an address is not what it should be.</exception>
     /// <exception cref="Kernels.DeviceException">There is no such device.</exception>

@@ -93,15 +93,9 @@ public static class GradientCheck
         return Run(devices.Kernels[0], kernel, seed, broken, progress, precision);
     }
 
-    /// <summary>The same on kernels that are there.</summary>
-    /// <param name="kernels">What is checked.</param>
-    /// <param name="kernel">One of <see cref="Kernels"/>, or null for all.</param>
-    /// <param name="seed">Of the operands.</param>
-    /// <param name="broken">One of <see cref="Breakable"/>, or null.</param>
-    /// <param name="progress">Told after each check.</param>
-    /// <param name="precision">That of the kernels.</param>
+    /// <summary>The same on kernels that are there, of this precision.</summary>
     /// <param name="withLarge">Whether to check the larger shapes too.</param>
-    /// <exception cref="InputException">What is broken is in nothing that is checked.</exception>
+    /// <inheritdoc cref="Run(string, string?, int, string?, IProgress{ProgressUpdate}?, Precision)"/>
     internal static IReadOnlyList<CheckResult> Run(
         KernelSet kernels,
         string? kernel,

@@ -7,7 +7,6 @@ namespace Bert4Rec.Checking;
 
 /// <summary>A whole small model: its loss, and the gradient of every element of every parameter, dropout on.</summary>
 /// <param name="Name">What kind of model.</param>
-/// <param name="Shape">Its sizes.</param>
 /// <param name="Batch">What it is asked.</param>
 /// <param name="Targets">[M]</param>
 internal sealed record ModelCase(string Name, ModelShape Shape, ReferenceBatch Batch, int[] Targets)

@@ -32,13 +32,10 @@ internal static class Baselines
     public const string NoBlend = "no blend";
 
     /// <summary>A model's metrics, and each baseline's on the same samples.</summary>
-    /// <param name="model">The model.</param>
     /// <param name="others">What to set beside it after the baselines.</param>
     /// <param name="dataset">The events that the samples point into.</param>
-    /// <param name="split">The split.</param>
     /// <param name="statistics">Of its training part.</param>
     /// <param name="samples">At least one.</param>
-    /// <param name="settings">How to evaluate.</param>
     /// <param name="progress">Told of the steps counted, and after each batch.</param>
     /// <param name="whenMeasured">Called when <paramref name="model"/> and <paramref name="others"/> have done their work: the baselines'
     /// tables may take the room of theirs.</param>

@@ -39,7 +39,6 @@ internal sealed record EvaluationSettings
     public bool ExcludeSeen { get; init; }
 
     /// <summary>What a config asks for.</summary>
-    /// <param name="config">The config.</param>
     /// <param name="mode">Its mode for the part to evaluate.</param>
     public static EvaluationSettings Of(RunConfig config, EvaluationMode mode) => new()
     {

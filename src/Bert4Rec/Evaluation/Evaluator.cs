@@ -22,11 +22,8 @@ internal static class Evaluator
     /// <summary>List places, or candidates, of a batch: bounds its memory where the lists are long.</summary>
     private const int LargestBatch = 1 << 26;
 
-    /// <param name="ranker">What to evaluate.</param>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="training">Counts of the training part.</param>
-    /// <param name="samples">The samples.</param>
-    /// <param name="settings">How to evaluate.</param>
     /// <param name="progress">Told after each batch.</param>
     /// <returns>Values by RecBole's names ("recall@10"), in the order of the settings.</returns>
     /// <exception cref="InputException">There are no samples.</exception>

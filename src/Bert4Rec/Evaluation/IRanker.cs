@@ -23,7 +23,6 @@ internal interface IRanker
 
     /// <summary>Ranks every item but padding, and those that are to be left out, for each sample.</summary>
     /// <param name="dataset">The events that the samples point into.</param>
-    /// <param name="samples">The samples.</param>
     /// <param name="k">Length of each list.</param>
     /// <param name="topItems">[samples × k] item ids, best first, 0 where the catalogue is shorter.</param>
     /// <param name="places">[samples] where each sample's target stands among the items that are ranked; of no meaning where the target is

@@ -13,7 +13,6 @@ internal sealed class FieldIndex
     private readonly (int Item, double Value)[]? _numbers;
     private readonly int _itemCount;
 
-    /// <param name="table">What .item says.</param>
     /// <param name="field">Which of its fields.</param>
     /// <param name="itemCount">Items, padding included.</param>
     /// <param name="separator">Between the parts of a sequence.</param>

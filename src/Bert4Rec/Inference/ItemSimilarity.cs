@@ -11,7 +11,6 @@ namespace Bert4Rec.Inference;
 /// <param name="offsets">[items + 1] An item's words are those from its offset to the next one's.</param>
 /// <param name="words">Ids from 0 on.</param>
 /// <param name="weights">A weight for each of the words.</param>
-/// <param name="wordCount">How many words there are in all.</param>
 internal sealed class ItemSimilarity(int[] offsets, int[] words, float[] weights, int wordCount)
 {
     public int WordCount => wordCount;
@@ -85,9 +84,7 @@ internal sealed class ItemSimilarity(int[] offsets, int[] words, float[] weights
     }
 
     /// <summary>Adds an item's vector to another, of <see cref="WordCount"/>.</summary>
-    /// <param name="item">The item.</param>
     /// <param name="factor">By which its vector is multiplied.</param>
-    /// <param name="sum">What it is added to.</param>
     public void AddTo(int item, float factor, Span<float> sum)
     {
         for (int i = offsets[item]; i < offsets[item + 1]; i++)

@@ -8,7 +8,6 @@ namespace Bert4Rec.Inference;
 /// <param name="k">Length of the list, at most.</param>
 /// <param name="candidates">The items to rank, ascending; null for all but those excluded.</param>
 /// <param name="excluded">Items that must not be in the list, ascending; looked at without candidates only.</param>
-/// <param name="cancellation">The caller's.</param>
 internal sealed class RankingTask(int[] history, int k, int[]? candidates, int[] excluded, CancellationToken cancellation)
     : RankingWork(cancellation)
 {
@@ -33,8 +32,6 @@ internal sealed class RankingWorker : IDisposable
     private readonly ModelShape _shape;
     private readonly Tensor _itemTable;
 
-    /// <param name="folder">The model.</param>
-    /// <param name="kernels">The kernel set.</param>
     /// <param name="parameters">Those of the folder, on the device.</param>
     /// <param name="maximumBatch">Histories in the predictor at once, at most.</param>
     /// <param name="first">The first worker with the same parameters, which will live longer; null for the first.</param>

@@ -46,7 +46,6 @@ internal static class RefitFolder
     }
 
     /// <summary>Loads the model that recommends: the refit where it has one, else the folder's own.</summary>
-    /// <param name="directory">The run's folder.</param>
     /// <param name="checksum">SHA-256 of its model.safetensors.</param>
     /// <exception cref="InputException">It is damaged, was refitted for another held-out model, or changed meanwhile.</exception>
     public static ModelFolder LoadDelivered(string directory, out string checksum)

@@ -10,8 +10,6 @@ internal static class MicroBatchSize
     /// where the item table is too large for that cache: each micro-batch reads all of it. On a device with memory of its own a whole
     /// batch, if its activations take no more than a quarter of the memory and half a gigabyte. At least a whole sequence.
     /// </summary>
-    /// <param name="shape">The model.</param>
-    /// <param name="kernels">The device.</param>
     /// <param name="sequences">Sequences of a whole batch.</param>
     public static int Tokens(ModelShape shape, KernelSet kernels, int sequences)
     {

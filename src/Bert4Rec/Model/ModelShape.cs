@@ -43,7 +43,6 @@ internal sealed record ModelShape(
     public int TokenCount => Causal ? ItemCount : ItemCount + 1;
 
     /// <summary>What a config makes of a catalogue.</summary>
-    /// <param name="config">The config.</param>
     /// <param name="itemCount">Items with the padding item.</param>
     public static ModelShape Of(RunConfig config, int itemCount) => new(
         itemCount,

@@ -12,7 +12,6 @@ internal static class ParameterInitializer
     /// <summary>Outside of the streams of a training step, whose steps start at 1.</summary>
     private const uint Step = 0;
 
-    /// <param name="layout">The layout.</param>
     /// <param name="range">Standard deviation, where it is one for all.</param>
     /// <param name="seed">Parameter i of the flat buffer depends on (seed, i), and on its deviation.</param>
     /// <param name="initializer">What the deviation is.</param>

@@ -14,7 +14,6 @@ internal sealed class SampledCatalogue : IDisposable
     private readonly DeviceBuffer<float> _bias;
     private readonly DeviceBuffer<float> _corrections;
 
-    /// <param name="kernels">The device.</param>
     /// <param name="shape">The whole model.</param>
     /// <param name="capacity">Candidates of a step, at most.</param>
     public SampledCatalogue(KernelSet kernels, ModelShape shape, int capacity)
@@ -63,7 +62,6 @@ internal sealed class SampledCatalogue : IDisposable
     /// <param name="layout">The whole model's.</param>
     /// <param name="parameters">Of this layout.</param>
     /// <param name="part">From 0.</param>
-    /// <param name="parts">How many parts there are.</param>
     public void Gather(KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int part, int parts)
     {
         var (first, count) = Part(TokenRows.Length, part, parts);

@@ -95,8 +95,6 @@ internal sealed class CandidateItems
     public ReadOnlySpan<SequenceSpan> Sequences => _sequences.AsSpan(0, _sequenceCount);
 
     /// <summary>Draws a step's candidates, the same for (seed, step, batch) whoever works on them.</summary>
-    /// <param name="step">The step.</param>
-    /// <param name="events">The dataset's events.</param>
     /// <param name="sequences">The batch.</param>
     public void Draw(int step, int[] events, ReadOnlySpan<SequenceSpan> sequences)
     {

@@ -13,7 +13,6 @@ internal sealed class MetricsLog : IDisposable
     private readonly FileStream _lines;
     private readonly TensorBoardWriter _board;
 
-    /// <param name="directory">The run's folder.</param>
     /// <param name="done">Epochs of an earlier run to keep; what is logged of later ones is cut off.</param>
     /// <exception cref="InputException">A file is a pipe or a device.</exception>
     /// <exception cref="IOException">The files cannot be written.</exception>
@@ -36,7 +35,6 @@ internal sealed class MetricsLog : IDisposable
     /// <exception cref="InputException">The file is damaged.</exception>
     public static IReadOnlyList<EpochReport> Read(string directory) => Read(directory, Checkpoint.TryReadRun(directory)?.Progress);
 
-    /// <param name="directory">The run's folder.</param>
     /// <param name="saved">What the checkpoint says; null where there is none. Lines after it may be half written, and are left
     /// out.</param>
     /// <exception cref="InputException">The file is damaged, or tells of other epochs.</exception>

@@ -47,7 +47,6 @@ internal sealed class Replica : IDisposable
     /// <param name="events">Events, of the dataset or of a batch.</param>
     /// <param name="share">The share's sequences in them.</param>
     /// <param name="firstRow">Token of the whole batch that the share's first one is.</param>
-    /// <param name="task">What to predict.</param>
     /// <param name="firstSequence">Sequence of the whole batch that the share's first one is.</param>
     public void Prepare(int[] events, ReadOnlySpan<SequenceSpan> share, uint firstRow, in TrainingTask task, uint firstSequence)
     {

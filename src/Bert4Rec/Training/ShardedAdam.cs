@@ -40,11 +40,9 @@ internal sealed class ShardedAdam : IDisposable
     private float _learningRate;
 
     /// <param name="settings">Adam's, and the shape of the model.</param>
-    /// <param name="layout">That of the parameters.</param>
     /// <param name="parameters">What is stepped.</param>
     /// <param name="replicas">Who have the gradients, and step.</param>
     /// <param name="workers">A thread for each.</param>
-    /// <param name="exchange">With the other ranks.</param>
     /// <param name="sampled">The layout of the gradients with sampled softmax.</param>
     public ShardedAdam(
         TrainerSettings settings,

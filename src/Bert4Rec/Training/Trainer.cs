@@ -43,8 +43,6 @@ internal sealed class Trainer : IDisposable
     private int _epoch;
     private (int Step, int First, int Count) _prepared;
 
-    /// <param name="settings">What a step depends on.</param>
-    /// <param name="dataset">The events.</param>
     /// <param name="sequences">What an epoch trains on.</param>
     /// <param name="kernels">A set for each replica.</param>
     /// <param name="workers">A thread for each.</param>

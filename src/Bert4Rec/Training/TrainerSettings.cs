@@ -5,10 +5,7 @@ using Bert4Rec.Model;
 namespace Bert4Rec.Training;
 
 /// <summary>What a training step depends on, besides the data.</summary>
-/// <param name="Shape">The model's sizes.</param>
-/// <param name="Seed">The seed of everything random.</param>
 /// <param name="BatchSize">Sequences of a batch.</param>
-/// <param name="LearningRate">Adam's learning rate.</param>
 /// <param name="WeightDecay">λ: Adam's L2 penalty or, decoupled, the share that a parameter loses, times the learning rate.</param>
 /// <param name="ClipGradNorm">Largest norm of the whole gradient, or null.</param>
 /// <param name="InitializerRange">Standard deviation of the first weights.</param>
@@ -17,10 +14,7 @@ namespace Bert4Rec.Training;
 /// sequences.</param>
 /// <param name="RecboleCompatible">RecBole's way of masking, or of predicting the next event: after the last one only.</param>
 /// <param name="Initializer">What the deviation of the first weights is; InitializerRange is Normal's.</param>
-/// <param name="Beta1">Adam's β₁.</param>
-/// <param name="Beta2">Adam's β₂.</param>
 /// <param name="DecoupledDecay">Whether the weight decay stays out of Adam's gradient.</param>
-/// <param name="Rates">The course of the learning rate.</param>
 /// <param name="SoftmaxSamples">Items drawn a step for sampled softmax (<see cref="CandidateItems"/>); null for the whole
 /// catalogue.</param>
 internal sealed record TrainerSettings(

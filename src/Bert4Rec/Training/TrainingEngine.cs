@@ -25,9 +25,6 @@ internal sealed class TrainingEngine : IDisposable
 
     /// <summary>On rank 0, tells the others to make theirs.</summary>
     /// <param name="config">The settings, with the seed that everything is drawn from.</param>
-    /// <param name="dataset">The events.</param>
-    /// <param name="split">Their parts.</param>
-    /// <param name="options">On what.</param>
     /// <param name="replay">Whose sequences an epoch takes; of a single process.</param>
     public TrainingEngine(RunConfig config, InteractionDataset dataset, DatasetSplit split, RunOptions options, Replay? replay)
     {

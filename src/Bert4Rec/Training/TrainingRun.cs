@@ -37,7 +37,6 @@ internal sealed class TrainingRun : IDisposable
 
     /// <param name="config">The settings, those that go with the data included.</param>
     /// <param name="dataset">All events.</param>
-    /// <param name="options">Where and on what.</param>
     /// <param name="progress">Told of everything that takes time.</param>
     /// <param name="refit">What is refitted; null for a run of its own.</param>
     /// <param name="start">A model to go on with; null to begin anew.</param>
