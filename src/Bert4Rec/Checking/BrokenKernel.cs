@@ -1,4 +1,4 @@
-using System.Text.RegularExpressions;
+using System.Text.Json;
 using Bert4Rec.Kernels;
 
 namespace Bert4Rec.Checking;
@@ -9,7 +9,7 @@ namespace Bert4Rec.Checking;
 /// item.
 /// </summary>
 /// <param name="kernel">The operation's name as <see cref="GradientCheck.Kernels"/> has it.</param>
-internal sealed partial class BrokenKernel(string kernel) : IKernelObserver
+internal sealed class BrokenKernel(string kernel) : IKernelObserver
 {
     private readonly List<float[]> _before = [];
 
@@ -50,9 +50,5 @@ internal sealed partial class BrokenKernel(string kernel) : IKernelObserver
     private bool IsBroken(in KernelCall call) => !call.Operation.Contains("Forward") && NameOf(call.Operation) == kernel;
 
     /// <summary>LinearBackwardWeight is an operation of "linear".</summary>
-    private static string NameOf(string operation) =>
-        Capital().Replace(operation.Split("Backward")[0], match => (match.Index == 0 ? "" : "-") + match.Value.ToLowerInvariant());
-
-    [GeneratedRegex("[A-Z]")]
-    private static partial Regex Capital();
+    private static string NameOf(string operation) => JsonNamingPolicy.KebabCaseLower.ConvertName(operation.Split("Backward")[0]);
 }

@@ -24,7 +24,6 @@ internal sealed class ModelRanker : IRanker, IDisposable
         int capacity = MicroBatchSize.Tokens(layout.Shape, kernels[0], BatchSize);
         _blending = new BlendedRanking?[kernels.Count];
         _predictors = [.. kernels.Select(k => new Predictor(k, layout, parameters, capacity, recboleCompatible))];
-        Name = "the model";
     }
 
     /// <summary>The same model without a blend; what it computes with stays the other's.</summary>
@@ -35,7 +34,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
         Name = Baselines.NoBlend;
     }
 
-    public string Name { get; }
+    public string Name { get; } = "the model";
 
     /// <summary>Ranks with a blend from now on; with null by the model alone, as at first.</summary>
     /// <param name="blend">Made for the same catalogue.</param>

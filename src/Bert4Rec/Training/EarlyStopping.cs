@@ -55,7 +55,4 @@ internal sealed class TrainingProgress
     public string MetricsChecksum { get; set; } = "";
 
     public EarlyStopping Stopping { get; set; } = new();
-
-    [JsonIgnore]
-    public bool HasBest => Stopping.HasBest;
 }

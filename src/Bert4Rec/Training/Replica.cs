@@ -11,10 +11,10 @@ namespace Bert4Rec.Training;
 /// </summary>
 internal sealed class Replica : IDisposable
 {
+    private readonly TrainerSettings _settings;
     private readonly Bert4RecModel _model;
     private readonly DeviceBuffer<float> _loss;
     private readonly int _tokenCapacity;
-    private readonly bool _newestFirst;
     private readonly List<MicroBatch>[] _pools = [[], []];
     private readonly int[] _next;
     private readonly float[] _lossValue = new float[1];
@@ -22,14 +22,15 @@ internal sealed class Replica : IDisposable
     private int _used;
 
     public Replica(
-        KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity, SampledCatalogue? sampled = null)
+        TrainerSettings settings, KernelSet kernels, ParameterLayout layout, DeviceBuffer<float> parameters, int tokenCapacity,
+        SampledCatalogue? sampled)
     {
+        _settings = settings;
         Kernels = kernels;
         Gradients = kernels.AllocateFloats((sampled?.Layout ?? layout).Length);
         _loss = kernels.AllocateFloats(1);
         _model = new Bert4RecModel(kernels, layout, parameters, Gradients, tokenCapacity, sampled);
         _tokenCapacity = tokenCapacity;
-        _newestFirst = layout.Shape.NewestFirst;
         _next = new int[tokenCapacity];
     }
 
@@ -47,8 +48,9 @@ internal sealed class Replica : IDisposable
     /// <param name="events">Events, of the dataset or of a batch.</param>
     /// <param name="share">The share's sequences in them.</param>
     /// <param name="firstRow">Token of the whole batch that the share's first one is.</param>
+    /// <param name="masking">How events are hidden, where they are.</param>
     /// <param name="firstSequence">Sequence of the whole batch that the share's first one is.</param>
-    public void Prepare(int[] events, ReadOnlySpan<SequenceSpan> share, uint firstRow, in TrainingTask task, uint firstSequence)
+    public void Prepare(int[] events, ReadOnlySpan<SequenceSpan> share, uint firstRow, in ClozeMasking masking, uint firstSequence)
     {
         _pool ^= 1;
         _used = 0;
@@ -62,15 +64,15 @@ internal sealed class Replica : IDisposable
             {
                 var (start, length) = share[next];
                 micro.Sequences.Add(events.AsSpan(start, length));
-                if (task.Objective == Objective.NextItem)
+                if (_settings.Objective == Objective.NextItem)
                     events.AsSpan(start + 1, length).CopyTo(_next.AsSpan(tokens));
                 tokens += length;
                 next++;
             }
-            if (task.Objective == Objective.NextItem)
-                micro.PredictNext(_next.AsSpan(0, tokens), task.LastOnly);
+            if (_settings.Objective == Objective.NextItem)
+                micro.PredictNext(_next.AsSpan(0, tokens), lastOnly: _settings.RecboleCompatible);
             else
-                micro.Mask(task.Masking with { Key = task.Masking.Key with { FirstRow = firstSequence + (uint)first } });
+                micro.Mask(masking with { Key = masking.Key with { FirstRow = firstSequence + (uint)first } });
             TargetCount += micro.TargetCount;
             firstRow += (uint)micro.Sequences.TokenCount;
         }
@@ -114,7 +116,7 @@ internal sealed class Replica : IDisposable
     {
         var pool = _pools[_pool];
         if (_used == pool.Count)
-            pool.Add(new MicroBatch(Kernels, _tokenCapacity, _newestFirst));
+            pool.Add(new MicroBatch(Kernels, _tokenCapacity, _settings.Shape.NewestFirst));
         var micro = pool[_used++];
         micro.Begin(firstRow);
         return micro;

@@ -75,7 +75,7 @@ internal sealed class Trainer : IDisposable
             _sampled = new SampledCatalogue(kernels[0], settings.Shape, _candidates.Capacity);
         }
         int capacity = MicroBatchSize.Tokens(_sampled?.Layout.Shape ?? settings.Shape, kernels[0], settings.BatchSize);
-        _replicas = [.. kernels.Select(k => new Replica(k, Layout, Parameters, capacity, _sampled))];
+        _replicas = [.. kernels.Select(k => new Replica(settings, k, Layout, Parameters, capacity, _sampled))];
         Optimizer = new ShardedAdam(settings, Layout, Parameters, _replicas, workers, _exchange, _sampled);
         int replicas = _replicas.Length, shares = replicas * _ranks.Size;
         _shares = new BatchShares(settings, shares);
@@ -298,9 +298,8 @@ internal sealed class Trainer : IDisposable
         var batch = _candidates is null ? CollectionsMarshal.AsSpan(_epochSequences)[_first..] : _candidates.Sequences;
         int own = _firstShare + r;
         var sequences = _shares[own];
-        var task = new TrainingTask(_settings.Objective, _masking, LastOnly: _settings.RecboleCompatible);
         int[] events = _candidates?.Events ?? _dataset.EventItems;
-        _replicas[r].Prepare(events, batch[sequences], _shares.FirstRow(own), task, (uint)sequences.Start.Value);
+        _replicas[r].Prepare(events, batch[sequences], _shares.FirstRow(own), _masking, (uint)sequences.Start.Value);
     }
 
     private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _firstTargets[_firstShare + r], _gradientScale);

@@ -1,5 +1,4 @@
 using Bert4Rec.Configuration;
-using Bert4Rec.Kernels;
 using Bert4Rec.Model;
 
 namespace Bert4Rec.Training;
@@ -58,9 +57,3 @@ internal sealed record TrainerSettings(
         new(config.LearningRateSchedule, config.WarmupRatio, config.Epochs),
         config.SoftmaxSamples);
 }
-
-/// <summary>What a training step asks its sequences to predict.</summary>
-/// <param name="Objective">Hidden events, or the next ones.</param>
-/// <param name="Masking">How events are hidden, where they are.</param>
-/// <param name="LastOnly">Of next events, whether only the one after each sequence's last is asked for.</param>
-internal readonly record struct TrainingTask(Objective Objective, ClozeMasking Masking, bool LastOnly);

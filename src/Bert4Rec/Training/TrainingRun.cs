@@ -136,7 +136,7 @@ internal sealed class TrainingRun : IDisposable
         }
         // Written anew for a resumed run too: they may have been altered since, and the model says by checksum which ones are its own.
         ModelFolder.SaveData(Folder, _config, _dataset);
-        if (_state.HasBest && !IsDone)
+        if (_state.Stopping.HasBest && !IsDone)
             ModelFolder.SaveModel(Folder, _config, Layout, _best);
     }
 
@@ -214,7 +214,7 @@ internal sealed class TrainingRun : IDisposable
     private TrainingResult Deliver()
     {
         // No validation chose: the last parameters are the model.
-        if (!_state.HasBest)
+        if (!_state.Stopping.HasBest)
             _average.Values.CopyTo(_best, 0);
         SpareMemory.GiveBackAfter(_dataset);
         _engine.RankWith(_best);
@@ -263,7 +263,7 @@ internal sealed class TrainingRun : IDisposable
 
     private TrainingResult Result(IReadOnlyDictionary<string, double> valid, ComparedMetrics tested, BlendChoice? blend) => new(
         _state.Epoch,
-        _state.HasBest ? _state.Stopping.BestEpoch : _state.Epoch,
+        _state.Stopping.HasBest ? _state.Stopping.BestEpoch : _state.Epoch,
         _clock.Elapsed.TotalSeconds,
         Layout.Length,
         valid,

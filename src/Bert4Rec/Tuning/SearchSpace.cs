@@ -48,10 +48,7 @@ internal sealed class SearchSpace
 
     private readonly Dimension[] _dimensions;
 
-    private SearchSpace(IEnumerable<Dimension> dimensions)
-    {
-        _dimensions = [.. dimensions];
-    }
+    private SearchSpace(IEnumerable<Dimension> dimensions) => _dimensions = [.. dimensions];
 
     /// <summary>Reads a space.</summary>
     /// <exception cref="InputException">The file cannot be read, or is no search space: a wrong usage, told by its line.</exception>
