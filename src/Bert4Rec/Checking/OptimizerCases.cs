@@ -24,72 +24,63 @@ internal static class OptimizerCases
             return new(result, []);
         });
 
-    /// <summary>The parameters, the two moments, and the gradient, which is to be zero.</summary>
     public static KernelCase Adam(Random random, int n, bool decoupledDecay, bool unaligned = false)
     {
         var step = new AdamStep(3, 0.1f, WeightDecay: decoupledDecay ? 0.3f : 0.01f, MaximumNorm: 2, DecoupledDecay: decoupledDecay);
-        Matrix<double>[] operands =
-            [Normal(random, 1, n), Normal(random, 1, n), Normal(random, 1, n), Normal(random, 1, n).PointwiseAbs()];
-        (double Parameter, double First, double Second)[] After(Matrix<double>[] x)
-        {
-            double clip = Reference.Adam.Clip(Reference.Adam.GradientNorm(x[1].Enumerate()), step.MaximumNorm);
-            return [.. Enumerable.Range(0, n).Select(i => Reference.Adam.Step(x[0][0, i], x[1][0, i], x[2][0, i], x[3][0, i], step, clip))];
-        }
-        return new(
+        return Step(
+            random,
             $"{n} parameters, {(decoupledDecay ? "decoupled decay" : "decay")}, clipping{(unaligned ? ", unaligned" : "")}",
-            operands,
-            Normal(random, 1, n),
-            x => Row(After(x).Select(after => after.Parameter)),
-            NoBackward,
-            (memory, x) =>
-            {
-                Tensor[] at = unaligned ? [.. operands.Select(memory.PutUnaligned)] : x;
-                var after = After(operands);
-                Tensor norm = memory.ToSet(1, 1);
-                memory.Kernels.GradientNorm(at[1], norm);
-                memory.Kernels.Adam(at[0], at[1], at[2], at[3], norm, step);
-                return new(
-                    at[0],
-                    [],
-                    GradientCheck.RelativeError(Row(after.Select(values => values.First)), at[2].ToArray()),
-                    GradientCheck.RelativeError(Row(after.Select(values => values.Second)), at[3].ToArray()),
-                    IsZero(at[1]));
-            });
-
-        static Matrix<double> Row(IEnumerable<double> values) => Matrix<double>.Build.DenseOfRows([values]);
+            [0],
+            1,
+            n,
+            step,
+            unaligned,
+            (memory, x, norm) => memory.Kernels.Adam(x[0], x[1], x[2], x[3], norm, step));
     }
 
-    /// <inheritdoc cref="Adam"/>
     public static KernelCase AdamRows(Random random, int[] rows, int items, int h)
     {
         var step = new AdamStep(3, 0.1f, WeightDecay: 0.01f, MaximumNorm: 2);
+        return Step(
+            random,
+            $"{rows.Length} of [{items}, {h}], decay, clipping",
+            rows,
+            items,
+            h,
+            step,
+            unaligned: false,
+            (memory, x, norm) => memory.Kernels.AdamRows(x[0], memory.Put(rows), x[1], x[2], x[3], norm, step));
+    }
+
+    /// <summary>A step of some rows: the parameters, the two moments, and the gradient, which is to be zero.</summary>
+    private static KernelCase Step(
+        Random random, string shape, int[] rows, int items, int h, AdamStep step, bool unaligned, Action<CheckMemory, Tensor[], Tensor> run)
+    {
         Matrix<double>[] operands =
         [
             Normal(random, items, h), Normal(random, rows.Length, h), Normal(random, items, h), Normal(random, items, h).PointwiseAbs(),
         ];
-        (Matrix<double> Parameters, Matrix<double> First, Matrix<double> Second) After(Matrix<double>[] x)
-        {
-            double clip = Reference.Adam.Clip(Reference.Adam.GradientNorm(x[1].Enumerate()), step.MaximumNorm);
-            return Reference.Adam.StepRows(x[0], rows, x[1], x[2], x[3], step, clip);
-        }
+        double clip = Reference.Adam.Clip(Reference.Adam.GradientNorm(operands[1].Enumerate()), step.MaximumNorm);
+        var (parameters, first, second) = Reference.Adam.StepRows(
+            operands[0], rows, operands[1], operands[2], operands[3], step, clip);
         return new(
-            $"{rows.Length} of [{items}, {h}], decay, clipping",
+            shape,
             operands,
             Normal(random, items, h),
-            x => After(x).Parameters,
+            _ => parameters,
             NoBackward,
             (memory, x) =>
             {
-                var (_, first, second) = After(operands);
+                Tensor[] at = unaligned ? [.. operands.Select(memory.PutUnaligned)] : x;
                 Tensor norm = memory.ToSet(1, 1);
-                memory.Kernels.GradientNorm(x[1], norm);
-                memory.Kernels.AdamRows(x[0], memory.Put(rows), x[1], x[2], x[3], norm, step);
+                memory.Kernels.GradientNorm(at[1], norm);
+                run(memory, at, norm);
                 return new(
-                    x[0],
+                    at[0],
                     [],
-                    GradientCheck.RelativeError(first, x[2].ToArray()),
-                    GradientCheck.RelativeError(second, x[3].ToArray()),
-                    IsZero(x[1]));
+                    GradientCheck.RelativeError(first, at[2].ToArray()),
+                    GradientCheck.RelativeError(second, at[3].ToArray()),
+                    IsZero(at[1]));
             });
     }
 }
