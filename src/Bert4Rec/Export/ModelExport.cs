@@ -64,7 +64,7 @@ internal static class ModelExport
         var layout = folder.Layout;
         int items = dataset.ItemCount, hidden = layout.Shape.HiddenSize;
         var embeddings = folder.Parameters.AsMemory((int)layout["item_embedding.weight"].Offset, items * hidden);
-        var bias = layout.Shape.OutputHead ? folder.Parameters.AsMemory((int)layout["output_bias"].Offset, items) : new float[items];
+        var bias = layout.Shape.OutputHead ? folder.Parameters.AsMemory(layout["output_bias"].Range) : new float[items];
         string[] outputs = [.. Enumerable.Range(0, items).Select(item => dataset.Items[item])];
         string[] inputs = layout.Shape.Causal ? outputs : [.. outputs, MaskToken];
         string objective = ObjectiveNames.Of(folder.Config.Objective);

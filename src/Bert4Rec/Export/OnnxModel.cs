@@ -183,11 +183,7 @@ internal sealed class OnnxModel(ParameterLayout layout, float[] parameters)
     /// <summary>A parameter as it lies there.</summary>
     private string Table(string name) => _graph.Constant(name, Values(name), [.. layout[name].Shape.Select(side => (long)side)]);
 
-    private ReadOnlyMemory<float> Values(string name)
-    {
-        ParameterEntry entry = layout[name];
-        return parameters.AsMemory((int)entry.Offset, (int)entry.Length);
-    }
+    private ReadOnlyMemory<float> Values(string name) => parameters.AsMemory(layout[name].Range);
 
     private string Once(string name, float value) => _constants.Add(name) ? _graph.Constant(name, value) : name;
 

@@ -31,7 +31,7 @@ internal static class GrownCatalogue
         int known = old.Shape.ItemCount;
         foreach (var entry in old.Entries)
         {
-            var values = parameters.Slice((int)entry.Offset, (int)entry.Length);
+            var values = parameters[entry.Range];
             bool isOfItems = entry.Name is "item_embedding.weight" or "output_bias";
             int width = entry.Shape.Length == 1 ? 1 : entry.Shape[^1];
             long place = grown[entry.Name].Offset;

@@ -127,8 +127,7 @@ internal sealed class ModelFolder(
             metadata[UpdatesKey] = updates.ToString();
         SafeTensors.Write(
             path,
-            layout.Entries.Select(
-                entry => NamedTensor.Of(entry.Name, entry.Shape, parameters.AsMemory((int)entry.Offset, (int)entry.Length))),
+            layout.Entries.Select(entry => NamedTensor.Of(entry.Name, entry.Shape, parameters.AsMemory(entry.Range))),
             metadata);
     }
 
@@ -222,7 +221,7 @@ internal sealed class ModelFolder(
     {
         foreach (var entry in layout.Entries)
         {
-            foreach (float value in parameters.Slice((int)entry.Offset, (int)entry.Length))
+            foreach (float value in parameters[entry.Range])
             {
                 if (float.IsFinite(value))
                     continue;

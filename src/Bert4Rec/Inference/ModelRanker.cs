@@ -110,8 +110,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
             {
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 RankShare(
-                    _predictors[worker],
-                    _blending[worker],
+                    worker,
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     k,
@@ -136,8 +135,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
             {
                 int first = Start(worker, n), end = Start(worker + 1, n);
                 ScoreShare(
-                    _predictors[worker],
-                    _blending[worker],
+                    worker,
                     dataset,
                     new ReadOnlySpan<Sample>((Sample*)s + first, end - first),
                     new ReadOnlySpan<int>((int*)c + ((long)first * width), (end - first) * width),
@@ -154,8 +152,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
 
     private int Start(int worker, int samples) => (int)((long)samples * worker / _predictors.Length);
 
-    /// <param name="predictor">The worker's own.</param>
-    /// <param name="blending">The worker's own too; null for the model alone.</param>
+    /// <param name="worker">Whose predictor and blend do it.</param>
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="samples">The worker's share of them.</param>
     /// <param name="k">Length of each list.</param>
@@ -164,8 +161,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
     /// <param name="seen">What is left out, of all samples.</param>
     /// <param name="start">Which of them the share's first one is.</param>
     private void RankShare(
-        Predictor predictor,
-        BlendedRanking? blending,
+        int worker,
         InteractionDataset dataset,
         ReadOnlySpan<Sample> samples,
         int k,
@@ -174,6 +170,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
         SeenItems? seen,
         int start)
     {
+        var (predictor, blending) = (_predictors[worker], _blending[worker]);
         int[] targets = new int[samples.Length], counts = new int[3 * samples.Length];
         var scores = new float[samples.Length * k];
         for (int first = 0; first < samples.Length; first += predictor.Count)
@@ -219,13 +216,9 @@ internal sealed class ModelRanker : IRanker, IDisposable
     }
 
     private void ScoreShare(
-        Predictor predictor,
-        BlendedRanking? blending,
-        InteractionDataset dataset,
-        ReadOnlySpan<Sample> samples,
-        ReadOnlySpan<int> candidates,
-        Span<float> scores)
+        int worker, InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
     {
+        var (predictor, blending) = (_predictors[worker], _blending[worker]);
         int width = candidates.Length / Math.Max(1, samples.Length);
         for (int first = 0; first < samples.Length; first += predictor.Count)
         {

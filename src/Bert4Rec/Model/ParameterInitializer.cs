@@ -21,7 +21,7 @@ internal static class ParameterInitializer
         var values = new float[layout.Length];
         foreach (var entry in layout.Entries)
         {
-            var target = values.AsSpan((int)entry.Offset, (int)entry.Length);
+            var target = values.AsSpan(entry.Range);
             if (entry.Shape.Length == 2)
                 FillNormal(target, entry.Offset, initializer == Initializer.Xavier ? Xavier(entry.Shape) : range, seed);
             else if (entry.Name.EndsWith("LayerNorm.weight", StringComparison.Ordinal) || entry.Name == "output_ln.weight")

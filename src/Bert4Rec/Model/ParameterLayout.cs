@@ -6,6 +6,9 @@ namespace Bert4Rec.Model;
 internal sealed record ParameterEntry(string Name, long Offset, int[] Shape)
 {
     public long Length => Shape.Aggregate(1L, (product, side) => product * side);
+
+    /// <summary>Its place in an array of the same layout.</summary>
+    public Range Range => (int)Offset..(int)(Offset + Length);
 }
 
 /// <summary>
@@ -17,8 +20,7 @@ internal sealed class ParameterLayout
     /// <summary>The norm after the last layer where norms stand first: RecBole has none, and so no name for it.</summary>
     public const string FinalNorm = "trm_encoder.LayerNorm";
 
-    private readonly List<ParameterEntry> _entries = [];
-    private readonly Dictionary<string, ParameterEntry> _byName = new(StringComparer.Ordinal);
+    private readonly OrderedDictionary<string, ParameterEntry> _entries = new(StringComparer.Ordinal);
 
     public ParameterLayout(ModelShape shape)
     {
@@ -55,7 +57,7 @@ internal sealed class ParameterLayout
 
     public ModelShape Shape { get; }
 
-    public IReadOnlyList<ParameterEntry> Entries => _entries;
+    public IReadOnlyList<ParameterEntry> Entries => _entries.Values;
 
     /// <summary>Number of parameters, all of them trainable.</summary>
     public long Length { get; private set; }
@@ -71,9 +73,9 @@ internal sealed class ParameterLayout
     }
 
     /// <exception cref="KeyNotFoundException">No parameter has this name.</exception>
-    public ParameterEntry this[string name] => _byName[name];
+    public ParameterEntry this[string name] => _entries[name];
 
-    public bool Contains(string name) => _byName.ContainsKey(name);
+    public bool Contains(string name) => _entries.ContainsKey(name);
 
     /// <summary>The parameter in a buffer of this layout; a vector is one row.</summary>
     public Tensor View(DeviceBuffer<float> buffer, string name)
@@ -108,8 +110,7 @@ internal sealed class ParameterLayout
     private void Add(string name, params int[] shape)
     {
         var entry = new ParameterEntry(name, Length, shape);
-        _entries.Add(entry);
-        _byName.Add(name, entry);
+        _entries.Add(name, entry);
         Length += entry.Length;
     }
 }
