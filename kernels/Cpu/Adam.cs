@@ -30,8 +30,8 @@ internal static unsafe class Adam<V>
     private static void Update(float* parameter, float* gradient, float* firstMoment, float* secondMoment, long length, in Rates rates)
     {
         V stepSize = rates.StepSize, inverseRoot = rates.InverseRoot, scale = rates.Clip;
-        V penalty = rates.Step.Penalty, shrinkage = rates.Step.Shrinkage, epsilon = rates.Step.Epsilon;
-        V beta1 = rates.Step.Beta1, beta2 = rates.Step.Beta2, rest1 = 1 - rates.Step.Beta1, rest2 = 1 - rates.Step.Beta2;
+        V penalty = rates.Penalty, shrinkage = rates.Shrinkage, epsilon = rates.Epsilon;
+        V beta1 = rates.Beta1, beta2 = rates.Beta2, rest1 = 1 - rates.Beta1, rest2 = 1 - rates.Beta2;
         long whole = length - (length % V.Width);
         for (long i = 0; i < whole; i += V.Width)
             Step<AllLanes<V>>(i, V.Width);
@@ -74,10 +74,15 @@ internal static unsafe class Adam<V>
     /// <summary>An <see cref="AdamStep"/> with what is the same for all parameters worked out.</summary>
     private readonly struct Rates(Tensor norms, in AdamStep step)
     {
-        public readonly AdamStep Step = step;
         public readonly float StepSize = (float)(step.LearningRate / (1 - Math.Pow(step.Beta1, step.Step)));
         public readonly float InverseRoot = (float)(1 / Math.Sqrt(1 - Math.Pow(step.Beta2, step.Step)));
         public readonly float Clip =
             norms.IsNone ? 1 : step.ClippingScale(new ReadOnlySpan<float>(norms.Pointer(), (int)norms.Length));
+
+        public readonly float Penalty = step.Penalty;
+        public readonly float Shrinkage = step.Shrinkage;
+        public readonly float Epsilon = step.Epsilon;
+        public readonly float Beta1 = step.Beta1;
+        public readonly float Beta2 = step.Beta2;
     }
 }
