@@ -26,7 +26,7 @@ internal sealed class SharedRanker(ProcessGroup ranks, IRanker local, Ranking ki
     public void Rank(
         InteractionDataset dataset, ReadOnlySpan<Sample> samples, int k, Span<int> topItems, Span<TargetRank> places, SeenItems? seen)
     {
-        RankOrders.Tell(ranks, RankOrder.Rank, samples.Length, k, (int)(seen is null ? kind : kind | Ranking.ExcludesSeen));
+        RankCommands.Tell(ranks, RankCommand.RankSamples, samples.Length, k, (int)(seen is null ? kind : kind | Ranking.ExcludesSeen));
         ranks.Broadcast<Sample>(samples.ToArray());
         int own = Part(samples.Length, 0).Count;
         RankPart(dataset, samples[..own], k, topItems[..(own * k)], places[..own], seen);
@@ -42,7 +42,7 @@ internal sealed class SharedRanker(ProcessGroup ranks, IRanker local, Ranking ki
     public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores)
     {
         int width = candidates.Length / samples.Length;
-        RankOrders.Tell(ranks, RankOrder.Score, samples.Length, width, (int)kind);
+        RankCommands.Tell(ranks, RankCommand.ScoreSamples, samples.Length, width, (int)kind);
         ranks.Broadcast<Sample>(samples.ToArray());
         for (int rank = 1; rank < ranks.Size; rank++)
         {
@@ -101,7 +101,7 @@ internal sealed class SharedRanker(ProcessGroup ranks, IRanker local, Ranking ki
         {
             local.Rank(dataset, samples, k, topItems, places, seen);
         }
-        catch (InputException e) when (RankOrders.EndsOnAll(e))
+        catch (InputException e) when (RankCommands.EndsOnAll(e))
         {
             Agree(e);
         }
@@ -114,7 +114,7 @@ internal sealed class SharedRanker(ProcessGroup ranks, IRanker local, Ranking ki
         {
             local.Score(dataset, samples, candidates, scores);
         }
-        catch (InputException e) when (RankOrders.EndsOnAll(e))
+        catch (InputException e) when (RankCommands.EndsOnAll(e))
         {
             Agree(e);
         }

@@ -10,9 +10,8 @@ using Bert4Rec.Model;
 namespace Bert4Rec.Training;
 
 /// <summary>
-/// What trains and ranks: a trainer and a ranker on this process's device, and the same on every other rank. Rank 0 alone reads, decides
-/// and writes; the others know no files, but what it sends them, and do what it tells them (<see cref="Follow"/>): so only it reads the
-/// data, whatever the number of nodes. Alone, it tells nobody.
+/// A trainer and a ranker on this process's device. Under mpirun every process (rank) has one: rank 0 reads the data, decides and writes;
+/// the others get the data from it and do what it commands (<see cref="Follow"/>). With one process nothing is sent.
 /// </summary>
 internal sealed class TrainingEngine : IDisposable
 {
@@ -48,7 +47,7 @@ internal sealed class TrainingEngine : IDisposable
             _ranks);
         _evaluated = _devices.Kernels[0].AllocateFloats(Trainer.Layout.Length);
         _ranker = new ModelRanker(_devices.Kernels, _devices.Workers, Trainer.Layout, _evaluated, config.RecboleCompatible);
-        Done();
+        EndCommand();
     }
 
     public Trainer Trainer { get; }
@@ -71,39 +70,28 @@ internal sealed class TrainingEngine : IDisposable
     /// <summary>The same without its blend; none where there is no blend.</summary>
     public IEnumerable<IRanker> Unblended => _ranker.Unblended.Select(ranker => Shared(ranker, Ranking.LeavesBlendOut));
 
-    /// <summary>What every rank but the first does: what rank 0 tells it, until the program ends.</summary>
-    public static void Follow(ProcessGroup ranks)
-    {
-        while (RankOrders.Receive(ranks) is (RankOrder.Begin, var length, var users, var events))
-        {
-            using var engine = Begin(ranks, length, users, events);
-            if (!engine.Obey())
-                return;
-        }
-    }
-
     /// <summary>Rank 0 is done: ends <see cref="Follow"/> on the others.</summary>
-    public static void Dismiss(ProcessGroup ranks) => RankOrders.Tell(ranks, RankOrder.Leave);
+    public static void Dismiss(ProcessGroup ranks) => RankCommands.Tell(ranks, RankCommand.Leave);
 
     /// <inheritdoc cref="Trainer.CompileKernels"/>
     public void CompileKernels(int epoch)
     {
-        RankOrders.Tell(_ranks, RankOrder.CompileKernels, epoch, Trainer.Step);
+        RankCommands.Tell(_ranks, RankCommand.CompileKernels, epoch, Trainer.Step);
         Trainer.CompileKernels(epoch);
-        Done();
+        EndCommand();
     }
 
     /// <inheritdoc cref="Trainer.TrainEpoch"/>
     public (double Loss, long Tokens) TrainEpoch(int epoch, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
     {
-        RankOrders.Tell(_ranks, RankOrder.TrainEpoch, epoch, Trainer.Step);
+        RankCommands.Tell(_ranks, RankCommand.TrainEpoch, epoch, Trainer.Step);
         try
         {
-            return Done(Trainer.TrainEpoch(epoch, progress, cancellation));
+            return EndCommand(Trainer.TrainEpoch(epoch, progress, cancellation));
         }
-        catch (Exception e) when (RankOrders.EndsOnAll(e))
+        catch (Exception e) when (RankCommands.EndsOnAll(e))
         {
-            Done();
+            EndCommand();
             throw;
         }
     }
@@ -111,30 +99,30 @@ internal sealed class TrainingEngine : IDisposable
     /// <inheritdoc cref="ShardedAdam.ReadMoments"/>
     public (float[] First, float[] Second) ReadMoments()
     {
-        RankOrders.Tell(_ranks, RankOrder.ReadMoments);
-        return Done(Trainer.Optimizer.ReadMoments());
+        RankCommands.Tell(_ranks, RankCommand.ReadMoments);
+        return EndCommand(Trainer.Optimizer.ReadMoments());
     }
 
     /// <inheritdoc cref="ShardedAdam.LoadMoments"/>
     public void LoadMoments(float[] first, float[] second)
     {
-        RankOrders.Tell(_ranks, RankOrder.LoadMoments);
+        RankCommands.Tell(_ranks, RankCommand.LoadMoments);
         Trainer.Optimizer.LoadMoments(first, second);
-        Done();
+        EndCommand();
     }
 
     /// <summary>Ranks with these parameters from now on.</summary>
     public void RankWith(float[] parameters)
     {
-        RankOrders.Tell(_ranks, RankOrder.RankWith);
-        Take(parameters);
-        Done();
+        RankCommands.Tell(_ranks, RankCommand.RankWith);
+        BroadcastParameters(parameters);
+        EndCommand();
     }
 
     /// <summary>Ranks with a blend from now on.</summary>
     public void Use(Blend blend)
     {
-        RankOrders.Tell(_ranks, RankOrder.Blend);
+        RankCommands.Tell(_ranks, RankCommand.Blend);
         _ranks.Broadcast<float>(blend.Weights.Numbers);
         if (blend.Similarity is { } similarity)
         {
@@ -145,7 +133,7 @@ internal sealed class TrainingEngine : IDisposable
             _ranks.Broadcast<float>(weights);
         }
         _ranker.Use(blend);
-        Done();
+        EndCommand();
     }
 
     /// <summary>Nothing is ranked with the blend any more: its tables may go.</summary>
@@ -160,8 +148,8 @@ internal sealed class TrainingEngine : IDisposable
     {
         if (_ranks.Rank == 0 && !_ranks.IsAwaited)
         {
-            RankOrders.Tell(_ranks, RankOrder.End);
-            Done();
+            RankCommands.Tell(_ranks, RankCommand.End);
+            EndCommand();
         }
         _ranker.Dispose();
         _evaluated.Dispose();
@@ -171,14 +159,35 @@ internal sealed class TrainingEngine : IDisposable
 
     private IRanker Shared(IRanker ranker, Ranking kind) => _ranks.Size == 1 ? ranker : new SharedRanker(_ranks, ranker, kind);
 
-    /// <summary>No rank waits for another any more.</summary>
-    private void Done() => _ranks.IsAwaited = false;
+    /// <summary>All ranks have done what was commanded: none waits for another any more.</summary>
+    private void EndCommand() => _ranks.IsAwaited = false;
 
-    private T Done<T>(T result)
+    private T EndCommand<T>(T result)
     {
-        Done();
+        EndCommand();
         return result;
     }
+
+    private void RequireEqualThreads()
+    {
+        var threads = new int[_ranks.Size];
+        _ranks.AllGather<int>([Threads], threads);
+        var devices = new int[_ranks.Size];
+        _ranks.AllGather<int>([_devices.Kernels[0] is GpuKernels ? 1 : 0], devices);
+        if (_ranks.Rank > 0)
+            return;
+        if (devices.Distinct().Count() > 1)
+            throw new InputException("some ranks have a GPU and some have none, and all share the work evenly; give --device cpu");
+        int other = Array.FindIndex(threads, count => count != Threads);
+        if (other >= 0)
+        {
+            throw new InputException(
+                $"rank {other} has {threads[other]} threads and rank 0 {Threads}, and the ranks share the work evenly; "
+                + "give --threads, with a number that every machine has");
+        }
+    }
+
+    // ---- The other ranks ----
 
     private static void Send(ProcessGroup ranks, RunConfig config, InteractionDataset dataset, RunOptions options)
     {
@@ -192,7 +201,7 @@ internal sealed class TrainingEngine : IDisposable
             writer.Write(dataset.ItemCount);
         }
         byte[] bytes = settings.ToArray();
-        RankOrders.Tell(ranks, RankOrder.Begin, bytes.Length, dataset.UserOffsets.Length, dataset.EventItems.Length);
+        RankCommands.Tell(ranks, RankCommand.Begin, bytes.Length, dataset.UserOffsets.Length, dataset.EventItems.Length);
         ranks.Broadcast<byte>(bytes);
         ranks.Broadcast<int>(dataset.UserOffsets);
         ranks.Broadcast<int>(dataset.EventItems);
@@ -210,6 +219,71 @@ internal sealed class TrainingEngine : IDisposable
         var options = new RunOptions("", reader.ReadString(), reader.ReadInt32(), false, (Precision)reader.ReadInt32()) { Ranks = ranks };
         var dataset = InteractionDataset.WithoutTokens(reader.ReadInt32(), offsets, items);
         return new(config, dataset, Splitter.Split(dataset, config.EvalArgs), options, null);
+    }
+
+    /// <summary>What every rank but the first does: what rank 0 commands, until the program ends.</summary>
+    public static void Follow(ProcessGroup ranks)
+    {
+        while (RankCommands.Receive(ranks) is (RankCommand.Begin, var length, var users, var events))
+        {
+            using var engine = Begin(ranks, length, users, events);
+            if (!engine.RunCommands())
+                return;
+        }
+    }
+
+    /// <summary>Does what rank 0 commands until the end of the training.</summary>
+    /// <returns>Whether another one may follow.</returns>
+    private bool RunCommands()
+    {
+        while (true)
+        {
+            var (command, first, second, third) = RankCommands.Receive(_ranks);
+            try
+            {
+                switch (command)
+                {
+                    case RankCommand.CompileKernels:
+                        Trainer.Step = second;
+                        Trainer.CompileKernels(first);
+                        break;
+                    case RankCommand.TrainEpoch:
+                        Trainer.Step = second;
+                        Trainer.TrainEpoch(first, null, default);
+                        break;
+                    case RankCommand.LoadMoments:
+                        Trainer.Optimizer.LoadMoments([], []);
+                        break;
+                    case RankCommand.ReadMoments:
+                        Trainer.Optimizer.ReadMoments();
+                        break;
+                    case RankCommand.RankWith:
+                        BroadcastParameters(new float[Trainer.Layout.Length]);
+                        break;
+                    case RankCommand.Blend:
+                        _ranker.Use(ReceiveBlend());
+                        break;
+                    case RankCommand.RankSamples:
+                        RankerOf((Ranking)third).RankForFirst(_dataset, first, second);
+                        break;
+                    case RankCommand.ScoreSamples:
+                        RankerOf((Ranking)third).ScoreForFirst(_dataset, first, second);
+                        break;
+                    default:
+                        return command == RankCommand.End;
+                }
+            }
+            catch (Exception e) when (RankCommands.EndsOnAll(e))
+            {
+            }
+        }
+    }
+
+    /// <summary>Has every rank rank with rank 0's parameters.</summary>
+    private void BroadcastParameters(float[] parameters)
+    {
+        _ranks.Broadcast<float>(parameters);
+        _evaluated.Upload(parameters);
     }
 
     private Blend ReceiveBlend()
@@ -232,78 +306,6 @@ internal sealed class TrainingEngine : IDisposable
         return Blend.Of(weights, _dataset, _train, similarity);
     }
 
-    /// <summary>Does what rank 0 says until the end of the training.</summary>
-    /// <returns>Whether another one may follow.</returns>
-    private bool Obey()
-    {
-        while (true)
-        {
-            var (order, first, second, third) = RankOrders.Receive(_ranks);
-            try
-            {
-                switch (order)
-                {
-                    case RankOrder.CompileKernels:
-                        Trainer.Step = second;
-                        Trainer.CompileKernels(first);
-                        break;
-                    case RankOrder.TrainEpoch:
-                        Trainer.Step = second;
-                        Trainer.TrainEpoch(first, null, default);
-                        break;
-                    case RankOrder.LoadMoments:
-                        Trainer.Optimizer.LoadMoments([], []);
-                        break;
-                    case RankOrder.ReadMoments:
-                        Trainer.Optimizer.ReadMoments();
-                        break;
-                    case RankOrder.RankWith:
-                        Take(new float[Trainer.Layout.Length]);
-                        break;
-                    case RankOrder.Blend:
-                        _ranker.Use(ReceiveBlend());
-                        break;
-                    case RankOrder.Rank:
-                        SharedRanker((Ranking)third).RankForFirst(_dataset, first, second);
-                        break;
-                    case RankOrder.Score:
-                        SharedRanker((Ranking)third).ScoreForFirst(_dataset, first, second);
-                        break;
-                    default:
-                        return order == RankOrder.End;
-                }
-            }
-            catch (Exception e) when (RankOrders.EndsOnAll(e))
-            {
-            }
-        }
-    }
-
-    private void Take(float[] parameters)
-    {
-        _ranks.Broadcast<float>(parameters);
-        _evaluated.Upload(parameters);
-    }
-
-    private void RequireEqualThreads()
-    {
-        var threads = new int[_ranks.Size];
-        _ranks.AllGather<int>([Threads], threads);
-        var devices = new int[_ranks.Size];
-        _ranks.AllGather<int>([_devices.Kernels[0] is GpuKernels ? 1 : 0], devices);
-        if (_ranks.Rank > 0)
-            return;
-        if (devices.Distinct().Count() > 1)
-            throw new InputException("some ranks have a GPU and some have none, and all share the work evenly; give --device cpu");
-        int other = Array.FindIndex(threads, count => count != Threads);
-        if (other >= 0)
-        {
-            throw new InputException(
-                $"rank {other} has {threads[other]} threads and rank 0 {Threads}, and the ranks share the work evenly; "
-                + "give --threads, with a number that every machine has");
-        }
-    }
-
-    private SharedRanker SharedRanker(Ranking kind) =>
+    private SharedRanker RankerOf(Ranking kind) =>
         new(_ranks, kind.HasFlag(Ranking.LeavesBlendOut) ? _ranker.Unblended.Single() : _ranker, kind);
 }

@@ -2,8 +2,8 @@ using Bert4Rec.Distributed;
 
 namespace Bert4Rec.Training;
 
-/// <summary>What rank 0 tells the others, with up to three numbers.</summary>
-internal enum RankOrder
+/// <summary>A command of rank 0 to the other processes, with up to three numbers.</summary>
+internal enum RankCommand
 {
     /// <summary>The program is at its end.</summary>
     Leave,
@@ -27,35 +27,35 @@ internal enum RankOrder
     Blend,
 
     /// <summary>Samples, length of the lists, flags; follow the samples.</summary>
-    Rank,
+    RankSamples,
 
     /// <summary>Samples, candidates of each, flags; follow both.</summary>
-    Score,
+    ScoreSamples,
 }
 
-/// <summary>How rank 0 tells the others what to do.</summary>
-internal static class RankOrders
+/// <summary>How a command gets from rank 0 to the others.</summary>
+internal static class RankCommands
 {
     /// <summary>Tells all others, who wait for it; alone, nobody.</summary>
-    public static void Tell(ProcessGroup ranks, RankOrder order, int first = 0, int second = 0, int third = 0)
+    public static void Tell(ProcessGroup ranks, RankCommand command, int first = 0, int second = 0, int third = 0)
     {
         for (int rank = 1; rank < ranks.Size; rank++)
         {
             ranks.IsAwaited = true;
-            ranks.Exchange<int>(rank, [(int)order, first, second, third], ProcessGroup.Nobody, []);
+            ranks.Exchange<int>(rank, [(int)command, first, second, third], ProcessGroup.Nobody, []);
         }
     }
 
-    /// <summary>Waits for what rank 0 tells.</summary>
-    public static (RankOrder Order, int First, int Second, int Third) Receive(ProcessGroup ranks)
+    /// <summary>Waits for a command of rank 0.</summary>
+    public static (RankCommand Command, int First, int Second, int Third) Receive(ProcessGroup ranks)
     {
         Span<int> told = stackalloc int[4];
         ranks.Await(0);
         ranks.Exchange(ProcessGroup.Nobody, [], 0, told);
-        return ((RankOrder)told[0], told[1], told[2], told[3]);
+        return ((RankCommand)told[0], told[1], told[2], told[3]);
     }
 
-    /// <summary>What ends an order on all ranks alike: rank 0 decides what it means.</summary>
+    /// <summary>What ends a command on all ranks alike: rank 0 decides what it means.</summary>
     public static bool EndsOnAll(Exception e) =>
         e is OperationCanceledException or InputException { IsDivergence: true } or InputException { IsOfAllRanks: true };
 }
