@@ -9,13 +9,17 @@ namespace Bert4Rec.Training;
 /// each replica step its own shard. With several ranks every operation is one that all of them call.
 /// </summary>
 /// <remarks>
-/// Between ranks: each has one sum of its replicas' gradients, sends every other rank that one's shards, and adds what it gets in the
-/// order of the ranks (a reduce-scatter whose order is fixed, which MPI's own is not). It keeps Adam's moments of its shards alone, and
-/// gives the stepped parameters to all (an all-gather). Sampled softmax has other rows of the table in each step, which belong to no rank:
-/// there the added gradients are given to all, and every rank steps all of them.
+/// Between ranks: each adds its replicas' gradients, sends every other rank the part that is that one's shards, and adds what it gets in
+/// the order of the ranks (a reduce-scatter; MPI's own has no fixed order). It keeps Adam's moments for its own shards only, steps these,
+/// and gives their parameters to all (an all-gather). With sampled softmax each step has other rows of the item table, which belong to no
+/// rank: all ranks get all gradients, and each steps all parameters.
 /// </remarks>
 internal sealed class ShardedAdam : IDisposable
 {
+    // Parts of the gradients: all of them; or, with sampled softmax, the rows of the candidates and [mask], what no item has, and the
+    // candidates' biases.
+    private const int Everything = 0, Rows = 0, Dense = 1, Biases = 2;
+
     private readonly TrainerSettings _settings;
     private readonly ParameterLayout _layout;
     private readonly DeviceBuffer<float> _parameters;
@@ -57,14 +61,13 @@ internal sealed class ShardedAdam : IDisposable
         (_exchange, _ranks) = (exchange, exchange.Ranks);
         _shards = replicas.Length * _ranks.Size;
         _firstShard = replicas.Length * _ranks.Rank;
-        // Parts of sampled softmax's gradients: the candidates' rows, what no item has, and the candidates' biases.
         _parts = sampled is null ? 1 : settings.Shape.OutputHead ? 3 : 2;
         var kernels = replicas[0].Kernels;
         _norms = kernels.AllocateFloats(_shards * _parts);
         _ownNorms = new float[replicas.Length * _parts];
         _allNorms = new float[_shards * _parts];
         _bounds = new long[_ranks.Size + 1];
-        (_momentStart, long moments) = sampled is null ? RankRange(0, _ranks.Rank) : (0, layout.Length);
+        (_momentStart, long moments) = sampled is null ? RankRange(Everything, _ranks.Rank) : (0, layout.Length);
         FirstMoments = kernels.AllocateFloats(moments);
         SecondMoments = kernels.AllocateFloats(moments);
         if (_ranks.Size > 1)
@@ -98,7 +101,7 @@ internal sealed class ShardedAdam : IDisposable
             ReduceOverRanks();
         _workers.Run(_update);
         if (IsSharded)
-            _exchange.AllGather(_parameters, Bounds(0));
+            _exchange.AllGather(_parameters, Bounds(Everything));
     }
 
     /// <summary>Adam's moments of all parameters, where this is rank 0: what <see cref="LoadMoments"/> takes.</summary>
@@ -170,6 +173,8 @@ internal sealed class ShardedAdam : IDisposable
         {
             var sum = GradientShard(0, part, _firstShard + r, _shards);
             var (first, length) = RankRange(part, rank);
+            // The order is rank 0, 1, 2, …: the ranks before this one are summed in the memory of the first, then this one's is added,
+            // then the rest.
             for (int other = 1; other < rank; other++)
                 kernels.Add(Received(0), Received(other));
             if (rank > 0)
@@ -188,8 +193,52 @@ internal sealed class ShardedAdam : IDisposable
         for (int shard = r; shard < _shards; shard += _replicas.Length)
         {
             if (shard != _firstShard + r)
-                kernels.Fill(GradientShard(0, 0, shard, _shards), 0);
+                kernels.Fill(GradientShard(0, Everything, shard, _shards), 0);
         }
+    }
+
+    private void Update(int r)
+    {
+        var kernels = _replicas[r].Kernels;
+        var norms = _settings.ClipGradNorm is null ? default : Tensor.Of(_norms);
+        var step = new AdamStep(
+            _step,
+            _learningRate,
+            _settings.Beta1,
+            _settings.Beta2,
+            WeightDecay: _settings.WeightDecay,
+            MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity,
+            DecoupledDecay: _settings.DecoupledDecay);
+        var (shard, shards) = _sampled is null ? (_firstShard + r, _shards) : (r, _replicas.Length);
+        var parameters = Shard(_parameters, _sampled is null ? (0, _layout.Length) : _layout.Dense, shard, shards);
+        long moments = parameters.Offset - _momentStart;
+        kernels.Adam(
+            parameters,
+            GradientShard(0, _sampled is null ? Everything : Dense, shard, shards),
+            parameters with { Buffer = FirstMoments, Offset = moments },
+            parameters with { Buffer = SecondMoments, Offset = moments },
+            norms,
+            step);
+        if (_sampled is null)
+            return;
+        kernels.AdamRows(
+            Items(_parameters),
+            SampledShard(_sampled.TokenRows, shard, shards),
+            GradientShard(0, Rows, shard, shards),
+            Items(FirstMoments),
+            Items(SecondMoments),
+            norms,
+            step);
+        if (!_settings.Shape.OutputHead)
+            return;
+        kernels.AdamRows(
+            _layout.BiasRows(_parameters),
+            SampledShard(_sampled.CandidateRows, shard, shards),
+            GradientShard(0, Biases, shard, shards),
+            _layout.BiasRows(FirstMoments),
+            _layout.BiasRows(SecondMoments),
+            norms,
+            step);
     }
 
     private void MeasureNorm(int shard, int part, Tensor gradients)
@@ -198,10 +247,7 @@ internal sealed class ShardedAdam : IDisposable
             _replicas[shard - _firstShard].Kernels.GradientNorm(gradients, new(_norms, (shard * _parts) + part, 1, 1));
     }
 
-    /// <summary>
-    /// A shard of a replica's gradients; with sampled softmax, of their part 0 (the candidates' rows), 1 (what belongs to no item) or 2
-    /// (the candidates' biases).
-    /// </summary>
+    /// <summary>A shard of a part of a replica's gradients.</summary>
     private Tensor GradientShard(int replica, int part, int shard, int shards)
     {
         var buffer = _replicas[replica].Gradients;
@@ -209,8 +255,8 @@ internal sealed class ShardedAdam : IDisposable
             ? Shard(buffer, (0, buffer.Length), shard, shards)
             : part switch
             {
-                0 => SampledShard(_sampled.Layout.View(buffer, "item_embedding.weight"), _sampled.TokenRows.Length, shard, shards),
-                1 => Shard(buffer, _sampled.Layout.Dense, shard, shards),
+                Rows => SampledShard(_sampled.Layout.View(buffer, "item_embedding.weight"), _sampled.TokenRows.Length, shard, shards),
+                Dense => Shard(buffer, _sampled.Layout.Dense, shard, shards),
                 _ => SampledShard(_sampled.Layout.BiasRows(buffer), _sampled.Count, shard, shards),
             };
     }
@@ -232,50 +278,6 @@ internal sealed class ShardedAdam : IDisposable
             (_bounds[rank], _bounds[rank + 1]) = (start, start + length);
         }
         return _bounds;
-    }
-
-    private void Update(int r)
-    {
-        var kernels = _replicas[r].Kernels;
-        var norms = _settings.ClipGradNorm is null ? default : Tensor.Of(_norms);
-        var step = new AdamStep(
-            _step,
-            _learningRate,
-            _settings.Beta1,
-            _settings.Beta2,
-            WeightDecay: _settings.WeightDecay,
-            MaximumNorm: _settings.ClipGradNorm ?? float.PositiveInfinity,
-            DecoupledDecay: _settings.DecoupledDecay);
-        var (shard, shards) = _sampled is null ? (_firstShard + r, _shards) : (r, _replicas.Length);
-        var parameters = Shard(_parameters, _sampled is null ? (0, _layout.Length) : _layout.Dense, shard, shards);
-        long moments = parameters.Offset - _momentStart;
-        kernels.Adam(
-            parameters,
-            GradientShard(0, _sampled is null ? 0 : 1, shard, shards),
-            parameters with { Buffer = FirstMoments, Offset = moments },
-            parameters with { Buffer = SecondMoments, Offset = moments },
-            norms,
-            step);
-        if (_sampled is null)
-            return;
-        kernels.AdamRows(
-            Items(_parameters),
-            SampledShard(_sampled.TokenRows, shard, shards),
-            GradientShard(0, 0, shard, shards),
-            Items(FirstMoments),
-            Items(SecondMoments),
-            norms,
-            step);
-        if (!_settings.Shape.OutputHead)
-            return;
-        kernels.AdamRows(
-            _layout.BiasRows(_parameters),
-            SampledShard(_sampled.CandidateRows, shard, shards),
-            GradientShard(0, 2, shard, shards),
-            _layout.BiasRows(FirstMoments),
-            _layout.BiasRows(SecondMoments),
-            norms,
-            step);
     }
 
     private Tensor Items(DeviceBuffer<float> buffer) => _layout.View(buffer, "item_embedding.weight");
@@ -342,7 +344,7 @@ internal sealed class ShardedAdam : IDisposable
 
     private Span<float> RangeOf(float[] all, int rank)
     {
-        var (start, length) = RankRange(0, rank);
+        var (start, length) = RankRange(Everything, rank);
         return all.AsSpan((int)start, (int)length);
     }
 }
