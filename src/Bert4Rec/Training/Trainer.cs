@@ -29,13 +29,18 @@ internal sealed class Trainer : IDisposable
     private readonly BatchShares _shares;
     private readonly int _firstShare;
     private readonly uint[] _targetCounts;
+
+    // [shares] Each share's count of rows with a target, then the index, among the batch's rows with a target, of its first one.
     private readonly uint[] _firstTargets;
     private readonly double[] _ownLosses;
     private readonly double[] _losses;
+
+    // What the workers run, as delegates that are made once and not in every step.
     private readonly Action<int> _prepare;
     private readonly Action<int> _gather;
     private readonly Action<int> _forwardAndBackward;
     private readonly Action<int> _readLosses;
+
     private bool _isDisposed;
     private int _first;
     private ClozeMasking _masking;
@@ -114,7 +119,8 @@ internal sealed class Trainer : IDisposable
     public void CompileKernels(int epoch) => _replicas[0].Kernels.Rehearse(() =>
     {
         BeginEpoch(epoch);
-        // Else steps that do nothing would leave on rank 0 what the others have as yet.
+        // All ranks need rank 0's parameters first: a rehearsed step computes nothing, but its all-gather does happen, and would overwrite
+        // rank 0's with what the others began with.
         _exchange.Broadcast(Parameters);
         int step = Step, size = _settings.BatchSize, count = _epochSequences.Count;
         if (count >= size)
@@ -182,25 +188,6 @@ internal sealed class Trainer : IDisposable
             MoveWithoutTargetToEnd(all.Slice(first, Math.Min(_settings.BatchSize, all.Length - first)));
     }
 
-    /// <summary>Whether a sequence can have an event to predict: under RecBole's cloze masking, one of a single event cannot.</summary>
-    internal bool HasTarget(SequenceSpan sequence) =>
-        sequence.Length > 1 || !_settings.RecboleCompatible || _settings.Objective == Objective.NextItem;
-
-    /// <summary>Puts the sequences without a target behind the others, in order.</summary>
-    private void MoveWithoutTargetToEnd(Span<SequenceSpan> batch)
-    {
-        _withoutTarget.Clear();
-        int kept = 0;
-        foreach (var sequence in batch)
-        {
-            if (HasTarget(sequence))
-                batch[kept++] = sequence;
-            else
-                _withoutTarget.Add(sequence);
-        }
-        CollectionsMarshal.AsSpan(_withoutTarget).CopyTo(batch[kept..]);
-    }
-
     /// <summary>One optimiser step on consecutive sequences of the epoch.</summary>
     /// <param name="first">The first of the sequences.</param>
     /// <param name="count">How many sequences the step takes.</param>
@@ -214,7 +201,7 @@ internal sealed class Trainer : IDisposable
             _targetCounts[r] = (uint)_replicas[r].TargetCount;
         _ranks.AllGather<uint>(_targetCounts, _firstTargets);
         uint targets = 0;
-        // Each share's count becomes the number of its first row with a target.
+        // Each share's count becomes the index of its first row with a target.
         foreach (ref uint entry in _firstTargets.AsSpan())
             (entry, targets) = (targets, targets + entry);
         if (targets == 0)
@@ -262,6 +249,21 @@ internal sealed class Trainer : IDisposable
         _workers.Run(_prepare);
     }
 
+    private void Prepare(int r)
+    {
+        var batch = _candidates is null ? CollectionsMarshal.AsSpan(_epochSequences)[_first..] : _candidates.Sequences;
+        int own = _firstShare + r;
+        var sequences = _shares[own];
+        int[] events = _candidates?.Events ?? _dataset.EventItems;
+        _replicas[r].Prepare(events, batch[sequences], _shares.FirstRow(own), _masking, (uint)sequences.Start.Value);
+    }
+
+    private void GatherCandidates(int r) => _sampled!.Gather(_replicas[r].Kernels, Layout, Parameters, r, _replicas.Length);
+
+    private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _firstTargets[_firstShare + r], _gradientScale);
+
+    private void ReadLoss(int r) => _ownLosses[r] = _replicas[r].ReadLoss();
+
     /// <summary>How a step masks its batch, whose first sequence is row 0.</summary>
     internal ClozeMasking Masking(int step)
     {
@@ -277,6 +279,29 @@ internal sealed class Trainer : IDisposable
             AtLeastOne: !compatible);
     }
 
+    /// <summary>RecBole draws once a batch whether all its sequences mask only their last event.</summary>
+    private float BatchLastOnlyShare(RandomKey key) =>
+        Philox.ToUnit(Philox.Cell(key.Seed, key.Step, key.Stream + 2, 0, 0)) < _settings.LastOnlyShare ? 1 : 0;
+
+    /// <summary>Puts the sequences without a target behind the others, in order.</summary>
+    private void MoveWithoutTargetToEnd(Span<SequenceSpan> batch)
+    {
+        _withoutTarget.Clear();
+        int kept = 0;
+        foreach (var sequence in batch)
+        {
+            if (HasTarget(sequence))
+                batch[kept++] = sequence;
+            else
+                _withoutTarget.Add(sequence);
+        }
+        CollectionsMarshal.AsSpan(_withoutTarget).CopyTo(batch[kept..]);
+    }
+
+    /// <summary>Whether a sequence can have an event to predict: under RecBole's cloze masking, one of a single event cannot.</summary>
+    internal bool HasTarget(SequenceSpan sequence) =>
+        sequence.Length > 1 || !_settings.RecboleCompatible || _settings.Objective == Objective.NextItem;
+
     public void Dispose()
     {
         if (_isDisposed)
@@ -288,23 +313,4 @@ internal sealed class Trainer : IDisposable
         Parameters.Dispose();
         Optimizer.Dispose();
     }
-
-    /// <summary>RecBole draws once a batch whether all its sequences mask only their last event.</summary>
-    private float BatchLastOnlyShare(RandomKey key) =>
-        Philox.ToUnit(Philox.Cell(key.Seed, key.Step, key.Stream + 2, 0, 0)) < _settings.LastOnlyShare ? 1 : 0;
-
-    private void Prepare(int r)
-    {
-        var batch = _candidates is null ? CollectionsMarshal.AsSpan(_epochSequences)[_first..] : _candidates.Sequences;
-        int own = _firstShare + r;
-        var sequences = _shares[own];
-        int[] events = _candidates?.Events ?? _dataset.EventItems;
-        _replicas[r].Prepare(events, batch[sequences], _shares.FirstRow(own), _masking, (uint)sequences.Start.Value);
-    }
-
-    private void ForwardAndBackward(int r) => _replicas[r].ForwardAndBackward(_masking.Key, _firstTargets[_firstShare + r], _gradientScale);
-
-    private void ReadLoss(int r) => _ownLosses[r] = _replicas[r].ReadLoss();
-
-    private void GatherCandidates(int r) => _sampled!.Gather(_replicas[r].Kernels, Layout, Parameters, r, _replicas.Length);
 }
