@@ -15,7 +15,7 @@ internal sealed class BatchShares(TrainerSettings settings, int count)
     /// <summary>The sequences of a share.</summary>
     public Range this[int share] => _starts[share].._starts[share + 1];
 
-    /// <summary>The token of the batch that a share's first one is.</summary>
+    /// <summary>Index in the batch of a share's first token.</summary>
     public uint FirstRow(int share) => _rows[share];
 
     /// <summary>Partitions a batch.</summary>

@@ -26,7 +26,7 @@ internal sealed class MicroBatch(KernelSet kernels, int tokenCapacity, bool newe
     /// <summary>[TargetCount]</summary>
     public Indices Targets => Indices.Of(_targets).First(TargetCount);
 
-    /// <summary>Token of the whole batch that the first one is.</summary>
+    /// <summary>Index in the whole batch of the micro-batch's first token.</summary>
     public uint FirstRow { get; private set; }
 
     public void Begin(uint firstRow)
@@ -76,7 +76,7 @@ internal sealed class MicroBatch(KernelSet kernels, int tokenCapacity, bool newe
         Indices.Of(_targetOffsets).First(TargetCount + 1).Upload(_hostOffsets.AsSpan(0, TargetCount + 1));
     }
 
-    /// <param name="firstQuery">Number, in the whole batch, of the first row with a target.</param>
+    /// <param name="firstQuery">Index, among the whole batch's rows with a target, of the micro-batch's first one.</param>
     public ModelInput Input(uint firstQuery) => new(
         _tokens,
         Sequences.Positions,

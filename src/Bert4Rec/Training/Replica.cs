@@ -15,9 +15,12 @@ internal sealed class Replica : IDisposable
     private readonly Bert4RecModel _model;
     private readonly DeviceBuffer<float> _loss;
     private readonly int _tokenCapacity;
-    private readonly List<MicroBatch>[] _pools = [[], []];
     private readonly int[] _next;
     private readonly float[] _lossValue = new float[1];
+
+    // Micro-batches of the share that a device works on, and of the next one: _pool is the one laid out last, and the share takes the first
+    // _used of it.
+    private readonly List<MicroBatch>[] _pools = [[], []];
     private int _pool;
     private int _used;
 
@@ -47,9 +50,9 @@ internal sealed class Replica : IDisposable
     /// </summary>
     /// <param name="events">Events, of the dataset or of a batch.</param>
     /// <param name="share">The share's sequences in them.</param>
-    /// <param name="firstRow">Token of the whole batch that the share's first one is.</param>
+    /// <param name="firstRow">Index in the whole batch of the share's first token.</param>
     /// <param name="masking">How events are hidden, where they are.</param>
-    /// <param name="firstSequence">Sequence of the whole batch that the share's first one is.</param>
+    /// <param name="firstSequence">Index in the whole batch of the share's first sequence.</param>
     public void Prepare(int[] events, ReadOnlySpan<SequenceSpan> share, uint firstRow, in ClozeMasking masking, uint firstSequence)
     {
         _pool ^= 1;
@@ -80,7 +83,7 @@ internal sealed class Replica : IDisposable
 
     /// <summary>Adds the gradient of scale · Σ loss to <see cref="Gradients"/>.</summary>
     /// <param name="key">Seed and step of the dropout masks.</param>
-    /// <param name="firstTarget">Row with a target, of the whole batch, that the share's first one is.</param>
+    /// <param name="firstTarget">Index, among the whole batch's rows with a target, of the share's first one.</param>
     /// <param name="scale">1 / rows with a target in the whole batch.</param>
     public void ForwardAndBackward(RandomKey key, uint firstTarget, float scale)
     {
