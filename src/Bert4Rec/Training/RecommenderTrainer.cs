@@ -6,7 +6,7 @@ using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
 
-/// <summary>That a user had to do with an item: bought it, watched it.</summary>
+/// <summary>Something that a user did with an item: bought it, watched it.</summary>
 /// <param name="User">The user's token.</param>
 /// <param name="Item">The item's token.</param>
 /// <param name="Timestamp">Orders a user's events; of equal ones the first that is given is the older. Any unit.</param>
@@ -33,7 +33,7 @@ public sealed record TrainerOptions
     /// <summary>Threads of the cpu; 0 for one a core.</summary>
     public int Threads { get; init; }
 
-    /// <summary>Of every random number; null for the setting's.</summary>
+    /// <summary>Seed of all random numbers; null for the config's.</summary>
     public int? Seed { get; init; }
 
     /// <summary>Train the model that recommends anew on all events, those that the metrics were measured on included.</summary>

@@ -93,9 +93,9 @@ internal sealed class TrainingRun : IDisposable
             _start.Parameters.CopyTo(_best, 0);
         }
         TrainEpochs(epochs, onEpoch, cancellation);
-        // A large catalogue's moments and gradients are as large as what the rest needs.
+        // Free the trainer: with a large catalogue its moments and gradients take as much memory as all that follows.
         _engine.Trainer.Dispose();
-        // Several ranks would wait for the one that stopped.
+        // Not with several ranks: the others would wait for the one that stopped.
         if (_options.Ranks.Size == 1)
             _progress = new StoppingProgress(_progress, cancellation);
         return Deliver();
@@ -129,7 +129,7 @@ internal sealed class TrainingRun : IDisposable
             TrainingFolder.Discard(Folder);
         if (!IsDone)
         {
-            // It would say of a model that changes from epoch to epoch that it is done.
+            // A result file says that a run is done, and this one is not.
             if (Directory.Exists(Folder))
                 File.Delete(Path.Combine(Folder, ResultFile.Name));
             TrainingFolder.DiscardRefit(Folder);
@@ -183,7 +183,8 @@ internal sealed class TrainingRun : IDisposable
         var (loss, tokens) = _engine.TrainEpoch(++_state.Epoch, _progress, cancellation);
         _state.Step = _engine.Trainer.Step;
         double seconds = clock.Elapsed.TotalSeconds;
-        // What is gone on with counts as twice the epochs to come: with less the mean forgets it, with more it learns too little.
+        // A model that is trained further counts as trained for 2 · Epochs before. With less the mean would forget it; with more it would
+        // learn too little.
         _average.Add(_engine.Trainer.Parameters, _state.Epoch + (_start is null ? 0 : 2 * _config.Epochs));
         IReadOnlyDictionary<string, double>? valid = null;
         bool isBest = _split.Valid.Length == 0;
@@ -192,7 +193,7 @@ internal sealed class TrainingRun : IDisposable
         if (isBest)
         {
             _average.Values.CopyTo(_best, 0);
-            // A refit that is not done recommends nothing.
+            // An unfinished refit must not be taken for a model.
             if (_refit is null)
                 ModelFolder.SaveModel(Folder, _config, Layout, _best);
         }
@@ -237,7 +238,7 @@ internal sealed class TrainingRun : IDisposable
         return result;
     }
 
-    /// <summary>A method of its own, whose variables keep the tables no longer than it takes.</summary>
+    /// <summary>Apart from its caller, so that tables without a weight can be collected as soon as the weights are chosen.</summary>
     private BlendChoice ChooseBlend()
     {
         var rules = Blend.ToChoose(_dataset, _split.Train, ItemSimilarity.Of(_dataset, _config.SequenceSeparator), _progress);
