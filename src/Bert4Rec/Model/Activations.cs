@@ -56,12 +56,12 @@ internal sealed class Activations(ModelShape shape, bool training, DeviceBuffer<
     /// <summary>The rows of the last layer's input that are queries.</summary>
     public Tensor QueryInput { get; } = take(shape.HiddenSize);
 
-    /// <summary>What the first layer reads where norms stand first.</summary>
+    /// <summary>Pre-norm: what the first layer reads.</summary>
     public Tensor FirstNormalised { get; } = shape.NormFirst ? take(shape.HiddenSize) : default;
 
     public Tensor FirstStatistics { get; } = shape.NormFirst ? take(2) : default;
 
-    /// <summary>The query rows of what the last layer's attention is added to, where norms stand first.</summary>
+    /// <summary>Pre-norm: the query rows of what the last layer's attention is added to.</summary>
     public Tensor QueryResidual { get; } = shape.NormFirst ? take(shape.HiddenSize) : default;
 
     /// <summary>[layers] Without a backward pass, a layer's values are free for the next layer: all have the same memory.</summary>
@@ -82,9 +82,11 @@ internal sealed class Activations(ModelShape shape, bool training, DeviceBuffer<
 
     public Tensor OutputHeadStatistics { get; } = shape.OutputHead ? take(2) : default;
 
+    /// <summary>Cross-entropy of each query row.</summary>
     public Tensor Losses { get; } = training ? take(1) : default;
 
-    public Tensor LogSumExp { get; } = training ? take(1) : default;
+    /// <summary>log Σ exp of the scores of each query row.</summary>
+    public Tensor ScoreLogSumExp { get; } = training ? take(1) : default;
 
     public Tensor DHidden { get; } = training ? take(shape.HiddenSize) : default;
 
@@ -105,7 +107,7 @@ internal sealed class Activations(ModelShape shape, bool training, DeviceBuffer<
     /// <summary>Of the last layer's input, of all rows.</summary>
     public Tensor DX { get; } = training ? take(shape.HiddenSize) : default;
 
-    /// <summary>Of what a layer's attention is added to, where that is not the layer's input too; none where it is.</summary>
+    /// <summary>Pre-norm: of what a layer's attention is added to, which is not the layer's input then.</summary>
     public Tensor DResidual { get; } = training && shape.NormFirst ? take(shape.HiddenSize) : default;
 
     /// <summary>The same, of the last layer's query rows.</summary>
@@ -121,7 +123,7 @@ internal sealed class LayerActivations(Func<int, Tensor> take, ModelShape shape,
 
     public Tensor KeyValue { get; } = take(2 * shape.HiddenSize);
 
-    public Tensor LogSumExp { get; } = take(shape.Heads);
+    public Tensor AttentionLogSumExp { get; } = take(shape.Heads);
 
     public Tensor Attention { get; } = take(shape.HiddenSize);
 
@@ -130,7 +132,7 @@ internal sealed class LayerActivations(Func<int, Tensor> take, ModelShape shape,
 
     public Tensor AttentionStatistics { get; } = take(2);
 
-    /// <summary>The norm of that, which the feed-forward half reads.</summary>
+    /// <summary>The norm of that, which the feed-forward reads.</summary>
     public Tensor AttentionOutput { get; } = take(shape.HiddenSize);
 
     public Tensor Inner { get; } = take(shape.InnerSize);

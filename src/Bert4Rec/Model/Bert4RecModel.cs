@@ -9,8 +9,9 @@ namespace Bert4Rec.Model;
 /// <param name="QueryRows">[Q] ascending rows, or none for all of them. In a causal model a sequence's newest ones.</param>
 /// <param name="QueryOffsets">[B+1]: sequence b has the query rows from QueryOffsets[b] to QueryOffsets[b + 1]. None where
 /// QueryRows is none.</param>
-/// <param name="FirstRow">Row of the whole batch that row 0 is, for dropout.</param>
-/// <param name="FirstQuery">The same of QueryRows.</param>
+/// <param name="FirstRow">Index in the whole batch of row 0: dropout's first row.</param>
+/// <param name="FirstQuery">Index, among the whole batch's query rows, of the first one here: dropout's first row in the last
+/// layer.</param>
 internal readonly record struct ModelInput(
     Indices Tokens,
     Indices Positions,
@@ -27,22 +28,22 @@ internal readonly record struct ModelInput(
 /// </summary>
 /// <remarks>
 /// <para>
-/// Norms may stand first instead (Xiong et al., ICML 2020). Either way, a sublayer's result is added to something, and the sum normalised
-/// for the next sublayer to read: one kernel. What differs is whose norm it is, and what the next result is added to: the normalised sum,
-/// or, with norms first, the sum itself, so that an identity leads from the embedding to the last layer.
+/// It may be pre-norm instead: the norms stand before the sublayers (Xiong et al., ICML 2020). Either way, a sublayer's result is added to
+/// something, and the sum normalised for the next sublayer to read: one kernel. What differs is whose norm it is, and what the next result
+/// is added to: the normalised sum, or, pre-norm, the sum itself, so that an identity leads from the embedding to the last layer.
 /// </para>
 /// <para>
 /// The last layer's output is read only at the query rows (masked rows in training, the last row in evaluation). Its keys and values need
-/// all rows, but its queries, its feed-forward half and everything after run on the query rows alone. The other rows would get no gradient.
+/// all rows, but its queries, its feed-forward and everything after run on the query rows alone. The other rows would get no gradient.
 /// </para>
 /// </remarks>
 internal sealed class Bert4RecModel : IDisposable
 {
     private readonly KernelSet _kernels;
     private readonly ModelShape _shape;
-    private readonly Activations _a;
-    private readonly ParameterViews _p;
-    private readonly ParameterViews? _g;
+    private readonly Activations _activations;
+    private readonly ParameterViews _parameters;
+    private readonly ParameterViews? _gradients;
     private readonly DeviceBuffer<float>? _noBias;
     private readonly SampledCatalogue? _sampled;
     private ModelInput _input;
@@ -67,16 +68,24 @@ internal sealed class Bert4RecModel : IDisposable
         _shape = layout.Shape;
         // The scores of a model without an output head have no bias: zeros stand for it, and its gradient goes nowhere.
         _noBias = _shape.OutputHead ? null : kernels.AllocateFloats(2L * ScoredItems);
-        _p = new ParameterViews(layout, parameters, NoBias(0), sampled);
-        _g = gradients is null ? null : new ParameterViews(sampled?.Layout ?? layout, gradients, NoBias(1));
-        _a = Activations.Allocate(kernels, _shape, tokenCapacity, gradients is not null);
+        _parameters = new ParameterViews(layout, parameters, NoBias(0), sampled);
+        _gradients = gradients is null ? null : new ParameterViews(sampled?.Layout ?? layout, gradients, NoBias(1));
+        _activations = Activations.Allocate(kernels, _shape, tokenCapacity, gradients is not null);
     }
 
     public void Dispose()
     {
-        _a.Dispose();
+        _activations.Dispose();
         _noBias?.Dispose();
     }
+
+    /// <summary>What h is compared with: the items' rows and biases.</summary>
+    public WeightAndBias Catalogue => _parameters.Catalogue;
+
+    private int TokenCount => _input.Tokens.Length;
+
+    /// <summary>Rows of what is scored: the catalogue or, with sampled softmax, the room for candidates.</summary>
+    private int ScoredItems => _sampled?.Layout.Shape.ItemCount ?? _shape.ItemCount;
 
     /// <summary>Predicts: no dropout, nothing kept.</summary>
     /// <returns>h [Q, H], to be compared with the items; valid until the next call.</returns>
@@ -98,32 +107,21 @@ internal sealed class Bert4RecModel : IDisposable
     /// Cross-entropy of the last forward's query rows: adds Σ loss to the accumulator, and the gradients of scale · Σ loss to those
     /// of the parameters.
     /// </summary>
-    /// <param name="targets">[M] Items, one a query row.</param>
+    /// <param name="targets">[Q] Items, one a query row; in training these are the rows with a target, M = Q.</param>
     /// <param name="scale">1 / rows with a target in the whole batch.</param>
     /// <param name="lossAccumulator">[1]</param>
     public void LossAndBackward(Indices targets, float scale, Tensor lossAccumulator)
     {
         int m = targets.Length;
-        Tensor hidden = Hidden(m), losses = _a.Losses.First(m), logSumExp = _a.LogSumExp.First(m), dHidden = _a.DHidden.First(m);
-        WeightAndBias catalogue = Candidates(_p.Catalogue), gradient = Candidates(_g!.Catalogue);
-        _kernels.BeginEmbeddingBackward(_input.Tokens, _input.Positions, _g.Items, _g.Positions);
+        Tensor hidden = Hidden(m), dHidden = _activations.DHidden.First(m);
+        Tensor losses = _activations.Losses.First(m), logSumExp = _activations.ScoreLogSumExp.First(m);
+        WeightAndBias catalogue = Candidates(_parameters.Catalogue), gradient = Candidates(_gradients!.Catalogue);
+        _kernels.BeginEmbeddingBackward(_input.Tokens, _input.Positions, _gradients.Items, _gradients.Positions);
         _kernels.SoftmaxCrossEntropyForward(hidden, catalogue, targets, losses, logSumExp);
         _kernels.AddSum(losses, lossAccumulator);
         _kernels.SoftmaxCrossEntropyBackward(hidden, catalogue, targets, logSumExp, scale, dHidden, gradient);
         Backward(dHidden);
     }
-
-    /// <summary>What h is compared with: the items' rows and biases.</summary>
-    public WeightAndBias Catalogue => _p.Catalogue;
-
-    private int TokenCount => _input.Tokens.Length;
-
-    /// <summary>Rows of what is scored: the catalogue or, with sampled softmax, the room for candidates.</summary>
-    private int ScoredItems => _sampled?.Layout.Shape.ItemCount ?? _shape.ItemCount;
-
-    private Tensor NoBias(int half) => _noBias is null ? default : new(_noBias, (long)half * ScoredItems, 1, ScoredItems);
-
-    private WeightAndBias Candidates(WeightAndBias catalogue) => _sampled is null ? catalogue : catalogue.First(_sampled.Count);
 
     private Tensor Run(in ModelInput input, RandomKey key)
     {
@@ -135,16 +133,13 @@ internal sealed class Bert4RecModel : IDisposable
         return _shape.OutputHead ? OutputHeadForward(x) : x;
     }
 
-    /// <summary>What the items were compared with in the last forward, [M, H].</summary>
-    private Tensor Hidden(int rows) => _shape.OutputHead ? _a.Hidden.First(rows) : _a.Outputs[^1].First(rows);
-
     /// <summary>From the gradient of h to those of all parameters.</summary>
     private void Backward(Tensor dHidden)
     {
         Tensor dX = _shape.OutputHead ? OutputHeadBackward(dHidden) : dHidden, dResidual = default;
         if (_shape.NormFirst)
         {
-            dResidual = _a.DQueryResidual.First(dX.Rows);
+            dResidual = _activations.DQueryResidual.First(dX.Rows);
             _kernels.Fill(dResidual, 0);
         }
         for (int layer = _shape.Layers - 1; layer >= 0; layer--)
@@ -154,14 +149,14 @@ internal sealed class Bert4RecModel : IDisposable
 
     private Tensor EmbeddingForward()
     {
-        Tensor embedded = _a.Embedded.First(TokenCount), x = _a.EmbeddingOutput.First(TokenCount);
-        _kernels.EmbeddingForward(_input.Tokens, _input.Positions, _p.Items, _p.Positions, embedded);
-        NormForward(embedded, _p.EmbeddingNorm, x, _a.EmbeddingStatistics);
+        Tensor embedded = _activations.Embedded.First(TokenCount), x = _activations.EmbeddingOutput.First(TokenCount);
+        _kernels.EmbeddingForward(_input.Tokens, _input.Positions, _parameters.Items, _parameters.Positions, embedded);
+        NormForward(embedded, _parameters.EmbeddingNorm, x, _activations.EmbeddingStatistics);
         _kernels.Dropout(x, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
         if (!_shape.NormFirst)
             return x;
-        Tensor normalised = _a.FirstNormalised.First(TokenCount);
-        NormForward(x, _p.FirstNorm, normalised, _a.FirstStatistics);
+        Tensor normalised = _activations.FirstNormalised.First(TokenCount);
+        NormForward(x, _parameters.FirstNorm, normalised, _activations.FirstStatistics);
         return normalised;
     }
 
@@ -171,29 +166,37 @@ internal sealed class Bert4RecModel : IDisposable
     {
         if (_shape.NormFirst)
         {
-            NormBackward(dX, _a.EmbeddingOutput, _p.FirstNorm, _a.FirstStatistics, _g!.FirstNorm);
+            NormBackward(dX, _activations.EmbeddingOutput, _parameters.FirstNorm, _activations.FirstStatistics, _gradients!.FirstNorm);
             _kernels.Add(dX, dResidual);
         }
         _kernels.Dropout(dX, HiddenDropout(RandomStreams.Embedding, _input.FirstRow));
-        NormBackward(dX, _a.Embedded, _p.EmbeddingNorm, _a.EmbeddingStatistics, _g!.EmbeddingNorm);
-        _kernels.EmbeddingBackward(_input.Tokens, _input.Positions, dX, _g.Items, _g.Positions);
+        NormBackward(dX, _activations.Embedded, _parameters.EmbeddingNorm, _activations.EmbeddingStatistics, _gradients!.EmbeddingNorm);
+        _kernels.EmbeddingBackward(_input.Tokens, _input.Positions, dX, _gradients.Items, _gradients.Positions);
     }
 
     private Tensor LayerForward(int layer, Tensor x)
     {
-        LayerActivations a = _a.Layers[layer];
-        LayerViews p = _p.Layers[layer];
         LayerQueries queries = Queries(layer);
+        Tensor y = AttentionForward(layer, queries, x);
+        return FeedForwardForward(layer, queries, y);
+    }
+
+    /// <returns>What the feed-forward reads: the norm of attention's sum.</returns>
+    private Tensor AttentionForward(int layer, in LayerQueries queries, Tensor x)
+    {
+        // a: this layer's activations, p: its parameters.
+        LayerActivations a = _activations.Layers[layer];
+        LayerViews p = _parameters.Layers[layer];
         int q = queries.Count;
         Tensor xq = x, residual = Residual(layer);
         if (!queries.Rows.IsNone)
         {
             Tensor all = residual;
-            residual = xq = _a.QueryInput.First(q);
+            residual = xq = _activations.QueryInput.First(q);
             _kernels.GatherRowsForward(x, queries.Rows, xq);
             if (_shape.NormFirst)
             {
-                residual = _a.QueryResidual.First(q);
+                residual = _activations.QueryResidual.First(q);
                 _kernels.GatherRowsForward(all, queries.Rows, residual);
             }
         }
@@ -201,7 +204,8 @@ internal sealed class Bert4RecModel : IDisposable
         Tensor query = a.Query.First(q), keyValue = a.KeyValue.First(TokenCount), attention = a.Attention.First(q);
         _kernels.LinearForward(xq, p.Query, query);
         _kernels.LinearForward(x, p.KeyValue, keyValue);
-        _kernels.AttentionForward(query, keyValue, queries.Layout, AttentionDropout(layer, queries.First), attention, a.LogSumExp.First(q));
+        _kernels.AttentionForward(
+            query, keyValue, queries.Layout, AttentionDropout(layer, queries.First), attention, a.AttentionLogSumExp.First(q));
 
         Tensor attentionSum = a.AttentionSum.First(q), y = a.AttentionOutput.First(q);
         _kernels.LinearForward(attention, p.Dense, attentionSum);
@@ -213,13 +217,21 @@ internal sealed class Bert4RecModel : IDisposable
             _shape.LayerNormEpsilon,
             y,
             a.AttentionStatistics.First(q));
+        return y;
+    }
 
-        Tensor inner = a.Inner.First(q), feedForwardSum = a.FeedForwardSum.First(q), output = _a.Outputs[layer].First(q);
+    /// <returns>The layer's output.</returns>
+    private Tensor FeedForwardForward(int layer, in LayerQueries queries, Tensor y)
+    {
+        LayerActivations a = _activations.Layers[layer];
+        LayerViews p = _parameters.Layers[layer];
+        int q = queries.Count;
+        Tensor inner = a.Inner.First(q), feedForwardSum = a.FeedForwardSum.First(q), output = _activations.Outputs[layer].First(q);
         _kernels.LinearGeluForward(y, p.Inner, inner, _training ? a.InnerSlope.First(q) : default);
         _kernels.LinearForward(inner, p.Outer, feedForwardSum);
         _kernels.LayerNormForward(
             feedForwardSum,
-            _shape.NormFirst ? attentionSum : y,
+            _shape.NormFirst ? a.AttentionSum.First(q) : y,
             HiddenDropout(RandomStreams.FeedForwardOutput(layer), queries.First),
             p.NormAfterFeedForward,
             _shape.LayerNormEpsilon,
@@ -233,17 +245,23 @@ internal sealed class Bert4RecModel : IDisposable
     /// <returns>Gradients of its input, and of what its attention is added to, if that is something else.</returns>
     private (Tensor DX, Tensor DResidual) LayerBackward(int layer, Tensor dOutput, Tensor dResidual)
     {
-        LayerActivations a = _a.Layers[layer];
-        LayerViews p = _p.Layers[layer], g = _g!.Layers[layer];
+        // The gradient of a sum goes to both of its sides. Post-norm, the other side is y: SumBackward leaves the gradient in dOutput, dY
+        // is that memory, and the feed-forward's own part is added (accumulate). So too dXq in AttentionBackward. Pre-norm, the other side
+        // is the sum before: its gradient stays in dResidual, and dY is set.
         LayerQueries queries = Queries(layer);
-        int q = queries.Count;
-        Tensor x = Input(layer), xq = queries.Rows.IsNone ? x : _a.QueryInput.First(q);
+        Tensor dY = FeedForwardBackward(layer, queries, dOutput, dResidual);
+        return AttentionBackward(layer, queries, dY, dResidual);
+    }
 
-        // A residual connection hands the gradient of its sum to both sides. Where it starts at y, dY begins as that gradient, in its
-        // memory, and the feed-forward's share is added to it; so does dXq below. Where norms stand first, it goes to dResidual.
-        bool startsNormalised = !_shape.NormFirst;
+    /// <returns>Gradient of what the feed-forward read.</returns>
+    private Tensor FeedForwardBackward(int layer, in LayerQueries queries, Tensor dOutput, Tensor dResidual)
+    {
+        // a: this layer's activations, p: its parameters, g: their gradients.
+        LayerActivations a = _activations.Layers[layer];
+        LayerViews p = _parameters.Layers[layer], g = _gradients!.Layers[layer];
+        int q = queries.Count;
         Tensor y = a.AttentionOutput.First(q), inner = a.Inner.First(q);
-        Tensor dOuter = _a.DBranch.First(q), dInner = _a.DInner.First(q), dY = dOutput;
+        Tensor dOuter = _activations.DBranch.First(q), dInner = _activations.DInner.First(q), dY = dOutput;
         SumBackward(
             dOutput,
             dResidual,
@@ -256,11 +274,20 @@ internal sealed class Bert4RecModel : IDisposable
         _kernels.LinearBackwardWeight(dOuter, inner, g.Outer);
         _kernels.LinearBackwardInput(dOuter, p.Outer.Weight, a.InnerSlope.First(q), dInner, accumulate: false);
         _kernels.LinearBackwardWeight(dInner, y, g.Inner);
-        _kernels.LinearBackwardInput(dInner, p.Inner.Weight, default, dY, accumulate: startsNormalised);
+        _kernels.LinearBackwardInput(dInner, p.Inner.Weight, default, dY, accumulate: !_shape.NormFirst);
+        return dY;
+    }
 
+    /// <inheritdoc cref="LayerBackward"/>
+    private (Tensor DX, Tensor DResidual) AttentionBackward(int layer, in LayerQueries queries, Tensor dY, Tensor dResidual)
+    {
+        LayerActivations a = _activations.Layers[layer];
+        LayerViews p = _parameters.Layers[layer], g = _gradients!.Layers[layer];
+        int q = queries.Count;
+        Tensor x = Input(layer), xq = queries.Rows.IsNone ? x : _activations.QueryInput.First(q);
         Tensor attention = a.Attention.First(q), query = a.Query.First(q), keyValue = a.KeyValue.First(TokenCount);
-        Tensor dDense = _a.DBranch.First(q), dAttention = _a.DAttention.First(q), dXq = dY;
-        Tensor dQuery = _a.DQuery.First(q), dKeyValue = _a.DKeyValue.First(TokenCount);
+        Tensor dDense = _activations.DBranch.First(q), dAttention = _activations.DAttention.First(q), dXq = dY;
+        Tensor dQuery = _activations.DQuery.First(q), dKeyValue = _activations.DKeyValue.First(TokenCount);
         SumBackward(
             dY,
             dResidual,
@@ -277,25 +304,25 @@ internal sealed class Bert4RecModel : IDisposable
             query,
             keyValue,
             attention,
-            a.LogSumExp.First(q),
+            a.AttentionLogSumExp.First(q),
             queries.Layout,
             AttentionDropout(layer, queries.First),
             dQuery,
             dKeyValue);
         _kernels.LinearBackwardWeight(dQuery, xq, g.Query);
         _kernels.LinearBackwardWeight(dKeyValue, x, g.KeyValue);
-        _kernels.LinearBackwardInput(dQuery, p.Query.Weight, default, dXq, accumulate: startsNormalised);
+        _kernels.LinearBackwardInput(dQuery, p.Query.Weight, default, dXq, accumulate: !_shape.NormFirst);
         if (queries.Rows.IsNone)
         {
             _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dXq, accumulate: true);
             return (dXq, dResidual);
         }
-        Tensor dX = _a.DX.First(TokenCount);
+        Tensor dX = _activations.DX.First(TokenCount);
         _kernels.LinearBackwardInput(dKeyValue, p.KeyValue.Weight, default, dX, accumulate: false);
         _kernels.GatherRowsBackward(dXq, queries.Rows, dX);
         if (dResidual.IsNone)
             return (dX, default);
-        Tensor dResidualAll = _a.DResidual.First(TokenCount);
+        Tensor dResidualAll = _activations.DResidual.First(TokenCount);
         _kernels.Fill(dResidualAll, 0);
         _kernels.GatherRowsBackward(dResidual, queries.Rows, dResidualAll);
         return (dX, dResidualAll);
@@ -303,9 +330,8 @@ internal sealed class Bert4RecModel : IDisposable
 
     /// <summary>The way back through a norm, and the sum of a residual and a sublayer's result that it normalised.</summary>
     /// <param name="dNormalised">Gradient of the normalised sum; becomes that of the sum by way of the norm.</param>
-    /// <param name="dResidual">
-    /// None, or the sum's gradient by the next residual connection, which starts at the sum then; becomes the sum's whole gradient.
-    /// </param>
+    /// <param name="dResidual">Pre-norm: the gradient that the next residual connection brings to the sum; becomes the sum's whole
+    /// gradient. Post-norm: none.</param>
     /// <param name="sum">As the forward left it.</param>
     /// <param name="dropout">Of the sublayer's result.</param>
     /// <param name="dBranch">Gets the gradient of the sublayer's result.</param>
@@ -327,9 +353,9 @@ internal sealed class Bert4RecModel : IDisposable
 
     private Tensor OutputHeadForward(Tensor x)
     {
-        Tensor inner = _a.OutputHeadInner.First(x.Rows), hidden = _a.Hidden.First(x.Rows);
-        _kernels.LinearGeluForward(x, _p.OutputHead, inner, _training ? _a.OutputHeadSlope.First(x.Rows) : default);
-        NormForward(inner, _p.OutputHeadNorm, hidden, _a.OutputHeadStatistics);
+        Tensor inner = _activations.OutputHeadInner.First(x.Rows), hidden = _activations.Hidden.First(x.Rows);
+        _kernels.LinearGeluForward(x, _parameters.OutputHead, inner, _training ? _activations.OutputHeadSlope.First(x.Rows) : default);
+        NormForward(inner, _parameters.OutputHeadNorm, hidden, _activations.OutputHeadStatistics);
         return hidden;
     }
 
@@ -338,11 +364,16 @@ internal sealed class Bert4RecModel : IDisposable
     private Tensor OutputHeadBackward(Tensor dHidden)
     {
         int q = dHidden.Rows;
-        Tensor x = _a.Outputs[^1].First(q), dInner = dHidden, dX = _a.DOutput.First(q);
-        NormBackward(dInner, _a.OutputHeadInner, _p.OutputHeadNorm, _a.OutputHeadStatistics, _g!.OutputHeadNorm);
-        _kernels.GeluBackward(dInner, _a.OutputHeadSlope.First(q));
-        _kernels.LinearBackwardWeight(dInner, x, _g.OutputHead);
-        _kernels.LinearBackwardInput(dInner, _p.OutputHead.Weight, default, dX, accumulate: false);
+        Tensor x = _activations.Outputs[^1].First(q), dInner = dHidden, dX = _activations.DOutput.First(q);
+        NormBackward(
+            dInner,
+            _activations.OutputHeadInner,
+            _parameters.OutputHeadNorm,
+            _activations.OutputHeadStatistics,
+            _gradients!.OutputHeadNorm);
+        _kernels.GeluBackward(dInner, _activations.OutputHeadSlope.First(q));
+        _kernels.LinearBackwardWeight(dInner, x, _gradients.OutputHead);
+        _kernels.LinearBackwardInput(dInner, _parameters.OutputHead.Weight, default, dX, accumulate: false);
         return dX;
     }
 
@@ -358,7 +389,8 @@ internal sealed class Bert4RecModel : IDisposable
     /// <summary>What a layer reads.</summary>
     private Tensor Input(int layer)
     {
-        Tensor x = layer > 0 ? _a.Outputs[layer - 1] : _shape.NormFirst ? _a.FirstNormalised : _a.EmbeddingOutput;
+        Tensor first = _shape.NormFirst ? _activations.FirstNormalised : _activations.EmbeddingOutput;
+        Tensor x = layer > 0 ? _activations.Outputs[layer - 1] : first;
         return x.First(TokenCount);
     }
 
@@ -367,9 +399,16 @@ internal sealed class Bert4RecModel : IDisposable
     {
         if (!_shape.NormFirst)
             return Input(layer);
-        Tensor sum = layer > 0 ? _a.Layers[layer - 1].FeedForwardSum : _a.EmbeddingOutput;
+        Tensor sum = layer > 0 ? _activations.Layers[layer - 1].FeedForwardSum : _activations.EmbeddingOutput;
         return sum.First(TokenCount);
     }
+
+    /// <summary>[Q, H] What the items were compared with in the last forward.</summary>
+    private Tensor Hidden(int rows) => _shape.OutputHead ? _activations.Hidden.First(rows) : _activations.Outputs[^1].First(rows);
+
+    private Tensor NoBias(int half) => _noBias is null ? default : new(_noBias, (long)half * ScoredItems, 1, ScoredItems);
+
+    private WeightAndBias Candidates(WeightAndBias catalogue) => _sampled is null ? catalogue : catalogue.First(_sampled.Count);
 
     /// <summary>Which rows ask in a layer: in the last one those that will be read, in the others all.</summary>
     private LayerQueries Queries(int layer)
@@ -392,7 +431,7 @@ internal sealed class Bert4RecModel : IDisposable
 
     /// <param name="Rows">The rows of x that ask, or none where all do.</param>
     /// <param name="Count">How many they are.</param>
-    /// <param name="First">Number, in the whole batch, of the first of them: dropout's first row.</param>
+    /// <param name="First">Index, among the whole batch's rows that ask in this layer, of the first one: dropout's first row.</param>
     /// <param name="Layout">Whose they are.</param>
     private readonly record struct LayerQueries(Indices Rows, int Count, uint First, AttentionLayout Layout);
 }

@@ -17,7 +17,7 @@ internal sealed record ParameterEntry(string Name, long Offset, int[] Shape)
 /// </summary>
 internal sealed class ParameterLayout
 {
-    /// <summary>The norm after the last layer where norms stand first: RecBole has none, and so no name for it.</summary>
+    /// <summary>Pre-norm, the norm after the last layer: RecBole has no pre-norm, and so no name for it.</summary>
     public const string FinalNorm = "trm_encoder.LayerNorm";
 
     private readonly OrderedDictionary<string, ParameterEntry> _entries = new(StringComparer.Ordinal);
@@ -135,7 +135,7 @@ internal sealed class ParameterViews(
 
     public WeightAndBias EmbeddingNorm { get; } = layout.Layer(buffer, "LayerNorm");
 
-    /// <summary>Between the embedding and the first layer, where norms stand first.</summary>
+    /// <summary>Pre-norm: between the embedding and the first layer.</summary>
     public WeightAndBias FirstNorm { get; } = layout.Shape.NormFirst ? layout.Layer(buffer, LayerNames.AttentionNorm(0)) : default;
 
     public IReadOnlyList<LayerViews> Layers { get; } =
