@@ -1,4 +1,3 @@
-using Bert4Rec.Kernels;
 using static Bert4Rec.Checking.CaseOperands;
 using static Bert4Rec.Checking.LayerCases;
 using static Bert4Rec.Checking.LossCases;

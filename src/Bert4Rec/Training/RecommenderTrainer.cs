@@ -1,7 +1,6 @@
 using System.Globalization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
-using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;

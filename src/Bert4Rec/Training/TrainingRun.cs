@@ -4,7 +4,6 @@ using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Model;
-using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
 

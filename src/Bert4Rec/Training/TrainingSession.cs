@@ -2,9 +2,7 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
-using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
-using Bert4Rec.Model;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
