@@ -1,6 +1,5 @@
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
-using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 

@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
-using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 

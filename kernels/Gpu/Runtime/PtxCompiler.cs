@@ -1,7 +1,6 @@
 using System.Reflection;
 using ILGPU;
 using ILGPU.Backends.PTX;
-using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 
 namespace Bert4Rec.Kernels.Gpu.Runtime;
