@@ -4,53 +4,6 @@ using ILGPU;
 
 namespace Bert4Rec.Kernels.Gpu;
 
-/// <summary>An operation that a reduction repeats: commutative, and associative but for rounding.</summary>
-internal interface ICombine<T>
-{
-    T Combine(T a, T b);
-}
-
-/// <summary>a + b</summary>
-internal readonly struct Sum : ICombine<float>
-{
-    public float Combine(float a, float b) => a + b;
-}
-
-/// <summary>A sum, and beside it what its additions rounded away (Knuth's two-sum).</summary>
-internal readonly struct CompensatedSum(float sum, float error)
-{
-    private readonly float _sum = sum;
-    private readonly float _error = error;
-
-    /// <summary>Where the sum is infinite, its error is not a number and does not count.</summary>
-    public float Total => _error - _error == 0 ? _sum + _error : _sum;
-
-    public CompensatedSum Plus(float x)
-    {
-        float next = _sum + x, taken = next - _sum;
-        return new(next, _error + (_sum - (next - taken)) + (x - taken));
-    }
-}
-
-/// <summary>The larger of two.</summary>
-internal readonly struct Max : ICombine<float>
-{
-    public float Combine(float a, float b) => a > b ? a : b;
-}
-
-/// <summary>Two numbers that are reduced together, for the price of one round of barriers.</summary>
-internal readonly struct Pair(float x, float y)
-{
-    public readonly float X = x;
-    public readonly float Y = y;
-}
-
-/// <summary>Two sums.</summary>
-internal readonly struct PairSum : ICombine<Pair>
-{
-    public Pair Combine(Pair a, Pair b) => new(a.X + b.X, a.Y + b.Y);
-}
-
 /// <summary>
 /// Combines the values of neighbouring threads of a group and gives every one of them the result: threads 0 to width − 1, width to
 /// 2 · width − 1, and so on. The order depends on the width alone. All threads of the group take part, and on return the memory is free
@@ -65,6 +18,31 @@ internal interface IGroupReduction
     T Reduce<T, TCombine>(T value, int width, ArrayView<T> shared)
         where T : unmanaged
         where TCombine : struct, ICombine<T>;
+}
+
+/// <summary>By exchanges within warps, which need no barrier; only the warps' results go through shared memory.</summary>
+internal readonly struct WarpReduction : IGroupReduction
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public T Reduce<T, TCombine>(T value, int width, ArrayView<T> shared)
+        where T : unmanaged
+        where TCombine : struct, ICombine<T>
+    {
+        for (int offset = (width < Warp.WarpSize ? width : Warp.WarpSize) / 2; offset > 0; offset /= 2)
+            value = default(TCombine).Combine(value, Warp.ShuffleXor(value, offset));
+        if (width <= Warp.WarpSize)
+            return value;
+
+        if (Warp.LaneIdx == 0)
+            shared[Group.IdxX / Warp.WarpSize] = value;
+        Group.Barrier();
+        int first = (Group.IdxX & ~(width - 1)) / Warp.WarpSize;
+        value = shared[first];
+        for (int i = 1; i < width / Warp.WarpSize; i++)
+            value = default(TCombine).Combine(value, shared[first + i]);
+        Group.Barrier();
+        return value;
+    }
 }
 
 /// <summary>
@@ -95,27 +73,33 @@ internal readonly struct SharedReduction : IGroupReduction
     }
 }
 
-/// <summary>By exchanges within warps, which need no barrier; only the warps' results go through shared memory.</summary>
-internal readonly struct WarpReduction : IGroupReduction
+/// <summary>An operation that a reduction repeats: commutative, and associative but for rounding.</summary>
+internal interface ICombine<T>
 {
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public T Reduce<T, TCombine>(T value, int width, ArrayView<T> shared)
-        where T : unmanaged
-        where TCombine : struct, ICombine<T>
-    {
-        for (int offset = (width < Warp.WarpSize ? width : Warp.WarpSize) / 2; offset > 0; offset /= 2)
-            value = default(TCombine).Combine(value, Warp.ShuffleXor(value, offset));
-        if (width <= Warp.WarpSize)
-            return value;
+    T Combine(T a, T b);
+}
 
-        if (Warp.LaneIdx == 0)
-            shared[Group.IdxX / Warp.WarpSize] = value;
-        Group.Barrier();
-        int first = (Group.IdxX & ~(width - 1)) / Warp.WarpSize;
-        value = shared[first];
-        for (int i = 1; i < width / Warp.WarpSize; i++)
-            value = default(TCombine).Combine(value, shared[first + i]);
-        Group.Barrier();
-        return value;
-    }
+/// <summary>a + b</summary>
+internal readonly struct Sum : ICombine<float>
+{
+    public float Combine(float a, float b) => a + b;
+}
+
+/// <summary>The larger of two.</summary>
+internal readonly struct Max : ICombine<float>
+{
+    public float Combine(float a, float b) => a > b ? a : b;
+}
+
+/// <summary>Two numbers that are reduced together, for the price of one round of barriers.</summary>
+internal readonly struct Pair(float x, float y)
+{
+    public readonly float X = x;
+    public readonly float Y = y;
+}
+
+/// <summary>Two sums.</summary>
+internal readonly struct PairSum : ICombine<Pair>
+{
+    public Pair Combine(Pair a, Pair b) => new(a.X + b.X, a.Y + b.Y);
 }
