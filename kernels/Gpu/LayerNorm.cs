@@ -11,8 +11,8 @@ namespace Bert4Rec.Kernels.Gpu;
 /// </summary>
 internal sealed class LayerNorm
 {
-    /// <summary>Groups of the backward for each multiprocessor: enough to hide memory's latency, few enough to add up.</summary>
-    private const int ChunksPerMultiprocessor = 2;
+    /// <summary>Groups of the backward for each SM: enough to hide memory's latency, few enough to add up.</summary>
+    private const int GroupsPerMultiprocessor = 2;
 
     private readonly GpuDevice _device;
     private readonly GpuKernel<ForwardArguments> _forward;
@@ -44,14 +44,14 @@ internal sealed class LayerNorm
         if (x.Rows == 0)
             return;
         int size = x.Columns, width = Width(size), rowsPerGroup = _device.GroupSize / width;
-        int chunks = Math.Min((x.Rows + rowsPerGroup - 1) / rowsPerGroup, ChunksPerMultiprocessor * _device.Multiprocessors);
+        int groups = Math.Min((x.Rows + rowsPerGroup - 1) / rowsPerGroup, GroupsPerMultiprocessor * _device.Multiprocessors);
         int stride = ((2 * size) + 3) / 4 * 4;
-        var sums = _device.Workspace((long)chunks * stride);
+        var partials = _device.Workspace((long)groups * stride);
         _backward.Launch(
-            chunks,
+            groups,
             new(
-                dy.View(), x.View(), weight.View(), statistics.View(), new DropoutKey(dropout), dSum.View(), dInput.View(), sums, stride,
-                gradient.Weight.View(), gradient.Bias.View(), _device.Counters, x.Rows, size, width));
+                dy.View(), x.View(), weight.View(), statistics.View(), new DropoutKey(dropout), dSum.View(), dInput.View(), partials,
+                stride, gradient.Weight.View(), gradient.Bias.View(), _device.Counters, x.Rows, size, width));
     }
 
     /// <summary>Threads that share a row: a power of two that gives each one <see cref="Float4"/>, if the group is large enough.</summary>
@@ -73,15 +73,15 @@ internal sealed class LayerNorm
         for (int i = lane; i < end; i += a.Width)
         {
             int column = PhiloxFloat4.FirstColumn(i);
-            var sum = PhiloxFloat4.Load(a.X, start, column, h);
+            var s = PhiloxFloat4.Load(a.X, start, column, h);
             if (a.Dropout.Drops)
-                sum = sum.Drop(a.Dropout, i, row);
+                s = s.Drop(a.Dropout, i, row);
             if (a.Residual.Length > 0)
-                sum += PhiloxFloat4.Load(a.Residual, start, column, h);
-            sum.Store(a.X, start, column, h);
-            total += sum.Sum;
+                s += PhiloxFloat4.Load(a.Residual, start, column, h);
+            s.Store(a.X, start, column, h);
+            total += s.Sum;
             if (i == lane)
-                first = sum;
+                first = s;
         }
         float mean = default(R).Reduce<float, Sum>(total, a.Width, shared) / h;
 
@@ -114,7 +114,7 @@ internal sealed class LayerNorm
     {
         var shared = SharedMemory.Allocate<Pair>(GpuDevice.LargestGroup);
         int h = a.Size, float4s = PhiloxFloat4.Count(h), lane = Group.IdxX % a.Width, rowsAtOnce = Group.DimX / a.Width;
-        long chunk = (long)Grid.IdxX * a.Stride;
+        long partial = (long)Grid.IdxX * a.Stride;
         Float4 dGain = default, dBias = default;
         for (int firstRow = Grid.IdxX * rowsAtOnce; firstRow < a.Rows; firstRow += Grid.DimX * rowsAtOnce)
         {
@@ -143,12 +143,12 @@ internal sealed class LayerNorm
                 }
                 else
                 {
-                    // A row of the whole group: nobody else adds to this chunk's sums of these columns.
+                    // A row of the whole group: no other thread adds to the group's partials of these columns.
                     bool isFirst = firstRow == Grid.IdxX;
-                    var gainSum = isFirst ? default : PhiloxFloat4.Load(a.Sums, chunk, column, h);
-                    var biasSum = isFirst ? default : PhiloxFloat4.Load(a.Sums, chunk + h, column, h);
-                    (gainSum + (dy * normalised)).Store(a.Sums, chunk, column, h);
-                    (biasSum + dy).Store(a.Sums, chunk + h, column, h);
+                    var gainPartial = isFirst ? default : PhiloxFloat4.Load(a.Partials, partial, column, h);
+                    var biasPartial = isFirst ? default : PhiloxFloat4.Load(a.Partials, partial + h, column, h);
+                    (gainPartial + (dy * normalised)).Store(a.Partials, partial, column, h);
+                    (biasPartial + dy).Store(a.Partials, partial + h, column, h);
                 }
             }
             var sums = default(R).Reduce<Pair, PairSum>(new Pair(sumG, sumGx), a.Width, shared);
@@ -159,7 +159,7 @@ internal sealed class LayerNorm
             {
                 int column = PhiloxFloat4.FirstColumn(i);
                 var normalised = i == lane ? firstNormalised : PhiloxFloat4.Load(a.X, start, column, h).Centre(mean, column, h) * inverse;
-                // Until it is overwritten, dSum may be dy: only this thread reads these columns.
+                // dSum may be dy itself: only this thread reads these columns, and it reads them first.
                 var g = i == lane ? firstG : PhiloxFloat4.Load(a.Dy, start, column, h) * PhiloxFloat4.Load(a.Gain, 0, column, h);
                 var ds = (g - meanG - (normalised * meanGx)) * inverse;
                 ds.Store(a.DSum, start, column, h);
@@ -167,10 +167,10 @@ internal sealed class LayerNorm
                     (a.Dropout.Drops ? ds.Drop(a.Dropout, i, row) : ds).Store(a.DInput, start, column, h);
             }
         }
-        AddRows(dGain, a.Sums, chunk, lane, a.Width, h);
-        AddRows(dBias, a.Sums, chunk + h, lane, a.Width, h);
+        AddRows(dGain, a.Partials, partial, lane, a.Width, h);
+        AddRows(dBias, a.Partials, partial + h, lane, a.Width, h);
         if (LastGroup.IsThis(a.Counter, Grid.DimX))
-            AddChunks(a);
+            AddPartials(a);
     }
 
     /// <summary>Adds the sums of the rows that the group had at once, and stores those of the threads' first float4s.</summary>
@@ -188,8 +188,11 @@ internal sealed class LayerNorm
         Group.Barrier();
     }
 
-    /// <summary>The threads of four columns take turns at the chunks, eight of them under way at a time; the first adds up.</summary>
-    private static void AddChunks(in BackwardArguments a)
+    /// <summary>
+    /// Adds the groups' partials, in order: the threads that share four columns take every n-th group, eight of them under way at a time,
+    /// and the first of the threads adds what they have.
+    /// </summary>
+    private static void AddPartials(in BackwardArguments a)
     {
         var shared = SharedMemory.Allocate<Float4>(GpuDevice.LargestGroup);
         int float4s = a.Stride / 4, across = IntrinsicMath.Min(float4s, Group.DimX), turns = Group.DimX / across;
@@ -200,9 +203,9 @@ internal sealed class LayerNorm
             // Threads past the last column meet the others at the barriers.
             int end = column < float4s && turn < turns ? Grid.DimX : 0;
             Float4 sum = default;
-            var chunks = new Chunks(Float4.Wide(a.Sums), float4s, column, end);
-            for (int chunk = turn; chunk < end; chunk += 8 * turns)
-                sum += chunks.Four(chunk, turns) + chunks.Four(chunk + (4 * turns), turns);
+            var partials = new PartialColumns(Float4.Wide(a.Partials), float4s, column, end);
+            for (int group = turn; group < end; group += 8 * turns)
+                sum += partials.Four(group, turns) + partials.Four(group + (4 * turns), turns);
             shared[Group.IdxX] = sum;
             Group.Barrier();
             if (turn == 0 && column < float4s)
@@ -220,10 +223,10 @@ internal sealed class LayerNorm
         }
     }
 
-    /// <summary>Four columns of all chunks' sums; zeros past the last chunk.</summary>
-    private readonly struct Chunks(ArrayView<Float4> sums, int float4s, int column, int end)
+    /// <summary>Four columns of all groups' partials; zeros past the last group.</summary>
+    private readonly struct PartialColumns(ArrayView<Float4> partials, int float4s, int column, int end)
     {
-        private readonly ArrayView<Float4> _sums = sums;
+        private readonly ArrayView<Float4> _partials = partials;
         private readonly int _float4s = float4s;
         private readonly int _column = column;
         private readonly int _end = end;
@@ -231,9 +234,20 @@ internal sealed class LayerNorm
         public Float4 Four(int first, int apart) =>
             At(first) + At(first + apart) + (At(first + (2 * apart)) + At(first + (3 * apart)));
 
-        private Float4 At(int chunk) => chunk < _end ? _sums[((long)chunk * _float4s) + _column] : default;
+        private Float4 At(int group) => group < _end ? _partials[((long)group * _float4s) + _column] : default;
     }
 
+    /// <param name="X">[T, H] The input, which s = residual + dropout(x) replaces.</param>
+    /// <param name="Residual">[T, H] or none.</param>
+    /// <param name="Dropout">Of the input.</param>
+    /// <param name="Gain">[H]</param>
+    /// <param name="Bias">[H]</param>
+    /// <param name="Epsilon">ε</param>
+    /// <param name="Y">[T, H]</param>
+    /// <param name="Statistics">[T, 2]</param>
+    /// <param name="Rows">T</param>
+    /// <param name="Size">H</param>
+    /// <param name="Width">Threads of a row.</param>
     internal readonly record struct ForwardArguments(
         ArrayView<float> X, ArrayView<float> Residual, DropoutKey Dropout, ArrayView<float> Gain, ArrayView<float> Bias, float Epsilon,
         ArrayView<float> Y, ArrayView<float> Statistics, int Rows, int Size, int Width);
@@ -243,10 +257,10 @@ internal sealed class LayerNorm
     /// <param name="Gain">[H]</param>
     /// <param name="Statistics">[T, 2]</param>
     /// <param name="Dropout">Of DInput.</param>
-    /// <param name="DSum">[T, H]</param>
+    /// <param name="DSum">[T, H] The gradient of s = residual + dropout(x), which X holds.</param>
     /// <param name="DInput">[T, H] or none.</param>
-    /// <param name="Sums">Of each chunk, the sums for gain, then those for bias.</param>
-    /// <param name="Stride">From one chunk's sums to the next: a multiple of four.</param>
+    /// <param name="Partials">[groups, Stride] Each group's part of dgain, then of dbias.</param>
+    /// <param name="Stride">From one group's partials to the next: a multiple of four.</param>
     /// <param name="DGain">[H]</param>
     /// <param name="DBias">[H]</param>
     /// <param name="Counter">For <see cref="LastGroup"/>.</param>
@@ -255,8 +269,8 @@ internal sealed class LayerNorm
     /// <param name="Width">Threads of a row.</param>
     internal readonly record struct BackwardArguments(
         ArrayView<float> Dy, ArrayView<float> X, ArrayView<float> Gain, ArrayView<float> Statistics, DropoutKey Dropout,
-        ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Sums, int Stride, ArrayView<float> DGain, ArrayView<float> DBias,
-        ArrayView<int> Counter, int Rows, int Size, int Width)
+        ArrayView<float> DSum, ArrayView<float> DInput, ArrayView<float> Partials, int Stride, ArrayView<float> DGain,
+        ArrayView<float> DBias, ArrayView<int> Counter, int Rows, int Size, int Width)
     {
         /// <summary>Adds to the gain's gradient (the first H columns) or the bias's (the next H); those after them fill.</summary>
         public void AddToGradient(int column, float sum)

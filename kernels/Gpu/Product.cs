@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using ILGPU;
-using ILGPU.Runtime;
 
 namespace Bert4Rec.Kernels.Gpu;
 
@@ -38,7 +37,7 @@ internal interface ITile
 
 /// <summary>
 /// For products with tiles enough to fill the device. Results and what is read ahead take about 135 registers a thread: three groups of 128
-/// threads share a multiprocessor, so that one works while another waits or stores; a square tile would leave room for one of 256.
+/// threads share an SM, so that one works while another waits or stores; a square tile would leave room for one of 256.
 /// </summary>
 internal readonly struct LargeTile : ITile
 {
@@ -51,7 +50,7 @@ internal readonly struct LargeTile : ITile
     public static int TN => 8;
 }
 
-/// <summary>For the others: four times as many threads, with a quarter of the results each, which keep more multiprocessors busy.</summary>
+/// <summary>For the others: four times as many threads, with a quarter of the results each, which keep more SMs busy.</summary>
 internal readonly struct SmallTile : ITile
 {
     public static int BM => 64;

@@ -4,8 +4,8 @@ namespace Bert4Rec.Kernels.Gpu;
 /// What a product takes with a tile, in the steps along the K dimension that a group with the small one takes among others. The numbers are
 /// round ones that choose well among what an H200 took for 34 products with both tiles and up to 132 parts (tests/fixtures).
 /// </summary>
-/// <param name="AtOnce">Groups that a multiprocessor has room for: the next ones begin when these end.</param>
-/// <param name="Alone">A step, where the multiprocessor has no other group, so that each wait is in it.</param>
+/// <param name="AtOnce">Groups that an SM has room for: the next ones begin when these end.</param>
+/// <param name="Alone">A step, where the SM has no other group, so that each wait is in it.</param>
 /// <param name="Among">A step, where others work meanwhile.</param>
 /// <param name="Group">What a group does before and after its steps.</param>
 /// <param name="Part">Adding one part of a tile to the others.</param>
@@ -14,7 +14,7 @@ internal readonly record struct TileCost(int AtOnce, double Alone, double Among,
     /// <summary>No part of the K dimension is shorter.</summary>
     private const int ShortestPart = 64;
 
-    /// <summary>Parts are worth their memory only where each multiprocessor has few groups.</summary>
+    /// <summary>Parts are worth their memory only where each SM has few groups.</summary>
     private const int MostGroups = 8;
 
     /// <summary>What adding up parts takes beside the parts.</summary>
@@ -43,7 +43,7 @@ internal readonly record struct TileCost(int AtOnce, double Alone, double Among,
         return best;
     }
 
-    /// <summary>So many groups on a multiprocessor, and steps of each.</summary>
+    /// <summary>So many groups on an SM, and steps of each.</summary>
     private double Of(long groups, double steps) => (groups / AtOnce * Together(AtOnce, steps)) + Together(groups % AtOnce, steps);
 
     private double Together(long groups, double steps) =>
