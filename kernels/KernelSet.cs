@@ -7,7 +7,8 @@ namespace Bert4Rec.Kernels;
 /// </summary>
 /// <remarks>
 /// <para>Shapes: T packed tokens of a micro-batch (no padding), B sequences, Q rows that are queries, M masked rows, H hidden size, I inner
-/// size, V catalogue size with the padding item 0, V+1 rows in the item table with <c>[mask]</c> last.</para>
+/// size, V catalogue size with the padding item 0, V+1 rows in the item table with <c>[mask]</c> last (V in a causal model, which has
+/// none).</para>
 /// <para>A backward adds to gradients of parameters (+=) and sets gradients of activations (=) unless it says otherwise. Every sum has a
 /// fixed order: the same call on the same device gives the same bits.</para>
 /// <para>Operations may be asynchronous; reading a buffer waits for them. One instance serves one thread at a time. Every operation throws
@@ -90,7 +91,7 @@ public abstract class KernelSet : IDisposable
     /// <summary>x[t] = items[tokens[t]] + positionTable[positions[t]].</summary>
     /// <param name="tokens">[T] ids of rows of <paramref name="items"/>.</param>
     /// <param name="positions">[T] rows of <paramref name="positionTable"/>.</param>
-    /// <param name="items">[V+1, H]</param>
+    /// <param name="items">[V+1, H], or [V, H] without <c>[mask]</c>.</param>
     /// <param name="positionTable">[maximum length, H]</param>
     /// <param name="x">[T, H]</param>
     public void EmbeddingForward(Indices tokens, Indices positions, Tensor items, Tensor positionTable, Tensor x)
@@ -222,12 +223,12 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>
-    /// x = residual + dropout(x), kept for the backward; y = weight ∘ (x − mean) / √(variance + ε) + bias, row by row.
+    /// s = residual + dropout(x), kept in x for the backward; y = gain ∘ (s − mean) / √(variance + ε) + bias, row by row.
     /// </summary>
-    /// <param name="x">[T, H], overwritten by the sum.</param>
+    /// <param name="x">[T, H], overwritten by s.</param>
     /// <param name="residual">[T, H], or none, and then no dropout.</param>
     /// <param name="dropout">Its rows are the rows of x.</param>
-    /// <param name="norm">weight [H], bias [H]</param>
+    /// <param name="norm">The gain (its weight) [H], bias [H]</param>
     /// <param name="epsilon">ε</param>
     /// <param name="y">[T, H]</param>
     /// <param name="statistics">[T, 2]: mean and 1 / √(variance + ε) of each row.</param>
@@ -243,13 +244,13 @@ public abstract class KernelSet : IDisposable
     }
 
     /// <summary>
-    /// With r = 1 / √(variance + ε), x̂ = (x − mean) r and g = weight ∘ dy:
-    /// dSum = r (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), the gradient of x and of the residual;
-    /// dInput = dropout(dSum); the gradient's weight += Σ dy ∘ x̂; its bias += Σ dy.
+    /// With r = 1 / √(variance + ε), s what the forward left in x, x̂ = (s − mean) r and g = gain ∘ dy:
+    /// dSum = r (g − mean(g) − x̂ ∘ mean(g ∘ x̂)), the gradient of s and of the residual;
+    /// dInput = dropout(dSum), that of the forward's x; the gain's gradient += Σ dy ∘ x̂; the bias's += Σ dy.
     /// </summary>
     /// <param name="dy">[T, H]</param>
-    /// <param name="x">[T, H], the sum that the forward left there.</param>
-    /// <param name="weight">[H]</param>
+    /// <param name="x">[T, H]: s.</param>
+    /// <param name="weight">[H]: the gain.</param>
     /// <param name="statistics">[T, 2]</param>
     /// <param name="dropout">As in the forward.</param>
     /// <param name="dSum">[T, H]; may be <paramref name="dy"/> itself.</param>
@@ -279,8 +280,8 @@ public abstract class KernelSet : IDisposable
 
     /// <summary>
     /// For each sequence and head: output = dropout(softmax(q kᵀ / √d)) v over the sequence's own keys, d = H / heads. The queries of a
-    /// sequence may be fewer than its keys: the last layer is asked only for the rows that somebody reads. Of a causal layout each query
-    /// sees the keys up to its own alone.
+    /// sequence may be fewer than its keys: the last layer is asked only for the rows that somebody reads. In a causal layout a query sees
+    /// its own key and the older ones.
     /// </summary>
     /// <param name="q">[Q, H]; head h is columns h·d to (h+1)·d.</param>
     /// <param name="kv">[T, 2H]: keys, then values.</param>

@@ -4,12 +4,14 @@ namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
 /// Multi-head attention over ragged sequences. A block of queries meets all keys of its sequence at once: the scores of one block and head
-/// live in the first-level cache between the two products, and the backward makes them again from the saved log-sum-exp. From left to
-/// right, a block meets only the keys up to its newest query's, and in each of its rows the probabilities past the row's own key are 0.
+/// stay in cache (48 × 50 of them are 10 KB) between the two products, and the backward makes them again from the saved log-sum-exp. From
+/// left to right, a block meets only the keys up to its newest query's, and in each of its rows the probabilities past the row's own key
+/// are 0.
 /// </summary>
 internal static unsafe class Attention<V>
     where V : struct, IVector<V>
 {
+    /// <summary>Queries of a block: eight register tiles of six rows.</summary>
     private const int QueryBlock = 48;
 
     public static void Forward(
@@ -26,8 +28,9 @@ internal static unsafe class Attention<V>
             if (queries == 0)
                 continue;
             int keys = keyOffsets[b + 1] - keyOffsets[b], stride = Product<V>.RoundUp(keys);
-            var sight = new Sight(queries, keys, layout.Causal);
-            Matrix kT = new(work.KeysTransposed, stride), p = new(work.P, stride);
+            var causal = new CausalMask(queries, keys, layout.Causal);
+            Matrix kT = new(work.KeysTransposed, stride); // [d, keys]
+            Matrix p = new(work.P, stride);
             for (int head = 0; head < layout.Heads; head++)
             {
                 Matrix k = kvs.From(keyOffsets[b], head * d), v = k.FromColumn(h);
@@ -36,9 +39,9 @@ internal static unsafe class Attention<V>
                 for (int first = 0; first < queries; first += QueryBlock)
                 {
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
-                    int seen = sight.KeysOf(first + block - 1);
+                    int seen = causal.KeysSeenBy(first + block - 1);
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, qs.From(row, head * d), kT, work.Zeros, p);
-                    Softmax(p, sight, first, block, scale, headDropout, (uint)row, work.Mask, logSumExps.From(row, head));
+                    Softmax(p, causal, first, block, scale, headDropout, (uint)row, work.Mask, logSumExps.From(row, head));
                     Product<V>.MultiplyAdd(block, d, seen, p, v, work.Zeros, outputs.From(row, head * d));
                 }
             }
@@ -62,6 +65,7 @@ internal static unsafe class Attention<V>
         var work = new Workspace(scratch, d, layout.MaximumLength, dropout);
         Matrix qs = new(q), kvs = new(kv), outputs = new(output), logSumExps = new(logSumExp);
         Matrix dOutputs = new(dOutput), dqs = new(dq), dkvs = new(dkv);
+        // D = rowsum(dO ∘ O), as in Reference.
         float* rowSums = stackalloc float[QueryBlock];
         float scale = 1f / MathF.Sqrt(d);
         for (int b = 0; b + 1 < layout.KeyOffsets.Length; b++)
@@ -71,8 +75,8 @@ internal static unsafe class Attention<V>
             new Span<float>(dkvs.Row(keyOffsets[b]), keys * 2 * h).Clear();
             if (queries == 0)
                 continue;
-            var sight = new Sight(queries, keys, layout.Causal);
-            Matrix kT = new(work.KeysTransposed, stride), vT = new(work.ValuesTransposed, stride);
+            var causal = new CausalMask(queries, keys, layout.Causal);
+            Matrix kT = new(work.KeysTransposed, stride), vT = new(work.ValuesTransposed, stride); // [d, keys]
             Matrix p = new(work.P, stride), dp = new(work.DP, stride);
             for (int head = 0; head < layout.Heads; head++)
             {
@@ -86,7 +90,7 @@ internal static unsafe class Attention<V>
                     int row = firstQuery + first, block = Math.Min(QueryBlock, queries - first);
                     Matrix qBlock = qs.From(row, head * d), outputBlock = outputs.From(row, head * d);
                     var dOutputBlock = dOutputs.From(row, head * d);
-                    int seen = sight.KeysOf(first + block - 1);
+                    int seen = causal.KeysSeenBy(first + block - 1);
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, qBlock, kT, work.Zeros, p);
                     Product<V>.MultiplyAdd(block, Product<V>.RoundUp(seen), d, dOutputBlock, vT, work.Zeros, dp);
                     for (int i = 0; i < block; i++)
@@ -94,7 +98,7 @@ internal static unsafe class Attention<V>
                     for (int i = 0; i < block; i++)
                     {
                         float rowSum = rowSums[i], lse = logSumExps.Row(row + i)[head];
-                        int own = sight.KeysOf(first + i);
+                        int own = causal.KeysSeenBy(first + i);
                         if (!headDropout.IsNone)
                             Dropout<V>.DrawRow(headDropout, (uint)(row + i), work.Mask, own);
                         SoftmaxBackward(p.Row(i), dp.Row(i), own, scale, lse, rowSum, work.Mask);
@@ -110,16 +114,16 @@ internal static unsafe class Attention<V>
     }
 
     /// <summary>
-    /// Turns rows of q·k into probabilities with dropout, 0 past the keys that each sees up to those that the block does; logSumExp gets
-    /// log Σ exp of the scaled scores. Maxima, then sums, then probabilities, each of all rows: a row's next step would wait for its last.
+    /// Turns rows of q·k into M ∘ P: 0 from the end of a row's own keys to the end of the block's. logSumExp gets log Σ exp of the
+    /// scaled scores. All maxima, then all sums, then all probabilities: within a row each would wait for the one before.
     /// </summary>
     private static void Softmax(
-        Matrix p, Sight sight, int first, int rows, float scale, in DropoutMask dropout, uint row, float* mask, Matrix logSumExp)
+        Matrix p, CausalMask causal, int first, int rows, float scale, in DropoutMask dropout, uint row, float* mask, Matrix logSumExp)
     {
         float* maxima = stackalloc float[QueryBlock], sums = stackalloc float[QueryBlock];
         for (int i = 0; i < rows; i++)
         {
-            int keys = sight.KeysOf(first + i);
+            int keys = causal.KeysSeenBy(first + i);
             V largest = float.NegativeInfinity;
             int j = 0;
             for (; j + V.Width <= keys; j += V.Width)
@@ -130,7 +134,7 @@ internal static unsafe class Attention<V>
         }
         for (int i = 0; i < rows; i++)
         {
-            int keys = sight.KeysOf(first + i);
+            int keys = causal.KeysSeenBy(first + i);
             float* scores = p.Row(i);
             V total = 0, shift = -maxima[i];
             int j = 0;
@@ -148,10 +152,10 @@ internal static unsafe class Attention<V>
             }
             sums[i] = V.Sum(total);
         }
-        int seen = sight.KeysOf(first + rows - 1);
+        int seen = causal.KeysSeenBy(first + rows - 1);
         for (int i = 0; i < rows; i++)
         {
-            int keys = sight.KeysOf(first + i);
+            int keys = causal.KeysSeenBy(first + i);
             float* probabilities = p.Row(i);
             V inverse = 1f / sums[i];
             if (!dropout.IsNone)
@@ -202,10 +206,11 @@ internal static unsafe class Attention<V>
     private static DropoutMask ForHead(in DropoutMask dropout, int head) =>
         dropout.IsNone ? dropout : new(dropout.Probability, dropout.Key with { Stream = dropout.Key.Stream + ((uint)head << 16) });
 
-    /// <summary>How many keys of its sequence a query sees.</summary>
-    private readonly record struct Sight(int Queries, int Keys, bool Causal)
+    /// <summary>Which keys of its sequence a query sees: all, or in a causal layout its own and the older ones.</summary>
+    private readonly record struct CausalMask(int Queries, int Keys, bool IsCausal)
     {
-        public int KeysOf(int query) => Causal ? Keys - Queries + query + 1 : Keys;
+        /// <summary>How many, from the oldest on.</summary>
+        public int KeysSeenBy(int query) => IsCausal ? Keys - Queries + query + 1 : Keys;
     }
 
     private readonly ref struct Workspace

@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Bert4Rec.Kernels.Cpu;
 
 /// <summary>
-/// Dropout, residual and layer norm of a row in one go, and the way back in another. A row of hidden size is a few vectors that stay in the
-/// first-level cache from loop to loop, so memory is touched once.
+/// Dropout, residual and layer norm in one pass over memory, and the backward in another. A row of hidden size is a few vectors that stay
+/// in the first-level cache from loop to loop; the forward takes <see cref="RowBlock"/> rows at a time.
 /// </summary>
 /// <remarks>The two halves of the forward are methods that are not inlined: together they have more values than registers.</remarks>
 internal static unsafe class LayerNorm<V>

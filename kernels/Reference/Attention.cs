@@ -14,12 +14,11 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     dv = (M ∘ P)ᵀ dO,   dP = M ∘ (dO vᵀ),   dq = dS k / √d,   dk = dSᵀ q / √d
 //
-// The softmax of a row couples its elements:  ∂P[j] / ∂S[i] = P[j] (1 where i = j) − P[j] P[i],  so
+// The softmax of a row couples its elements:  ∂P[j] / ∂S[i] = P[j] (δᵢⱼ − P[i]),  so
 //
 //     dS = P ∘ (dP − D),   D = Σⱼ P[j] dP[j]
 //
-// D needs no sum over keys: P dP is (M ∘ P) (dO vᵀ), element by element, and the sum of that over the keys is
-// dO · ((M ∘ P) v) = dO · O.
+// D needs no sum over keys:  Σⱼ P[j] dP[j] = Σⱼ (M ∘ P)[j] (dO · v[j]) = dO · Σⱼ (M ∘ P)[j] v[j] = dO · O.
 //
 // From left to right (causal), a query sees only the keys up to its own: S is −∞ above the diagonal, so P is 0 there, and dS is too.
 

@@ -14,7 +14,7 @@ namespace Bert4Rec.Kernels.Reference;
 //
 //     by itself       r gⱼ
 //     by the mean     ∂μ/∂xⱼ = 1/H, and every x̂ᵢ falls by r with it:  − r mean(g)
-//     by r            ∂r/∂xⱼ = − r² x̂ⱼ / H, and every x̂ᵢ = (xᵢ − μ) r grows with it:  − r x̂ⱼ mean(g ∘ x̂)
+//     by r            ∂r/∂xⱼ = − r² x̂ⱼ / H, and every x̂ᵢ = (xᵢ − μ) r changes with it:  − r x̂ⱼ mean(g ∘ x̂)
 //
 // (That μ stands in the variance too changes nothing: Σ (xᵢ − μ) = 0.)
 // Together:  dx = r (g − mean(g) − x̂ ∘ mean(g ∘ x̂)).
