@@ -7,7 +7,8 @@ namespace Bert4Rec.Kernels.Gpu;
 /// <summary>
 /// Multi-head attention over ragged sequences, after Dao et al., "FlashAttention" (2022): tiles of sixteen queries meet tiles of sixteen
 /// keys in shared memory, and the softmax is corrected as each tile of keys comes in, so probabilities never reach the device's memory.
-/// The backward makes them again from the saved log-sum-exp. Most sequences are shorter than a tile; a small group does them in one go.
+/// The backward makes them again from the saved log-sum-exp. A group is small, 64 threads: many sequences are no
+/// longer than a few tiles.
 /// </summary>
 internal sealed class Attention
 {
@@ -132,98 +133,295 @@ internal sealed class Attention
         var valueTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
         var scores = SharedMemory.Allocate<float>(Tile * Pitch);
         var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
-        // The softmax of each row so far: the largest score, and Σ exp(score − largest); before this tile of keys and after it.
         var largest = SharedMemory.Allocate<float>(2 * Tile);
         var total = SharedMemory.Allocate<float>(2 * Tile);
         var partTotal = SharedMemory.Allocate<float>(Tile * RowThreads);
         var keptBits = SharedMemory.Allocate<uint>(Tile * RowThreads);
 
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal);
-        var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
-        for (int firstQuery = Grid.IdxY / a.Heads * Tile; firstQuery < s.Queries; firstQuery += Grid.DimY / a.Heads * Tile)
+        var head = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal);
+        var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)head.Index << 16));
+        for (int firstQuery = Grid.IdxY / a.Heads * Tile; firstQuery < head.Queries; firstQuery += Grid.DimY / a.Heads * Tile)
         {
-            int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
-            LoadTile<TColumns, TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
+            int rows = Tile < head.Queries - firstQuery ? Tile : head.Queries - firstQuery;
+            LoadTile<TColumns, TAccess>(a.Q, head.Query(firstQuery), head.Size, rows, head, queryTile);
             // Tiles of keys that none of these queries sees are skipped.
-            int seen = s.KeysOf(firstQuery + rows - 1);
+            int seen = head.KeysSeenBy(firstQuery + rows - 1);
             for (int firstKey = 0; firstKey < seen; firstKey += Tile)
             {
                 int keys = Tile < seen - firstKey ? Tile : seen - firstKey;
-                int before = firstKey / Tile % 2 * Tile, after = Tile - before;
-                bool isFirst = firstKey == 0, isLast = firstKey + Tile >= seen;
-                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
-                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
+                var pair = new TilePair(firstQuery, rows, firstKey, keys);
+                var softmax = new RunningSoftmax(largest, total, partTotal, firstKey);
+                bool isLast = firstKey + Tile >= seen;
+                LoadTile<TColumns, TAccess>(a.Kv, head.Key(firstKey), 2 * head.Size, keys, head, keyTile);
+                LoadTile<TColumns, TAccess>(a.Kv, head.Key(firstKey) + head.Size, 2 * head.Size, keys, head, valueTile);
                 Group.Barrier();
-
-                for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
-                {
-                    int i = RowOfCells(m), j = m % Half;
-                    if (i >= rows || j >= keys)
-                        continue;
-                    var dots = Dots<TColumns>(queryTile, i, keyTile, j) * a.Scale;
-                    scores[(i * Pitch) + j] = dots.X;
-                    scores[(i * Pitch) + j + Half] = dots.Y;
-                    scores[((i + Half) * Pitch) + j] = dots.Z;
-                    scores[((i + Half) * Pitch) + j + Half] = dots.W;
-                }
+                SetScores<TColumns>(pair, queryTile, keyTile, a.Scale, scores);
                 Group.Barrier();
-
-                for (int m = Group.IdxX; m < Tile * RowThreads; m += Group.DimX)
-                {
-                    int i = m / RowThreads, part = m % RowThreads;
-                    if (i >= rows)
-                        continue;
-                    // The row's own keys: the others of the tile get no probability.
-                    int own = s.KeysOf(firstQuery + i) - firstKey;
-                    float max = isFirst ? float.NegativeInfinity : largest[before + i];
-                    for (int j = 0; j < keys && j < own; j++)
-                        max = default(Max).Combine(max, scores[(i * Pitch) + j]);
-                    // A block of random numbers serves four tiles of keys: draw it once and keep which cells stay.
-                    if (dropout.Drops && firstKey % KeysPerDraw == 0)
-                        keptBits[m] = KeptBits(dropout, (uint)(s.FirstQuery + firstQuery + i), firstKey, part, keys);
-                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % TilesPerDraw * CellsPerThread) : 0;
-                    float sum = 0f;
-                    for (int j = part; j < keys; j += RowThreads)
-                    {
-                        float e = j < own ? DeviceMath.Exp(scores[(i * Pitch) + j] - max) : 0f;
-                        sum += e;
-                        if (dropout.Drops)
-                            e = ((kept >> (j / RowThreads)) & 1) != 0 ? e * dropout.Scale : 0f;
-                        probabilities[(i * Pitch) + j] = e;
-                    }
-                    partTotal[m] = sum;
-                    if (part == 0)
-                        largest[after + i] = max;
-                }
+                SetProbabilities(pair, head, dropout, scores, softmax, keptBits, probabilities);
                 Group.Barrier();
-
-                int pairs = (Half < rows ? Half : rows) * TColumns.Float4s;
-                for (int m = Group.IdxX; m < pairs; m += Group.DimX)
-                {
-                    int i = m / TColumns.Float4s, column = m % TColumns.Float4s;
-                    var sums = Product<TColumns>(probabilities, i * Pitch, Half * Pitch, 1, valueTile, column, keys);
-                    for (int half = 0; half < 2 && i < rows; half++, i += Half)
-                    {
-                        float old = isFirst ? 0f : total[before + i] * DeviceMath.Exp(largest[before + i] - largest[after + i]);
-                        float sum = old + (partTotal[i * RowThreads] + partTotal[(i * RowThreads) + 1]
-                            + (partTotal[(i * RowThreads) + 2] + partTotal[(i * RowThreads) + 3]));
-                        // What is stored is always the output for the keys so far; only this thread touches it.
-                        float inverse = 1f / sum;
-                        var y = (half == 0 ? sums.Low : sums.High) * inverse;
-                        long at = s.Query(firstQuery + i) + (4 * column);
-                        if (!isFirst)
-                            y += Float4.Load(a.Output, at, s.Columns - (4 * column), TAccess.Wide) * (old * inverse);
-                        y.Store(a.Output, at, s.Columns - (4 * column), TAccess.Wide);
-                        if (column == 0)
-                        {
-                            total[after + i] = sum;
-                            if (isLast)
-                                a.LogSumExp[s.Row(firstQuery + i)] = largest[after + i] + DeviceMath.Log(sum);
-                        }
-                    }
-                }
+                AddValues<TColumns, TAccess>(pair, head, softmax, probabilities, valueTile, a.Output, a.LogSumExp, isLast);
                 Group.Barrier();
             }
+        }
+    }
+
+    /// <summary>S = q kᵀ / √d.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetScores<TColumns>(
+        TilePair pair, ArrayView<Float4> queryTile, ArrayView<Float4> keyTile, float scale, ArrayView<float> scores)
+        where TColumns : struct, ITileColumns
+    {
+        for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
+        {
+            int i = RowOfCells(m), j = m % Half;
+            if (i >= pair.Rows || j >= pair.Keys)
+                continue;
+            var dots = Dots<TColumns>(queryTile, i, keyTile, j) * scale;
+            scores[(i * Pitch) + j] = dots.X;
+            scores[(i * Pitch) + j + Half] = dots.Y;
+            scores[((i + Half) * Pitch) + j] = dots.Z;
+            scores[((i + Half) * Pitch) + j + Half] = dots.W;
+        }
+    }
+
+    /// <summary>M ∘ exp(S − m'), m' the row's maximum so far, and Σ exp(S − m') in parts, one a thread of the row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetProbabilities(
+        TilePair pair, Head head, DropoutKey dropout, ArrayView<float> scores, RunningSoftmax softmax, ArrayView<uint> keptBits,
+        ArrayView<float> probabilities)
+    {
+        for (int m = Group.IdxX; m < Tile * RowThreads; m += Group.DimX)
+        {
+            int i = m / RowThreads, part = m % RowThreads;
+            if (i >= pair.Rows)
+                continue;
+            // The row's own keys: the others of the tile get no probability.
+            int query = pair.FirstQuery + i, own = head.KeysSeenBy(query) - pair.FirstKey;
+            float max = softmax.LargestBefore(i);
+            for (int j = 0; j < pair.Keys && j < own; j++)
+                max = default(Max).Combine(max, scores[(i * Pitch) + j]);
+            // A block of random numbers serves four tiles of keys: draw it once and keep which cells stay.
+            if (dropout.Drops && pair.FirstKey % KeysPerDraw == 0)
+                keptBits[m] = KeptBits(dropout, (uint)(head.FirstQuery + query), pair.FirstKey, part, pair.Keys);
+            uint kept = dropout.Drops ? keptBits[m] >> (pair.FirstKey / Tile % TilesPerDraw * CellsPerThread) : 0;
+            float sum = 0f;
+            for (int j = part; j < pair.Keys; j += RowThreads)
+            {
+                float e = j < own ? DeviceMath.Exp(scores[(i * Pitch) + j] - max) : 0f;
+                sum += e;
+                if (dropout.Drops)
+                    e = ((kept >> (j / RowThreads)) & 1) != 0 ? e * dropout.Scale : 0f;
+                probabilities[(i * Pitch) + j] = e;
+            }
+            softmax.SetPart(m, sum);
+            if (part == 0)
+                softmax.SetLargest(i, max);
+        }
+    }
+
+    /// <summary>
+    /// l' = l exp(m − m') + Σ exp(S − m'), and the output for the keys so far,
+    /// O' = (l exp(m − m') O + (M ∘ exp(S − m')) v) / l'.
+    /// Of all keys, log Σ exp(S) = m' + log l'.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddValues<TColumns, TAccess>(
+        TilePair pair, Head head, RunningSoftmax softmax, ArrayView<float> probabilities, ArrayView<Float4> valueTile,
+        ArrayView<float> output, ArrayView<float> logSumExp, bool isLast)
+        where TColumns : struct, ITileColumns
+        where TAccess : struct, IAccess
+    {
+        int count = (Half < pair.Rows ? Half : pair.Rows) * TColumns.Float4s;
+        for (int m = Group.IdxX; m < count; m += Group.DimX)
+        {
+            int i = m / TColumns.Float4s, column = m % TColumns.Float4s;
+            var sums = Product<TColumns>(probabilities, i * Pitch, Half * Pitch, 1, valueTile, column, pair.Keys);
+            for (int high = 0; high < 2 && i < pair.Rows; high++, i += Half)
+            {
+                float old = softmax.OldTotal(i), sum = old + softmax.SumOfParts(i);
+                // Only this thread touches these columns of the output.
+                float inverse = 1f / sum;
+                var y = (high == 0 ? sums.Low : sums.High) * inverse;
+                long at = head.Query(pair.FirstQuery + i) + (4 * column);
+                if (!softmax.IsFirst)
+                    y += Float4.Load(output, at, head.Columns - (4 * column), TAccess.Wide) * (old * inverse);
+                y.Store(output, at, head.Columns - (4 * column), TAccess.Wide);
+                if (column == 0)
+                {
+                    softmax.SetTotal(i, sum);
+                    if (isLast)
+                        logSumExp[head.Row(pair.FirstQuery + i)] = softmax.LogSumExp(i, sum);
+                }
+            }
+        }
+    }
+
+    /// <summary>
+    /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Where several share them, half of the groups
+    /// take some of the keys each, with all queries, for dk and dv, the other half some of the queries, with all keys, for dq. Gradients
+    /// are added up in place, each element by one and the same thread, in the order of the tiles: their bits do not depend on the shares.
+    /// </summary>
+    private static void BackwardKernel<TColumns, TAccess>(BackwardArguments a)
+        where TColumns : struct, ITileColumns
+        where TAccess : struct, IAccess
+    {
+        var shared = new BackwardMemory(
+            SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch),
+            SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch),
+            SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch),
+            SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch),
+            SharedMemory.Allocate<float>(Tile * Pitch),
+            SharedMemory.Allocate<float>(Tile * Pitch),
+            SharedMemory.Allocate<Float4>(Tile),
+            SharedMemory.Allocate<uint>(Half * Half));
+
+        var head = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal);
+        var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)head.Index << 16));
+        int share = Grid.IdxY / a.Heads;
+        bool addsKeys = share < a.Shares, addsQueries = a.Shares == 1 || !addsKeys;
+        int keyStart = addsKeys ? share * Tile : 0, keyStep = addsKeys ? a.Shares * Tile : Tile;
+        int queryStart = addsQueries ? share % a.Shares * Tile : 0, queryStep = addsQueries ? a.Shares * Tile : Tile;
+        if (head.Queries == 0 && share == 0)
+            ClearKeyGradients(head, a.DKv);
+        for (int firstQuery = queryStart; firstQuery < head.Queries; firstQuery += queryStep)
+        {
+            int rows = Tile < head.Queries - firstQuery ? Tile : head.Queries - firstQuery;
+            LoadTile<TColumns, TAccess>(a.Q, head.Query(firstQuery), head.Size, rows, head, shared.Queries);
+            LoadTile<TColumns, TAccess>(a.DOutput, head.Query(firstQuery), head.Size, rows, head, shared.DOutput);
+            SetRowSums<TAccess>(firstQuery, rows, head, a.DOutput, a.Output, shared.RowSums);
+            // Tiles of keys that none of these queries sees are skipped. Four tiles share their random numbers.
+            int seen = head.KeysSeenBy(firstQuery + rows - 1), drawn = -1;
+            for (int firstKey = keyStart; firstKey < seen; firstKey += keyStep)
+            {
+                int keys = Tile < head.Keys - firstKey ? Tile : head.Keys - firstKey, chunk = firstKey / KeysPerDraw;
+                var pair = new TilePair(firstQuery, rows, firstKey, keys);
+                LoadTile<TColumns, TAccess>(a.Kv, head.Key(firstKey), 2 * head.Size, keys, head, shared.Keys);
+                LoadTile<TColumns, TAccess>(a.Kv, head.Key(firstKey) + head.Size, 2 * head.Size, keys, head, shared.Values);
+                Group.Barrier();
+                SetDScores<TColumns>(pair, head, dropout, chunk, drawn, a.LogSumExp, a.Scale, shared);
+                drawn = chunk;
+                Group.Barrier();
+                if (addsKeys)
+                    AddKeyGradients<TColumns, TAccess>(pair, head, shared, a.DKv);
+                if (addsQueries)
+                    AddQueryGradients<TColumns, TAccess>(pair, head, shared, a.DQ);
+                Group.Barrier();
+            }
+        }
+    }
+
+    /// <summary>dk = dv = 0, where nobody asks.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ClearKeyGradients(Head head, ArrayView<float> dkv)
+    {
+        for (int i = Group.IdxX; i < head.Keys * head.Columns; i += Group.DimX)
+        {
+            long at = head.Key(i / head.Columns) + (i % head.Columns);
+            dkv[at] = 0f;
+            dkv[at + head.Size] = 0f;
+        }
+    }
+
+    /// <summary>D = rowsum(dO ∘ O), in four parts, one a thread of the row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetRowSums<TAccess>(
+        int firstQuery, int rows, Head head, ArrayView<float> dOutput, ArrayView<float> output, ArrayView<Float4> rowSums)
+        where TAccess : struct, IAccess
+    {
+        for (int m = Group.IdxX; m < rows * RowThreads; m += Group.DimX)
+        {
+            long row = head.Query(firstQuery + (m / RowThreads));
+            float sum = 0f;
+            for (int column = m % RowThreads * 4; column < head.Columns; column += 4 * RowThreads)
+            {
+                var dO = Float4.Load(dOutput, row + column, head.Columns - column, TAccess.Wide);
+                sum = AddDot(sum, dO, Float4.Load(output, row + column, head.Columns - column, TAccess.Wide));
+            }
+            rowSums.Cast<float>()[m] = sum;
+        }
+    }
+
+    /// <summary>
+    /// M ∘ P, and dS / √d = P ∘ (M ∘ (dO vᵀ) − D) / √d, P = exp(q kᵀ / √d − logSumExp). What M keeps is drawn for a
+    /// chunk of four tiles of keys at once, unless it was the last to be drawn.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetDScores<TColumns>(
+        TilePair pair, Head head, DropoutKey dropout, int chunk, int drawn, ArrayView<float> logSumExps, float scale,
+        BackwardMemory shared)
+        where TColumns : struct, ITileColumns
+    {
+        for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
+        {
+            int i = RowOfCells(m), j = m % Half;
+            if (i >= pair.Rows || j >= pair.Keys)
+                continue;
+            if (dropout.Drops && chunk != drawn)
+                shared.KeptBits[m] = KeptOfCells(dropout, chunk * KeysPerDraw, pair, head, i, j);
+            uint kept = dropout.Drops ? shared.KeptBits[m] >> (pair.FirstKey / Tile % TilesPerDraw * CellsPerThread) : AllKept;
+            var dots = Dots<TColumns>(shared.Queries, i, shared.Keys, j);
+            var dProbabilities = Dots<TColumns>(shared.DOutput, i, shared.Values, j);
+            for (int high = 0; high < 2 && i < pair.Rows; high++, i += Half)
+            {
+                int query = pair.FirstQuery + i, at = (i * Pitch) + j, own = head.KeysSeenBy(query) - pair.FirstKey;
+                float logSumExp = logSumExps[head.Row(query)], rowSum = shared.RowSums[i].Sum;
+                bool isLow = high == 0;
+                var cell = new Cell(
+                    isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z, logSumExp, rowSum,
+                    (kept & 1) != 0 ? dropout.Scale : 0f, scale);
+                shared.Probabilities[at] = j < own ? cell.Probability : 0f;
+                shared.DScores[at] = j < own ? cell.DScore : 0f;
+                if (j + Half < pair.Keys)
+                {
+                    cell = new Cell(
+                        isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W, logSumExp, rowSum,
+                        (kept & 2) != 0 ? dropout.Scale : 0f, scale);
+                    shared.Probabilities[at + Half] = j + Half < own ? cell.Probability : 0f;
+                    shared.DScores[at + Half] = j + Half < own ? cell.DScore : 0f;
+                }
+                kept >>= 2;
+            }
+        }
+    }
+
+    /// <summary>dv += (M ∘ P)ᵀ dO, dk += dSᵀ q / √d; set where these are the first queries that see the keys.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddKeyGradients<TColumns, TAccess>(TilePair pair, Head head, BackwardMemory shared, ArrayView<float> dkv)
+        where TColumns : struct, ITileColumns
+        where TAccess : struct, IAccess
+    {
+        bool isFirst = pair.FirstQuery == head.FirstToSee(pair.FirstKey);
+        int count = (Half < pair.Keys ? Half : pair.Keys) * TColumns.Float4s;
+        for (int m = Group.IdxX; m < count; m += Group.DimX)
+        {
+            int j = m / TColumns.Float4s, column = m % TColumns.Float4s;
+            var dv = Product<TColumns>(shared.Probabilities, j, Half, Pitch, shared.DOutput, column, pair.Rows);
+            var dk = Product<TColumns>(shared.DScores, j, Half, Pitch, shared.Queries, column, pair.Rows);
+            AddTo<TAccess>(dkv, head.Key(pair.FirstKey + j), column, head, dk.Low, isFirst);
+            AddTo<TAccess>(dkv, head.Key(pair.FirstKey + j) + head.Size, column, head, dv.Low, isFirst);
+            if (j + Half < pair.Keys)
+            {
+                AddTo<TAccess>(dkv, head.Key(pair.FirstKey + j + Half), column, head, dk.High, isFirst);
+                AddTo<TAccess>(dkv, head.Key(pair.FirstKey + j + Half) + head.Size, column, head, dv.High, isFirst);
+            }
+        }
+    }
+
+    /// <summary>dq += dS k / √d; set where these are the first keys.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddQueryGradients<TColumns, TAccess>(TilePair pair, Head head, BackwardMemory shared, ArrayView<float> dq)
+        where TColumns : struct, ITileColumns
+        where TAccess : struct, IAccess
+    {
+        bool isFirst = pair.FirstKey == 0;
+        int count = (Half < pair.Rows ? Half : pair.Rows) * TColumns.Float4s;
+        for (int m = Group.IdxX; m < count; m += Group.DimX)
+        {
+            int i = m / TColumns.Float4s, column = m % TColumns.Float4s;
+            var sums = Product<TColumns>(shared.DScores, i * Pitch, Half * Pitch, 1, shared.Keys, column, pair.Keys);
+            AddTo<TAccess>(dq, head.Query(pair.FirstQuery + i), column, head, sums.Low, isFirst);
+            if (i + Half < pair.Rows)
+                AddTo<TAccess>(dq, head.Query(pair.FirstQuery + i + Half), column, head, sums.High, isFirst);
         }
     }
 
@@ -257,144 +455,28 @@ internal sealed class Attention
     }
 
     /// <summary>
-    /// A group takes a sequence and a head: all pairs of a tile of keys and a tile of queries. Where several share them, half of the groups
-    /// take some of the keys each, with all queries, for dk and dv, the other half some of the queries, with all keys, for dq. Gradients
-    /// are added up in place, each element by one and the same thread, in the order of the tiles: their bits do not depend on the shares.
+    /// Which of the cells (i, j), (i, j + 8), (i + 8, j) and (i + 8, j + 8) stay, of this tile of keys (bits 0 to 3) and of the three after
+    /// it (bits 4 to 15).
     /// </summary>
-    private static void BackwardKernel<TColumns, TAccess>(BackwardArguments a)
-        where TColumns : struct, ITileColumns
-        where TAccess : struct, IAccess
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint KeptOfCells(DropoutKey dropout, int firstKey, TilePair pair, Head head, int i, int j)
     {
-        var queryTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
-        var dOutputTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
-        var keyTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
-        var valueTile = SharedMemory.Allocate<Float4>(Tile * TColumns.Pitch);
-        var probabilities = SharedMemory.Allocate<float>(Tile * Pitch);
-        var dScores = SharedMemory.Allocate<float>(Tile * Pitch);
-        // D = rowsum(dOutput ∘ output), in four parts.
-        var rowSums = SharedMemory.Allocate<Float4>(Tile);
-        var keptBits = SharedMemory.Allocate<uint>(Half * Half);
-
-        var s = new Head(a.QueryOffsets, a.KeyOffsets, Grid.IdxX, Grid.IdxY % a.Heads, a.Heads, a.Size, a.Causal);
-        var dropout = a.Dropout.WithStream(a.Dropout.Stream + ((uint)s.Number << 16));
-        int part = Grid.IdxY / a.Heads;
-        bool addsKeys = part < a.Shares, addsQueries = a.Shares == 1 || !addsKeys;
-        int keyStart = addsKeys ? part * Tile : 0, keyStep = addsKeys ? a.Shares * Tile : Tile;
-        int queryStart = addsQueries ? part % a.Shares * Tile : 0, queryStep = addsQueries ? a.Shares * Tile : Tile;
-        if (s.Queries == 0 && part == 0)
-        {
-            for (int i = Group.IdxX; i < s.Keys * s.Columns; i += Group.DimX)
-            {
-                long at = s.Key(i / s.Columns) + (i % s.Columns);
-                a.DKv[at] = 0f;
-                a.DKv[at + s.Size] = 0f;
-            }
-        }
-        for (int firstQuery = queryStart; firstQuery < s.Queries; firstQuery += queryStep)
-        {
-            int rows = Tile < s.Queries - firstQuery ? Tile : s.Queries - firstQuery;
-            LoadTile<TColumns, TAccess>(a.Q, s.Query(firstQuery), s.Size, rows, s, queryTile);
-            LoadTile<TColumns, TAccess>(a.DOutput, s.Query(firstQuery), s.Size, rows, s, dOutputTile);
-            for (int m = Group.IdxX; m < rows * RowThreads; m += Group.DimX)
-            {
-                long row = s.Query(firstQuery + (m / RowThreads));
-                float sum = 0f;
-                for (int column = m % RowThreads * 4; column < s.Columns; column += 4 * RowThreads)
-                {
-                    var dOutput = Float4.Load(a.DOutput, row + column, s.Columns - column, TAccess.Wide);
-                    sum = AddDot(sum, dOutput, Float4.Load(a.Output, row + column, s.Columns - column, TAccess.Wide));
-                }
-                rowSums.Cast<float>()[m] = sum;
-            }
-            // Tiles of keys that none of these queries sees are skipped. Four tiles share their random numbers.
-            int seen = s.KeysOf(firstQuery + rows - 1), drawn = -1;
-            for (int firstKey = keyStart; firstKey < seen; firstKey += keyStep)
-            {
-                int keys = Tile < s.Keys - firstKey ? Tile : s.Keys - firstKey, chunk = firstKey / KeysPerDraw;
-                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey), 2 * s.Size, keys, s, keyTile);
-                LoadTile<TColumns, TAccess>(a.Kv, s.Key(firstKey) + s.Size, 2 * s.Size, keys, s, valueTile);
-                Group.Barrier();
-
-                for (int m = Group.IdxX; m < Half * Half; m += Group.DimX)
-                {
-                    int i = RowOfCells(m), j = m % Half;
-                    if (i >= rows || j >= keys)
-                        continue;
-                    if (dropout.Drops && chunk != drawn)
-                    {
-                        uint row = (uint)(s.FirstQuery + firstQuery + i), bits = KeptBits(dropout, row, chunk * KeysPerDraw, j);
-                        if (j + Half < keys)
-                            bits |= KeptBits(dropout, row, chunk * KeysPerDraw, j + Half) << 1;
-                        if (i + Half < rows)
-                            bits |= KeptBits(dropout, row + Half, chunk * KeysPerDraw, j) << 2;
-                        if (i + Half < rows && j + Half < keys)
-                            bits |= KeptBits(dropout, row + Half, chunk * KeysPerDraw, j + Half) << 3;
-                        keptBits[m] = bits;
-                    }
-                    uint kept = dropout.Drops ? keptBits[m] >> (firstKey / Tile % TilesPerDraw * CellsPerThread) : AllKept;
-                    var dots = Dots<TColumns>(queryTile, i, keyTile, j);
-                    var dProbabilities = Dots<TColumns>(dOutputTile, i, valueTile, j);
-                    for (int half = 0; half < 2 && i < rows; half++, i += Half)
-                    {
-                        int query = firstQuery + i, at = (i * Pitch) + j, own = s.KeysOf(query) - firstKey;
-                        float logSumExp = a.LogSumExp[s.Row(query)], rowSum = rowSums[i].Sum;
-                        bool isLow = half == 0;
-                        var cell = new Cell(
-                            isLow ? dots.X : dots.Z, isLow ? dProbabilities.X : dProbabilities.Z, logSumExp, rowSum,
-                            (kept & 1) != 0 ? dropout.Scale : 0f, a.Scale);
-                        probabilities[at] = j < own ? cell.Probability : 0f;
-                        dScores[at] = j < own ? cell.DScore : 0f;
-                        if (j + Half < keys)
-                        {
-                            cell = new Cell(
-                                isLow ? dots.Y : dots.W, isLow ? dProbabilities.Y : dProbabilities.W, logSumExp, rowSum,
-                                (kept & 2) != 0 ? dropout.Scale : 0f, a.Scale);
-                            probabilities[at + Half] = j + Half < own ? cell.Probability : 0f;
-                            dScores[at + Half] = j + Half < own ? cell.DScore : 0f;
-                        }
-                        kept >>= 2;
-                    }
-                }
-                drawn = chunk;
-                Group.Barrier();
-
-                // dv = (M ∘ P)ᵀ dOutput, dk = dSᵀ q
-                bool isFirstToSee = firstQuery == s.FirstToSee(firstKey);
-                int keyPairs = addsKeys ? (Half < keys ? Half : keys) * TColumns.Float4s : 0;
-                for (int m = Group.IdxX; m < keyPairs; m += Group.DimX)
-                {
-                    int j = m / TColumns.Float4s, column = m % TColumns.Float4s;
-                    var dv = Product<TColumns>(probabilities, j, Half, Pitch, dOutputTile, column, rows);
-                    var dk = Product<TColumns>(dScores, j, Half, Pitch, queryTile, column, rows);
-                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j), column, s, dk.Low, isFirstToSee);
-                    AddTo<TAccess>(a.DKv, s.Key(firstKey + j) + s.Size, column, s, dv.Low, isFirstToSee);
-                    if (j + Half < keys)
-                    {
-                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half), column, s, dk.High, isFirstToSee);
-                        AddTo<TAccess>(a.DKv, s.Key(firstKey + j + Half) + s.Size, column, s, dv.High, isFirstToSee);
-                    }
-                }
-
-                // dq = dS k
-                int queryPairs = addsQueries ? (Half < rows ? Half : rows) * TColumns.Float4s : 0;
-                for (int m = Group.IdxX; m < queryPairs; m += Group.DimX)
-                {
-                    int i = m / TColumns.Float4s, column = m % TColumns.Float4s;
-                    var dq = Product<TColumns>(dScores, i * Pitch, Half * Pitch, 1, keyTile, column, keys);
-                    AddTo<TAccess>(a.DQ, s.Query(firstQuery + i), column, s, dq.Low, firstKey == 0);
-                    if (i + Half < rows)
-                        AddTo<TAccess>(a.DQ, s.Query(firstQuery + i + Half), column, s, dq.High, firstKey == 0);
-                }
-                Group.Barrier();
-            }
-        }
+        // A sum that is the same for all cells would be taken out of their loop, and keep a register there.
+        uint row = (uint)(head.FirstQuery + (pair.FirstQuery + i)), bits = KeptBits(dropout, row, firstKey, j);
+        if (j + Half < pair.Keys)
+            bits |= KeptBits(dropout, row, firstKey, j + Half) << 1;
+        if (i + Half < pair.Rows)
+            bits |= KeptBits(dropout, row + Half, firstKey, j) << 2;
+        if (i + Half < pair.Rows && j + Half < pair.Keys)
+            bits |= KeptBits(dropout, row + Half, firstKey, j + Half) << 3;
+        return bits;
     }
 
     /// <summary>
     /// The rows of one head into shared memory, each padded with zeros to the tile's columns; rows past the last keep what they had.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void LoadTile<TColumns, TAccess>(ArrayView<float> x, long start, int stride, int rows, Head s, ArrayView<Float4> tile)
+    private static void LoadTile<TColumns, TAccess>(ArrayView<float> x, long start, int stride, int rows, Head head, ArrayView<Float4> tile)
         where TColumns : struct, ITileColumns
         where TAccess : struct, IAccess
     {
@@ -402,7 +484,7 @@ internal sealed class Attention
         {
             int row = m / TColumns.Float4s, column = m % TColumns.Float4s;
             tile[(row * TColumns.Pitch) + column] = Float4.Load(
-                x, start + ((long)row * stride) + (4 * column), s.Columns - (4 * column), TAccess.Wide);
+                x, start + ((long)row * stride) + (4 * column), head.Columns - (4 * column), TAccess.Wide);
         }
     }
 
@@ -428,9 +510,9 @@ internal sealed class Attention
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 AddDots(Float4 sums, ArrayView<Float4> a, ArrayView<Float4> b, int at, int half)
+    private static Float4 AddDots(Float4 sums, ArrayView<Float4> a, ArrayView<Float4> b, int at, int toHigh)
     {
-        Float4 a0 = a[at], a1 = a[at + half], b0 = b[at], b1 = b[at + half];
+        Float4 a0 = a[at], a1 = a[at + toHigh], b0 = b[at], b1 = b[at + toHigh];
         return new Float4(AddDot(sums.X, a0, b0), AddDot(sums.Y, a0, b1), AddDot(sums.Z, a1, b0), AddDot(sums.W, a1, b1));
     }
 
@@ -439,11 +521,11 @@ internal sealed class Attention
 
     /// <summary>
     /// Four columns of Σ weights[i] tile[i], i below <paramref name="count"/>, for weights that begin at <paramref name="start"/> and for
-    /// those that begin <paramref name="half"/> after it.
+    /// those that begin <paramref name="toHigh"/> after it.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Halves Product<TColumns>(
-        ArrayView<float> weights, int start, int half, int stride, ArrayView<Float4> tile, int column, int count)
+        ArrayView<float> weights, int start, int toHigh, int stride, ArrayView<Float4> tile, int column, int count)
         where TColumns : struct, ITileColumns
     {
         Halves sums = default;
@@ -452,19 +534,19 @@ internal sealed class Attention
         {
             ArrayView<Float4> rows = tile.SubView(row);
             ArrayView<float> factors = weights.SubView(at);
-            sums = sums.Add(rows[0], factors[0], factors[half]);
-            sums = sums.Add(rows[TColumns.Pitch], factors[stride], factors[stride + half]);
+            sums = sums.Add(rows[0], factors[0], factors[toHigh]);
+            sums = sums.Add(rows[TColumns.Pitch], factors[stride], factors[stride + toHigh]);
             at += 2 * stride;
             row += 2 * TColumns.Pitch;
         }
-        return (count & 1) == 0 ? sums : sums.Add(tile[row], weights[at], weights[at + half]);
+        return (count & 1) == 0 ? sums : sums.Add(tile[row], weights[at], weights[at + toHigh]);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddTo<TAccess>(ArrayView<float> x, long row, int column, Head s, Float4 value, bool isFirst)
+    private static void AddTo<TAccess>(ArrayView<float> x, long row, int column, Head head, Float4 value, bool isFirst)
         where TAccess : struct, IAccess
     {
-        int count = s.Columns - (4 * column);
+        int count = head.Columns - (4 * column);
         if (!isFirst)
             value += Float4.Load(x, row + (4 * column), count, TAccess.Wide);
         value.Store(x, row + (4 * column), count, TAccess.Wide);
@@ -475,14 +557,14 @@ internal sealed class Attention
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Head(
-            ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int number, int heads, int size, int causal)
+            ArrayView<int> queryOffsets, ArrayView<int> keyOffsets, int sequence, int index, int heads, int size, int causal)
         {
             FirstQuery = queryOffsets[sequence];
             Queries = queryOffsets[sequence + 1] - FirstQuery;
             FirstKey = keyOffsets[sequence];
             Keys = keyOffsets[sequence + 1] - FirstKey;
             KeysBefore = causal != 0 ? Keys - Queries : Keys;
-            Number = number;
+            Index = index;
             Heads = heads;
             Size = size;
             Columns = size / heads;
@@ -503,13 +585,13 @@ internal sealed class Attention
 
         /// <summary>How many of the sequence's keys a query sees.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public int KeysOf(int query) => KeysBefore + query + 1 < Keys ? KeysBefore + query + 1 : Keys;
+        public int KeysSeenBy(int query) => KeysBefore + query + 1 < Keys ? KeysBefore + query + 1 : Keys;
 
         /// <summary>Where the first tile begins whose queries see a key.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public int FirstToSee(int key) => key > KeysBefore ? (key - KeysBefore) / Tile * Tile : 0;
 
-        public int Number { get; }
+        public int Index { get; }
 
         public int Heads { get; }
 
@@ -521,15 +603,106 @@ internal sealed class Attention
 
         /// <summary>Where a query begins in q, dq, output and dOutput.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public long Query(int query) => ((long)(FirstQuery + query) * Size) + (Number * Columns);
+        public long Query(int query) => ((long)(FirstQuery + query) * Size) + (Index * Columns);
 
         /// <summary>Where a key begins in kv and dkv; its value lies <see cref="Size"/> after it.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public long Key(int key) => ((long)(FirstKey + key) * 2 * Size) + (Number * Columns);
+        public long Key(int key) => ((long)(FirstKey + key) * 2 * Size) + (Index * Columns);
 
         /// <summary>Where a query is in logSumExp.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public long Row(int query) => ((long)(FirstQuery + query) * Heads) + Number;
+        public long Row(int query) => ((long)(FirstQuery + query) * Heads) + Index;
+    }
+
+    /// <summary>A tile of queries and a tile of keys: where they begin in their sequence, and how many there are.</summary>
+    private readonly struct TilePair(int firstQuery, int rows, int firstKey, int keys)
+    {
+        public readonly int FirstQuery = firstQuery;
+
+        /// <summary>Queries.</summary>
+        public readonly int Rows = rows;
+        public readonly int FirstKey = firstKey;
+        public readonly int Keys = keys;
+    }
+
+    /// <summary>
+    /// The softmax of each row so far, in shared memory: the largest score m, and l = Σ exp(S − m). These are m and l before a tile of
+    /// keys, m' and l' after it.
+    /// </summary>
+    private readonly struct RunningSoftmax
+    {
+        private readonly ArrayView<float> _largest, _total, _parts;
+        private readonly int _before, _after;
+
+        /// <param name="largest">[2, tile] m and m', which change places from tile to tile.</param>
+        /// <param name="total">[2, tile] l and l'.</param>
+        /// <param name="parts">[tile, row threads] Of Σ exp(S − m') over this tile's keys.</param>
+        /// <param name="firstKey">Where the tile begins.</param>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public RunningSoftmax(ArrayView<float> largest, ArrayView<float> total, ArrayView<float> parts, int firstKey)
+        {
+            _largest = largest;
+            _total = total;
+            _parts = parts;
+            _before = firstKey / Tile % 2 * Tile;
+            _after = Tile - _before;
+            IsFirst = firstKey == 0;
+        }
+
+        /// <summary>There is no tile before this one.</summary>
+        public bool IsFirst { get; }
+
+        /// <summary>m</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public float LargestBefore(int row) => IsFirst ? float.NegativeInfinity : _largest[_before + row];
+
+        /// <summary>Sets m'.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void SetLargest(int row, float value) => _largest[_after + row] = value;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void SetPart(int at, float value) => _parts[at] = value;
+
+        /// <summary>Σ exp(S − m') over this tile's keys.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public float SumOfParts(int row) => _parts[row * RowThreads] + _parts[(row * RowThreads) + 1]
+            + (_parts[(row * RowThreads) + 2] + _parts[(row * RowThreads) + 3]);
+
+        /// <summary>l exp(m − m')</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public float OldTotal(int row) =>
+            IsFirst ? 0f : _total[_before + row] * DeviceMath.Exp(_largest[_before + row] - _largest[_after + row]);
+
+        /// <summary>Sets l'.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void SetTotal(int row, float value) => _total[_after + row] = value;
+
+        /// <summary>m' + log l'</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public float LogSumExp(int row, float total) => _largest[_after + row] + DeviceMath.Log(total);
+    }
+
+    /// <summary>What a group of the backward has in shared memory.</summary>
+    private readonly struct BackwardMemory(
+        ArrayView<Float4> queries, ArrayView<Float4> dOutput, ArrayView<Float4> keys, ArrayView<Float4> values,
+        ArrayView<float> probabilities, ArrayView<float> dScores, ArrayView<Float4> rowSums, ArrayView<uint> keptBits)
+    {
+        public readonly ArrayView<Float4> Queries = queries;
+        public readonly ArrayView<Float4> DOutput = dOutput;
+        public readonly ArrayView<Float4> Keys = keys;
+        public readonly ArrayView<Float4> Values = values;
+
+        /// <summary>M ∘ P</summary>
+        public readonly ArrayView<float> Probabilities = probabilities;
+
+        /// <summary>dS / √d</summary>
+        public readonly ArrayView<float> DScores = dScores;
+
+        /// <summary>D, in four parts.</summary>
+        public readonly ArrayView<Float4> RowSums = rowSums;
+
+        /// <summary>Of each thread's cells, which stay: <see cref="KeptOfCells"/>.</summary>
+        public readonly ArrayView<uint> KeptBits = keptBits;
     }
 
     /// <summary>Results for a row of the first half of a tile and its fellow of the second.</summary>
@@ -595,10 +768,36 @@ internal sealed class Attention
 
     private sealed record Passes(GpuKernel<ForwardArguments> Forward, GpuKernel<BackwardArguments> Backward);
 
+    /// <param name="Q">[Q, H]</param>
+    /// <param name="Kv">[T, 2H]: keys, then values.</param>
+    /// <param name="QueryOffsets">[B+1]</param>
+    /// <param name="KeyOffsets">[B+1]</param>
+    /// <param name="Heads">Their number.</param>
+    /// <param name="Size">H</param>
+    /// <param name="Causal">1 where a query sees its own key and the older ones, 0 where all.</param>
+    /// <param name="Scale">1 / √d</param>
+    /// <param name="Dropout">Of the probabilities of head 0.</param>
+    /// <param name="Output">[Q, H]</param>
+    /// <param name="LogSumExp">[Q, heads]</param>
     internal readonly record struct ForwardArguments(
         ArrayView<float> Q, ArrayView<float> Kv, ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Size, int Causal,
         float Scale, DropoutKey Dropout, ArrayView<float> Output, ArrayView<float> LogSumExp);
 
+    /// <param name="DOutput">[Q, H]</param>
+    /// <param name="Q">[Q, H]</param>
+    /// <param name="Kv">[T, 2H]: keys, then values.</param>
+    /// <param name="Output">[Q, H]</param>
+    /// <param name="LogSumExp">[Q, heads]</param>
+    /// <param name="QueryOffsets">[B+1]</param>
+    /// <param name="KeyOffsets">[B+1]</param>
+    /// <param name="Heads">Their number.</param>
+    /// <param name="Shares">Groups that share the keys of a sequence and head; where it is not 1, as many others share the queries.</param>
+    /// <param name="Size">H</param>
+    /// <param name="Causal">As in the forward, like Scale and Dropout.</param>
+    /// <param name="Scale">1 / √d</param>
+    /// <param name="Dropout">Of the probabilities of head 0.</param>
+    /// <param name="DQ">[Q, H]</param>
+    /// <param name="DKv">[T, 2H]</param>
     internal readonly record struct BackwardArguments(
         ArrayView<float> DOutput, ArrayView<float> Q, ArrayView<float> Kv, ArrayView<float> Output, ArrayView<float> LogSumExp,
         ArrayView<int> QueryOffsets, ArrayView<int> KeyOffsets, int Heads, int Shares, int Size, int Causal, float Scale,
