@@ -26,7 +26,7 @@ internal sealed class KernelProfile : IKernelObserver
     /// <summary>The calls of a round; those of linear layers name their shape.</summary>
     public IReadOnlyList<(string Name, Cost Cost)> Calls => _calls;
 
-    /// <summary>Tokens of the round that were masked, and so trained on.</summary>
+    /// <summary>Tokens that the round's steps took into the model.</summary>
     public long Tokens { get; private set; }
 
     public void BeginRound() => Tokens = _next = 0;

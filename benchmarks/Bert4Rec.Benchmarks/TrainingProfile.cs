@@ -68,5 +68,6 @@ internal sealed record TrainingProfile(
     }
 
     private static bool DependsOnCatalogue(string operation) =>
-        operation.StartsWith("SoftmaxCrossEntropy", StringComparison.Ordinal) || operation is "Adam" or "Add" or "Fill" or "Norm";
+        operation.StartsWith("SoftmaxCrossEntropy", StringComparison.Ordinal)
+        || operation is "Adam" or "AdamRows" or "Add" or "Fill" or "GradientNorm";
 }
