@@ -127,12 +127,12 @@ internal static class Application
         }
         catch (Exception e)
         {
-            return Explain(Unwrap(e), terminal);
+            return Explain(Unwrap(e), terminal, command: command);
         }
     }
 
     /// <summary>What went wrong, as one line: what the user can act on as it is, anything else with its type, to be reported.</summary>
-    private static int Explain(Exception e, Terminal terminal, string where = "")
+    private static int Explain(Exception e, Terminal terminal, string where = "", Command? command = null)
     {
         string message = e switch
         {
@@ -140,13 +140,26 @@ internal static class Application
             DllNotFoundException or TypeInitializationException { InnerException: DllNotFoundException } =>
                 "Parquet and ONNX need a library that there is for Linux with glibc, Windows and macOS, and not for this system; give and "
                 + "take .csv in place of .parquet",
-            OutOfMemoryException => "out of memory; try less of it: a smaller train_batch_size or model, or fewer --threads",
+            OutOfMemoryException => $"out of memory{LessMemory(command)}",
             _ => $"this should not happen: {e.GetType().Name}: {e.Message} ({TraceVariable}=1 shows where)",
         };
         terminal.Complain($"error: {where}{Terminal.OneLine(message)}\n");
         if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
             terminal.Complain($"{e.StackTrace}\n");
         return e is InputException { IsWrongUsage: true } ? ExitCodes.WrongUsage : ExitCodes.Failed;
+    }
+
+    /// <param name="command">The one that ran; null for a rank of a training.</param>
+    private static string LessMemory(Command? command)
+    {
+        string[] names = [.. command?.Options.Select(option => option.Name) ?? ["--set"]];
+        return names switch
+        {
+            _ when names.Contains("--set") => "; try less of it: a smaller train_batch_size or model, or fewer --threads",
+            _ when names.Contains("--users") => "; try fewer --users, --items or --interactions",
+            _ when names.Contains("--threads") => "; try fewer --threads",
+            _ => "",
+        };
     }
 
     /// <summary>The first of the exceptions that came out of several threads.</summary>

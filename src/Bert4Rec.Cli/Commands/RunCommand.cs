@@ -91,6 +91,8 @@ internal static class RunCommand
             TuneOptions? tuning = parsed.GetValue(tune) is { } budget
                 ? new(budget, parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null)
                 : null;
+            foreach (string warning in tuning is null ? [] : TuneSession.Check(runConfig, tuning))
+                terminal.Warn(warning);
             return Run(runConfig, options, tuning, parsed.GetValue(json), terminal);
         });
         return command;
@@ -101,6 +103,7 @@ internal static class RunCommand
         RunConfig trained = config;
         TextWriter log = json ? terminal.Error : terminal.Out;
         var steps = new List<StepReport>();
+        int trials = 0;
         var clock = Stopwatch.StartNew();
         return Interruption.Run(
             terminal,
@@ -137,6 +140,6 @@ internal static class RunCommand
             }),
             progress.Above<TrainingStart>(start => TrainingLog.WriteHeader(log, start, options.OutputDirectory, config)),
             progress.Above<EpochReport>(epoch => TrainingLog.WriteEpoch(log, epoch, config)),
-            progress.Above<TrialReport>(trial => TrainingLog.WriteTrial(log, trial, config)));
+            progress.Above<TrialReport>(trial => TrainingLog.WriteTrial(log, trial, config, isFirst: trials++ == 0)));
     }
 }

@@ -58,6 +58,13 @@ internal static class SynthesizeCommand
                 Interactions = Given(interactions) ?? shop.Interactions,
                 Seed = parsed.GetValue(seed),
             };
+            if (HistoryLengths.WhyNot(parameters.Users, parameters.Interactions) is { } why)
+            {
+                string given = Given(interactions) is null && parsed.GetValue(rows) is long size
+                    ? $"--rows {size}, which makes {parameters.Interactions} interactions"
+                    : $"--interactions {parameters.Interactions}";
+                throw new InputException($"{given}: {why}; give more or fewer, or other --users");
+            }
             long logRows = parsed.GetValue(rows) ?? ShopLog.UsualRows(parameters.Interactions);
             string directory = parsed.GetRequiredValue(output);
             string dataset = parsed.GetRequiredValue(name);

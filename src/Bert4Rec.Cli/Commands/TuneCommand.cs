@@ -14,8 +14,6 @@ namespace Bert4Rec.Cli.Commands;
 /// <summary><c>tune</c>: chooses settings by trials on the validation part, within a time or a number of trials.</summary>
 internal static class TuneCommand
 {
-    private const string PageName = "tune.html";
-
     public static Command Create(Terminal terminal, ProcessGroup ranks)
     {
         Option<string[]> config = CommonOptions.Config();
@@ -69,7 +67,8 @@ internal static class TuneCommand
             var tuning = new TuneOptions(
                 parsed.GetValue(trials) is int number ? TuneBudget.OfTrials(number) : parsed.GetValue(budget) ?? TuneBudget.Default,
                 parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null);
-            TuneSession.Check(runConfig, tuning);
+            foreach (string warning in TuneSession.Check(runConfig, tuning))
+                terminal.Warn(warning);
             return Tune(runConfig, options, tuning, parsed.GetValue(json), terminal);
         });
         return command;
@@ -78,8 +77,9 @@ internal static class TuneCommand
     private static int Tune(RunConfig config, RunOptions options, TuneOptions tuning, bool json, Terminal terminal)
     {
         TextWriter log = json ? terminal.Error : terminal.Out;
-        string page = Path.Combine(options.OutputDirectory, PageName);
+        string page = Path.Combine(options.OutputDirectory, TuneSession.PageName);
         string tuned = Path.Combine(options.OutputDirectory, TuneSession.TunedFileName);
+        int trials = 0;
         return Interruption.Run(
             terminal,
             (progress, cancellation) =>
@@ -91,7 +91,7 @@ internal static class TuneCommand
                     prepared,
                     options,
                     tuning,
-                    progress.Above<TrialReport>(trial => TrainingLog.WriteTrial(log, trial, config)),
+                    progress.Above<TrialReport>(trial => TrainingLog.WriteTrial(log, trial, config, isFirst: trials++ == 0)),
                     progress,
                     cancellation);
                 OutputFile.WriteText(page, TunePage.Render(result));

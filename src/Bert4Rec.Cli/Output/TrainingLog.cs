@@ -45,9 +45,8 @@ internal static class TrainingLog
     }
 
     /// <summary>A trial after a rung; above the first one the names of the columns.</summary>
-    public static void WriteTrial(TextWriter log, TrialReport trial, RunConfig config)
+    public static void WriteTrial(TextWriter log, TrialReport trial, RunConfig config, bool isFirst)
     {
-        bool isFirst = trial is { Trial: 0, Rung: TrialReport.Comparison } or { Trial: 0, Rung: 0, Settings.Count: 0 };
         if (isFirst)
             log.WriteLine($"{"trial",5}{"epochs",8}{"best",6}  {"valid " + config.ValidMetric,14}{"seconds",10}  settings");
         string value = trial.Value?.ToString($"F{config.MetricDecimalPlace}") ?? "-";

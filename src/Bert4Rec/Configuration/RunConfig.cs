@@ -597,7 +597,7 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
     }
 
     /// <summary>Why a key does nothing, or nothing beside the other settings; null where it does something.</summary>
-    private string? WhyIdle(string key) => key switch
+    internal string? WhyIdle(string key) => key switch
     {
         "mask_ratio" or "ft_ratio" when Objective == Objective.NextItem && !ComparesObjectives => "only the cloze objective masks events",
         "initializer_range" when Initializer != Initializer.Normal => "the initializer has ranges of its own",

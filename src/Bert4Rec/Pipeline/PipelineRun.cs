@@ -57,6 +57,7 @@ internal sealed class PipelineRun(
     private const string LogRevision = "2", PageRevision = "2";
 
     private const string CleanedFileName = "cleaned.csv";
+    private const string Comparing = "compare", Tuning = "tune";
     private const int LongestAnalysis = 1 << 28;
     private const string AnalysisFileName = "analysis.json", AnalysisPageName = "analysis.html";
 
@@ -80,8 +81,12 @@ internal sealed class PipelineRun(
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public TrainingResult Run()
     {
-        if (tuning is not null)
-            TuneSession.Check(_config, tuning);
+        string journal = TuneSession.JournalPath(Folder);
+        if (File.Exists(journal) && !HasChosen && !LostManifest())
+        {
+            throw new InputException(
+                $"{journal}: the trials of bert4rec tune, which a run would not keep; give another --output, or remove the file");
+        }
         ModelUpdates? updates;
         try
         {
@@ -216,12 +221,18 @@ internal sealed class PipelineRun(
     private TuneResult? Choose(RunConfig config)
     {
         if (tuning is null && !config.LeavesObjectiveOpen())
+        {
+            // What an earlier run chose is not of the model that is trained now.
+            if (HasChosen || File.Exists(TuneSession.JournalPath(Folder)))
+                TuneSession.Discard(Folder);
             return null;
+        }
         SortedDictionary<string, string> options = TrainingOptions(config);
         if (tuning is not null)
         {
             options["budget"] = tuning.Budget.ToString();
             options["space"] = tuning.Space?.ToString() ?? "default";
+            options["tuning"] = TuneSession.Revision;
         }
         ManifestStep step = NewStep(ChoiceName, DatasetLoader.FilesOf(config), options);
         bool isDone = Holds(step);
@@ -239,15 +250,25 @@ internal sealed class PipelineRun(
         if (!isDone || !Holds(step))
         {
             string tuned = Path.Combine(Folder, TuneSession.TunedFileName), journal = TuneSession.JournalPath(Folder);
+            string[] files = tuning is null ? [journal] : [journal, tuned];
             var facts = new Dictionary<string, string> { ["choice"] = verdict };
-            _manifest.Finish(step with { Facts = facts }, tuning is null ? [journal] : [journal, tuned], cancellation);
+            // Without a validation nothing was compared, and there is no journal.
+            _manifest.Finish(step with { Facts = facts }, [.. files.Where(File.Exists)], cancellation);
         }
         observer.OnStep?.Invoke(new(ChoiceName, !isDone, step.Rows, null, verdict));
         return choice;
     }
 
     /// <summary>What choosing is called in the manifest.</summary>
-    private string ChoiceName => tuning is null ? "compare" : "tune";
+    private string ChoiceName => tuning is null ? Comparing : Tuning;
+
+    /// <summary>Whether a run in the folder has begun to choose: what a tuning would leave is a run's own.</summary>
+    private bool HasChosen => _manifest[Comparing] is not null || _manifest[Tuning] is not null;
+
+    /// <summary>Whether the folder is that of a run whose manifest was removed, to do everything again: tune leaves no model, but a
+    /// page.</summary>
+    private bool LostManifest() => File.Exists(Path.Combine(Folder, ModelFolder.ModelFileName))
+        && !new[] { RunManifest.FileName, TuneSession.PageName }.Any(name => File.Exists(Path.Combine(Folder, name)));
 
     /// <summary>What a training depends on beside the data.</summary>
     private SortedDictionary<string, string> TrainingOptions(RunConfig config) => new()

@@ -15,6 +15,7 @@ internal sealed class SearchSpace
     private const int LongestFile = 1 << 20, MostMisses = 1000;
     private const uint DrawStream = 0x54554e45;
     private const string DefaultPath = "the default search space";
+    private const string ObjectiveKey = "objective";
     private const string Uniform = "uniform", LogUniform = "log_uniform", Whole = "int";
 
     private const string ClozeDefault = """
@@ -46,14 +47,23 @@ internal sealed class SearchSpace
         "blend",
     ];
 
+    /// <summary>Keys that can be tuned and are whole numbers.</summary>
+    private static readonly HashSet<string> s_whole =
+    [
+        "MAX_ITEM_LIST_LENGTH", "hidden_size", "inner_size", "n_layers", "n_heads", "softmax_samples", "train_batch_size",
+    ];
+
     private readonly Dimension[] _dimensions;
 
     private SearchSpace(IEnumerable<Dimension> dimensions) => _dimensions = [.. dimensions];
 
     /// <summary>Reads a space.</summary>
-    /// <exception cref="InputException">The file cannot be read, or is no search space: a wrong usage, told by its line.</exception>
+    /// <exception cref="InputException">The file cannot be read; or is no search space, which is a wrong usage, told by its
+    /// line.</exception>
     public static SearchSpace Load(string path)
     {
+        if (Directory.Exists(path))
+            throw new InputException($"{path}: a folder; give a YAML file with what to draw from");
         string text = InputFile.ReadText(path, LongestFile, "a search space");
         return AsUsage(() => new SearchSpace(Parse(text, path)));
     }
@@ -95,17 +105,35 @@ internal sealed class SearchSpace
     /// <summary>Tries settings on a config, without training: the ends of every range, every choice, and what would be drawn.</summary>
     /// <param name="config">The settings that the drawn ones are put over.</param>
     /// <exception cref="InputException">A value is none that its key can have, or does not go with others: a wrong usage.</exception>
-    public void Check(RunConfig config, int draws) => AsUsage(() =>
+    public SpaceCheck Check(RunConfig config, int draws) => AsUsage(() =>
     {
         foreach (Dimension dimension in _dimensions)
         {
             foreach (string value in dimension.Values)
                 Over(config, [Setting(dimension.Key, value)]);
         }
-        foreach (IReadOnlyList<string> settings in Draw((ulong)config.Seed).Take(draws))
-            Over(config, settings);
-        return config;
+        IReadOnlyList<string>[] drawn = [.. Draw((ulong)config.Seed).Take(draws)];
+        RunConfig[] tried = [.. drawn.Select(settings => Over(config, settings))];
+        var idle = new Dictionary<string, string>();
+        foreach (Dimension dimension in _dimensions)
+        {
+            if (tried.Length > 0 && tried.All(settings => settings.WhyIdle(dimension.Key) is not null))
+                idle[dimension.Key] = $"{dimension.Where}: {dimension.Key} has no effect: {tried[0].WhyIdle(dimension.Key)}";
+        }
+        return new SpaceCheck(drawn.Length, idle);
     });
+
+    /// <summary>Refuses the objective as a key, for it is chosen before anything is drawn.</summary>
+    /// <exception cref="InputException">It is one: a wrong usage.</exception>
+    public void RefuseObjective()
+    {
+        if (_dimensions.FirstOrDefault(dimension => dimension.Key == ObjectiveKey) is { } dimension)
+        {
+            throw new InputException(
+                $"{dimension.Where}: both objectives are compared before anything is drawn; set objective, or leave it out of the space")
+            { IsWrongUsage = true };
+        }
+    }
 
     /// <summary>A config with drawn settings over it.</summary>
     internal RunConfig Over(RunConfig config, IReadOnlyList<string> settings) => config.WithFreshDefaults(settings, setting =>
@@ -148,7 +176,8 @@ internal sealed class SearchSpace
             }
             dimensions.Add(node switch
             {
-                YamlSequenceNode { Children.Count: > 0 } list => Choice(tree, key, list),
+                YamlSequenceNode { Children.Count: 0 } => throw tree.Error(node, $"{key} is an empty list; write what to choose from"),
+                YamlSequenceNode list => Choice(tree, read, key, list),
                 YamlMappingNode { Children.Count: 1 } range => Range(tree, read, key, range),
                 _ => throw read.WrongValue(
                     node, key, "a list of choices, or one of {uniform: [a, b]}, {log_uniform: [a, b]} and {int: [a, b]}"),
@@ -159,8 +188,14 @@ internal sealed class SearchSpace
             : throw InputException.At(path, 1, "no key to tune; write lines like 'learning_rate: {log_uniform: [0.0003, 0.003]}'");
     }
 
-    private static Dimension Choice(ConfigTree tree, string key, YamlSequenceNode list)
+    private static Dimension Choice(ConfigTree tree, ConfigReader read, string key, YamlSequenceNode list)
     {
+        // A trial trains with one of them: auto, and the default, would be a choice within the choice.
+        if (key == ObjectiveKey)
+        {
+            foreach (YamlNode node in list)
+                read.OneOf(node, "objective in a search space", ObjectiveNames.Of(Objective.Cloze), ObjectiveNames.Of(Objective.NextItem));
+        }
         string[] values =
         [
             .. list.Select(node => node is YamlScalarNode scalar
@@ -181,6 +216,9 @@ internal sealed class SearchSpace
         (double low, double high) = (values[0], values[1]);
         if (low >= high)
             throw tree.Error(ends, $"{what}: {Text(low)} is not below {Text(high)}; write the smaller number first");
+        if (kind != Whole && s_whole.Contains(key))
+            throw tree.Error(range, $"{key} is a whole number: write int in place of {kind}");
+        string format = $"G{Digits(low, high, kind == LogUniform)}";
         Func<double, string> draw = kind switch
         {
             Whole => unit => Text(Math.Min(low + Math.Floor(unit * (high - low + 1)), high)),
@@ -196,9 +234,28 @@ internal sealed class SearchSpace
             _ => read.Real(node, what, "a number", _ => true),
         };
 
-        // Three digits are as fine as anyone could tell apart, and are read and copied more easily.
         string Rounded(double value) => Text(Math.Clamp(
-            double.Parse(value.ToString("G3", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture), low, high));
+            double.Parse(value.ToString(format, CultureInfo.InvariantCulture), CultureInfo.InvariantCulture), low, high));
+    }
+
+    /// <summary>
+    /// Digits that make some hundred steps of a range, or a thousand: as fine as anyone could tell apart, and read and copied more easily. Three, or
+    /// more where the ends agree in some.
+    /// </summary>
+    private static int Digits(double low, double high, bool isLogarithmic)
+    {
+        const int Fewest = 3, Most = 15, FewestSteps = 200;
+        const double Tolerance = 1e-9;
+        double highest = Math.Max(Math.Abs(low), Math.Abs(high));
+        double steps = isLogarithmic ? Place(high) - Place(low) : (high - low) / Math.Pow(10, Math.Ceiling(Math.Log10(highest)) - Fewest);
+        return Math.Clamp(Fewest + (int)Math.Ceiling(Math.Log10(FewestSteps / steps) - Tolerance), Fewest, Most);
+
+        // The numbers of three digits from 1 to a value: 900 from a power of ten to the next.
+        static double Place(double value)
+        {
+            double power = Math.Floor(Math.Log10(value));
+            return (900 * power) + (100 * (value / Math.Pow(10, power)));
+        }
     }
 
     private static string Setting(string key, string value) => $"{key}={value}";
@@ -226,3 +283,8 @@ internal sealed class SearchSpace
         public string Draw(double unit) => OfRange is null ? Values[(int)(unit * Values.Count)] : OfRange(unit);
     }
 }
+
+/// <summary>What trying a <see cref="SearchSpace"/> found.</summary>
+/// <param name="Drawn">Different settings that were drawn.</param>
+/// <param name="Idle">Why a key does nothing, whatever is drawn, with its place.</param>
+internal sealed record SpaceCheck(int Drawn, IReadOnlyDictionary<string, string> Idle);

@@ -36,10 +36,16 @@ internal sealed record TrialReport(
 
 /// <summary>What a tuning, or a comparison of the objectives, chose.</summary>
 /// <param name="Chosen">The number of their trial.</param>
-/// <param name="Trials">Every trial as far as it got, by its number.</param>
-/// <param name="Budget">"27 trials"; null where only the objectives were compared.</param>
-internal sealed record TuneResult(RunConfig Config, int Chosen, IReadOnlyList<TrialReport> Trials, string? Budget)
+/// <param name="Trials">Every trial as it was ranked last, by its number.</param>
+/// <param name="Budget">Null where only the objectives were compared.</param>
+internal sealed record TuneResult(RunConfig Config, int Chosen, IReadOnlyList<TrialReport> Trials, TuneBudget? Budget)
 {
+    /// <summary>The objectives, where they were compared before one of them was tuned.</summary>
+    public IReadOnlyList<TrialReport> Compared { get; init; } = [];
+
+    /// <summary>[rungs] The epochs of the rungs that a tuning came to.</summary>
+    public IReadOnlyList<int> Rungs { get; init; } = [];
+
     public TrialReport Best => Trials.First(trial => trial.Trial == Chosen);
 
     /// <summary>What was chosen and why, in a sentence or two.</summary>

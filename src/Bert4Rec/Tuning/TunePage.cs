@@ -40,13 +40,32 @@ internal static class TunePage
     }
 
     private static string Explanation(TuneResult result) =>
-        (result.Budget is null
-            ? "A model can learn by filling gaps in a history from both sides (cloze), or by saying what comes after each event "
-                + "(next_item). Both were tried for as many passes over the data, and the better one was trained on. "
-            : $"Within {result.Budget}, settings drawn at random were tried beside the ones that were given. All began with few passes "
-                + "over the data; a third of them, the best, went on to three times as many, and so on. "
-                + "A dash is a setting as it was given. ")
+        (result.Budget is { } budget ? OfTuning(result, budget) : OfComparison(result))
         + $"{Capital(result.Verdict())}. The test events had no part in this.";
+
+    private static string OfComparison(TuneResult result) =>
+        "A model can learn by filling gaps in a history from both sides (cloze), or by saying what comes after each event (next_item). "
+        + (result.Trials.Count > 1 ? "Both were tried for as many passes over the data, and the better one was trained on. " : "");
+
+    private static string OfTuning(TuneResult result, TuneBudget budget)
+    {
+        string text = $"Within {budget}, settings drawn at random were tried beside the ones that were given. ";
+        if (budget.Trials > result.Trials.Count)
+            text += $"The search space has no more than {Html.Whole(result.Trials.Count)} trials in it. ";
+        if (result.Compared.Count > 0)
+        {
+            text += $"First the objectives were compared ({string.Join("; ", result.Compared.Select(result.Figures))}), and the better one "
+                + "was tuned; among the other trials it counts by what it had after as many passes over the data as they. ";
+        }
+        string[] rungs = [.. result.Rungs.Select(Passes)];
+        text += rungs.Length == 1
+            ? $"All had up to {rungs[0]} over the data. "
+            : $"All began with up to {rungs[0]} over the data; the best third of them, and the given ones, went on to "
+                + $"{string.Join(", the best third of those to ", rungs[1..])}. ";
+        return text + "A dash is a setting as it was given. ";
+
+        static string Passes(int epochs) => epochs == 1 ? "1 pass" : $"{Html.Whole(epochs)} passes";
+    }
 
     private static string Capital(string text) => char.ToUpperInvariant(text[0]) + text[1..];
 

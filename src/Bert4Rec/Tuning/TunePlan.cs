@@ -6,8 +6,8 @@ namespace Bert4Rec.Tuning;
 /// Successive halving: many trials begin with few epochs, and a third of them, the best, go on to three times as many; and so on, until
 /// fewer than two would be left. K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
 /// AISTATS 2016; the rate of 3 is from L. Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", JMLR 18,
-/// 2018. Beside the third, the best of the trials that were not drawn always goes on: the choice is never worse than those after fewer
-/// epochs than it had.
+/// 2018. Beside the third, the best of the trials that were not drawn always goes on: the choice is never worse than those after as many
+/// epochs.
 /// </summary>
 /// <param name="Trials">How many begin.</param>
 /// <param name="Epochs">[rungs] The epochs that the trials of a rung have at its end.</param>
@@ -90,6 +90,10 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs, int Compa
     /// <summary>Trials of a rung, without the one that goes on anyway.</summary>
     private long Begun(int rung) => Trials / (long)Math.Pow(Rate, rung);
 
+    /// <summary>How many of the trials of a rung go on, one that goes on anyway not counted: with fewer than two, nothing is left to
+    /// choose between.</summary>
+    public static int Kept(int trials) => Math.Max(2, trials / Rate);
+
     private static TunePlan Of(int trials, int last, int mostEpochs, int evalStep)
     {
         int rungs = 1;
@@ -99,6 +103,7 @@ internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs, int Compa
         double share = last;
         for (int rung = rungs - 1; rung >= 0; rung--, share /= Rate)
             epochs[rung] = Validated((int)Math.Ceiling(share), mostEpochs, evalStep);
-        return new(trials, epochs);
+        // A rung that adds no epochs tells nothing new, and would only drop trials.
+        return new(trials, [.. epochs.Distinct()]);
     }
 }

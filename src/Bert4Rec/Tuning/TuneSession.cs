@@ -23,9 +23,14 @@ internal sealed class TuneSession(
     IProgress<ProgressUpdate>? progress,
     CancellationToken cancellation)
 {
-    public const string TunedFileName = "tuned.yaml";
+    public const string TunedFileName = "tuned.yaml", PageName = "tune.html";
+
+    /// <summary>Counted up when other settings are drawn, or other trials go on: a tuning that was begun before is not gone on with.</summary>
+    internal const string Revision = "2";
 
     internal const string TrialsFolder = "trials";
+
+    private const string SettingsOf = "the settings of trial ";
 
     /// <summary>What an epoch of a drawn trial is expected to cost, in epochs of the given settings: some models are larger.</summary>
     private const double DrawnCost = 1.2;
@@ -74,18 +79,45 @@ internal sealed class TuneSession(
     /// <see cref="Tune"/>.
     /// </summary>
     public static TuneResult CompareObjectives(
-        RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation) =>
-        new TuneSession(TrainingSession.ForData(config, options, progress), options, null, null, null, progress, cancellation).Run();
+        RunConfig config, RunOptions options, IProgress<ProgressUpdate>? progress, CancellationToken cancellation)
+    {
+        config = TrainingSession.ForData(config, options, progress);
+        if (config.EvalArgs.Split.HasValidation)
+            return new TuneSession(config, options, null, null, null, progress, cancellation).Run();
+        var cloze = new TrialReport(0, 0, Bases(config)[0], 0, 0, null, [], null, null);
+        return new(config.WithFreshDefaults(cloze.Settings), cloze.Trial, [cloze], null);
+    }
 
     /// <summary>Tries everything that a tuning may draw on the settings, without training.</summary>
-    /// <exception cref="InputException">A value is wrong, or does not go with others.</exception>
-    public static void Check(RunConfig config, TuneOptions tuning)
+    /// <returns>What to warn of.</returns>
+    /// <exception cref="InputException">A value is wrong, or does not go with others; no validation to choose by.</exception>
+    public static IReadOnlyList<string> Check(RunConfig config, TuneOptions tuning)
     {
-        foreach (IReadOnlyList<string> settings in Bases(config))
+        if (!config.EvalArgs.Split.HasValidation)
+        {
+            throw new InputException(
+                $"{config.Where("eval_args", "split")}: no validation to choose by: the split has no validation part; "
+                + "give another eval_args.split");
+        }
+        IReadOnlyList<IReadOnlyList<string>> bases = Bases(config);
+        if (bases.Count > 1)
+            tuning.Space?.RefuseObjective();
+        int wanted = Math.Max(0, (tuning.Budget.Trials ?? TunePlan.MostTrialsInTime) - bases.Count);
+        var found = new List<SpaceCheck>();
+        foreach (IReadOnlyList<string> settings in bases)
         {
             RunConfig given = config.WithFreshDefaults(settings);
-            (tuning.Space ?? SearchSpace.Default(given)).Check(given, tuning.Budget.Trials ?? TunePlan.MostTrialsInTime);
+            found.Add((tuning.Space ?? SearchSpace.Default(given)).Check(given, wanted));
         }
+        // What does nothing for one objective may do something for the other.
+        List<string> warnings = [.. found[0].Idle.Where(key => found.All(check => check.Idle.ContainsKey(key.Key))).Select(key => key.Value)];
+        int drawn = found.Min(check => check.Drawn);
+        if (tuning.Budget.Trials is int trials && drawn < wanted)
+        {
+            warnings.Add(
+                $"the search space has no more than {drawn} different settings: {drawn + bases.Count} trials, not the {trials} asked for");
+        }
+        return warnings;
     }
 
     /// <summary>The folder of the trial that was taken.</summary>
@@ -94,6 +126,9 @@ internal sealed class TuneSession(
     /// <summary>Removes what a tuning left.</summary>
     internal static void Discard(string directory)
     {
+        // The page shows the trials of the journal; without one it may be anybody's.
+        if (File.Exists(JournalPath(directory)))
+            File.Delete(Path.Combine(directory, PageName));
         File.Delete(Path.Combine(directory, TunedFileName));
         File.Delete(JournalPath(directory));
         DiscardTrials(directory);
@@ -137,8 +172,8 @@ internal sealed class TuneSession(
             if (_journal.Header.MadeFrom.GetValueOrDefault(name) == value)
                 continue;
             throw new InputException(
-                $"{JournalPath(options.OutputDirectory)}: {name} is not the same as when this tuning was begun; restore it, "
-                + "give another --output, or remove the file to begin again");
+                $"{JournalPath(options.OutputDirectory)}: {Difference(name, _journal.Header.MadeFrom.GetValueOrDefault(name), value)} not "
+                + "the same as when this tuning was begun; restore it, give another --output, or remove the file to begin again");
         }
         _secondsBefore += (_journal.Header.Seconds ?? 0) + _journal.Trials.Sum(trial => trial.Seconds ?? 0);
         _secondsDone = _secondsBefore;
@@ -151,10 +186,25 @@ internal sealed class TuneSession(
             _journal.End(Choose());
         }
         RemoveAllBut(options.OutputDirectory, _journal.Chosen!.Value);
-        TrialReport[] trials =
-            [.. _journal.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()).OrderBy(trial => trial.Trial)];
+        TrialReport[] trials = RankedLast();
         TrialReport best = trials.First(trial => trial.Trial == _journal.Chosen);
-        return new(config.WithFreshDefaults(best.Settings), best.Trial, trials, budget?.ToString());
+        return new(config.WithFreshDefaults(best.Settings), best.Trial, trials, budget)
+        {
+            Compared = [.. _journal.Trials.Where(trial => trial.Rung == TrialReport.Comparison)],
+            Rungs = [.. _journal.Header.Epochs.Take(LastRung() + 1)],
+        };
+    }
+
+    /// <summary>"the budget is", "the settings of trial 0 are" or, of a single one, "seed (of trial 0) is".</summary>
+    private static string Difference(string name, string? before, string now)
+    {
+        if (!name.StartsWith(SettingsOf, StringComparison.Ordinal))
+            return $"{name} is";
+        string[] known = before?.Split('\n') ?? [];
+        string[] changed = [.. now.Split('\n').Except(known).Concat(known.Except(now.Split('\n'))).Select(KeyOf).Distinct()];
+        return $"{name}{(changed.Length is > 0 and <= 3 ? $" ({string.Join(", ", changed)})" : "")} are";
+
+        static string KeyOf(string line) => line[..Math.Max(0, line.IndexOf(':'))].TrimStart(' ', '-');
     }
 
     /// <summary>What the choice depends on. A moved folder is the same data; a refit comes after it.</summary>
@@ -165,12 +215,12 @@ internal sealed class TuneSession(
         {
             ["the data"] = string.Join(' ', files),
             ["the budget"] = budget?.ToString() ?? "the objectives",
-            ["the program"] = TrainingSession.Revision,
+            ["the program"] = budget is null ? TrainingSession.Revision : $"{TrainingSession.Revision}, tuning {Revision}",
         };
         foreach (var (i, settings) in _bases.Index())
         {
             RunConfig given = config.WithFreshDefaults(settings);
-            made[$"the settings of trial {i}"] = given.With("data_path=.", "refit=false").ToYaml();
+            made[$"{SettingsOf}{i}"] = given.With("data_path=.", "refit=false").ToYaml();
             if (budget is not null)
                 made[$"the search space over trial {i}"] = (space ?? SearchSpace.Default(given)).ToString();
         }
@@ -224,10 +274,14 @@ internal sealed class TuneSession(
     {
         TunePlan plan = _journal!.Header.Plan;
         List<(int Number, IReadOnlyList<string> Settings)> field = [.. _bases.Index()];
-        int first = plan.Compared > 0 ? TrialReport.Comparison : 0;
         foreach (var (number, settings) in field)
-            Try(number, settings, first);
-        int firstBase = Ranked(field.Select(trial => Report(trial.Number, first)))[0].Trial;
+        {
+            if (plan.Compared > 0)
+                Compare(number, settings);
+            else
+                Try(number, settings, 0);
+        }
+        int firstBase = FirstBase();
         if (plan.Compared > 0)
             field = [field[firstBase]];
         if (budget is not null)
@@ -246,7 +300,7 @@ internal sealed class TuneSession(
             if (ranked.Length == 0 || rung == plan.Epochs.Count - 1)
                 break;
             // The given settings first: whatever else there is no time for, the choice is never worse than they are.
-            int[] kept = [firstBase, .. ranked.Take(Math.Max(1, ranked.Length / TunePlan.Rate)).Select(trial => trial.Trial)];
+            int[] kept = [firstBase, .. ranked.Take(TunePlan.Kept(ranked.Length)).Select(trial => trial.Trial)];
             RemoveAllBut(options.OutputDirectory, kept);
             field = [.. kept.Distinct().Select(number => field.First(trial => trial.Number == number))];
             if (field.Count == 1)
@@ -254,11 +308,38 @@ internal sealed class TuneSession(
         }
     }
 
+    /// <summary>The best of the trials that were not drawn.</summary>
+    private int FirstBase()
+    {
+        int first = _journal!.Header.Compared > 0 ? TrialReport.Comparison : 0;
+        return Ranked(_bases.Select((_, number) => Report(number, first)))[0].Trial;
+    }
+
+    /// <summary>
+    /// Takes an objective through the comparison. It stops at the end of every rung on the way, for in the rungs it is ranked among trials
+    /// of fewer epochs: by what it had after as many.
+    /// </summary>
+    private void Compare(int number, IReadOnlyList<string> settings)
+    {
+        if (Report(number, TrialReport.Comparison) is not null || !HasTime(number, TrialReport.Comparison))
+            return;
+        foreach (var (rung, _) in _journal!.Header.Epochs.Index().Where(rung => rung.Item < _journal.Header.Compared))
+            Reach(number, settings, rung);
+        Reach(number, settings, TrialReport.Comparison);
+    }
+
     /// <summary>Takes a trial through a rung, unless that is done, or there is no time for it.</summary>
     private void Try(int number, IReadOnlyList<string> settings, int rung)
     {
+        if (HasTime(number, rung))
+            Reach(number, settings, rung);
+    }
+
+    /// <summary>Takes a trial through a rung, unless that is done.</summary>
+    private void Reach(int number, IReadOnlyList<string> settings, int rung)
+    {
         cancellation.ThrowIfCancellationRequested();
-        if (Report(number, rung) is not null || !HasTime(number, rung))
+        if (Report(number, rung) is not null)
             return;
         DiscardUnknown(number, rung);
         RunConfig tried = config.WithFreshDefaults(settings);
@@ -341,26 +422,35 @@ internal sealed class TuneSession(
         if (rung == 0)
         {
             // Once the next rung has begun, this one is over, also for a tuning that was resumed.
-            if (_journal.Trials.Any(trial => trial.Rung > 0))
+            if (_journal.Trials.Any(trial => trial.Rung > 0 && !IsOfComparison(trial)))
                 return false;
-            double compared = _journal.Trials.Where(trial => trial.Rung < 0).Sum(trial => trial.Seconds ?? 0);
+            double compared = _journal.Trials.Where(IsOfComparison).Sum(trial => trial.Seconds ?? 0);
             double before = (_journal.Header.Seconds ?? 0) + compared;
             limit = before + ((limit - before) * plan.Costs[0] / plan.Costs.Sum());
         }
         var own = _journal.Trials.Where(trial => trial.Trial == number);
         var known = own.Any() ? own : _journal.Trials;
         double seconds = known.Sum(trial => trial.Seconds ?? 0), trained = known.Sum(Trained);
-        double epochs = Math.Max(0, Epochs(rung) - EpochsBefore(number, rung));
+        double epochs = Math.Max(0, Epochs(rung) - EpochsOf(_journal.Trials.Where(trial => trial.Trial == number)));
         return Elapsed + (trained > 0 ? epochs * seconds / trained : 0) <= limit;
     }
 
     /// <summary>Epochs that trials have at the end of a rung.</summary>
     private int Epochs(int rung) => rung < 0 ? _journal!.Header.Compared : _journal!.Header.Epochs[rung];
 
-    /// <summary>Epochs that a trial was trained in its rung.</summary>
-    private int Trained(TrialReport trial) => Math.Max(0, trial.Epochs - EpochsBefore(trial.Trial, trial.Rung));
+    /// <summary>Whether a report is of an objective on its way through the comparison.</summary>
+    private bool IsOfComparison(TrialReport trial) => trial.Rung == TrialReport.Comparison
+        || (trial.Trial < _bases.Count && Epochs(trial.Rung) < _journal!.Header.Compared);
 
-    private int EpochsBefore(int number, int rung) => Report(number, rung - 1)?.Epochs ?? 0;
+    /// <summary>Epochs that a trial was trained in its rung.</summary>
+    private int Trained(TrialReport trial) => Math.Max(0, trial.Epochs - EpochsOf(
+        _journal!.Trials.TakeWhile(other => !ReferenceEquals(other, trial)).Where(other => other.Trial == trial.Trial)));
+
+    private static int EpochsOf(IEnumerable<TrialReport> reports) => reports.Select(trial => trial.Epochs).DefaultIfEmpty().Max();
+
+    /// <summary>The last rung that a trial of it began, what an objective had in the comparison not counted.</summary>
+    private int LastRung() =>
+        _journal!.Trials.Where(trial => !IsOfComparison(trial)).Select(trial => trial.Rung).DefaultIfEmpty().Max();
 
     private TrialReport? Report(int number, int rung) =>
         _journal!.Trials.FirstOrDefault(trial => trial.Trial == number && trial.Rung == rung);
@@ -374,10 +464,25 @@ internal sealed class TuneSession(
             .ThenBy(trial => trial.Trial)];
     }
 
+    /// <summary>
+    /// Each trial as far as it got, by its number; but an objective that was tuned as it was in the last rung of the others, and the one
+    /// that was not as it was compared.
+    /// </summary>
+    private TrialReport[] RankedLast()
+    {
+        int firstBase = FirstBase(), last = LastRung();
+        return [.. _journal!.Trials.GroupBy(trial => trial.Trial).Select(Last).OrderBy(trial => trial.Trial)];
+
+        TrialReport Last(IEnumerable<TrialReport> rungs) =>
+            (rungs.First().Trial == firstBase ? rungs.LastOrDefault(trial => trial.Rung >= 0 && trial.Rung <= last) : null) ?? rungs.Last();
+    }
+
     private int Choose()
     {
-        // As far as each got.
-        TrialReport best = Ranked(_journal!.Trials.GroupBy(trial => trial.Trial).Select(rungs => rungs.Last()))[0];
+        int firstBase = FirstBase();
+        bool isCompared = _journal!.Header.Compared > 0;
+        // The objective that was behind is out, and was ranked after more epochs than the others have.
+        TrialReport best = Ranked(RankedLast().Where(trial => !isCompared || trial.Trial >= _bases.Count || trial.Trial == firstBase))[0];
         return best is { Value: null, Failure: { } failure } ? throw new InputException(failure) : best.Trial;
     }
 

@@ -70,7 +70,9 @@ public sealed class SearchSpaceTests : IDisposable
     [InlineData("LIST_SUFFIX: [a, b]", "1: no such key to tune: 'LIST_SUFFIX'")]
     [InlineData("epochs: [10, 20]", "1: epochs cannot be tuned: all trials have the same data, epochs and evaluation")]
     [InlineData("n_layers: 2", "1: n_layers must be a list of choices, or one of {uniform: [a, b]}")]
-    [InlineData("n_layers: []", "1: n_layers must be a list of choices")]
+    [InlineData("n_layers: []", "1: n_layers is an empty list")]
+    [InlineData("n_layers: [1]\nobjective: [cloze, auto]", "2: objective in a search space must be cloze or next_item, not 'auto'")]
+    [InlineData("objective: [~]", "1: objective in a search space must be cloze or next_item, not '~'")]
     [InlineData("n_layers: {}", "1: n_layers must be a list of choices")]
     [InlineData("n_layers: [[1, 2]]", "1: n_layers: a choice is a single value")]
     [InlineData("n_layers: [1, two]", "1: n_layers must be a whole number from 1 to 1000, not 'two'")]
@@ -81,7 +83,7 @@ public sealed class SearchSpaceTests : IDisposable
     [InlineData("learning_rate: {log_uniform: [0, 0.1]}", "1: learning_rate: log_uniform must be a number above 0, not '0'")]
     [InlineData("n_layers: {int: [1, 2.5]}", "1: n_layers: int must be a whole number of at least 0, not '2.5'")]
     [InlineData("hidden_dropout_prob: {uniform: [0.5, 1.5]}", "1: hidden_dropout_prob must be a probability of at least 0 and below 1")]
-    [InlineData("n_layers: {uniform: [1, 3]}", "1: n_layers must be a whole number from 1 to 1000, not ")]
+    [InlineData("n_layers: {uniform: [1, 3]}", "1: n_layers is a whole number: write int in place of uniform")]
     [InlineData("n_heads: [1, 2]\nhidden_size: [32, 33]", "2: hidden_size 33 is not divisible by n_heads 2")]
     [InlineData("n_layers: [1", "2: not YAML")]
     public void A_wrong_space_is_told_by_its_line_before_anything_is_trained(string text, string message)
@@ -98,6 +100,87 @@ public sealed class SearchSpaceTests : IDisposable
             Assert.StartsWith($"error: {file}:{message}", outcome.Error);
             Assert.False(Directory.Exists(output));
         }
+    }
+
+    [Fact]
+    public void An_objective_that_is_compared_first_cannot_be_drawn()
+    {
+        string file = _folder.Write("space.yaml", "n_layers: [1, 2]\nobjective: [next_item, cloze]");
+        string[] command = ["tune", "--trials", "9", "--set", "dataset=none", "--space", file, "--output", Path.Combine(_folder.Path, "out")];
+        foreach (string[] open in new string[][] { [], ["--set", "objective=auto"] })
+        {
+            CommandLine.Outcome outcome = CommandLine.Run([.. command, .. open]);
+            Assert.Equal(
+                (
+                    2,
+                    $"error: {file}:2: both objectives are compared before anything is drawn; set objective, or leave it out of the "
+                        + "space\n"),
+                (outcome.ExitCode, outcome.Error));
+        }
+        Assert.Empty(TuneSession.Check(RunConfig.Load([], ["objective=cloze"]), new(TuneBudget.OfTrials(5), SearchSpace.Load(file))));
+    }
+
+    [Fact]
+    public void A_space_that_cannot_be_read_is_no_wrong_command_line()
+    {
+        CommandLine.Outcome outcome = CommandLine.Run("tune", "--set", "dataset=none", "--space", _folder.Path);
+        Assert.Equal(
+            (1, $"error: {_folder.Path}: a folder; give a YAML file with what to draw from\n"), (outcome.ExitCode, outcome.Error));
+    }
+
+    [Theory]
+    [InlineData("adam_beta2: {uniform: [0.999, 0.9999]}", 6, 500)]
+    [InlineData("adam_beta2: {log_uniform: [0.999, 0.9999]}", 6, 500)]
+    [InlineData("stopping_margin: {uniform: [0.5, 0.51]}", 5, 500)]
+    [InlineData("learning_rate: {log_uniform: [0.0003, 0.003]}", 3, 500)]
+    [InlineData("hidden_dropout_prob: {uniform: [0.1, 0.3]}", 3, 190)]
+    [InlineData("clip_grad_norm: {uniform: [1, 10]}", 3, 500)]
+    public void A_range_has_as_many_digits_as_it_takes_to_have_steps(string text, int digits, int steps)
+    {
+        string[] values = [.. Load(text).Draw(7).Take(2000).Select(draw => draw[0][(draw[0].IndexOf('=') + 1)..])];
+        Assert.InRange(values.Length, steps, 2000);
+        Assert.Equal(digits, values.Max(value => value.Replace(".", "").TrimStart('0').Length));
+    }
+
+    [Theory]
+    [InlineData("n_layers: [1, 2]\nmask_ratio: [0.2, 0.3]", "objective=next_item", "2: mask_ratio has no effect: only the cloze objective")]
+    [InlineData("n_layers: [1, 2]\ninitializer_range: [0.1, 0.3]", "initializer=xavier", "2: initializer_range has no effect: the init")]
+    [InlineData("n_layers: [1, 2]\nmask_ratio: [0.2, 0.3]", "objective=cloze", null)]
+    [InlineData("n_layers: [1, 2]\nmask_ratio: [0.2, 0.3]", "objective=auto", null)]
+    [InlineData("objective: [cloze, next_item]\nmask_ratio: [0.2, 0.3]", "objective=next_item", null)]
+    public void A_key_without_effect_is_warned_of_once(string text, string setting, string? warning)
+    {
+        IReadOnlyList<string> warnings = TuneSession.Check(RunConfig.Load([], [setting]), new(TuneBudget.OfTrials(5), Load(text)));
+        if (warning is null)
+            Assert.Empty(warnings);
+        else
+            Assert.StartsWith($"{Path.Combine(_folder.Path, "space.yaml")}:{warning}", Assert.Single(warnings));
+    }
+
+    [Fact]
+    public void A_space_of_fewer_settings_than_trials_is_warned_of()
+    {
+        var tuning = new TuneOptions(TuneBudget.OfTrials(9), Load("n_layers: [1, 2, 3]"));
+        Assert.Equal(
+            ["the search space has no more than 3 different settings: 4 trials, not the 9 asked for"],
+            TuneSession.Check(RunConfig.Load([], ["objective=cloze"]), tuning));
+        Assert.Empty(TuneSession.Check(RunConfig.Load([], ["objective=cloze"]), tuning with { Budget = TuneBudget.OfTrials(4) }));
+        Assert.Empty(TuneSession.Check(RunConfig.Load([], ["objective=cloze"]), tuning with { Budget = TuneBudget.Default }));
+    }
+
+    [Fact]
+    public void Without_a_validation_part_nothing_is_begun()
+    {
+        string output = Path.Combine(_folder.Path, "out");
+        CommandLine.Outcome outcome = CommandLine.Run(
+            "tune", "--trials", "9", "--set", "dataset=none", "--set", "eval_args={split: {LS: test_only}}", "--output", output);
+        Assert.Equal(
+            (
+                1,
+                "error: --set eval_args={split: {LS: test_only}}: no validation to choose by: the split has no validation part; give "
+                    + "another eval_args.split\n"),
+            (outcome.ExitCode, outcome.Error));
+        Assert.False(Directory.Exists(output));
     }
 
     private SearchSpace Load(string text) => SearchSpace.Load(_folder.Write("space.yaml", text));

@@ -148,6 +148,31 @@ public sealed class TuneCommandTests(TuneCommandTests.LogShop shop) : IClassFixt
         CommandLine.Outcome more = shop.Run("run", output, ["--tune", "5"]);
         Assert.Equal(0, more.ExitCode);
         Assert.Contains(more.Lines, line => line.StartsWith("tune     5 trials;", StringComparison.Ordinal));
+
+        // None: what is left of it would not be of the model.
+        Assert.Equal(0, shop.Run("run", output, [], "objective=cloze", "epochs=1", "refit=false").ExitCode);
+        Assert.Empty(Campaign.Files(output).Keys.Intersect(["tuned.yaml", "trials.jsonl"]));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("--tune 4")]
+    public void A_run_refuses_the_folder_of_a_tuning(string options)
+    {
+        string output = shop.NewRun();
+        Directory.CreateDirectory(output);
+        string[] files = [.. new[] { "trials.jsonl", "tuned.yaml", "tune.html" }.Select(name => Path.Combine(output, name))];
+        foreach (string file in files)
+            File.WriteAllText(file, "");
+        CommandLine.Outcome outcome = shop.Run(
+            "run", output, options.Split(' ', StringSplitOptions.RemoveEmptyEntries), "objective=cloze");
+        Assert.Equal(
+            (
+                1,
+                $"error: {files[0]}: the trials of bert4rec tune, which a run would not keep; give another --output, or remove the "
+                    + "file\n"),
+            (outcome.ExitCode, outcome.Error));
+        Assert.All(files, file => Assert.True(File.Exists(file)));
     }
 
     /// <summary>Within the comparison, which trains to the end, and within the refit.</summary>

@@ -26,9 +26,9 @@ public class TunePlanTests
     [InlineData(9, 160, 1, new[] { 18, 54 })]
     [InlineData(27, 160, 1, new[] { 6, 18, 54 })]
     [InlineData(27, 60, 1, new[] { 3, 7, 20 })]
-    [InlineData(27, 4, 1, new[] { 1, 1, 2 })]
+    [InlineData(27, 4, 1, new[] { 1, 2 })]
     [InlineData(9, 160, 10, new[] { 20, 60 })]
-    [InlineData(9, 5, 10, new[] { 5, 5 })]
+    [InlineData(9, 5, 10, new[] { 5 })]
     public void The_last_rung_has_a_third_of_the_epochs_and_each_before_it_a_third_of_the_next(
         int trials, int epochs, int evalStep, int[] rungs)
     {
@@ -36,6 +36,13 @@ public class TunePlanTests
         Assert.Equal(trials, plan.Trials);
         Assert.Equal(rungs, plan.Epochs);
     }
+
+    [Theory]
+    [InlineData(27, 9)]
+    [InlineData(9, 3)]
+    [InlineData(5, 2)]
+    [InlineData(1, 2)]
+    public void A_third_goes_on_and_two_at_least(int trials, int kept) => Assert.Equal(kept, TunePlan.Kept(trials));
 
     [Theory]
     [InlineData(1)]

@@ -199,11 +199,57 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
 
         Assert.Equal([["objective=cloze"], ["objective=next_item"]], result.Trials.Take(2).Select(trial => trial.Settings));
         Assert.Equal(9, result.Trials.Count);
-        Assert.Equal([(0, 9), (1, 9)], reports.TakeWhile(trial => trial.Rung < 0).Select(trial => (trial.Trial, trial.Epochs)));
-        Assert.Equal(compared.Trials.Select(trial => trial.Value), reports.Take(2).Select(trial => trial.Value));
+        // On the way they stop at the rungs' epochs, for there the others will be.
+        Assert.Equal(
+            [(0, 0, 1), (0, 1, 3), (0, -1, 9), (1, 0, 1), (1, 1, 3), (1, -1, 9)],
+            reports.Take(6).Select(trial => (trial.Trial, trial.Rung, trial.Epochs)));
+        Assert.Equal(compared.Trials.Select(trial => trial.Value), result.Compared.Select(trial => trial.Value));
         Assert.All(result.Trials.Skip(2), trial => Assert.Equal(compared.Best.Settings[0], trial.Settings[0]));
-        Assert.DoesNotContain(reports, trial => trial.Trial == 1 - compared.Chosen && trial.Rung >= 0);
-        Assert.True(result.Best.Value >= compared.Best.Value);
+        Assert.DoesNotContain(reports.Skip(6), trial => trial.Trial == 1 - compared.Chosen);
+
+        // Nowhere is it ranked by more than the others had: neither in a rung nor at the end.
+        Assert.All(reports.Where(trial => trial.Rung >= 0), trial => Assert.Equal(trial.Rung == 0 ? 1 : 3, trial.Epochs));
+        Assert.Equal((3, 9), (result.Trials[compared.Chosen].Epochs, result.Trials[1 - compared.Chosen].Epochs));
+        TrialReport[] ranked = [.. result.Trials.Where(trial => trial.Trial != 1 - compared.Chosen)];
+        Assert.Equal(ranked.Max(trial => trial.Value), result.Best.Value);
+        string page = TunePage.Render(result);
+        Assert.Contains($"First the objectives were compared ({result.Figures(result.Compared[0])}; ", page);
+        Assert.Contains("All began with up to 1 pass over the data; the best third of them, and the given ones, went on to 3 passes.", page);
+    }
+
+    [Fact]
+    public void With_a_rung_to_come_two_go_on_and_the_page_says_how_few_there_were()
+    {
+        List<TrialReport> reports = [];
+        TuneResult result = Tune(
+            shop.Config("objective=cloze", "epochs=6", "n_layers=1"), shop.NewRun(), s_nine, Space("learning_rate: [1e-4, 2e-4, 3e-4]"),
+            reports.Add);
+        Assert.Equal(4, result.Trials.Count);
+        var best = reports.Where(trial => trial.Rung == 0).OrderByDescending(trial => trial.Value).Take(2).Select(trial => trial.Trial);
+        Assert.Equal(
+            best.Append(0).Distinct().Order(), reports.Where(trial => trial.Rung == 1).Select(trial => trial.Trial).Order());
+        Assert.Contains("The search space has no more than 4 trials in it.", TunePage.Render(result));
+    }
+
+    [Fact]
+    public void With_one_rung_the_page_tells_of_no_other()
+    {
+        TuneResult result = Tune(shop.Config("objective=cloze", "epochs=3", "n_layers=1"), shop.NewRun(), TuneBudget.OfTrials(2));
+        Assert.Contains("All had up to 1 pass over the data. A dash", TunePage.Render(result));
+    }
+
+    [Fact]
+    public void A_journal_of_trials_that_were_drawn_otherwise_is_refused()
+    {
+        string directory = shop.NewRun();
+        var config = shop.Config("objective=cloze", "epochs=3", "n_layers=1");
+        Tune(config, directory, TuneBudget.OfTrials(1));
+        JournalHeader header = TuneJournal.Load(directory)!.Header;
+        var before = new Dictionary<string, string>(header.MadeFrom) { ["the program"] = TrainingSession.Revision };
+        TuneJournal.Begin(directory, header with { MadeFrom = before });
+        Assert.StartsWith(
+            $"{Path.Combine(directory, Journal)}: the program is not the same",
+            Assert.Throws<InputException>(() => Tune(config, directory, TuneBudget.OfTrials(1))).Message);
     }
 
     [Fact]
@@ -244,7 +290,11 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         var config = shop.Config("eval_args={split: {LS: test_only}}");
         var failure = Assert.Throws<InputException>(() => Tune(config, shop.NewRun()));
         Assert.Contains("no validation", failure.Message);
-        TuneResult result = TuneSession.CompareObjectives(config, Options(shop.NewRun()), null, default);
+        string directory = shop.NewRun();
+        TuneResult result = TuneSession.CompareObjectives(config, Options(directory), null, default);
+        // Nothing is trained for it.
+        Assert.Empty(Directory.GetFileSystemEntries(directory));
+        Assert.DoesNotContain("Both were tried", TunePage.Render(result));
         Assert.Equal(Objective.Cloze, result.Config.Objective);
         Assert.Equal("cloze is taken: there is no validation to compare by", result.Verdict());
     }
@@ -255,8 +305,11 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         string directory = shop.NewRun(), path = Path.Combine(directory, Journal);
         var config = shop.Config("objective=cloze", "epochs=6");
         Tune(config, directory, TuneBudget.OfTrials(3));
-        Refuses("the settings of trial 0 is not the same", () => Tune(config.With("n_layers=1"), directory, TuneBudget.OfTrials(3)));
-        Refuses("the settings of trial 0 is not the same", () => Tune(config.With("seed=9"), directory, TuneBudget.OfTrials(3)));
+        Refuses(
+            "the settings of trial 0 (n_layers) are not the same",
+            () => Tune(config.With("n_layers=1"), directory, TuneBudget.OfTrials(3)));
+        Refuses(
+            "the settings of trial 0 (seed) are not the same", () => Tune(config.With("seed=9"), directory, TuneBudget.OfTrials(3)));
         Refuses("the budget is not the same", () => Tune(config, directory, TuneBudget.OfTrials(4)));
         Refuses(
             "the search space over trial 0 is not the same",

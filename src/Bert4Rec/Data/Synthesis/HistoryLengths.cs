@@ -30,9 +30,8 @@ internal static class HistoryLengths
     /// <exception cref="InputException">No histories of these laws have that mean.</exception>
     public static int[] Draw(int users, int interactions, ulong seed)
     {
-        long most = Sum(Quantiles(users, UsualOffset, 2, LongestMaximum));
-        if (interactions < users || interactions > most)
-            throw new InputException($"interactions {interactions}: {users} users have between {users} and {most} of them");
+        if (WhyNot(users, interactions) is { } why)
+            throw new InputException($"interactions {interactions}: {why}; give more or fewer of them, or of users");
         int[] lengths = interactions < Sum(Quantiles(users, UsualOffset, 2, ShortestMaximum))
             ? Short(users, interactions)
             : Long(users, interactions);
@@ -44,6 +43,13 @@ internal static class HistoryLengths
             lengths[users - 1 - (int)(i % longer)]++;
         new PhiloxSequence(seed, Stream, 0).Shuffle<int>(lengths);
         return lengths;
+    }
+
+    /// <summary>Why so many customers cannot have so many interactions; null where they can.</summary>
+    public static string? WhyNot(int users, int interactions)
+    {
+        long most = Sum(Quantiles(users, UsualOffset, 2, LongestMaximum));
+        return interactions < users || interactions > most ? $"{users} users have between {users} and {most} of them" : null;
     }
 
     /// <summary>The square law up to the largest longest whose sum is not above what is asked for.</summary>
