@@ -239,15 +239,17 @@ internal sealed class SearchSpace
     }
 
     /// <summary>
-    /// Digits that make some hundred steps of a range, or a thousand: as fine as anyone could tell apart, and read and copied more easily. Three, or
-    /// more where the ends agree in some.
+    /// Digits that make some hundred steps of a range, or a thousand: as fine as anyone could tell apart, and read and copied more
+    /// easily. Three, or more where the ends agree in some.
     /// </summary>
     private static int Digits(double low, double high, bool isLogarithmic)
     {
         const int Fewest = 3, Most = 15, FewestSteps = 200;
         const double Tolerance = 1e-9;
         double highest = Math.Max(Math.Abs(low), Math.Abs(high));
-        double steps = isLogarithmic ? Place(high) - Place(low) : (high - low) / Math.Pow(10, Math.Ceiling(Math.Log10(highest)) - Fewest);
+        double steps = isLogarithmic
+            ? Place(high) - Place(low)
+            : (high - low) / Math.Pow(10, Math.Ceiling(Math.Log10(highest)) - Fewest);
         return Math.Clamp(Fewest + (int)Math.Ceiling(Math.Log10(FewestSteps / steps) - Tolerance), Fewest, Most);
 
         // The numbers of three digits from 1 to a value: 900 from a power of ten to the next.

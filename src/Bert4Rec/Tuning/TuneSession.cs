@@ -25,7 +25,7 @@ internal sealed class TuneSession(
 {
     public const string TunedFileName = "tuned.yaml", PageName = "tune.html";
 
-    /// <summary>Counted up when other settings are drawn, or other trials go on: a tuning that was begun before is not gone on with.</summary>
+    /// <summary>Counted up when others are drawn, or other trials go on: a tuning that was begun before is not gone on with.</summary>
     internal const string Revision = "2";
 
     internal const string TrialsFolder = "trials";
@@ -110,7 +110,8 @@ internal sealed class TuneSession(
             found.Add((tuning.Space ?? SearchSpace.Default(given)).Check(given, wanted));
         }
         // What does nothing for one objective may do something for the other.
-        List<string> warnings = [.. found[0].Idle.Where(key => found.All(check => check.Idle.ContainsKey(key.Key))).Select(key => key.Value)];
+        List<string> warnings =
+            [.. found[0].Idle.Where(key => found.All(check => check.Idle.ContainsKey(key.Key))).Select(key => key.Value)];
         int drawn = found.Min(check => check.Drawn);
         if (tuning.Budget.Trials is int trials && drawn < wanted)
         {

@@ -106,7 +106,8 @@ public sealed class SearchSpaceTests : IDisposable
     public void An_objective_that_is_compared_first_cannot_be_drawn()
     {
         string file = _folder.Write("space.yaml", "n_layers: [1, 2]\nobjective: [next_item, cloze]");
-        string[] command = ["tune", "--trials", "9", "--set", "dataset=none", "--space", file, "--output", Path.Combine(_folder.Path, "out")];
+        string output = Path.Combine(_folder.Path, "out");
+        string[] command = ["tune", "--trials", "9", "--set", "dataset=none", "--space", file, "--output", output];
         foreach (string[] open in new string[][] { [], ["--set", "objective=auto"] })
         {
             CommandLine.Outcome outcome = CommandLine.Run([.. command, .. open]);
