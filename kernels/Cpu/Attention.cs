@@ -178,7 +178,7 @@ internal static unsafe class Attention<V>
             default(V).Store(row + j);
     }
 
-    /// <summary>From q·k and dO·v of a row: p becomes M ∘ P; dp becomes dS / √d = P ∘ (M ∘ dp − D) / √d, D in rowSum.</summary>
+    /// <summary>Of a row, q·k and dO·v: p becomes M ∘ P; dp becomes dS / √d = P ∘ (M ∘ dp − D) / √d, D the row sum.</summary>
     private static void SoftmaxBackward(float* p, float* dp, int keys, float scale, float logSumExp, float rowSum, float* mask)
     {
         for (int j = 0; j < keys; j += V.Width)

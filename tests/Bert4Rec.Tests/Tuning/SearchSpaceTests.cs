@@ -102,6 +102,22 @@ public sealed class SearchSpaceTests : IDisposable
         }
     }
 
+    /// <summary>What the config reads as a whole number is drawn with int, and nothing else is.</summary>
+    [Fact]
+    public void Whole_numbers_want_int()
+    {
+        foreach (string key in ConfigKeys.All.Select(key => key.Name))
+        {
+            string? loaded = MessageOf(() => RunConfig.Load([], [$"{key}=2.5"]));
+            string? drawn = MessageOf(() => SearchSpace.Load(_folder.Write("whole.yaml", $"{key}: {{uniform: [2, 8]}}")));
+            // Keys that all trials have in common cannot be drawn at all.
+            if (drawn is null || drawn.Contains("write int"))
+                Assert.Equal(loaded?.Contains("whole number") == true, drawn is not null);
+        }
+
+        static string? MessageOf(Func<object> act) => (Record.Exception(act) as InputException)?.Message;
+    }
+
     [Fact]
     public void An_objective_that_is_compared_first_cannot_be_drawn()
     {
