@@ -6,7 +6,7 @@ namespace Bert4Rec.Kernels;
 /// hidden with probability <see cref="MaskRatio"/>.
 /// </summary>
 /// <param name="Key">Rows are sequences. Event p of a sequence compares the cell's column p with MaskRatio; the last-only draw is column
-/// 0 of stream + 1. A draw is <see cref="Philox.ToUnit"/> &lt; probability.</param>
+/// 0 of stream + 1. A draw is cell &lt; <see cref="Philox.Threshold"/>(probability).</param>
 /// <param name="MaskRatio">Probability of each event.</param>
 /// <param name="LastOnlyShare">Probability of a sequence.</param>
 /// <param name="MaskToken">Id of <c>[mask]</c>.</param>

@@ -7,9 +7,9 @@ namespace Bert4Rec.Kernels;
 /// A number is a pure function of (key, counter): every backend, thread and replay computes the same one, so nothing random is ever stored.
 /// </summary>
 /// <remarks>
-/// The model draws random numbers for the cells of a matrix. The cell at (row, column) takes word (column / 16) % 4 of the block with
-/// counter (column / 64 * 16 + column % 16, row, stream, step): sixteen neighbouring columns lie in sixteen blocks, so a vector of
-/// counters gives whole vectors of neighbours.
+/// The model draws random numbers for the cells of a matrix, 16 bits each: a block is good for eight. The cell at (row, column) takes
+/// those of the block with counter (column / 64 * 8 + column % 8, row, stream, step): the lower half of word column / 8 % 4 where column
+/// % 64 &lt; 32, else its upper half. Eight neighbouring columns lie in eight blocks, so a vector of counters gives whole vectors of them.
 /// </remarks>
 public static class Philox
 {
@@ -34,12 +34,17 @@ public static class Philox
         return (c0, c1, c2, c3);
     }
 
-    /// <summary>The random word of a matrix cell; see the remarks on the type.</summary>
+    /// <summary>The random number of a matrix cell, in [0, 2¹⁶); see the remarks on the type.</summary>
     public static uint Cell(ulong seed, uint step, uint stream, uint row, uint column)
     {
-        var (x, y, z, w) = Block((column / 64 * 16) + (column % 16), row, stream, step, seed);
-        return (column / 16 % 4) switch { 0 => x, 1 => y, 2 => z, _ => w };
+        var (x, y, z, w) = Block((column / 64 * 8) + (column % 8), row, stream, step, seed);
+        uint word = (column / 8 % 4) switch { 0 => x, 1 => y, 2 => z, _ => w };
+        return column % 64 < 32 ? word & ushort.MaxValue : word >> 16;
     }
+
+    /// <summary>What a <see cref="Cell"/> is below with this probability, to the nearest 2⁻¹⁶: in [0, 2¹⁶].</summary>
+    /// <param name="probability">In [0, 1].</param>
+    public static uint Threshold(float probability) => (uint)MathF.Round(probability * (ushort.MaxValue + 1));
 
     /// <summary>The word as a number in [0, 1), on a grid of 2⁻²⁴ so that float holds it exactly.</summary>
     /// <remarks>By way of int: ILGPU converts uint through double, which not every GPU has.</remarks>

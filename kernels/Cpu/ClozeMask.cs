@@ -43,19 +43,18 @@ internal static unsafe class ClozeMask<V>
     {
         uint row = masking.Key.FirstRow + sequence;
         uint lastOnly = Philox.Cell(masking.Key.Seed, masking.Key.Step, masking.Key.Stream + 1, row, 0);
+        uint threshold = Philox.Threshold(masking.MaskRatio);
         int hidden = 0;
-        if (Philox.ToUnit(lastOnly) < masking.LastOnlyShare)
+        if (lastOnly < Philox.Threshold(masking.LastOnlyShare))
         {
             new Span<float>(keep, length).Fill(1);
         }
         else
         {
-            // (word >> 8) / 2²⁴ < ratio, said of the word.
-            ulong threshold = (ulong)Math.Ceiling(masking.MaskRatio * 16777216.0) << 8;
-            if (threshold > uint.MaxValue)
+            if (threshold > ushort.MaxValue)
                 new Span<float>(keep, length).Clear();
             else
-                Philox<V>.ThresholdRow(masking.Key, row, (uint)threshold, 1, keep, length);
+                Philox<V>.ThresholdRow(masking.Key, row, threshold, 1, keep, length);
             for (int p = 0; p < length; p++)
                 hidden += keep[p] == 0 ? 1 : 0;
             if (hidden > 0 || !masking.AtLeastOne)

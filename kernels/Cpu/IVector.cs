@@ -78,8 +78,8 @@ internal interface IVector<V>
     /// <summary>The word in every lane.</summary>
     static abstract V WordsOf(uint x);
 
-    /// <summary>The words first, first + 1, first + 2, …</summary>
-    static abstract V WordsFrom(uint first);
+    /// <summary>The words first, first + 1, first + 2, …, each in an even lane.</summary>
+    static abstract V EvenWordsFrom(uint first);
 
     /// <summary>
     /// The 64-bit products of the words in even lanes and m, their lower halves in the even lanes and their upper ones in the odd.
@@ -89,8 +89,11 @@ internal interface IVector<V>
     /// <summary>The words of odd lanes, each in the even lane before it.</summary>
     static abstract V OddToEven(V a);
 
-    /// <summary>The words of even lanes, and in the odd lane after each that of the other vector's even lane.</summary>
-    static abstract V Interleave(V even, V other);
+    /// <summary>The words of a's even lanes, and after them those of b's.</summary>
+    static abstract V EvenWords(V a, V b);
+
+    /// <summary>Sum of the words, modulo 2³².</summary>
+    static abstract V AddWords(V a, V b);
 
     /// <summary>Exclusive or of the words.</summary>
     static abstract V XorWords(V a, V b, V c);

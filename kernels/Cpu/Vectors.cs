@@ -58,7 +58,7 @@ internal struct F32x16(Vector512<float> lanes) : IVector<F32x16>
 
     public static uint EqualBits(F32x16 a, F32x16 b) => (uint)Vector512.ExtractMostSignificantBits(Vector512.Equals(a._lanes, b._lanes));
 
-    public static F32x16 WordsFrom(uint first) => new((Vector512<uint>.Indices + Vector512.Create(first)).AsSingle());
+    public static F32x16 EvenWordsFrom(uint first) => new((Vector512<ulong>.Indices + Vector512.Create((ulong)first)).AsSingle());
 
     public static F32x16 WordsOf(uint x) => new(Vector512.Create(x).AsSingle());
 
@@ -69,8 +69,9 @@ internal struct F32x16(Vector512<float> lanes) : IVector<F32x16>
 
     public static F32x16 OddToEven(F32x16 a) => new(Vector512.ShiftRightLogical(a._lanes.AsUInt64(), 32).AsSingle());
 
-    public static F32x16 Interleave(F32x16 even, F32x16 other) => new(Vector512.ConditionalSelect(
-        Vector512.Create(0xFFFFFFFFul), even._lanes.AsUInt64(), Vector512.ShiftLeft(other._lanes.AsUInt64(), 32)).AsSingle());
+    public static F32x16 EvenWords(F32x16 a, F32x16 b) => new(Vector512.Narrow(a._lanes.AsUInt64(), b._lanes.AsUInt64()).AsSingle());
+
+    public static F32x16 AddWords(F32x16 a, F32x16 b) => new((a.Words + b.Words).AsSingle());
 
     public static F32x16 XorWords(F32x16 a, F32x16 b, F32x16 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 
@@ -136,7 +137,7 @@ internal struct F32x8(Vector256<float> lanes) : IVector<F32x8>
 
     public static uint EqualBits(F32x8 a, F32x8 b) => (uint)Vector256.ExtractMostSignificantBits(Vector256.Equals(a._lanes, b._lanes));
 
-    public static F32x8 WordsFrom(uint first) => new((Vector256<uint>.Indices + Vector256.Create(first)).AsSingle());
+    public static F32x8 EvenWordsFrom(uint first) => new((Vector256<ulong>.Indices + Vector256.Create((ulong)first)).AsSingle());
 
     public static F32x8 WordsOf(uint x) => new(Vector256.Create(x).AsSingle());
 
@@ -147,8 +148,9 @@ internal struct F32x8(Vector256<float> lanes) : IVector<F32x8>
 
     public static F32x8 OddToEven(F32x8 a) => new(Vector256.ShiftRightLogical(a._lanes.AsUInt64(), 32).AsSingle());
 
-    public static F32x8 Interleave(F32x8 even, F32x8 other) => new(Vector256.ConditionalSelect(
-        Vector256.Create(0xFFFFFFFFul), even._lanes.AsUInt64(), Vector256.ShiftLeft(other._lanes.AsUInt64(), 32)).AsSingle());
+    public static F32x8 EvenWords(F32x8 a, F32x8 b) => new(Vector256.Narrow(a._lanes.AsUInt64(), b._lanes.AsUInt64()).AsSingle());
+
+    public static F32x8 AddWords(F32x8 a, F32x8 b) => new((a.Words + b.Words).AsSingle());
 
     public static F32x8 XorWords(F32x8 a, F32x8 b, F32x8 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 
@@ -221,7 +223,7 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
 
     public static uint EqualBits(F32x4 a, F32x4 b) => (uint)Vector128.ExtractMostSignificantBits(Vector128.Equals(a._lanes, b._lanes));
 
-    public static F32x4 WordsFrom(uint first) => new((Vector128<uint>.Indices + Vector128.Create(first)).AsSingle());
+    public static F32x4 EvenWordsFrom(uint first) => new((Vector128<ulong>.Indices + Vector128.Create((ulong)first)).AsSingle());
 
     public static F32x4 WordsOf(uint x) => new(Vector128.Create(x).AsSingle());
 
@@ -234,8 +236,9 @@ internal struct F32x4(Vector128<float> lanes) : IVector<F32x4>
 
     public static F32x4 OddToEven(F32x4 a) => new(Vector128.ShiftRightLogical(a._lanes.AsUInt64(), 32).AsSingle());
 
-    public static F32x4 Interleave(F32x4 even, F32x4 other) => new(Vector128.ConditionalSelect(
-        Vector128.Create(0xFFFFFFFFul), even._lanes.AsUInt64(), Vector128.ShiftLeft(other._lanes.AsUInt64(), 32)).AsSingle());
+    public static F32x4 EvenWords(F32x4 a, F32x4 b) => new(Vector128.Narrow(a._lanes.AsUInt64(), b._lanes.AsUInt64()).AsSingle());
+
+    public static F32x4 AddWords(F32x4 a, F32x4 b) => new((a.Words + b.Words).AsSingle());
 
     public static F32x4 XorWords(F32x4 a, F32x4 b, F32x4 c) => new((a.Words ^ (b.Words ^ c.Words)).AsSingle());
 

@@ -26,7 +26,7 @@ internal sealed partial class Attention
     /// <summary>Cells of a tile that a thread has: in the softmax every fourth of a row, in the backward two rows of two.</summary>
     private const int CellsPerThread = Tile / RowThreads;
 
-    /// <summary>Tiles of keys that share random numbers: a block of Philox has four words, for columns sixteen apart.</summary>
+    /// <summary>Tiles of keys that share random numbers: a block of Philox has eight numbers, for columns eight apart.</summary>
     private const int TilesPerDraw = 4;
     private const int KeysPerDraw = TilesPerDraw * Tile;
 
@@ -201,7 +201,7 @@ internal sealed partial class Attention
                 max = default(Max).Combine(max, scores[(i * Pitch) + j]);
             // A block of random numbers serves four tiles of keys: draw it once and keep which cells stay.
             if (dropout.Drops && pair.FirstKey % KeysPerDraw == 0)
-                keptBits[m] = KeptBits(dropout, (uint)(head.FirstQuery + query), pair.FirstKey, part, pair.Keys);
+                keptBits[m] = KeptOfRow(dropout, (uint)(head.FirstQuery + query), pair.FirstKey, part, pair.Keys);
             uint kept = dropout.Drops ? keptBits[m] >> (pair.FirstKey / Tile % TilesPerDraw * CellsPerThread) : 0;
             float sum = 0f;
             for (int j = part; j < pair.Keys; j += RowThreads)

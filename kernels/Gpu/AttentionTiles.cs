@@ -17,24 +17,28 @@ internal sealed partial class Attention
     /// Which cells of a row stay, of the columns part, part + 4, part + 8 and part + 12 of this tile (bits 0 to 3) and the three tiles
     /// after it (bits 4 to 15).
     /// </summary>
-    private static uint KeptBits(DropoutKey dropout, uint row, int firstKey, int part, int keys)
+    private static uint KeptOfRow(DropoutKey dropout, uint row, int firstKey, int part, int keys)
     {
-        uint bits = 0;
-        int bit = 0;
-        for (int j = part; j < keys; j += RowThreads)
-            bits |= KeptBits(dropout, row, firstKey, j) << bit++;
-        return bits;
+        uint bits = KeptBits(dropout, row, firstKey, part, second: 2);
+        return part + RowThreads < keys ? bits | KeptBits(dropout, row, firstKey, part + RowThreads, second: 2) << 1 : bits;
     }
 
-    /// <summary>Of one column of four tiles, in the bits 0, 4, 8 and 12: a block of random numbers serves all of them.</summary>
-    private static uint KeptBits(DropoutKey dropout, uint row, int firstKey, int column)
+    /// <summary>
+    /// Of the columns j and j + 8 of four tiles, in the bits 0, 4, 8 and 12 and those that are <paramref name="second"/> higher: a block of
+    /// random numbers serves all of them.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint KeptBits(DropoutKey dropout, uint row, int firstKey, int j, int second)
     {
-        var words = DevicePhilox.Draw(dropout, (uint)((firstKey / TilesPerDraw) + column), row);
-        return (words.X < dropout.Threshold ? 0u : 1u)
-            | (words.Y < dropout.Threshold ? 0u : 1u << CellsPerThread)
-            | (words.Z < dropout.Threshold ? 0u : 1u << (2 * CellsPerThread))
-            | (words.W < dropout.Threshold ? 0u : 1u << (3 * CellsPerThread));
+        var words = DevicePhilox.Draw(dropout, (uint)((firstKey / Words.Halves) + j), row);
+        return KeptBits(dropout, words.X) | KeptBits(dropout, words.Y) << second
+            | (KeptBits(dropout, words.Z) | KeptBits(dropout, words.W) << second) << CellsPerThread;
     }
+
+    /// <summary>Of the number in the word's lower half in bit 0, and of that in the upper half, which is two tiles on, in bit 8.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint KeptBits(DropoutKey dropout, uint word) =>
+        (Words.Lower(word) < dropout.Threshold ? 0u : 1u) | (Words.Upper(word) < dropout.Threshold ? 0u : 1u << (2 * CellsPerThread));
 
     /// <summary>
     /// Which of the cells (i, j), (i, j + 8), (i + 8, j) and (i + 8, j + 8) stay, of this tile of keys (bits 0 to 3) and of the three after
@@ -44,14 +48,8 @@ internal sealed partial class Attention
     private static uint KeptOfCells(DropoutKey dropout, int firstKey, TilePair pair, Head head, int i, int j)
     {
         // A sum that is the same for all cells would be taken out of their loop, and keep a register there.
-        uint row = (uint)(head.FirstQuery + (pair.FirstQuery + i)), bits = KeptBits(dropout, row, firstKey, j);
-        if (j + Half < pair.Keys)
-            bits |= KeptBits(dropout, row, firstKey, j + Half) << 1;
-        if (i + Half < pair.Rows)
-            bits |= KeptBits(dropout, row + Half, firstKey, j) << 2;
-        if (i + Half < pair.Rows && j + Half < pair.Keys)
-            bits |= KeptBits(dropout, row + Half, firstKey, j + Half) << 3;
-        return bits;
+        uint row = (uint)(head.FirstQuery + (pair.FirstQuery + i)), bits = KeptBits(dropout, row, firstKey, j, second: 1);
+        return i + Half < pair.Rows ? bits | KeptBits(dropout, row + Half, firstKey, j, second: 1) << 2 : bits;
     }
 
     /// <summary>

@@ -11,7 +11,7 @@ namespace Bert4Rec.Kernels.Gpu;
 internal sealed class ClozeMask
 {
     /// <summary>Threads of a sequence when drawing: neighbouring columns of a row lie in as many blocks of random numbers.</summary>
-    private const int Lanes = 16;
+    private const int Lanes = 8;
 
     /// <summary>Stands for a masked token until it is listed.</summary>
     private const int Hidden = -1;
@@ -70,20 +70,20 @@ internal sealed class ClozeMask
 
     private Index2D Groups(long threads) => new((int)((threads + _device.GroupSize - 1) / _device.GroupSize), 1);
 
-    /// <summary>Sixteen threads a sequence; each block of random numbers is good for four events. The first of them counts.</summary>
+    /// <summary>Eight threads a sequence; each block of random numbers is good for eight events. The first of them counts.</summary>
     private static void DrawKernel(Arguments a)
     {
         int sequence = Grid.GlobalIndex.X / Lanes, lane = Grid.GlobalIndex.X % Lanes;
         int start = sequence < a.Sequences ? a.Offsets[sequence] : 0;
         int length = sequence < a.Sequences ? a.Offsets[sequence + 1] - start : 0;
-        bool lastOnly = Philox.ToUnit(DevicePhilox.Cell(a.Rules.LastOnlyKey, (uint)sequence, 0)) < a.Rules.LastOnlyShare;
-        for (int block = lane; block / Lanes * 4 * Lanes < length; block += Lanes)
+        bool lastOnly = DevicePhilox.Draw(a.Rules.LastOnlyKey, 0, (uint)sequence).Half(0) < a.Rules.LastOnlyKey.Threshold;
+        for (int block = lane; block / Lanes * Words.Halves * Lanes < length; block += Lanes)
         {
             var words = DevicePhilox.Draw(a.Rules.Key, (uint)block, (uint)sequence);
-            int position = (block / Lanes * 4 * Lanes) + lane;
-            for (uint i = 0; i < 4 && position < length; i++, position += Lanes)
+            int position = (block / Lanes * Words.Halves * Lanes) + lane;
+            for (int i = 0; i < Words.Halves && position < length; i++, position += Lanes)
             {
-                bool hidden = lastOnly ? position == length - 1 : Philox.ToUnit(words.Word(i)) < a.Rules.MaskRatio;
+                bool hidden = lastOnly ? position == length - 1 : words.Half(i) < a.Rules.Key.Threshold;
                 a.MaskedTokens[start + position] = hidden ? Hidden : a.Tokens[start + position];
             }
         }
@@ -142,8 +142,6 @@ internal sealed class ClozeMask
     {
         public readonly DropoutKey Key;
         public readonly DropoutKey LastOnlyKey;
-        public readonly float MaskRatio;
-        public readonly float LastOnlyShare;
         public readonly int MaskToken;
         public readonly int CountedLimit;
         public readonly int SkipFirst;
@@ -151,10 +149,9 @@ internal sealed class ClozeMask
 
         public Rules(in ClozeMasking masking)
         {
-            Key = new(masking.Key, 0, 1);
-            LastOnlyKey = Key.WithStream(masking.Key.Stream + 1);
-            MaskRatio = masking.MaskRatio;
-            LastOnlyShare = masking.LastOnlyShare;
+            Key = new(masking.Key, Philox.Threshold(masking.MaskRatio), 1);
+            LastOnlyKey = new(
+                masking.Key with { Stream = masking.Key.Stream + 1 }, Philox.Threshold(masking.LastOnlyShare), 1);
             MaskToken = masking.MaskToken;
             CountedLimit = masking.CountedLimit;
             SkipFirst = masking.SkipFirst ? 1 : 0;

@@ -3,12 +3,12 @@ using System.Runtime.CompilerServices;
 namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
-/// <see cref="Philox"/> in device code, for four cells that share a block: columns c, c + 16, c + 32 and c + 48 of a chunk of 64 take the
-/// four words of one block, so a thread that handles those four draws once.
+/// <see cref="Philox"/> in device code, for the cells that share a block: of a chunk of 64 columns c, c + 8, c + 16, …, so a thread that
+/// handles several of them draws once.
 /// </summary>
 internal static class DevicePhilox
 {
-    /// <summary>The words of columns c, c + 16, c + 32, c + 48 with c = block / 16 · 64 + block % 16.</summary>
+    /// <summary>Of the columns c, c + 8, …, c + 56 with c = block / 8 · 64 + block % 8.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Words Draw(DropoutKey key, uint block, uint row)
     {
@@ -29,26 +29,37 @@ internal static class DevicePhilox
         return new Words(c0, c1, c2, c3);
     }
 
-    /// <summary>The word of one cell.</summary>
+    /// <summary>0 where the cell with this number is dropped, 1 / (1 − p) elsewhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static uint Cell(DropoutKey key, uint row, uint column) =>
-        Draw(key, (column / 64 * 16) + (column % 16), row).Word(column / 16 % 4);
-
-    /// <summary>0 where the cell of this word is dropped, 1 / (1 − p) elsewhere.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Mask(DropoutKey key, uint word) => word < key.Threshold ? 0f : key.Scale;
+    public static float Mask(DropoutKey key, uint number) => number < key.Threshold ? 0f : key.Scale;
 }
 
-/// <summary>One block of random numbers.</summary>
+/// <summary>One block of random numbers: four words, whose halves are a number each.</summary>
 internal readonly struct Words(uint x, uint y, uint z, uint w)
 {
+    public const int Halves = 8;
+
     public readonly uint X = x;
     public readonly uint Y = y;
     public readonly uint Z = z;
     public readonly uint W = w;
 
+    /// <summary>The number in a word's lower half.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public uint Word(uint index) => index == 0 ? X : index == 1 ? Y : index == 2 ? Z : W;
+    public static uint Lower(uint word) => word & ushort.MaxValue;
+
+    /// <summary>The number in a word's upper half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static uint Upper(uint word) => word >> 16;
+
+    /// <summary>The number of column c + 8 · <paramref name="index"/>: the lower halves of the words come before the upper ones.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public uint Half(int index)
+    {
+        int i = index % 4;
+        uint word = i == 0 ? X : i == 1 ? Y : i == 2 ? Z : W;
+        return index < 4 ? Lower(word) : Upper(word);
+    }
 }
 
 /// <summary><see cref="DropoutMask"/> as a kernel takes it. A threshold of 0 drops nothing, and a scale of 1 goes with it.</summary>

@@ -97,8 +97,9 @@ internal struct Float4(float x, float y, float z, float w)
 }
 
 /// <summary>
-/// A <see cref="Float4"/> of columns that take their random words from one block of <see cref="Philox"/>: the i-th of a row is the columns
-/// c, c + 16, c + 32 and c + 48 with c = <see cref="FirstColumn"/>(i), so that sixteen neighbouring threads touch neighbouring floats.
+/// A <see cref="Float4"/> of columns that take their random numbers from one block of <see cref="Philox"/>: the i-th of a row is the
+/// columns c, c + 16, c + 32 and c + 48 with c = <see cref="FirstColumn"/>(i), so that sixteen neighbouring threads touch neighbouring
+/// floats. The block has four columns more, which are another thread's.
 /// </summary>
 internal static class PhiloxFloat4
 {
@@ -145,9 +146,11 @@ internal static class PhiloxFloat4
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 Drop(this Float4 values, DropoutKey key, int i, int row)
     {
-        var words = DevicePhilox.Draw(key, (uint)i, (uint)row);
+        var words = DevicePhilox.Draw(key, (uint)((i / Stride * Words.Halves) + (i % Words.Halves)), (uint)row);
+        bool isFirst = i % Stride < Words.Halves;
+        uint a = isFirst ? words.X : words.Y, b = isFirst ? words.Z : words.W;
         return values * new Float4(
-            DevicePhilox.Mask(key, words.X), DevicePhilox.Mask(key, words.Y),
-            DevicePhilox.Mask(key, words.Z), DevicePhilox.Mask(key, words.W));
+            DevicePhilox.Mask(key, Words.Lower(a)), DevicePhilox.Mask(key, Words.Lower(b)),
+            DevicePhilox.Mask(key, Words.Upper(a)), DevicePhilox.Mask(key, Words.Upper(b)));
     }
 }

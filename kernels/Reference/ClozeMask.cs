@@ -34,10 +34,10 @@ public static class ClozeMask
         if (length == 0)
             return [];
         var (seed, step, stream, _) = masking.Key;
-        if (Philox.ToUnit(Philox.Cell(seed, step, stream + 1, row, 0)) < masking.LastOnlyShare)
+        if (Philox.Cell(seed, step, stream + 1, row, 0) < Philox.Threshold(masking.LastOnlyShare))
             return [length - 1];
         int[] hidden = [.. Enumerable.Range(0, length)
-            .Where(position => Philox.ToUnit(Philox.Cell(seed, step, stream, row, (uint)position)) < masking.MaskRatio)];
+            .Where(position => Philox.Cell(seed, step, stream, row, (uint)position) < Philox.Threshold(masking.MaskRatio))];
         return hidden.Length == 0 && masking.AtLeastOne ? [length - 1] : hidden;
     }
 }

@@ -281,7 +281,7 @@ internal sealed class Trainer : IDisposable
 
     /// <summary>RecBole draws once a batch whether all its sequences mask only their last event.</summary>
     private float BatchLastOnlyShare(RandomKey key) =>
-        Philox.ToUnit(Philox.Cell(key.Seed, key.Step, key.Stream + 2, 0, 0)) < _settings.LastOnlyShare ? 1 : 0;
+        Philox.Cell(key.Seed, key.Step, key.Stream + 2, 0, 0) < Philox.Threshold(_settings.LastOnlyShare) ? 1 : 0;
 
     /// <summary>Puts the sequences without a target behind the others, in order.</summary>
     private void MoveWithoutTargetToEnd(Span<SequenceSpan> batch)

@@ -16,19 +16,40 @@ public class PhiloxTests
     }
 
     [Fact]
-    public void The_cells_of_a_row_use_each_word_of_each_block_once()
+    public void The_cells_of_a_row_use_each_half_word_of_each_block_once()
     {
         const ulong seed = 0x123456789abcdef;
         var expected = new List<uint>();
-        for (uint block = 0; block < 32; block++)
+        for (uint block = 0; block < 16; block++)
         {
             var (x, y, z, w) = Philox.Block(block, 7, 9, 11, seed);
-            expected.AddRange([x, y, z, w]);
+            foreach (uint word in (uint[])[x, y, z, w])
+                expected.AddRange([word & 0xFFFF, word >> 16]);
         }
         var cells = Enumerable.Range(0, 128).Select(column => Philox.Cell(seed, 11, 9, 7, (uint)column)).ToList();
         Assert.Equal(expected.Order(), cells.Order());
-        Assert.Equal(Philox.Block(2, 7, 9, 11, seed).Z, cells[32 + 2]);
-        Assert.Equal(Philox.Block(16 + 15, 7, 9, 11, seed).W, cells[127]);
+        Assert.Equal(Philox.Block(2, 7, 9, 11, seed).Z & 0xFFFF, cells[16 + 2]);
+        Assert.Equal(Philox.Block(3, 7, 9, 11, seed).X >> 16, cells[32 + 3]);
+        Assert.Equal(Philox.Block(8 + 7, 7, 9, 11, seed).W >> 16, cells[127]);
+    }
+
+    [Theory]
+    [InlineData(0f, 0u)]
+    [InlineData(0.2f, 13107u)]
+    [InlineData(0.5f, 32768u)]
+    [InlineData(1f, 65536u)]
+    public void A_threshold_is_the_nearest_multiple(float probability, uint expected) =>
+        Assert.Equal(expected, Philox.Threshold(probability));
+
+    [Theory]
+    [InlineData(0f, 0f, 1f)]
+    [InlineData(1e-6f, 0f, 1f)]
+    [InlineData(0.25f, 0.25f, 4f / 3)]
+    [InlineData(0.999999f, 65535f / 65536, 65536f)]
+    public void Dropout_keeps_the_mean_of_the_share_that_it_drops(float asked, float dropped, float scale)
+    {
+        var dropout = new DropoutMask(asked, default);
+        Assert.Equal((dropped, scale, dropped == 0), (dropout.Probability, dropout.Scale, dropout.IsNone));
     }
 
     [Fact]
