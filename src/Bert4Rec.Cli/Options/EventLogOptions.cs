@@ -196,7 +196,7 @@ internal static class EventLogOptions
     {
         if (inputs.Length != 1 || config.EventLog is not null || AtomicFile(inputs[0]) is not string given)
             return;
-        string read = DatasetLoader.FilesOf(config)[0];
+        string read = new DatasetFiles(config).Interactions;
         if (!UnixFile.IsSame(read, given))
             throw new InputException($"--input {inputs[0]}: {read} would be read instead; move one of them to a folder of its own");
     }

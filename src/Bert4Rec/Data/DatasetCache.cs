@@ -24,7 +24,7 @@ internal sealed class DatasetCache(Action<string> onWarning)
 
     /// <summary>Where a dataset's cache is.</summary>
     /// <exception cref="InputException">There is no dataset.</exception>
-    internal static string PathOf(RunConfig config) => DatasetLoader.FilesOf(config)[0] + Extension;
+    internal static string PathOf(RunConfig config) => new DatasetFiles(config).Interactions + Extension;
 
     /// <summary>As <see cref="DatasetLoader.Load"/>, from the cache if it can be used; else from the files, and into the cache.</summary>
     /// <inheritdoc cref="DatasetLoader.Load"/>
@@ -60,7 +60,7 @@ internal sealed class DatasetCache(Action<string> onWarning)
     private static string Key(RunConfig config, IProgress<ProgressUpdate>? progress) => string.Join('\n',
     [
         $"version {Version} of bert4rec {typeof(DatasetCache).Assembly.ManifestModule.ModuleVersionId}",
-        .. DatasetLoader.FilesOf(config).Select(file => $"{Sha256.OfFile(file, progress)} {file}"),
+        .. new DatasetFiles(config).All.Select(file => $"{Sha256.OfFile(file, progress)} {file}"),
         config.ToYaml(s_settings),
     ]);
 

@@ -25,7 +25,7 @@ internal sealed class DatasetLoader(
     private const int FewestOdd = 20;
     private const double ManyRepeated = 0.05, ManyTied = 0.2;
 
-    private readonly string _interactionFile = open is null ? FindInteractions(config) : "events";
+    private readonly DatasetFiles? _files = open is null ? new DatasetFiles(config) : null;
     private readonly HashSet<ValueFilter> _unusedFilters = [.. config.ValueFilters];
     private readonly List<string> _warnings = [];
 
@@ -75,33 +75,10 @@ internal sealed class DatasetLoader(
         return Build(items);
     }
 
-    /// <summary>The files that <see cref="Load"/> would read: .inter, and .item and .user if they are there and wanted.</summary>
-    /// <exception cref="InputException">There is no .inter.</exception>
-    internal static IReadOnlyList<string> FilesOf(RunConfig config)
-    {
-        var loader = new DatasetLoader(config, null);
-        return [loader._interactionFile, .. new[] { "item", "user" }.Select(loader.FindBeside).OfType<string>()];
-    }
-
-    private static string FindInteractions(RunConfig config)
-    {
-        if (config.Dataset is not { } name)
-            throw new InputException("no dataset is named: write 'dataset: NAME' in the config or pass --set dataset=NAME");
-        string nested = Path.Combine(config.DataPath, name, name + ".inter");
-        string direct = Path.Combine(config.DataPath, name + ".inter");
-        return Existing(nested) ?? Existing(direct) ?? throw new InputException(
-            $"{nested}: there is no such file (nor {nested}.gz, nor {direct}); put it there or pass --set data_path=FOLDER");
-    }
-
-    private static string? Existing(string path) => File.Exists(path) ? path : File.Exists(path + ".gz") ? path + ".gz" : null;
+    private string InteractionFile => _files?.Interactions ?? "events";
 
     private AtomicFileReader? Open(string suffix) => open is not null ? open(suffix)
-        : (suffix == "inter" ? _interactionFile : FindBeside(suffix)) is { } path
-            ? new(path, config.FieldSeparator, config.SequenceSeparator)
-            : null;
-
-    private string? FindBeside(string suffix) => config.LoadsFile(suffix)
-        ? Existing(Path.Combine(Path.GetDirectoryName(_interactionFile)!, $"{config.Dataset}.{suffix}"))
+        : _files!.Find(suffix) is { } path ? new(path, config.FieldSeparator, config.SequenceSeparator)
         : null;
 
     private void ReadInteractions()
@@ -111,8 +88,8 @@ internal sealed class DatasetLoader(
         int item = reader.Require(config.ItemIdField, "ITEM_ID_FIELD", AtomicType.Token);
         int time = reader.Require(config.TimeField, "TIME_FIELD", AtomicType.Number);
         int[] others = [.. LoadedColumns(reader, "inter").Where(column => column != time)];
-        var filters = FiltersOf(reader);
-        if (filters.Count == 0 && ReadPlain(reader, user, item, time, others) is { } plain)
+        var filters = new ColumnFilters(config, reader, _unusedFilters);
+        if (filters.IsEmpty && ReadPlain(reader, user, item, time, others) is { } plain)
         {
             (_users, _items, _events) = (plain.Users, plain.Items, plain.Events);
             return;
@@ -124,7 +101,7 @@ internal sealed class DatasetLoader(
             foreach (int column in others)
                 reader.Check(column);
             double eventTime = reader.Number(time);
-            if (!Pass(filters, reader))
+            if (!filters.Pass(reader))
                 continue;
             users.Add(_users.GetOrAdd(reader.Token(user)));
             items.Add(_items.GetOrAdd(reader.Token(item)));
@@ -171,9 +148,9 @@ internal sealed class DatasetLoader(
         int idColumn = reader.Require(idField, setting, AtomicType.Token);
         int[] columns = [.. LoadedColumns(reader, suffix).Where(column => column != idColumn)];
         int[] kept = isItem ? columns : [];
-        var filters = FiltersOf(reader);
+        var filters = new ColumnFilters(config, reader, _unusedFilters);
         AtomicField[] fields = [.. kept.Select(column => reader.Fields[column])];
-        var rows = new SideRows(reader.Path, fields, filters.Exists(filter => filter.Column != idColumn));
+        var rows = new SideRows(reader.Path, fields, filters.AnyBeside(idColumn));
         while (Next(reader))
         {
             CheckGivenValues(reader, columns);
@@ -185,7 +162,7 @@ internal sealed class DatasetLoader(
                 // Users without interactions have nothing to train on or to test: they get no id.
                 continue;
             // Of a known item the row says what has changed, and what is said by both is filtered.
-            if ((isItem && KnownId(known?.Items, _items, id) > 0) || Pass(filters, reader))
+            if ((isItem && KnownId(known?.Items, _items, id) > 0) || filters.Pass(reader))
                 rows.Set(id, reader, kept);
             else
                 rows.Refuse(id);
@@ -219,42 +196,6 @@ internal sealed class DatasetLoader(
         }
     }
 
-    private List<ColumnFilter> FiltersOf(AtomicFileReader reader)
-    {
-        var filters = new List<ColumnFilter>();
-        foreach (var filter in config.ValueFilters)
-        {
-            int column = reader.IndexOf(filter.Field);
-            if (column < 0)
-                continue;
-            _unusedFilters.Remove(filter);
-            var type = reader.Fields[column].Type;
-            if (type == AtomicType.Number && filter.Intervals is { } intervals)
-                filters.Add(new ColumnFilter(column, intervals, null));
-            else if (type == AtomicType.Token && filter.Tokens is { } tokens)
-                filters.Add(new ColumnFilter(column, null, new HashSet<string>(tokens).GetAlternateLookup<ReadOnlySpan<char>>()));
-            else
-            {
-                throw new InputException(
-                    $"{config.Where("val_interval", filter.Field)}: val_interval.{filter.Field} does not fit the column's type "
-                    + $"{type.Keyword()} in {reader.Path}; an interval filters float, a list of tokens filters token");
-            }
-        }
-        return filters;
-    }
-
-    private static bool Pass(List<ColumnFilter> filters, AtomicFileReader reader)
-    {
-        foreach (var filter in filters)
-        {
-            if (reader[filter.Column].IsEmpty)
-                return false;
-            if (!(filter.Intervals?.Contains(reader.Number(filter.Column)) ?? filter.Tokens!.Value.Contains(reader.Text(filter.Column))))
-                return false;
-        }
-        return true;
-    }
-
     private void Filter(SideRows? users, SideRows? items, int interactionItems)
     {
         _unusedFilters.RemoveWhere(filter => known?.ItemFields?.IndexOf(filter.Field) >= 0);
@@ -274,7 +215,7 @@ internal sealed class DatasetLoader(
         if (_events.Count == 0)
         {
             throw new InputException(
-                $"{_interactionFile}: the filters of the config leave no interaction; "
+                $"{InteractionFile}: the filters of the config leave no interaction; "
                 + "loosen val_interval, user_inter_num_interval or item_inter_num_interval"
                 + (config.FilterByUserOrItem && _warnings.Count > 0 ? $", or filter_inter_by_user_or_item ({_warnings[^1]})" : ""));
         }
@@ -301,7 +242,7 @@ internal sealed class DatasetLoader(
             string fate = config.FilterByUserOrItem
                 ? "their interactions are dropped"
                 : "their interactions stay (filter_inter_by_user_or_item: true drops them)";
-            _warnings.Add($"{rows.Path}: no row for {Printable.Count(missing, what)} of {Path.GetFileName(_interactionFile)}; {fate}");
+            _warnings.Add($"{rows.Path}: no row for {Printable.Count(missing, what)} of {Path.GetFileName(InteractionFile)}; {fate}");
         }
         return keep;
     }
@@ -325,7 +266,7 @@ internal sealed class DatasetLoader(
         if (refused > 0)
         {
             string those = Printable.Count(refused, "item");
-            _warnings.Add($"val_interval refuses {those} of {Path.GetFileName(_interactionFile)}; their interactions are dropped");
+            _warnings.Add($"val_interval refuses {those} of {Path.GetFileName(InteractionFile)}; their interactions are dropped");
         }
     }
 
@@ -441,21 +382,18 @@ internal sealed class DatasetLoader(
             return;
         double first = _events.Pieces.First(piece => piece.Count > 0).Time(0);
         if (_events.Pieces.All(piece => piece.HasOnly(first)))
-            _warnings.Add($"{_interactionFile}: every {config.TimeField} is {first:R}; histories have the order of the file");
+            _warnings.Add($"{InteractionFile}: every {config.TimeField} is {first:R}; histories have the order of the file");
         else if (tied >= FewestOdd && tied >= ManyTied * events)
         {
             _warnings.Add(
-                $"{_interactionFile}: {tied:N0} of {events:N0} interactions have the time of another item of their user; their order in "
+                $"{InteractionFile}: {tied:N0} of {events:N0} interactions have the time of another item of their user; their order in "
                 + "a history is that of the file, and so is which is held back");
         }
         if (repeated >= FewestOdd && repeated >= ManyRepeated * events)
         {
             _warnings.Add(
-                $"{_interactionFile}: {repeated:N0} of {events:N0} interactions have the user, the item and the time of another "
+                $"{InteractionFile}: {repeated:N0} of {events:N0} interactions have the user, the item and the time of another "
                 + "one, which makes them easy to predict; take out what is there twice");
         }
     }
-
-    /// <summary>A value filter on a column of one file; a row without a value does not pass.</summary>
-    private sealed record ColumnFilter(int Column, Intervals? Intervals, HashSet<string>.AlternateLookup<ReadOnlySpan<char>>? Tokens);
 }

@@ -234,7 +234,7 @@ internal sealed class PipelineRun(
             options["space"] = tuning.Space?.ToString() ?? "default";
             options["tuning"] = TuneSession.Revision;
         }
-        ManifestStep step = NewStep(ChoiceName, DatasetLoader.FilesOf(config), options);
+        ManifestStep step = NewStep(ChoiceName, new DatasetFiles(config).All, options);
         bool isDone = Holds(step);
         if (!isDone)
         {
@@ -283,7 +283,7 @@ internal sealed class PipelineRun(
     {
         SortedDictionary<string, string> options = TrainingOptions(config);
         string settings = options["config"];
-        ManifestStep step = NewStep("train", DatasetLoader.FilesOf(config), options);
+        ManifestStep step = NewStep("train", new DatasetFiles(config).All, options);
         if (IsDone(step))
         {
             TuneSession.DiscardTrials(Folder);
@@ -326,7 +326,7 @@ internal sealed class PipelineRun(
         }
         ManifestStep step = NewStep(
             Name,
-            [.. DatasetLoader.FilesOf(config), .. TrainingFolder.ResultFiles(Folder)],
+            [.. new DatasetFiles(config).All, .. TrainingFolder.ResultFiles(Folder)],
             TrainingOptions(config));
         if (IsDone(step))
             return [Name];

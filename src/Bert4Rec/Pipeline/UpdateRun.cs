@@ -221,7 +221,7 @@ internal sealed class UpdateRun(
     {
         IReadOnlyList<string> files = inputs.EventLog is { } log
             ? EventLogFiles.List(log.Inputs)
-            : [DatasetLoader.FilesOf(inputs)[0]];
+            : [new DatasetFiles(inputs).Interactions];
         RunManifest manifest = RunManifest.Load(directory, null);
         var known = new HashSet<string>(model.Updates?.Inputs ?? []);
         foreach (string step in new[] { "clean", "train" })

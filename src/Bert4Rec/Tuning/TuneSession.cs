@@ -211,7 +211,7 @@ internal sealed class TuneSession(
     /// <summary>What the choice depends on. A moved folder is the same data; a refit comes after it.</summary>
     private SortedDictionary<string, string> MadeFrom()
     {
-        var files = DatasetLoader.FilesOf(config).Select(path => Sha256.OfFile(path, progress, cancellation));
+        var files = new DatasetFiles(config).All.Select(path => Sha256.OfFile(path, progress, cancellation));
         var made = new SortedDictionary<string, string>(StringComparer.Ordinal)
         {
             ["the data"] = string.Join(' ', files),
