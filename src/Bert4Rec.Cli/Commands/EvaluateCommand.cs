@@ -64,7 +64,7 @@ internal static class EvaluateCommand
                         $"{result.Samples:N0} {part} samples, {ProgressReporter.Duration(result.Seconds)}{named}:");
                     Report.WriteMetrics(
                         terminal, result.Metrics, result.StandardErrors, result.Baselines, runConfig.MetricDecimalPlace);
-                    bool hasTriedNext = TuneSession.HasTriedNextItem(directory, runConfig);
+                    bool hasTriedNext = new TuneFolder(directory).HasTriedNextItem(runConfig);
                     terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, isLastBest: false, hasTriedNext));
                 });
         });

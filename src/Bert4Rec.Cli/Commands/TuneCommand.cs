@@ -77,8 +77,8 @@ internal static class TuneCommand
     private static int Tune(RunConfig config, RunOptions options, TuneOptions tuning, bool json, Terminal terminal)
     {
         TextWriter log = json ? terminal.Error : terminal.Out;
-        string page = Path.Combine(options.OutputDirectory, TuneSession.PageName);
-        string tuned = Path.Combine(options.OutputDirectory, TuneSession.TunedFileName);
+        var files = new TuneFolder(options.OutputDirectory);
+        string page = files.Page, tuned = files.Tuned;
         int trials = 0;
         return Interruption.Run(
             terminal,

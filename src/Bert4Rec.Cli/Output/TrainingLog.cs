@@ -70,7 +70,7 @@ internal static class TrainingLog
         if (result.Blend is { } blend)
             terminal.Out.WriteLine(Blend(blend));
         Report.WriteMetrics(terminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
-        bool hasTriedNext = TuneSession.HasTriedNextItem(directory, config);
+        bool hasTriedNext = new TuneFolder(directory).HasTriedNextItem(config);
         terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, hasTriedNext));
         terminal.Out.WriteLine();
     }

@@ -81,7 +81,7 @@ internal sealed class PipelineRun(
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public TrainingResult Run()
     {
-        string journal = TuneSession.JournalPath(Folder);
+        string journal = TuneFiles.Journal;
         if (File.Exists(journal) && !HasChosen && !LostManifest())
         {
             throw new InputException(
@@ -125,7 +125,7 @@ internal sealed class PipelineRun(
     {
         if (log.Inputs.FirstOrDefault(input => Directory.Exists(input) && UnixFile.IsSame(input, Folder)) is string folder)
             throw new InputException($"{folder}: the folder of the log is that of the results; give another --output");
-        if (_config.Dataset is TuneSession.TrialsFolder or RefitFolder.Name)
+        if (_config.Dataset is TuneFolder.TrialsName or RefitFolder.Name)
         {
             throw new InputException(
                 $"dataset is {_config.Dataset}, which is the name of a folder of a run's own; give another, as in --set dataset=shop");
@@ -223,8 +223,8 @@ internal sealed class PipelineRun(
         if (tuning is null && !config.LeavesObjectiveOpen())
         {
             // What an earlier run chose is not of the model that is trained now.
-            if (HasChosen || File.Exists(TuneSession.JournalPath(Folder)))
-                TuneSession.Discard(Folder);
+            if (HasChosen || File.Exists(TuneFiles.Journal))
+                TuneFiles.Discard();
             return null;
         }
         SortedDictionary<string, string> options = TrainingOptions(config);
@@ -239,7 +239,7 @@ internal sealed class PipelineRun(
         if (!isDone)
         {
             if (!IsBegun(step))
-                TuneSession.Discard(Folder);
+                TuneFiles.Discard();
             _manifest.Begin(step);
         }
         TuneResult choice = tuning is null
@@ -249,7 +249,7 @@ internal sealed class PipelineRun(
         // tuned.yaml may have been written anew.
         if (!isDone || !Holds(step))
         {
-            string tuned = Path.Combine(Folder, TuneSession.TunedFileName), journal = TuneSession.JournalPath(Folder);
+            string tuned = TuneFiles.Tuned, journal = TuneFiles.Journal;
             string[] files = tuning is null ? [journal] : [journal, tuned];
             var facts = new Dictionary<string, string> { ["choice"] = verdict };
             // Without a validation nothing was compared, and there is no journal.
@@ -258,6 +258,8 @@ internal sealed class PipelineRun(
         observer.OnStep?.Invoke(new(ChoiceName, !isDone, step.Rows, null, verdict));
         return choice;
     }
+
+    private TuneFolder TuneFiles => new(Folder);
 
     /// <summary>What choosing is called in the manifest.</summary>
     private string ChoiceName => tuning is null ? Comparing : Tuning;
@@ -268,7 +270,7 @@ internal sealed class PipelineRun(
     /// <summary>Whether the folder is that of a run whose manifest was removed, to do everything again: tune leaves no model, but a
     /// page.</summary>
     private bool LostManifest() => File.Exists(Path.Combine(Folder, ModelFolder.ModelFileName))
-        && !new[] { RunManifest.FileName, TuneSession.PageName }.Any(name => File.Exists(Path.Combine(Folder, name)));
+        && !File.Exists(Path.Combine(Folder, RunManifest.FileName)) && !File.Exists(TuneFiles.Page);
 
     /// <summary>What a training depends on beside the data.</summary>
     private SortedDictionary<string, string> TrainingOptions(RunConfig config) => new()
@@ -286,7 +288,7 @@ internal sealed class PipelineRun(
         ManifestStep step = NewStep("train", new DatasetFiles(config).All, options);
         if (IsDone(step))
         {
-            TuneSession.DiscardTrials(Folder);
+            TuneFiles.DiscardTrials();
             return;
         }
         if (!IsBegun(step)
@@ -295,7 +297,7 @@ internal sealed class PipelineRun(
         _manifest.Begin(step);
         // The trial that was taken is a training with these settings that was stopped: this one goes on with it.
         if (choice is not null && !File.Exists(Path.Combine(Folder, Checkpoint.FileName)))
-            TrainingFolder.Move(TuneSession.ChosenFolder(Folder, choice), Folder);
+            TrainingFolder.Move(TuneFiles.OfTrial(choice.Chosen), Folder);
         var facts = new SortedDictionary<string, string>(StringComparer.Ordinal);
         TrainingSession.TrainHeldOut(
             config,
@@ -309,7 +311,7 @@ internal sealed class PipelineRun(
             },
             observer.OnEpoch,
             cancellation);
-        TuneSession.DiscardTrials(Folder);
+        TuneFiles.DiscardTrials();
         _manifest.Finish(step with { Facts = facts }, TrainingFolder.ResultFiles(Folder), cancellation);
         observer.OnStep?.Invoke(new("train", true, step.Rows, null));
     }

@@ -23,12 +23,8 @@ internal sealed class TuneSession(
     IProgress<ProgressUpdate>? progress,
     CancellationToken cancellation)
 {
-    public const string TunedFileName = "tuned.yaml", PageName = "tune.html";
-
     /// <summary>Counted up when others are drawn, or other trials go on: a tuning that was begun before is not gone on with.</summary>
     internal const string Revision = "2";
-
-    internal const string TrialsFolder = "trials";
 
     private const string SettingsOf = "the settings of trial ";
 
@@ -39,13 +35,17 @@ internal sealed class TuneSession(
     private const double ComparedShare = 1.0 / 3;
 
     private readonly IReadOnlyList<IReadOnlyList<string>> _bases = Bases(config);
+    private readonly TuneFolder _folder = new(options.OutputDirectory);
     private readonly Stopwatch _clock = Stopwatch.StartNew();
-    private TuneJournal? _journal;
+
+    // Run sets both, before anything but the plan is made.
+    private TuneJournal _journal = null!;
+    private TrialRanking _ranking = null!;
     private double _secondsBefore;
     private double _secondsDone;
 
     /// <summary>
-    /// Tunes in a folder, or goes on there. Leaves <see cref="TunedFileName"/>, and the folder of the trial that it took.
+    /// Tunes in a folder, or goes on there. Leaves <see cref="TuneFolder.Tuned"/>, and the folder of the trial that it took.
     /// </summary>
     /// <param name="config">The settings that are given, with atomic files; they are the first trial.</param>
     /// <param name="options">Where and on what. Resume has no meaning: a tuning always goes on.</param>
@@ -68,7 +68,7 @@ internal sealed class TuneSession(
         Check(config, tuning);
         TuneResult result = new TuneSession(config, options, tuning.Budget, tuning.Space, onTrial, progress, cancellation).Run();
         // Always: what lies there may be altered, or of another data_path.
-        string path = Path.Combine(options.OutputDirectory, TunedFileName), text = result.Config.ToYaml();
+        string path = new TuneFolder(options.OutputDirectory).Tuned, text = result.Config.ToYaml();
         if (!File.Exists(path) || File.ReadAllText(path) != text)
             OutputFile.WriteText(path, text);
         return result;
@@ -121,61 +121,24 @@ internal sealed class TuneSession(
         return warnings;
     }
 
-    /// <summary>The folder of the trial that was taken.</summary>
-    internal static string ChosenFolder(string directory, TuneResult result) => FolderOf(directory, result.Chosen);
-
-    /// <summary>Removes what a tuning left.</summary>
-    internal static void Discard(string directory)
-    {
-        // The page shows the trials of the journal; without one it may be anybody's.
-        if (File.Exists(JournalPath(directory)))
-            File.Delete(Path.Combine(directory, PageName));
-        File.Delete(Path.Combine(directory, TunedFileName));
-        File.Delete(JournalPath(directory));
-        DiscardTrials(directory);
-    }
-
-    /// <summary>Removes what the trials left; files and folders that are none of ours stay.</summary>
-    internal static void DiscardTrials(string directory)
-    {
-        RemoveAllBut(directory);
-        string trials = Path.Combine(directory, TrialsFolder);
-        if (Directory.Exists(trials) && !Directory.EnumerateFileSystemEntries(trials).Any())
-            Directory.Delete(trials);
-    }
-
-    /// <summary>Whether a folder's model was trained to predict the next item, or compared with one that was.</summary>
-    internal static bool HasTriedNextItem(string directory, RunConfig config) => config.Objective == Objective.NextItem
-        || (File.Exists(JournalPath(directory))
-            && File.ReadAllText(JournalPath(directory)).Contains($"\"{ObjectiveNames.Setting(Objective.NextItem)}\""));
-
-    internal static string JournalPath(string directory) => Path.Combine(directory, TuneJournal.FileName);
-
     /// <summary>What is not drawn: both objectives where neither is given.</summary>
     private static IReadOnlyList<IReadOnlyList<string>> Bases(RunConfig config) => config.LeavesObjectiveOpen()
         ? [.. new[] { Objective.Cloze, Objective.NextItem }.Select(objective => new[] { ObjectiveNames.Setting(objective) })]
         : [[]];
 
-    private static string FolderOf(string directory, int trial) =>
-        Path.Combine(directory, TrialsFolder, trial.ToString("D3", CultureInfo.InvariantCulture));
-
     private TuneResult Run()
     {
         var madeFrom = MadeFrom();
-        _journal = TuneJournal.Load(options.OutputDirectory);
-        if (_journal is null)
-        {
-            Discard(options.OutputDirectory);
-            _journal = TuneJournal.Begin(options.OutputDirectory, Plan(madeFrom));
-        }
+        _journal = TuneJournal.Load(options.OutputDirectory) ?? Begin(madeFrom);
         foreach (var (name, value) in madeFrom)
         {
             if (_journal.Header.MadeFrom.GetValueOrDefault(name) == value)
                 continue;
             throw new InputException(
-                $"{JournalPath(options.OutputDirectory)}: {Difference(name, _journal.Header.MadeFrom.GetValueOrDefault(name), value)} not "
+                $"{_folder.Journal}: {Difference(name, _journal.Header.MadeFrom.GetValueOrDefault(name), value)} not "
                 + "the same as when this tuning was begun; restore it, give another --output, or remove the file to begin again");
         }
+        _ranking = new TrialRanking(_journal, _bases.Count, config.ValidMetricBigger);
         _secondsBefore += (_journal.Header.Seconds ?? 0) + _journal.Trials.Sum(trial => trial.Seconds ?? 0);
         _secondsDone = _secondsBefore;
         _clock.Restart();
@@ -184,16 +147,22 @@ internal sealed class TuneSession(
         if (_journal.Chosen is null)
         {
             Halve();
-            _journal.End(Choose());
+            _journal.End(_ranking.Choose());
         }
-        RemoveAllBut(options.OutputDirectory, _journal.Chosen!.Value);
-        TrialReport[] trials = RankedLast();
+        _folder.KeepTrials(_journal.Chosen!.Value);
+        TrialReport[] trials = _ranking.Last();
         TrialReport best = trials.First(trial => trial.Trial == _journal.Chosen);
         return new(config.WithFreshDefaults(best.Settings), best.Trial, trials, budget)
         {
             Compared = [.. _journal.Trials.Where(trial => trial.Rung == TrialReport.Comparison)],
-            Rungs = [.. _journal.Header.Epochs.Take(LastRung() + 1)],
+            Rungs = [.. _journal.Header.Epochs.Take(_ranking.LastRung + 1)],
         };
+    }
+
+    private TuneJournal Begin(SortedDictionary<string, string> madeFrom)
+    {
+        _folder.Discard();
+        return TuneJournal.Begin(options.OutputDirectory, Plan(madeFrom));
     }
 
     /// <summary>"the budget is", "the settings of trial 0 are" or, of a single one, "seed (of trial 0) is".</summary>
@@ -273,7 +242,7 @@ internal sealed class TuneSession(
 
     private void Halve()
     {
-        TunePlan plan = _journal!.Header.Plan;
+        TunePlan plan = _journal.Header.Plan;
         List<(int Number, IReadOnlyList<string> Settings)> field = [.. _bases.Index()];
         foreach (var (number, settings) in field)
         {
@@ -282,7 +251,7 @@ internal sealed class TuneSession(
             else
                 Try(number, settings, 0);
         }
-        int firstBase = FirstBase();
+        int firstBase = _ranking.FirstGiven;
         if (plan.Compared > 0)
             field = [field[firstBase]];
         if (budget is not null)
@@ -297,23 +266,16 @@ internal sealed class TuneSession(
             foreach (var (number, settings) in field)
                 Try(number, settings, rung);
             // By what they reached in this rung: of a tuning that goes on, some are further already.
-            TrialReport[] ranked = Ranked(field.Select(trial => Report(trial.Number, rung)));
+            TrialReport[] ranked = _ranking.InOrder(field.Select(trial => trial.Number), rung);
             if (ranked.Length == 0 || rung == plan.Epochs.Count - 1)
                 break;
             // The given settings first: whatever else there is no time for, the choice is never worse than they are.
             int[] kept = [firstBase, .. ranked.Take(TunePlan.Kept(ranked.Length)).Select(trial => trial.Trial)];
-            RemoveAllBut(options.OutputDirectory, kept);
+            _folder.KeepTrials(kept);
             field = [.. kept.Distinct().Select(number => field.First(trial => trial.Number == number))];
             if (field.Count == 1)
                 break;
         }
-    }
-
-    /// <summary>The best of the trials that were not drawn.</summary>
-    private int FirstBase()
-    {
-        int first = _journal!.Header.Compared > 0 ? TrialReport.Comparison : 0;
-        return Ranked(_bases.Select((_, number) => Report(number, first)))[0].Trial;
     }
 
     /// <summary>
@@ -322,9 +284,9 @@ internal sealed class TuneSession(
     /// </summary>
     private void Compare(int number, IReadOnlyList<string> settings)
     {
-        if (Report(number, TrialReport.Comparison) is not null || !HasTime(number, TrialReport.Comparison))
+        if (_ranking.Report(number, TrialReport.Comparison) is not null || !HasTime(number, TrialReport.Comparison))
             return;
-        foreach (var (rung, _) in _journal!.Header.Epochs.Index().Where(rung => rung.Item < _journal.Header.Compared))
+        foreach (var (rung, _) in _journal.Header.Epochs.Index().Where(rung => rung.Item < _journal.Header.Compared))
             Reach(number, settings, rung);
         Reach(number, settings, TrialReport.Comparison);
     }
@@ -340,7 +302,7 @@ internal sealed class TuneSession(
     private void Reach(int number, IReadOnlyList<string> settings, int rung)
     {
         cancellation.ThrowIfCancellationRequested();
-        if (Report(number, rung) is not null)
+        if (_ranking.Report(number, rung) is not null)
             return;
         DiscardUnknown(number, rung);
         RunConfig tried = config.WithFreshDefaults(settings);
@@ -348,7 +310,7 @@ internal sealed class TuneSession(
         TrialReport report;
         try
         {
-            TrainingResult trained = Train(number, tried, Epochs(rung), null);
+            TrainingResult trained = Train(number, tried, _ranking.Epochs(rung), null);
             bool hasValue = trained.BestValid.TryGetValue(metric, out double value);
             if (!hasValue && budget is not null)
             {
@@ -357,7 +319,7 @@ internal sealed class TuneSession(
             }
             TrialPoint[] curve =
             [
-                .. MetricsLog.Read(FolderOf(options.OutputDirectory, number)).Where(epoch => epoch.Valid is not null)
+                .. MetricsLog.Read(_folder.OfTrial(number)).Where(epoch => epoch.Valid is not null)
                     .Select(epoch => new TrialPoint(epoch.Epoch, epoch.Valid![metric])),
             ];
             report = new(number, rung, settings, trained.Epochs, trained.BestEpoch, hasValue ? value : null, curve, null, null);
@@ -369,7 +331,7 @@ internal sealed class TuneSession(
         double now = Elapsed;
         TrialReport timed = report with { Seconds = now - _secondsDone };
         _secondsDone = now;
-        _journal!.Add(budget?.Time is null ? report : timed);
+        _journal.Add(budget?.Time is null ? report : timed);
         onTrial?.Invoke(timed);
     }
 
@@ -379,10 +341,10 @@ internal sealed class TuneSession(
     /// </summary>
     private void DiscardUnknown(int number, int rung)
     {
-        string folder = FolderOf(options.OutputDirectory, number);
+        string folder = _folder.OfTrial(number);
         if (budget?.Time is not null || Checkpoint.TryReadRun(folder) is not (_, { } reached))
             return;
-        int known = _journal!.Trials.Where(trial => trial.Trial == number).Select(trial => trial.Epochs).Append(Epochs(rung)).Max();
+        int known = Math.Max(_ranking.EpochsOf(number), _ranking.Epochs(rung));
         if (reached.Epoch > known)
             TrainingFolder.DiscardFolder(folder);
     }
@@ -399,7 +361,7 @@ internal sealed class TuneSession(
         });
         RunOptions limited = options with
         {
-            OutputDirectory = FolderOf(options.OutputDirectory, number),
+            OutputDirectory = _folder.OfTrial(number),
             Resume = true,
             Trial = limit,
         };
@@ -418,85 +380,22 @@ internal sealed class TuneSession(
     {
         if (budget?.Time is not { } time || (number == 0 && rung <= 0))
             return true;
-        TunePlan plan = _journal!.Header.Plan;
+        TunePlan plan = _journal.Header.Plan;
         double limit = time.TotalSeconds;
         if (rung == 0)
         {
             // Once the next rung has begun, this one is over, also for a tuning that was resumed.
-            if (_journal.Trials.Any(trial => trial.Rung > 0 && !IsOfComparison(trial)))
+            if (_journal.Trials.Any(trial => trial.Rung > 0 && !_ranking.IsOfComparison(trial)))
                 return false;
-            double compared = _journal.Trials.Where(IsOfComparison).Sum(trial => trial.Seconds ?? 0);
+            double compared = _journal.Trials.Where(_ranking.IsOfComparison).Sum(trial => trial.Seconds ?? 0);
             double before = (_journal.Header.Seconds ?? 0) + compared;
             limit = before + ((limit - before) * plan.Costs[0] / plan.Costs.Sum());
         }
         var own = _journal.Trials.Where(trial => trial.Trial == number);
         var known = own.Any() ? own : _journal.Trials;
-        double seconds = known.Sum(trial => trial.Seconds ?? 0), trained = known.Sum(Trained);
-        double epochs = Math.Max(0, Epochs(rung) - EpochsOf(_journal.Trials.Where(trial => trial.Trial == number)));
+        double seconds = known.Sum(trial => trial.Seconds ?? 0), trained = known.Sum(_ranking.EpochsInRung);
+        double epochs = Math.Max(0, _ranking.Epochs(rung) - _ranking.EpochsOf(number));
         return Elapsed + (trained > 0 ? epochs * seconds / trained : 0) <= limit;
-    }
-
-    /// <summary>Epochs that trials have at the end of a rung.</summary>
-    private int Epochs(int rung) => rung < 0 ? _journal!.Header.Compared : _journal!.Header.Epochs[rung];
-
-    /// <summary>Whether a report is of an objective on its way through the comparison.</summary>
-    private bool IsOfComparison(TrialReport trial) => trial.Rung == TrialReport.Comparison
-        || (trial.Trial < _bases.Count && Epochs(trial.Rung) < _journal!.Header.Compared);
-
-    /// <summary>Epochs that a trial was trained in its rung.</summary>
-    private int Trained(TrialReport trial) => Math.Max(0, trial.Epochs - EpochsOf(
-        _journal!.Trials.TakeWhile(other => !ReferenceEquals(other, trial)).Where(other => other.Trial == trial.Trial)));
-
-    private static int EpochsOf(IEnumerable<TrialReport> reports) => reports.Select(trial => trial.Epochs).DefaultIfEmpty().Max();
-
-    /// <summary>The last rung that a trial of it began, what an objective had in the comparison not counted.</summary>
-    private int LastRung() =>
-        _journal!.Trials.Where(trial => !IsOfComparison(trial)).Select(trial => trial.Rung).DefaultIfEmpty().Max();
-
-    private TrialReport? Report(int number, int rung) =>
-        _journal!.Trials.FirstOrDefault(trial => trial.Trial == number && trial.Rung == rung);
-
-    /// <summary>Those there are, the best first; of equals the one that began before.</summary>
-    private TrialReport[] Ranked(IEnumerable<TrialReport?> reports)
-    {
-        double sign = config.ValidMetricBigger ? -1 : 1;
-        return [.. reports.OfType<TrialReport>()
-            .OrderBy(trial => trial.Value is double value && double.IsFinite(value) ? sign * value : double.PositiveInfinity)
-            .ThenBy(trial => trial.Trial)];
-    }
-
-    /// <summary>
-    /// Each trial as far as it got, by its number; but an objective that was tuned as it was in the last rung of the others, and the one
-    /// that was not as it was compared.
-    /// </summary>
-    private TrialReport[] RankedLast()
-    {
-        int firstBase = FirstBase(), last = LastRung();
-        return [.. _journal!.Trials.GroupBy(trial => trial.Trial).Select(Last).OrderBy(trial => trial.Trial)];
-
-        TrialReport Last(IEnumerable<TrialReport> rungs) =>
-            (rungs.First().Trial == firstBase ? rungs.LastOrDefault(trial => trial.Rung >= 0 && trial.Rung <= last) : null) ?? rungs.Last();
-    }
-
-    private int Choose()
-    {
-        int firstBase = FirstBase();
-        bool isCompared = _journal!.Header.Compared > 0;
-        // The objective that was behind is out, and was ranked after more epochs than the others have.
-        TrialReport best = Ranked(RankedLast().Where(trial => !isCompared || trial.Trial >= _bases.Count || trial.Trial == firstBase))[0];
-        return best is { Value: null, Failure: { } failure } ? throw new InputException(failure) : best.Trial;
-    }
-
-    /// <summary>A trial's checkpoint is five times its model, and there may be many.</summary>
-    private static void RemoveAllBut(string directory, params int[] trials)
-    {
-        string folder = Path.Combine(directory, TrialsFolder);
-        var kept = trials.Select(trial => FolderOf(directory, trial)).ToHashSet();
-        foreach (string trial in Directory.Exists(folder) ? Directory.GetDirectories(folder) : [])
-        {
-            if (!kept.Contains(trial) && int.TryParse(Path.GetFileName(trial), NumberStyles.None, CultureInfo.InvariantCulture, out _))
-                TrainingFolder.DiscardFolder(trial);
-        }
     }
 
     /// <summary>What is said of a training that left the numbers; null of any other mistake.</summary>

@@ -165,7 +165,8 @@ public sealed class DatasetCacheTests : IDisposable
             // Which files there are, and how errors are worded.
             "DataPath", "Dataset", "Where",
         ];
-        string source = File.ReadAllText(Path.Combine(TestFiles.RepositoryRoot, "src/Bert4Rec/Data/DatasetLoader.cs"));
+        string source = string.Concat(new[] { "DatasetLoader", "DatasetFiles", "ColumnFilters" }.Select(
+            name => File.ReadAllText(Path.Combine(TestFiles.RepositoryRoot, $"src/Bert4Rec/Data/{name}.cs"))));
         string[] read = [.. Regex.Matches(source, @"\b_?config\.(\w+)").Select(match => match.Groups[1].Value).Distinct().Order()];
         Assert.Equal(known.Order(), read.Union(["UserInteractionInterval", "ItemInteractionInterval"]).Order());
     }

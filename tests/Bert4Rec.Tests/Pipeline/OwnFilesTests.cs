@@ -29,7 +29,7 @@ public sealed class OwnFilesTests : IDisposable
         File.WriteAllText(Of("out/trials/mine/model.safetensors"), "");
         File.WriteAllText(Of("out/trials/notes.txt"), "");
 
-        TuneSession.DiscardTrials(Of("out"));
+        new TuneFolder(Of("out")).DiscardTrials();
 
         Assert.False(Directory.Exists(Of("out/trials/000")));
         Assert.True(File.Exists(Of("out/trials/mine/model.safetensors")) && File.Exists(Of("out/trials/notes.txt")));

@@ -54,7 +54,7 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         var config = shop.Config(objective, "epochs=9", "n_layers=1");
         Tune(config, whole);
         Tune(config, cut);
-        string journal = TuneSession.JournalPath(cut);
+        string journal = new TuneFolder(cut).Journal;
         File.WriteAllLines(journal, File.ReadLines(journal).Take(lines).ToArray());
         File.Delete(Path.Combine(cut, "tuned.yaml"));
         Tune(config, cut);
