@@ -52,6 +52,35 @@ public class PhiloxTests
         Assert.Equal((dropped, scale, dropped == 0), (dropout.Probability, dropout.Scale, dropout.IsNone));
     }
 
+    /// <summary>Whether a cell is dropped says nothing of those beside it, in its block, in its column, and in other streams and
+    /// steps.</summary>
+    [Theory]
+    [InlineData(0, 0, 0, 1)]
+    [InlineData(0, 0, 0, 8)]
+    [InlineData(0, 0, 0, 24)]
+    [InlineData(0, 0, 0, 32)]
+    [InlineData(0, 0, 0, 64)]
+    [InlineData(0, 0, 1, 0)]
+    [InlineData(0, 1, 0, 0)]
+    [InlineData(0, 1 << 16, 0, 0)]
+    [InlineData(1, 0, 0, 0)]
+    public void Cells_are_drawn_independently(uint step, uint stream, uint row, uint column)
+    {
+        const int rows = 2000, columns = 64;
+        uint threshold = Philox.Threshold(0.1f);
+        int both = 0;
+        for (uint r = 0; r < rows; r++)
+        {
+            for (uint c = 0; c < columns; c++)
+            {
+                if (Philox.Cell(2020, 5, 7, r, c) < threshold && Philox.Cell(2020, 5 + step, 7 + stream, r + row, c + column) < threshold)
+                    both++;
+            }
+        }
+        double p = threshold / 65536.0, expected = p * p, deviation = Math.Sqrt(expected * (1 - expected) / (rows * columns));
+        Assert.InRange(both / (double)(rows * columns), expected - (4 * deviation), expected + (4 * deviation));
+    }
+
     [Fact]
     public void Units_lie_in_0_to_1()
     {
