@@ -84,7 +84,8 @@ internal static class TrainingLog
             ? $"no blend: none of those tried {samples} is better than the model alone"
             : $"blend of transitions ({transition} ln(1 + {scale} T)){ofNext}"
                 + $"{(similar == 0 ? "" : $", what is alike ({similar} A)")} and the history's items ({seen} + {recent} / lag): "
-                + $"NDCG {blend.Without:F4} without, {blend.With:F4} with it {samples}";
+                + $"NDCG {blend.Without:F4} without, {blend.With:F4} with it {samples}"
+                + (blend.InsteadOfEpoch is int epoch ? $"; epoch {epoch}, the best without a blend, has less with one" : "");
     }
 
     /// <summary>Where the model is, and what to do with it.</summary>

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Model;
 
@@ -10,7 +11,12 @@ namespace Bert4Rec.Inference;
 /// <param name="Without">Mean NDCG of the model alone on them.</param>
 /// <param name="With">Mean NDCG with the weights.</param>
 /// <param name="P">Of the paired test between the two; 1 for the model alone.</param>
-public sealed record BlendChoice(BlendWeights Weights, int Samples, double Without, double With, double P);
+public sealed record BlendChoice(BlendWeights Weights, int Samples, double Without, double With, double P)
+{
+    /// <summary>The epoch that is best without a blend, where the last one is taken, which is better with it; null where the best is.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int? InsteadOfEpoch { get; init; }
+}
 
 /// <summary>What a sample's gain depends on, whatever the weights.</summary>
 /// <param name="Others">The model's scores of the k best items that are not blended, best first.</param>

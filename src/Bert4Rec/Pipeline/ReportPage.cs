@@ -152,9 +152,14 @@ internal static class ReportPage
                 [.. validated.Select(epoch => epoch.Valid![metric])],
                 best < 0 ? null : best));
         }
-        return Html.Paragraph($"{report.Result.Epochs} passes over the data; the state after pass {report.Result.BestEpoch} is the model.")
+        string kept = $"the state after pass {report.Result.BestEpoch} is the model{Instead(report)}";
+        return Html.Paragraph($"{report.Result.Epochs} passes over the data; {kept}.")
             + Html.SideBySide(charts);
     }
+
+    private static string Instead(RunReport report) => report.Result.Blend?.InsteadOfEpoch is int epoch
+        ? $": with the blend it is better than that after pass {epoch}, the best without"
+        : "";
 
     private static string Variety(RunReport report)
     {

@@ -217,15 +217,18 @@ internal sealed class TrainingRun : IDisposable
         if (!_state.Stopping.HasBest)
             _average.Values.CopyTo(_best, 0);
         SpareMemory.GiveBackAfter(_dataset);
-        _engine.RankWith(_best);
         BlendChoice? blend = null;
         IReadOnlyDictionary<string, double> valid = _state.Stopping.BestMetrics;
         if (_config.Blend && _split.Valid.Length > 0)
         {
-            blend = ChooseBlend();
+            blend = ChooseBlendAndEpoch();
             SpareMemory.GiveBackAfter(_dataset);
             if (blend.Weights != BlendWeights.None)
                 valid = EvaluateValidation();
+        }
+        else
+        {
+            _engine.RankWith(_best);
         }
         // What a trial is judged by is what would be delivered, the blend included.
         if (_options.Trial is not null)
@@ -237,15 +240,39 @@ internal sealed class TrainingRun : IDisposable
         return result;
     }
 
-    /// <summary>Apart from its caller, so that tables without a weight can be collected as soon as the weights are chosen.</summary>
-    private BlendChoice ChooseBlend()
+    /// <summary>
+    /// The epochs were compared without a blend. Where there is one, the last may be better than the best of them: trained on, a model
+    /// tells apart what a customer has not had, which counts once the blend leaves out what they had.
+    /// </summary>
+    /// <remarks>Apart from its caller, so that tables without a weight can be collected as soon as the weights are chosen.</remarks>
+    private BlendChoice ChooseBlendAndEpoch()
     {
         var rules = Blend.ToChoose(_dataset, _split.Train, ItemSimilarity.Of(_dataset, _config.SequenceSeparator), _progress);
         SpareMemory.GiveBackAfter(_dataset);
         int k = Math.Min(Math.Min(_validation.ComparedCutoff, BlendSearch.LongestList), _dataset.ItemCount - 1);
-        var chosen = _engine.ChooseBlend(_split.Valid, rules, k, _config.ExcludeSeen, _progress);
+        BlendChoice chosen = Choose(_best);
+        if (_start is null && chosen.Weights != BlendWeights.None && _state.Stopping.BestEpoch < _state.Epoch)
+        {
+            BlendChoice last = Choose(_average.Values);
+            if (last.With > chosen.With)
+            {
+                _average.Values.CopyTo(_best, 0);
+                chosen = last with { InsteadOfEpoch = _state.Stopping.BestEpoch };
+                _state.Stopping.BestEpoch = _state.Epoch;
+            }
+            else
+            {
+                _engine.RankWith(_best);
+            }
+        }
         _engine.Use(rules.With(chosen.Weights));
         return chosen;
+
+        BlendChoice Choose(float[] parameters)
+        {
+            _engine.RankWith(parameters);
+            return _engine.ChooseBlend(_split.Valid, rules, k, _config.ExcludeSeen, _progress);
+        }
     }
 
     private ComparedMetrics Test() => _split.Test.Length == 0
