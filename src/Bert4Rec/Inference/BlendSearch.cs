@@ -13,7 +13,7 @@ namespace Bert4Rec.Inference;
 /// <param name="P">Of the paired test between the two; 1 for the model alone.</param>
 public sealed record BlendChoice(BlendWeights Weights, int Samples, double Without, double With, double P)
 {
-    /// <summary>The epoch that is best without a blend, where the last one is taken, which is better with it; null where the best is.</summary>
+    /// <summary>The epoch that is best without a blend, where the last is taken, which is better with one; null elsewhere.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? InsteadOfEpoch { get; init; }
 }

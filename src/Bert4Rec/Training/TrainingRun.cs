@@ -251,7 +251,8 @@ internal sealed class TrainingRun : IDisposable
         SpareMemory.GiveBackAfter(_dataset);
         int k = Math.Min(Math.Min(_validation.ComparedCutoff, BlendSearch.LongestList), _dataset.ItemCount - 1);
         BlendChoice chosen = Choose(_best);
-        if (_start is null && chosen.Weights != BlendWeights.None && _state.Stopping.BestEpoch < _state.Epoch)
+        bool mayBeLast = _start is null && _config.ValidMetricBigger && _state.Stopping.BestEpoch < _state.Epoch;
+        if (mayBeLast && chosen.Weights != BlendWeights.None)
         {
             BlendChoice last = Choose(_average.Values);
             if (last.With > chosen.With)

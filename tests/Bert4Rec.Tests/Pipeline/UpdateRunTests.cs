@@ -326,7 +326,8 @@ public sealed class UpdateRunTests : IDisposable
     {
         Train(
             refit: false,
-            "epochs=40", "learning_rate=0.01", "hidden_dropout_prob=0.1", "mask_ratio=0.3", "topk=[1]", "valid_metric=NDCG@1");
+            "epochs=40", "learning_rate=0.01", "hidden_dropout_prob=0.1", "mask_ratio=0.3", "topk=[5]", "valid_metric=NDCG@5",
+            "blend=false");
         float[] held = ModelFolder.Load(Model, null).Parameters;
         string config = Path.Combine(Model, "config.yaml");
         var dataset = ModelFolder.Load(Model, null).Dataset.Append(

@@ -4,7 +4,7 @@ using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Training;
 
-/// <summary>Customers who never take the same item twice: what a model says of the items that they had is nothing to choose it by.</summary>
+/// <summary>Customers who never take the same item twice: what a model says of those that they had is nothing to choose it by.</summary>
 public sealed class LastEpochTests : IDisposable
 {
     private const int Users = 400, Groups = 3, ItemsOfGroup = 30, EventsOfUser = 14;
