@@ -23,7 +23,7 @@ internal static unsafe class Philox<V>
     {
         if (V.Width > Neighbours)
         {
-            // Sixteen lanes would have to be two rows; alone they take as long, as each round waits for the products of the one before.
+            // Sixteen lanes would have to be cells of two rows.
             Philox<F32x8>.ThresholdRow(key, row, threshold, value, mask, columns);
             return;
         }

@@ -5,7 +5,7 @@ namespace Bert4Rec.Kernels.Gpu;
 
 /// <summary>
 /// Inverted dropout. The mask is a function of (seed, step, stream, row, column): the backward draws it again instead of reading it. A
-/// thread handles the four columns that share a block of random numbers.
+/// thread handles four of the eight columns that share a block of random numbers.
 /// </summary>
 internal sealed class Dropout(GpuDevice device)
 {
