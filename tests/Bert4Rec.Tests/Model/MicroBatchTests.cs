@@ -45,9 +45,10 @@ public class MicroBatchTests
         foreach (var entry in layout.Entries)
         {
             var (first, end) = ((int)entry.Offset, (int)(entry.Offset + entry.Length));
-            // A key's bias has a gradient of rounding alone, of terms about as large as this.
+            // A key's bias has a gradient of rounding alone, of terms about as large as this. Without fused multiply-adds some gradients
+            // differ by 4e-6; another row's dropout makes it a thousand times as much.
             double norm = Math.Max(0.1, expected[first..end].ToMatrix(1).Norm());
-            Numbers.Close(entry.Name, expected[first..end].ToMatrix(1), gradients[first..end], 3e-6, norm);
+            Numbers.Close(entry.Name, expected[first..end].ToMatrix(1), gradients[first..end], 1e-5, norm);
         }
     }
 
