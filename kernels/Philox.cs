@@ -47,9 +47,8 @@ public static class Philox
     public static uint Threshold(float probability) => (uint)MathF.Round(probability * (ushort.MaxValue + 1));
 
     /// <summary>The word as a number in [0, 1), on a grid of 2⁻²⁴ so that float holds it exactly.</summary>
-    /// <remarks>By way of int: ILGPU converts uint through double, which not every GPU has.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float ToUnit(uint word) => (int)(word >> 8) * (1f / (1 << 24));
+    public static float ToUnit(uint word) => (word >> 8) * (1f / (1 << 24));
 }
 
 /// <summary>Which random numbers a kernel draws: those of (seed, step, stream), for the rows from <c>FirstRow</c> on.</summary>

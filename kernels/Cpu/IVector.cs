@@ -101,10 +101,10 @@ internal interface IVector<V>
     /// <summary>x in the lanes where a's word is not less than b's, y in the others.</summary>
     static abstract V SelectAtLeastWords(V a, V b, V x, V y);
 
-    /// <summary>Of words that hold two bfloat16 numbers each, those of the lower halves as floats.</summary>
+    /// <summary>The lower halves of the words, moved to the upper ones: of two bfloat16 numbers the lower as a float.</summary>
     static abstract V LowerHalves(V a);
 
-    /// <summary>The same of the upper halves.</summary>
+    /// <summary>The upper halves of the words, with zeros below.</summary>
     static abstract V UpperHalves(V a);
 
     /// <summary>Lanes 0 to count−1 of a vector; the others are zero. Nothing beyond them is read.</summary>

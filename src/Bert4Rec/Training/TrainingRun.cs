@@ -259,7 +259,6 @@ internal sealed class TrainingRun : IDisposable
             {
                 _average.Values.CopyTo(_best, 0);
                 chosen = last with { InsteadOfEpoch = _state.Stopping.BestEpoch };
-                _state.Stopping.BestEpoch = _state.Epoch;
             }
             else
             {
@@ -291,7 +290,7 @@ internal sealed class TrainingRun : IDisposable
 
     private TrainingResult Result(IReadOnlyDictionary<string, double> valid, ComparedMetrics tested, BlendChoice? blend) => new(
         _state.Epoch,
-        _state.Stopping.HasBest ? _state.Stopping.BestEpoch : _state.Epoch,
+        _state.Stopping.HasBest && blend?.InsteadOfEpoch is null ? _state.Stopping.BestEpoch : _state.Epoch,
         _clock.Elapsed.TotalSeconds,
         Layout.Length,
         valid,
