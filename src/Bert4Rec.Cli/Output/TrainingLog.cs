@@ -21,6 +21,8 @@ internal static class TrainingLog
             log.WriteLine($"         {start.DeviceNote}");
         if (start.SettingsNote is not null)
             log.WriteLine($"settings {start.SettingsNote}");
+        if (start.LeavesSeenOut)
+            log.WriteLine($"epochs   compared with {EvaluationSettings.SeenLeftOut}: hardly anyone takes an item twice");
         log.WriteLine($"output   {directory}");
         log.WriteLine();
         if (start.IsDone)

@@ -65,7 +65,7 @@ internal static class ConfigKeys
         new("weight_decay", "0.0"),
         new("clip_grad_norm", "~"),
         new("eval_step", "1"),
-        new("stopping_step", "10", "100", NextItem: "10", Sparse: "20", Small: "160"),
+        new("stopping_step", "10", "100", NextItem: "10", LongHistories: "30", Sparse: "20", Small: "160"),
         new("stopping_margin", "0", NextItem: "0.002"),
         new("eval_args", "{group_by: user, order: TO, split: {LS: valid_and_test}, mode: full}"),
         new("exclude_seen", "false"),

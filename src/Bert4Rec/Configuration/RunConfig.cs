@@ -279,7 +279,7 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
             bool isSmall = shape.Density == Density.Small && Objective == Objective.Cloze;
             AddNote(
                 $"fewer than {DataShape.SparseBelow} events an item{(isSmall ? $", and than {DataShape.SmallBelow:N0} in all" : "")}",
-                key => key.LargeCatalogue is null && key.LongHistories is null);
+                key => key.LargeCatalogue is null && (key.LongHistories is null || Objective == Objective.Cloze));
         }
         if (shape.HasLongHistories)
             AddNote($"at least {DataShape.LongHistories} events a user", key => key.LongHistories is not null);

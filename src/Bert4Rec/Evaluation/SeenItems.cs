@@ -9,6 +9,9 @@ namespace Bert4Rec.Evaluation;
 /// <param name="Items">Item ids, ascending within a sample.</param>
 internal sealed record SeenItems(int[] Offsets, int[] Items)
 {
+    /// <summary>The share of targets that may be left out for the others' sake.</summary>
+    private const double FewRepeats = 0.01;
+
     /// <summary>The items of a sample, by its place among the samples.</summary>
     public ReadOnlySpan<int> this[int sample] => Items.AsSpan(Offsets[sample], Offsets[sample + 1] - Offsets[sample]);
 
@@ -23,6 +26,11 @@ internal sealed record SeenItems(int[] Offsets, int[] Items)
         }
         return new(offsets, [.. items]);
     }
+
+    /// <summary>Whether users take next to nothing that they had before. False of no samples.</summary>
+    public static bool HardlyComeBack(InteractionDataset dataset, Sample[] samples) =>
+        samples.Length > 0
+        && samples.Count(sample => dataset.History(sample, int.MaxValue).Contains(dataset.Target(sample))) < FewRepeats * samples.Length;
 
     public bool Contains(int sample, int item) => this[sample].BinarySearch(item) >= 0;
 }

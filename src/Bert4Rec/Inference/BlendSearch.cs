@@ -57,8 +57,11 @@ internal sealed class BlendSearch
     /// <summary>Lists need be no longer to tell weights apart, and each sample keeps a score a place.</summary>
     public const int LongestList = 1000;
 
+    /// <summary>No score makes up for it.</summary>
+    private const float LeavesOut = -100;
+
     private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8], s_scales = [10, 100, 1000, 10_000];
-    private static readonly float[] s_seen = [-8, -2, -0.5f, 0, 0.5f, 1, 2, 4, 8], s_recent = [0, 1, 2, 4, 8, 16];
+    private static readonly float[] s_seen = [LeavesOut, -8, -2, -0.5f, 0, 0.5f, 1, 2, 4, 8], s_recent = [0, 1, 2, 4, 8, 16];
     private static readonly float[] s_similar = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8, 12];
     private static readonly float[] s_next = [0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8, 12, 16];
 

@@ -82,7 +82,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 {
                     targets[i] = dataset.Target(chosen[first + i]);
                     ranking.Add(
-                        dataset.History(chosen[first + i], _shape.HistoryLength), seen is null ? [] : seen[first + i], targets[i]);
+                        dataset.History(chosen[first + i], int.MaxValue), seen is null ? [] : seen[first + i], targets[i]);
                 }
                 ranking.Collect(predictor, k, targets, collected.AsSpan(first, targets.Length));
                 if (worker == 0)
@@ -194,7 +194,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                 for (int i = 0; i < count; i++)
                 {
                     ReadOnlySpan<int> itsLeftOut = seen is null ? [] : seen[start + first + i];
-                    blending.Add(dataset.History(samples[first + i], _shape.HistoryLength), itsLeftOut, targets[i]);
+                    blending.Add(dataset.History(samples[first + i], int.MaxValue), itsLeftOut, targets[i]);
                 }
                 if (!blending.TopK(predictor, k, theirTargets, lists, scores, counts))
                     throw NotFinite();
@@ -230,7 +230,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
             {
                 for (int i = 0; i < predictor.Count; i++)
                 {
-                    var history = dataset.History(samples[first + i], _shape.HistoryLength);
+                    var history = dataset.History(samples[first + i], int.MaxValue);
                     blending.AddTo(history, theirs.Slice(i * width, width), share.Slice(i * width, width));
                 }
             }

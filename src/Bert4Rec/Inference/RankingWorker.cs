@@ -132,7 +132,7 @@ internal sealed class RankingWorker : IDisposable
         {
             _blending.Clear();
             foreach (var task in tasks)
-                _blending.Add(Window(task), task.Excluded);
+                _blending.Add(task.History, task.Excluded);
             _blending.TopK(_predictor, k, [], items, scores, []);
         }
         for (int i = 0; i < tasks.Length; i++)
@@ -157,16 +157,13 @@ internal sealed class RankingWorker : IDisposable
             int[] candidates = tasks[i].Candidates!;
             var scores = new float[candidates.Length];
             _predictor.ScoreRow(i, candidates, scores);
-            _blending?.AddTo(Window(tasks[i]), candidates, scores);
+            _blending?.AddTo(tasks[i].History, candidates, scores);
             if (!Array.TrueForAll(scores, float.IsFinite))
                 tasks[i].Failure = NotFinite();
             else
                 tasks[i].Ranking = BestScores.Of(tasks[i].K, candidates, scores);
         }
     }
-
-    /// <summary>The events of its history that the blend may know of: those that the model sees.</summary>
-    private ReadOnlySpan<int> Window(RankingTask task) => task.History.AsSpan(Math.Max(0, task.History.Length - _shape.HistoryLength));
 
     private static InputException NotFinite() =>
         new("the model gives scores that are no finite numbers, which cannot be ranked; train it again");

@@ -71,7 +71,7 @@ public sealed class Recommender : IDisposable
     /// <summary>Users of the training data.</summary>
     public int UserCount => _dataset.UserCount - 1;
 
-    /// <summary>Events of a history that the model sees: its newest ones.</summary>
+    /// <summary>Events of a history that the model sees: its newest ones. A blend knows what was before them too.</summary>
     public int MaximumHistory { get; }
 
     /// <summary>The columns of .item.</summary>

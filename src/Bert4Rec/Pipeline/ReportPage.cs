@@ -145,9 +145,10 @@ internal static class ReportPage
         var validated = report.Epochs.Where(epoch => epoch.Valid is not null).ToList();
         if (validated.Count > 0)
         {
+            string seen = validated[0].ExcludeSeen ? $", {EvaluationSettings.SeenLeftOut}" : "";
             int best = validated.FindIndex(epoch => epoch.Epoch == report.Result.BestEpoch);
             charts.Add(Charts.Line(
-                $"{report.Config.ValidMetric} on the validation events by epoch; the dot is the state that was kept",
+                $"{report.Config.ValidMetric} on the validation events by epoch{seen}; the dot is the state that was kept",
                 [.. validated.Select(epoch => (double)epoch.Epoch)],
                 [.. validated.Select(epoch => epoch.Valid![metric])],
                 best < 0 ? null : best));

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Bert4Rec.Data;
 using Bert4Rec.Distributed;
 using Bert4Rec.Evaluation;
@@ -56,6 +57,9 @@ internal sealed record TrainingStart(
     /// <summary>Whether all its epochs were trained before.</summary>
     public bool IsDone { get; init; }
 
+    /// <summary>Whether epochs are compared with seen items left out, though the result is not.</summary>
+    public bool LeavesSeenOut { get; init; }
+
     /// <summary>What the dataset's files lack.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
@@ -71,7 +75,12 @@ internal sealed record TrainingStart(
 /// <param name="Valid">Metrics by name, or null where the epoch was not validated.</param>
 /// <param name="IsBest">No validation so far was better.</param>
 public sealed record EpochReport(
-    int Epoch, double Loss, double Seconds, double TokensPerSecond, IReadOnlyDictionary<string, double>? Valid, bool IsBest);
+    int Epoch, double Loss, double Seconds, double TokensPerSecond, IReadOnlyDictionary<string, double>? Valid, bool IsBest)
+{
+    /// <summary>Whether seen items were left out of the validation's rankings.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool ExcludeSeen { get; init; }
+}
 
 /// <summary>How a run ended.</summary>
 /// <param name="Epochs">Epochs trained.</param>

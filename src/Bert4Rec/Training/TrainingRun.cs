@@ -27,6 +27,9 @@ internal sealed class TrainingRun : IDisposable
     private readonly RefitTask? _refit;
     private readonly WarmStart? _start;
     private readonly EvaluationSettings _validation;
+
+    /// <summary>How epochs are compared: as <see cref="_validation"/>, but for seen items where a blend will leave those out.</summary>
+    private readonly EvaluationSettings _comparison;
     private readonly TrainingEngine _engine;
     private readonly ParameterAverage _average;
     private readonly float[] _best;
@@ -53,6 +56,7 @@ internal sealed class TrainingRun : IDisposable
         if (_split.Train.Length == 0)
             throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
         _validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
+        _comparison = config.Blend && SeenItems.HardlyComeBack(dataset, _split.Valid) ? _validation with { ExcludeSeen = true } : _validation;
         RunConfig drawn = start is null ? config : config.With($"seed={start.Seed}");
         _origin = Checkpoint.Origin(config, dataset, _split);
         if (refit is not null)
@@ -155,6 +159,7 @@ internal sealed class TrainingRun : IDisposable
         _config.DataNote())
     {
         IsDone = IsDone,
+        LeavesSeenOut = _comparison != _validation,
         Warnings = _dataset.Warnings,
     };
 
@@ -196,19 +201,22 @@ internal sealed class TrainingRun : IDisposable
             if (_refit is null)
                 ModelFolder.SaveModel(Folder, _config, Layout, _best);
         }
-        return new(_state.Epoch, loss, seconds, tokens / seconds, valid, isBest);
+        return new(_state.Epoch, loss, seconds, tokens / seconds, valid, isBest)
+        {
+            ExcludeSeen = valid is not null && _comparison.ExcludeSeen,
+        };
     }
 
     private (IReadOnlyDictionary<string, double> Metrics, bool IsBest) Validate(float[] parameters)
     {
         _engine.RankWith(parameters);
-        var metrics = EvaluateValidation();
+        var metrics = EvaluateValidation(_comparison);
         double value = Math.Round(metrics[_config.ValidMetric.ToLowerInvariant()], _config.MetricDecimalPlace);
         return (metrics, _state.Stopping.Observe(_state.Epoch, value, metrics, _config.ValidMetricBigger, _config.StoppingMargin));
     }
 
-    private IReadOnlyDictionary<string, double> EvaluateValidation() =>
-        Evaluator.Evaluate(_engine.Ranker, _dataset, _engine.Statistics, _split.Valid, _validation, _progress);
+    private IReadOnlyDictionary<string, double> EvaluateValidation(EvaluationSettings settings) =>
+        Evaluator.Evaluate(_engine.Ranker, _dataset, _engine.Statistics, _split.Valid, settings, _progress);
 
     /// <summary>Makes of the best parameters what recommends, and measures it.</summary>
     private TrainingResult Deliver()
@@ -223,8 +231,8 @@ internal sealed class TrainingRun : IDisposable
         {
             blend = ChooseBlendAndEpoch();
             SpareMemory.GiveBackAfter(_dataset);
-            if (blend.Weights != BlendWeights.None)
-                valid = EvaluateValidation();
+            if (blend.Weights != BlendWeights.None || _comparison != _validation)
+                valid = EvaluateValidation(_validation);
         }
         else
         {
@@ -241,8 +249,8 @@ internal sealed class TrainingRun : IDisposable
     }
 
     /// <summary>
-    /// The epochs were compared without a blend. Where there is one, the last may be better than the best of them: trained on, a model
-    /// tells apart what a customer has not had, which counts once the blend leaves out what they had.
+    /// The epochs were compared without a blend. Where there is one, the last may be better than the best of them: what the blend's rules
+    /// know the model need not, and what they do not know it goes on learning.
     /// </summary>
     /// <remarks>Apart from its caller, so that tables without a weight can be collected as soon as the weights are chosen.</remarks>
     private BlendChoice ChooseBlendAndEpoch()

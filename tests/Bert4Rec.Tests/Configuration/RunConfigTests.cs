@@ -498,7 +498,7 @@ public sealed class RunConfigTests : IDisposable
             "fewer than 20 events an item: by default hidden_dropout_prob 0.5",
             Parse("objective: next_item\nattn_dropout_prob: 0.3").ForData(10, 10, 10).DataNote());
         Assert.Equal(
-            "at least 75 events a user: by default MAX_ITEM_LIST_LENGTH 200, train_batch_size 64",
+            "at least 75 events a user: by default MAX_ITEM_LIST_LENGTH 200, train_batch_size 64, stopping_step 30",
             Parse("objective: next_item").ForData(7500, 10, 100).DataNote());
         Assert.EndsWith(
             "stopping_step 20; at least 30,000 items: by default softmax_samples 2048",

@@ -240,7 +240,8 @@ public sealed class BlendTests
         var items = new BlendedItems(blend, dataset.ItemCount);
         for (int i = 0; i < samples.Length; i++)
         {
-            items.Fill(dataset.History(samples[i], 8));
+            // The model sees eight events of it; the blend knows all.
+            items.Fill(dataset.History(samples[i], int.MaxValue));
             var sum = new double[dataset.ItemCount];
             for (int item = 1; item < dataset.ItemCount; item++)
             {
