@@ -56,7 +56,8 @@ internal sealed class TrainingRun : IDisposable
         if (_split.Train.Length == 0)
             throw new InputException("no training samples: the split leaves none (a user needs two events to have a target)");
         _validation = EvaluationSettings.OfTraining(config, config.EvalArgs.ValidMode);
-        _comparison = config.Blend && SeenItems.HardlyComeBack(dataset, _split.Valid) ? _validation with { ExcludeSeen = true } : _validation;
+        bool leavesSeenOut = config.Blend && SeenItems.HardlyComeBack(dataset, _split.Valid);
+        _comparison = leavesSeenOut ? _validation with { ExcludeSeen = true } : _validation;
         RunConfig drawn = start is null ? config : config.With($"seed={start.Seed}");
         _origin = Checkpoint.Origin(config, dataset, _split);
         if (refit is not null)
