@@ -14,21 +14,21 @@ public class LinearTests : LayerTests
     /// <summary>T, K, N; of one, groups with large tiles share the sum of the gradient.</summary>
     public static TheoryData<string, int, int, int> Shapes => WithLarge(
         Backends.Times(
-            (1, 1, 1), (1, 8, 8), (5, 20, 40), (37, 32, 64), (130, 64, 128), (37, 128, 256), (130, 20, 3), (5, 61, 20), (64, 64, 64),
-            (600, 8, 12)),
-        600,
-        64,
-        128);
+            (1, 1, 1), (1, 8, 8), (5, 20, 40), (37, 32, 64), (130, 64, 128), (130, 20, 3), (5, 61, 20), (64, 64, 64), (600, 8, 12)),
+        (37, 128, 256),
+        (600, 64, 128));
 
     /// <summary>Of these, one is a long sum that groups share; of one, all products take large tiles.</summary>
     public static TheoryData<string, int, int, int> AlignedShapes =>
-        WithLarge(Backends.Times((37, 64, 12), (260, 24, 68), (600, 8, 12)), 196, 196, 196);
+        WithLarge(Backends.Times((37, 64, 12), (600, 8, 12)), (260, 24, 68), (196, 196, 196));
 
     /// <summary>Without the simulator, which would take a minute.</summary>
-    private static TheoryData<string, int, int, int> WithLarge(TheoryData<string, int, int, int> shapes, int rows, int inputs, int outputs)
+    private static TheoryData<string, int, int, int> WithLarge(
+        TheoryData<string, int, int, int> shapes, params (int Rows, int Inputs, int Outputs)[] large)
     {
-        foreach (string backend in Backends.Gpus.Where(name => name != GpuDevices.Simulator))
-            shapes.Add(backend, rows, inputs, outputs);
+        foreach (string backend in Backends.Names.Where(name => name != GpuDevices.Simulator))
+            foreach (var (rows, inputs, outputs) in large)
+                shapes.Add(backend, rows, inputs, outputs);
         return shapes;
     }
 
@@ -68,7 +68,12 @@ public class LinearTests : LayerTests
 
     /// <summary>More parts of a small tile's sums than the last group reads at a time.</summary>
     [Fact]
-    public void Many_parts_of_a_sum_are_added_up() => Backward_matches_the_derivation(Backends.ManyMultiprocessors, 2_000, 64, 64);
+    public void Many_parts_of_a_sum_are_added_up()
+    {
+        const int Rows = 600, Tiles = 2, Multiprocessors = 60, AtATime = 4;
+        Assert.InRange(TileCost.Small.Best(Tiles, Rows, Multiprocessors).Parts, AtATime + 1, Rows);
+        Backward_matches_the_derivation(Backends.ManyMultiprocessors, Rows, 36, 40);
+    }
 
     /// <summary>CUDA's grids end at 65,535 groups along Y; five million items are 78,125 tiles.</summary>
     [Theory]
