@@ -58,7 +58,7 @@ internal static class JsonBody
         using var ending = context.RequestAborted.UnsafeRegister(static reader => ((PipeReader)reader!).CancelPendingRead(), reader);
         while (true)
         {
-            ReadResult read = await reader.ReadAsync();
+            ReadResult read = await Next(context, reader);
             if (read.IsCompleted)
             {
                 try
@@ -73,6 +73,21 @@ internal static class JsonBody
             reader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
             if (read.IsCanceled)
                 throw new ProblemException(StatusCodes.Status408RequestTimeout, "the body did not arrive in time");
+        }
+    }
+
+    /// <summary>A client that hangs up, or sends chunks that are none, is no error of the server's.</summary>
+    private static async ValueTask<ReadResult> Next(HttpContext context, PipeReader reader)
+    {
+        try
+        {
+            return await reader.ReadAsync();
+        }
+        catch (IOException e) when (e is not BadHttpRequestException)
+        {
+            // What else comes is not read.
+            context.Response.Headers.Connection = "close";
+            throw new ProblemException(StatusCodes.Status400BadRequest, $"the body cannot be read: {e.Message}");
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using Bert4Rec.Inference;
 using Bert4Rec.Training;
@@ -13,6 +14,9 @@ internal sealed class ModelHost : IDisposable
 {
     /// <summary>What a change of the folder shows in: the model's files, and the one that is written when training is done.</summary>
     private static readonly string[] s_watched = [.. ModelFolder.FileNames, ResultFile.Name];
+
+    /// <summary>Bytes of a model.safetensors in which its metadata is.</summary>
+    private const int Beginnings = 4096;
 
     private readonly ServerOptions _options;
     private readonly Action<string> _log;
@@ -117,6 +121,8 @@ internal sealed class ModelHost : IDisposable
         try
         {
             next = Load(folder);
+            // A copy that is under way, or was made without the folder in it.
+            refusal = next.LacksRefit ? next.Note : null;
         }
         catch (Exception e)
         {
@@ -132,6 +138,7 @@ internal sealed class ModelHost : IDisposable
         }
         else if (refusal is not null)
         {
+            next?.Dispose();
             RefusedSwaps++;
             _log($"warning: a changed model is refused, and {Version} goes on: {refusal.ReplaceLineEndings(" ")}");
         }
@@ -194,8 +201,21 @@ internal sealed class ModelHost : IDisposable
                 var file = new FileInfo(Path.Combine(directory, name));
                 stamp.Append(file.Exists ? $"|{file.LinkTarget} {file.Length} {file.LastWriteTimeUtc.Ticks}" : "|");
             }
+            stamp.Append(Beginning(Path.Combine(directory, ModelFolder.ModelFileName)));
         }
         return stamp.ToString();
+    }
+
+    /// <summary>
+    /// A digest of where a model has its checksum and those of the files beside it, which another model of the same size and time has not.
+    /// </summary>
+    private static string Beginning(string path)
+    {
+        if (!File.Exists(path))
+            return "";
+        using var file = File.OpenHandle(path);
+        Span<byte> beginning = stackalloc byte[Beginnings];
+        return Convert.ToHexString(SHA256.HashData(beginning[..RandomAccess.Read(file, beginning, 0)]));
     }
 
     /// <summary>Training writes its best model after each epoch; that is no model to serve until the training is done.</summary>

@@ -118,8 +118,8 @@ internal sealed class RecommendationServer : IAsyncDisposable
         builder.Logging.SetMinimumLevel(LogLevel.Warning).AddProvider(new LineLogger(_log));
         // What it says of a failed start is thrown too.
         builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
-        // It warns of each connection over the limit.
-        builder.Logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel.Connections", LogLevel.Error);
+        // It warns of each connection over the limit, and of each that a client broke off in a body.
+        builder.Logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel", LogLevel.Error);
 
         WebApplication app = builder.Build();
         foreach (string url in _options.Urls)
@@ -128,7 +128,7 @@ internal sealed class RecommendationServer : IAsyncDisposable
         _endpoints.Map(app);
         PageFiles.Map(app);
         app.MapOpenApi();
-        app.MapPrometheusScrapingEndpoint();
+        app.MapPrometheusScrapingEndpoint().WithMetadata(new HttpMethodMetadata([HttpMethods.Get, HttpMethods.Head]));
         return app;
     }
 

@@ -23,6 +23,8 @@ internal static class ServeCommand
         };
         urls.Validators.Add(result =>
         {
+            if (result.Tokens.Any(token => Split(token.Value).Length == 0))
+                result.AddError("--urls: no URL.");
             foreach (string? wrong in result.Tokens.SelectMany(token => Split(token.Value)).Select(ServerOptions.CheckUrl))
             {
                 if (wrong is not null)

@@ -257,7 +257,15 @@ internal sealed class ModelFolder(
         var values = fields.Select(_ => new List<string?> { null }).ToArray();
         while (file.Read())
         {
+            int before = items.Count;
             items.GetOrAdd(file.GetString(0));
+            // The columns would shift against the items.
+            if (items.Count == before || file.FieldCount != header.Length)
+            {
+                throw new InputException(
+                    $"{Path.Combine(directory, ItemsFileName)}:{file.RowNumber}: not {header.Length} values of an item that was not there "
+                    + "before; train again, or restore the folder");
+            }
             for (int field = 0; field < fields.Length; field++)
                 values[field].Add(file.GetString(field + 1) is { Length: > 0 } value ? value : null);
         }

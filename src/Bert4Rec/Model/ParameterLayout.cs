@@ -22,6 +22,7 @@ internal sealed class ParameterLayout
 
     private readonly OrderedDictionary<string, ParameterEntry> _entries = new(StringComparer.Ordinal);
 
+    /// <exception cref="InputException">There are more parameters than an array has room for.</exception>
     public ParameterLayout(ModelShape shape)
     {
         Shape = shape;
@@ -112,6 +113,12 @@ internal sealed class ParameterLayout
         var entry = new ParameterEntry(name, Length, shape);
         _entries.Add(name, entry);
         Length += entry.Length;
+        if (Length > Array.MaxLength)
+        {
+            throw new InputException(
+                $"more than {Array.MaxLength:N0} parameters: of hidden_size ({Shape.HiddenSize}), inner_size ({Shape.InnerSize}), n_layers "
+                + $"({Shape.Layers}), MAX_ITEM_LIST_LENGTH ({Shape.MaximumLength}) and the items ({Shape.ItemCount - 1:N0}) one must be less");
+        }
     }
 }
 

@@ -161,6 +161,27 @@ public sealed class ModelFolderTests(TrainedShop shop) : IClassFixture<TrainedSh
         Assert.StartsWith($"{Path.Combine(folder.Path, "events.safetensors")}: {message};", Refusal(folder.Path));
     }
 
+    /// <summary>Behind a checksum that fits, too: the fields would be those of other items.</summary>
+    [Theory]
+    [InlineData("p1\t1\np2\t2\np1\t1\np3\t3\n", 4)]
+    [InlineData("p1\t1\np2\np3\t3\n", 3)]
+    [InlineData("p1\t1\np2\t2\t2\np3\t3\n", 3)]
+    public void Rows_that_are_none_of_an_item_are_refused(string rows, int line)
+    {
+        using var folder = new TemporaryFolder();
+        Vocabulary users = new(), items = new();
+        users.GetOrAdd("u");
+        items.GetOrAdd("p1");
+        items.GetOrAdd("p2");
+        var dataset = new InteractionDataset(users, items, [0, 0, 2], [1, 2]);
+        var layout = new ParameterLayout(TrainerSettings.Of(shop.Config, dataset.ItemCount).Shape);
+        ModelFolder.SaveData(folder.Path, shop.Config, dataset);
+        string path = Path.Combine(folder.Path, "items.tsv");
+        File.WriteAllText(path, $"item_id:token\tprice:float\n{rows}");
+        ModelFolder.SaveModel(folder.Path, shop.Config, layout, ParameterInitializer.Draw(layout, 0.02, 1));
+        Assert.StartsWith($"{path}:{line}: not 2 values of an item that was not there before", Refusal(folder.Path));
+    }
+
     [Fact]
     public void A_config_of_another_shape_is_refused()
     {

@@ -9,6 +9,16 @@ public class ParameterInitializerTests
         new(ItemCount: 300, 40, HiddenSize: 48, InnerSize: 100, 2, 2, 1e-12f, 0, 0, NormFirst: true));
 
     [Theory]
+    [InlineData(65_536, 400, 64, 1)]
+    [InlineData(256, 10_000_000, 64, 2)]
+    [InlineData(16, 400, 65_536, 1024)]
+    public void More_parameters_than_an_array_holds_are_refused(int hidden, int items, int inner, int layers)
+    {
+        var failure = Assert.Throws<InputException>(() => new ParameterLayout(new(items, 50, hidden, inner, layers, 1, 1e-12f, 0, 0)));
+        Assert.Contains($"hidden_size ({hidden}), inner_size ({inner}), n_layers ({layers})", failure.Message);
+    }
+
+    [Theory]
     [InlineData(Initializer.Normal)]
     [InlineData(Initializer.Xavier)]
     public void Matrices_are_normal_gains_one_and_biases_nothing(Enum choice)

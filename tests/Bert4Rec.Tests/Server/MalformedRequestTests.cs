@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using Xunit.Abstractions;
@@ -56,6 +57,7 @@ public sealed class MalformedRequestTests(ServedShop shop, ITestOutputHelper rep
             "POST /v1/recommend HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
             $"POST /v1/recommend HTTP/1.1\r\nHost: a\r\n{Json}Content-Length: 999999999999\r\n\r\n{{",
             $"POST /v1/recommend HTTP/1.1\r\nHost: a\r\n{Json}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n0\r\n\r\n",
+            $"POST /v1/recommend HTTP/1.1\r\nHost: a\r\n{Json}Transfer-Encoding: chunked\r\n\r\n{new string('f', 16)}\r\n{{}}\r\n",
             $"GET / HTTP/1.1\r\nHost: a\r\n{Repeat("X: 1\r\n", 200)}\r\n")))),
         ("a slow body", random => Post(Encoding.UTF8.GetBytes(Good)) with { Pauses = true }),
     ];
@@ -111,6 +113,26 @@ public sealed class MalformedRequestTests(ServedShop shop, ITestOutputHelper rep
         report.WriteLine($"a good request took {before:F2} ms before, {after:F2} ms after");
         Assert.True(server.Log.Count == 1, string.Join("\n", server.Log));
         Assert.InRange(after, 0, (3 * before) + 2);
+    }
+
+    /// <summary>As phones do that lose their network.</summary>
+    [Theory]
+    [InlineData("Content-Length: 290\r\n\r\n{\"hist")]
+    [InlineData("Transfer-Encoding: chunked\r\n\r\n5\r\n{\"a")]
+    public async Task A_client_that_hangs_up_in_a_body_is_no_error_of_the_servers(string rest)
+    {
+        await using RunningServer server = await RunningServer.Start(new() { Model = shop.Model });
+        var url = new Uri(server.Url);
+        for (int i = 0; i < 20; i++)
+        {
+            using var client = new TcpClient { LingerState = new(true, 0) };
+            await client.ConnectAsync(url.Host, url.Port);
+            await client.GetStream().WriteAsync(Ascii($"POST /v1/recommend HTTP/1.1\r\nHost: a\r\n{Json}{rest}"));
+            await Task.Delay(10);
+        }
+        await Milliseconds(server);
+        Assert.True(server.Log.Count == 1, string.Join("\n", server.Log));
+        Assert.DoesNotContain("http_response_status_code=\"500\"", await server.Client.GetStringAsync("/metrics"));
     }
 
     private static bool IsJson(byte[] body)

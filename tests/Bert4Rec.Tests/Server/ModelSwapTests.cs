@@ -113,6 +113,33 @@ public sealed class ModelSwapTests(ServedShop shop)
         Assert.Equal(3, server.Log.Count);
     }
 
+    /// <summary>As a tool leaves it that gives all files of a release one time.</summary>
+    [Fact]
+    public async Task A_model_of_the_same_size_and_time_is_taken_too()
+    {
+        string folder = shop.Write(shop.NewFolder(), seed: 1), other = shop.Write(shop.NewFolder(), 2);
+        foreach (string path in Directory.GetFiles(folder).Concat(Directory.GetFiles(other)))
+            File.SetLastWriteTimeUtc(path, DateTime.UnixEpoch);
+        string version = List(other).Version;
+        await using RunningServer server = await RunningServer.Start(new() { Model = folder });
+        Directory.Move(folder, shop.NewFolder());
+        Directory.Move(other, folder);
+        await server.Logged("takes the place of");
+        Assert.Equal(version, await Version(server));
+    }
+
+    /// <summary>What a copy under way shows first, or cp without -r leaves.</summary>
+    [Fact]
+    public async Task A_model_without_its_refit_is_refused()
+    {
+        string folder = shop.Write(shop.NewFolder(), seed: 1), other = shop.Write(shop.NewFolder(), 2, "refit=true");
+        await using RunningServer server = await RunningServer.Start(new() { Model = folder });
+        string version = await Version(server);
+        Copy(other, folder);
+        Assert.Contains($"{folder} is to have a folder refit", await server.Logged("refused"));
+        Assert.Equal(version, await Version(server));
+    }
+
     [Fact]
     public async Task The_old_model_is_closed_when_its_last_request_has_ended()
     {

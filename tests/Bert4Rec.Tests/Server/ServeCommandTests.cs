@@ -45,6 +45,14 @@ public sealed class ServeCommandTests(ServedShop shop)
     }
 
     [Fact]
+    public void No_url_is_wrong_usage()
+    {
+        CommandLine.Outcome outcome = CommandLine.Run(["serve", "--model", shop.Model, "--urls", ";"]);
+        Assert.Equal(2, outcome.ExitCode);
+        Assert.Contains("--urls: no URL.", outcome.Error);
+    }
+
+    [Fact]
     public void What_cannot_be_served_is_a_line_and_1()
     {
         Uri taken = new(shop.Running.Url);

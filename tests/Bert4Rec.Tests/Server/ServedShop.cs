@@ -35,13 +35,14 @@ public sealed class ServedShop : IDisposable
     public string NewFolder() => _shop.NewRun();
 
     /// <summary>Writes a model, another one for another seed.</summary>
-    public string Write(string directory, ulong seed)
+    public string Write(string directory, ulong seed, params string[] settings)
     {
         Directory.CreateDirectory(directory);
-        var layout = new ParameterLayout(TrainerSettings.Of(_config, _dataset.ItemCount).Shape);
-        ModelFolder.SaveData(directory, _config, _dataset);
+        RunConfig config = _config.With(settings);
+        var layout = new ParameterLayout(TrainerSettings.Of(config, _dataset.ItemCount).Shape);
+        ModelFolder.SaveData(directory, config, _dataset);
         // Wide enough that the lists of two seeds differ.
-        ModelFolder.SaveModel(directory, _config, layout, ParameterInitializer.Draw(layout, 0.5, seed));
+        ModelFolder.SaveModel(directory, config, layout, ParameterInitializer.Draw(layout, 0.5, seed));
         return directory;
     }
 

@@ -112,6 +112,12 @@ public sealed class RefitTests(SmallShop shop) : IClassFixture<SmallShop>
         Assert.Equal($"recommending with {Refit(directory)}, trained on all events\n", after.Error);
         Assert.Equal("", refit.Error);
 
+        // As cp leaves it without -r.
+        Directory.Delete(Refit(directory), recursive: true);
+        CommandLine.Outcome alone = Recommend(directory);
+        Assert.Equal((0, plain.Out), (alone.ExitCode, alone.Out));
+        Assert.StartsWith($"recommending with the held-out model: {directory} is to have a folder refit", alone.Error);
+
         CommandLine.Outcome Recommend(string folder) => CommandLine.Run(["recommend", "--model", folder, .. histories]);
     }
 
