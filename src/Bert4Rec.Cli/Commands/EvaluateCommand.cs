@@ -65,7 +65,9 @@ internal static class EvaluateCommand
                     Report.WriteMetrics(
                         terminal, result.Metrics, result.StandardErrors, result.Baselines, runConfig.MetricDecimalPlace);
                     bool hasTriedNext = new TuneFolder(directory).HasTriedNextItem(runConfig);
-                    terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, isLastBest: false, hasTriedNext));
+                    string verdict = Comparison.Verdict(result.Comparisons, isLastBest: false, hasTriedNext, result.RulesExcludeSeen);
+                    terminal.Out.WriteLine(
+                        part == "valid" ? $"{verdict} Validation chose the epoch and the blend: these figures flatter the model." : verdict);
                 });
         });
         return command;

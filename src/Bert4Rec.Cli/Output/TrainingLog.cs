@@ -73,7 +73,8 @@ internal static class TrainingLog
             terminal.Out.WriteLine(Blend(blend));
         Report.WriteMetrics(terminal, result.Test, result.TestErrors, result.Baselines, config.MetricDecimalPlace);
         bool hasTriedNext = new TuneFolder(directory).HasTriedNextItem(config);
-        terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, result.BestEpoch == result.Epochs, hasTriedNext));
+        bool isLastBest = result.BestEpoch == result.Epochs;
+        terminal.Out.WriteLine(Comparison.Verdict(result.Comparisons, isLastBest, hasTriedNext, result.RulesExcludeSeen));
         terminal.Out.WriteLine();
     }
 
@@ -84,6 +85,7 @@ internal static class TrainingLog
         string ofNext = next == 0 ? "" : $", of the very next item ({next} ln(1 + 10 N))";
         return blend.Weights == BlendWeights.None
             ? $"no blend: none of those tried {samples} is better than the model alone"
+                + (blend.InsteadOfEpoch is int other ? $"; epoch {other}, the best while training, has less NDCG, blended or not" : "")
             : $"blend of transitions ({transition} ln(1 + {scale} T)){ofNext}"
                 + $"{(similar == 0 ? "" : $", what is alike ({similar} A)")} and the history's items ({seen} + {recent} / lag): "
                 + $"NDCG {blend.Without:F4} without, {blend.With:F4} with it {samples}"

@@ -78,7 +78,7 @@ internal static class Evaluator
                     places[i] = TargetRank.Last;
                 int ranked = sampled?.Ranked[i] ?? dataset.ItemCount - 1 - (seen?[i].Length ?? 0);
                 gains[start + i] = MetricAccumulator.Gain(places[i], settings.ComparedCutoff);
-                metrics.Add(topItems.AsSpan(i * k, k), places[i], isLeftOut ? ranked + 1 : ranked);
+                metrics.Add(topItems.AsSpan(i * k, k), places[i], isLeftOut ? ranked + 1 : ranked, batch[i].User);
             }
             progress?.Report(new($"evaluating {ranker.Name}", start + batch.Length, samples.Length, "samples"));
         }

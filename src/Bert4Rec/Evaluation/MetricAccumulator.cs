@@ -42,6 +42,12 @@ internal sealed class MetricAccumulator
         _isTail = FindTail(trainItemCounts);
     }
 
+    /// <summary>Whose samples are being added, how many so far, and how many customers and squares of their samples came before.</summary>
+    private int _user = -1;
+    private long _ownSamples;
+    private long _users;
+    private double _squaredSamples;
+
     /// <summary>Samples added so far.</summary>
     public long Count { get; private set; }
 
@@ -50,8 +56,13 @@ internal sealed class MetricAccumulator
     /// candidates ran out.</param>
     /// <param name="rank">Where the target stands among the candidates; <see cref="TargetRank.Last"/> is a miss at every k.</param>
     /// <param name="candidates">Number of items that were ranked, the target included.</param>
-    public void Add(ReadOnlySpan<int> topItems, TargetRank rank, int candidates)
+    /// <param name="user">Whose sample it is; a customer's samples are added one after the other.</param>
+    public void Add(ReadOnlySpan<int> topItems, TargetRank rank, int candidates, int user)
     {
+        if (user != _user)
+            EndUser();
+        _user = user;
+        _ownSamples++;
         Count++;
         int position = rank.Position;
         foreach (var sums in _lists)
@@ -62,12 +73,9 @@ internal sealed class MetricAccumulator
                 list = list[..length];
             if (position < sums.K)
             {
-                sums.Hits++;
-                sums.ReciprocalRanks += 1.0 / (position + 1);
-                sums.SquaredReciprocalRanks += 1.0 / (position + 1) / (position + 1);
-                double gain = Gain(rank, sums.K);
-                sums.Gains += gain;
-                sums.SquaredGains += gain * gain;
+                sums.Hits.Add(1);
+                sums.ReciprocalRanks.Add(1.0 / (position + 1));
+                sums.Gains.Add(Gain(rank, sums.K));
             }
             if (list.Length == 0)
                 continue;
@@ -93,33 +101,54 @@ internal sealed class MetricAccumulator
     public static double Gain(TargetRank rank, int k) => rank.Position < k ? 1 / Math.Log2(rank.Position + 2) : 0;
 
     /// <summary>
-    /// The standard error of each mean over samples, by its name: √(Σ(x − mean)² / (n − 1) / n). Metrics of the target's place
-    /// alone have one; those of the lists, and GAUC, are left out, and with one sample all.
+    /// The standard error of each mean over samples, by its name: that of a <see cref="Comparison"/> with nothing. Metrics of the target's
+    /// place alone have one; those of the lists, and GAUC, are left out, and with one customer all.
     /// </summary>
     public OrderedDictionary<string, double> StandardErrors()
     {
+        EndUser();
         var result = new OrderedDictionary<string, double>();
-        if (Count <= 1)
+        if (_users <= 1)
             return result;
         foreach (var metric in _metrics)
         {
             foreach (var sums in _lists)
             {
-                double? squares = metric switch
+                double? error = metric switch
                 {
-                    Metric.Recall or Metric.Hit => sums.Hits,
-                    Metric.Precision => sums.Hits / sums.K / sums.K,
-                    Metric.MRR or Metric.MAP => sums.SquaredReciprocalRanks,
-                    Metric.NDCG => sums.SquaredGains,
+                    Metric.Recall or Metric.Hit => ErrorOf(sums.Hits),
+                    Metric.Precision => ErrorOf(sums.Hits) / sums.K,
+                    Metric.MRR or Metric.MAP => ErrorOf(sums.ReciprocalRanks),
+                    Metric.NDCG => ErrorOf(sums.Gains),
                     _ => null,
                 };
-                if (squares is not double sum)
-                    continue;
-                double mean = Value(metric, sums);
-                result[Name(metric, sums)] = Math.Sqrt(Math.Max(0, (sum / Count) - (mean * mean)) / (Count - 1));
+                if (error is double known)
+                    result[Name(metric, sums)] = known;
             }
         }
         return result;
+
+        // √(G / (G − 1) Σ (S_g − n_g mean)²) / n, S_g the sum of a customer's n_g samples.
+        double ErrorOf(UserSum sum)
+        {
+            double mean = sum.Total / Count, squares = sum.Squares - (2 * mean * sum.Products) + (mean * mean * _squaredSamples);
+            return Math.Sqrt(Math.Max(0, squares) * _users / (_users - 1)) / Count;
+        }
+    }
+
+    private void EndUser()
+    {
+        if (_ownSamples == 0)
+            return;
+        foreach (var sums in _lists)
+        {
+            sums.Hits.EndUser(_ownSamples);
+            sums.ReciprocalRanks.EndUser(_ownSamples);
+            sums.Gains.EndUser(_ownSamples);
+        }
+        _users++;
+        _squaredSamples += (double)_ownSamples * _ownSamples;
+        _ownSamples = 0;
     }
 
     /// <summary>The values so far, by RecBole's names ("recall@10", "gauc"), in the order asked for.</summary>
@@ -146,10 +175,10 @@ internal sealed class MetricAccumulator
 
     private double Value(Metric metric, ListSums sums) => metric switch
     {
-        Metric.Recall or Metric.Hit => sums.Hits / Count,
-        Metric.Precision => sums.Hits / sums.K / Count,
-        Metric.MRR or Metric.MAP => sums.ReciprocalRanks / Count,
-        Metric.NDCG => sums.Gains / Count,
+        Metric.Recall or Metric.Hit => sums.Hits.Total / Count,
+        Metric.Precision => sums.Hits.Total / sums.K / Count,
+        Metric.MRR or Metric.MAP => sums.ReciprocalRanks.Total / Count,
+        Metric.NDCG => sums.Gains.Total / Count,
         Metric.AveragePopularity => sums.Popularity / Count,
         Metric.TailPercentage => sums.Tail / Count,
         Metric.ItemCoverage => (double)sums.Recommended.Count(c => c > 0) / _trainCounts.Length,
@@ -189,11 +218,40 @@ internal sealed class MetricAccumulator
     /// <summary>Sums over the samples, for lists of one length.</summary>
     private sealed class ListSums(int k, int itemCount)
     {
-        public double Hits, ReciprocalRanks, Gains, SquaredReciprocalRanks, SquaredGains, Popularity, Tail;
+        public UserSum Hits, ReciprocalRanks, Gains;
+
+        public double Popularity, Tail;
 
         /// <summary>[items] How many lists an item is in.</summary>
         public readonly int[] Recommended = new int[itemCount];
 
         public int K => k;
+    }
+
+    /// <summary>A sum over samples, and over customers what the error of its mean takes.</summary>
+    private struct UserSum
+    {
+        private double _own;
+
+        public double Total { get; private set; }
+
+        /// <summary>Σ S_g²</summary>
+        public double Squares { get; private set; }
+
+        /// <summary>Σ n_g S_g</summary>
+        public double Products { get; private set; }
+
+        public void Add(double value)
+        {
+            Total += value;
+            _own += value;
+        }
+
+        public void EndUser(long samples)
+        {
+            Squares += _own * _own;
+            Products += samples * _own;
+            _own = 0;
+        }
     }
 }

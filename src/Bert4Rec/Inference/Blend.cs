@@ -19,8 +19,14 @@ public sealed record BlendWeights(
     /// <summary>By which a share of the very next items counts before the logarithm.</summary>
     private const float NextScale = 10;
 
+    /// <summary>u that no score makes up for.</summary>
+    internal const float LeavesOut = -100;
+
     /// <summary>The model alone.</summary>
     public static BlendWeights None { get; } = new(0, 1, 0, 0);
+
+    /// <summary>Whether what a customer had is not ranked again, whatever the settings.</summary>
+    internal bool LeavesSeenOut => Seen <= LeavesOut;
 
     /// <summary>As <see cref="ToString"/> writes them, and as the parameters stand.</summary>
     internal float[] Numbers => [Transition, Scale, Seen, Recent, Similar, Shrinkage, Next];

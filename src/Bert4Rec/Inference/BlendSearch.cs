@@ -57,33 +57,33 @@ internal sealed class BlendSearch
     /// <summary>Lists need be no longer to tell weights apart, and each sample keeps a score a place.</summary>
     public const int LongestList = 1000;
 
-    /// <summary>No score makes up for it.</summary>
-    private const float LeavesOut = -100;
-
     private static readonly float[] s_transitions = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8], s_scales = [10, 100, 1000, 10_000];
-    private static readonly float[] s_seen = [LeavesOut, -8, -2, -0.5f, 0, 0.5f, 1, 2, 4, 8], s_recent = [0, 1, 2, 4, 8, 16];
+    private static readonly float[] s_seen = [BlendWeights.LeavesOut, -8, -2, -0.5f, 0, 0.5f, 1, 2, 4, 8], s_recent = [0, 1, 2, 4, 8, 16];
     private static readonly float[] s_similar = [0, 0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8, 12];
     private static readonly float[] s_next = [0.3f, 0.6f, 1, 1.5f, 2, 3, 4, 6, 8, 12, 16];
 
     private readonly BlendSample[] _samples;
+    private readonly int[] _users;
     private readonly Workers _workers;
     private readonly double[] _alone;
     private double[] _best;
     private BlendWeights _weights = BlendWeights.None with { Shrinkage = ItemTransitions.Shrinkage };
 
-    private BlendSearch(BlendSample[] samples, Workers workers)
+    private BlendSearch(BlendSample[] samples, int[] users, Workers workers)
     {
         _samples = samples;
+        _users = users;
         _workers = workers;
         _best = _alone = Gains(_weights);
     }
 
     /// <param name="samples">At least one.</param>
+    /// <param name="users">[samples] Whose each is.</param>
     /// <param name="workers">Share the samples.</param>
     /// <param name="metric">The name of what is compared.</param>
-    public static BlendChoice Choose(BlendSample[] samples, Workers workers, string metric)
+    public static BlendChoice Choose(BlendSample[] samples, int[] users, Workers workers, string metric)
     {
-        var search = new BlendSearch(samples, workers);
+        var search = new BlendSearch(samples, users, workers);
         search.TryTransitions();
         search.TryHistory();
         search.TrySimilar();
@@ -91,7 +91,7 @@ internal sealed class BlendSearch
         search.TrySimilar();
         search.TryNext(metric);
         double alone = search._alone.Average(), best = search._best.Average();
-        var comparison = Comparison.Of(metric, search._best, search._alone);
+        var comparison = Comparison.Of(metric, search._best, search._alone, users);
         return comparison.IsBetter
             ? new(search._weights, samples.Length, alone, best, comparison.P)
             : new(BlendWeights.None, samples.Length, alone, alone, 1);
@@ -125,7 +125,7 @@ internal sealed class BlendSearch
             TryHistory();
             TrySimilar();
         }
-        if (!Comparison.Of(metric, _best, best).IsBetter)
+        if (!Comparison.Of(metric, _best, best, _users).IsBetter)
             (_weights, _best) = (weights, best);
     }
 

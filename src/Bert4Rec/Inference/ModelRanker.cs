@@ -89,7 +89,7 @@ internal sealed class ModelRanker : IRanker, IDisposable
                     progress?.Report(new("choosing the blend", _predictors.Length * (first + (long)targets.Length), count, "samples"));
             }
         });
-        return BlendSearch.Choose(collected, _workers, $"ndcg@{k}");
+        return BlendSearch.Choose(collected, [.. chosen.Select(sample => sample.User)], _workers, $"ndcg@{k}");
     }
 
     public unsafe void Rank(

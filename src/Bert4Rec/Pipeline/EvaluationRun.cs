@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
@@ -22,7 +23,12 @@ internal sealed record EvaluationResult(
     IReadOnlyDictionary<string, double> Metrics,
     IReadOnlyDictionary<string, double> StandardErrors,
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
-    IReadOnlyDictionary<string, Comparison> Comparisons);
+    IReadOnlyDictionary<string, Comparison> Comparisons)
+{
+    /// <summary>Whether seen items were left out of the baselines' rankings because the model's blend leaves them out.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool RulesExcludeSeen { get; init; }
+}
 
 /// <summary>Evaluates a saved model beside the baselines.</summary>
 internal static class EvaluationRun
@@ -59,7 +65,15 @@ internal static class EvaluationRun
         ranker.Use(folder.Blend);
         var statistics = TrainingStatistics.Count(folder.Dataset, split.Train);
         var compared = Baselines.Compare(
-            ranker, ranker.Unblended, folder.Dataset, split, statistics, samples, EvaluationSettings.Of(config, mode), progress);
+            ranker,
+            ranker.Unblended,
+            folder.Dataset,
+            split,
+            statistics,
+            samples,
+            EvaluationSettings.Of(config, mode),
+            leavesSeenOut: folder.Blend?.Weights.LeavesSeenOut ?? false,
+            progress);
         return new(
             part,
             samples.Length,
@@ -68,7 +82,10 @@ internal static class EvaluationRun
             compared.Metrics,
             compared.StandardErrors,
             compared.Baselines,
-            compared.Comparisons);
+            compared.Comparisons)
+        {
+            RulesExcludeSeen = compared.RulesExcludeSeen,
+        };
     }
 
     /// <summary>A folder has its own events: no setting brings others in, and none makes a test of what was trained on.</summary>

@@ -13,6 +13,9 @@ internal static class ReportPage
 {
     private const int Tenths = 10, ShownHistory = 10;
 
+    /// <summary>What is said of validation events where no others are left to measure the model on.</summary>
+    private const string ChoseModel = "did not teach the model, but chose the state of it that was kept";
+
     public static string Render(RunReport report)
     {
         var sections = new List<string>();
@@ -36,23 +39,28 @@ internal static class ReportPage
         if (report.Rankers.Count == 0)
             return Html.Paragraph("The split leaves no events to test the model on; it is trained on all of them.", "lead");
         string Reached(int ranker) => Html.Number(Recall(report.Rankers[ranker]), 1);
-        var best = report.Rankers.Skip(1).MaxBy(Recall)!;
-        string verdict = Recall(report.Rankers[0]) > Recall(best)
+        string[] unbeaten = [.. IsTest(report)
+            ? report.Result.Comparisons.Where(pair => pair.Key != Baselines.NoBlend && !pair.Value.IsBetter).Select(pair => pair.Key)
+            : report.Rankers.Skip(1).Where(rule => Recall(rule) >= Recall(report.Rankers[0])).Select(rule => rule.Name)];
+        string verdict = unbeaten.Length == 0
             ? ""
-            : $" The model is no better than a simple rule ({best.Name}): train it longer, or on more events, before it is put to use.";
+            : $" It is not shown that the model is better than a simple rule ({string.Join(", ", unbeaten)}): train it longer, or on more "
+                + "events, before it is put to use.";
         return Html.Paragraph(
-            $"Of 100 events that the model had not seen, {Reached(0)} were among its ten suggestions. "
+            $"Of 100 events that {(IsTest(report) ? "the model had not seen" : ChoseModel)}, {Reached(0)} were among its ten suggestions. "
             + $"The ten best sellers alone would have had {Reached(1)}; "
             + $"what others had after the customer's last item, {Reached(3)}.{verdict}",
             "lead");
     }
+
+    private static bool IsTest(RunReport report) => report.Part == "test";
 
     /// <summary>Recall@10, in percent.</summary>
     private static double Recall(ListStatistics ranker) => 100 * ranker.Metrics["recall@10"];
 
     private static string Quality(RunReport report)
     {
-        bool isTest = report.Part == "test";
+        bool isTest = IsTest(report);
         IReadOnlyDictionary<string, double> model = isTest ? report.Result.Test : report.Rankers[0].Metrics;
         IReadOnlyList<(string Name, IReadOnlyDictionary<string, double> Values)> baselines = isTest
             ? [.. report.Result.Baselines.Select(baseline => (baseline.Key, baseline.Value))]
@@ -70,9 +78,10 @@ internal static class ReportPage
             "events whose item was among ten suggestions (Recall@10), in percent",
             report.Rankers.Select((ranker, i) => (i == 0 ? "model" : ranker.Name, Recall(ranker))));
         return Html.Paragraph(
-                $"Measured on {Html.Whole(report.Samples.Length)} events that the model has not seen: for each, it is given what the "
-                + "customer did before and names the items most likely to come next. Three simple rules stand beside it; a model that does "
-                + "not beat them has learned nothing.")
+                $"Measured on {Html.Whole(report.Samples.Length)} events that {(isTest ? "the model has not seen" : ChoseModel)}: for "
+                + "each, it is given what the customer did before and names the items most likely to come next. Three simple rules stand "
+                + "beside it; a model that does not beat them has learned nothing."
+                + (isTest ? "" : " These figures flatter the model: only a split with a test part would show what it is worth."))
             + Html.Paragraph(
                 "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place "
                 + "it stands: 1 would be always the first. The numbers after the @ are the lengths of the list.")
@@ -100,7 +109,8 @@ internal static class ReportPage
         report.Result.Comparisons,
         report.Result.BestEpoch == report.Result.Epochs,
         report.Config.Objective == Objective.NextItem
-            || (report.Choice?.Trials.Any(trial => trial.Settings.Contains(ObjectiveNames.Setting(Objective.NextItem))) ?? false));
+            || (report.Choice?.Trials.Any(trial => trial.Settings.Contains(ObjectiveNames.Setting(Objective.NextItem))) ?? false),
+        report.Result.RulesExcludeSeen);
 
     private static string Data(RunReport report)
     {
@@ -158,8 +168,9 @@ internal static class ReportPage
             + Html.SideBySide(charts);
     }
 
-    private static string Instead(RunReport report) => report.Result.Blend?.InsteadOfEpoch is int epoch
-        ? $": with the blend it is better than that after pass {epoch}, the best without"
+    private static string Instead(RunReport report) => report.Result.Blend is { InsteadOfEpoch: int epoch } blend
+        ? $": {(blend.Weights == BlendWeights.None ? "by NDCG" : "with the blend")} it is better than that after pass {epoch}"
+            + $"{(blend.Weights == BlendWeights.None ? "" : ", the best without")}"
         : "";
 
     private static string Variety(RunReport report)
@@ -168,9 +179,8 @@ internal static class ReportPage
         foreach (var sample in report.Samples)
             taken[report.Dataset.Target(sample)]++;
         double[] places = [.. Shares(report, report.Rankers[0].Places)], events = [.. Shares(report, taken)];
-        double shown = report.Rankers[0].Places.Count(count => count > 0) / Math.Max(1.0, report.Dataset.ItemCount - 1);
         return Html.Paragraph(
-                $"Over all lists of ten, the model shows {Html.Percent(shown, 0)} of the items. The best-selling tenth of the items takes "
+                $"Over all lists of ten, the model shows {Html.Percent(Shown(report.Rankers[0]), 0)} of the items. The best-selling tenth of the items takes "
                 + $"{Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(events[0], 0)}% of what customers then "
                 + "had. The nearer the two, the less the model merely repeats the best sellers.")
             + Html.SideBySide(
@@ -182,13 +192,15 @@ internal static class ReportPage
                 Block(Html.Table(
                     ["in lists of ten", "model", .. report.Rankers.Skip(1).Select(ranker => ranker.Name)],
                     [
-                        Row("items shown (coverage)", ranker => Html.Percent(ranker.Metrics["itemcoverage@10"], 1)),
+                        Row("items shown", ranker => Html.Percent(Shown(ranker), 1)),
                         Row("mean training events of a shown item", ranker => Html.Number(MeanEvents(ranker.Places), 0)),
                         Row("places of the least popular tenth", ranker => $"{Html.Number(Shares(report, ranker.Places).Last(), 1)}%"),
                         Row("inequality of places (Gini, 0 to 1)", ranker => Html.Number(ranker.Metrics["giniindex@10"], 2)),
                     ])));
 
         string[] Row(string name, Func<ListStatistics, string> value) => [name, .. report.Rankers.Select(value)];
+
+        double Shown(ListStatistics ranker) => ranker.Places.Count(count => count > 0) / Math.Max(1.0, report.Dataset.ItemCount - 1);
 
         double MeanEvents(long[] places) =>
             places.Zip(report.Statistics.EventCounts, (shown, count) => (double)shown * count).Sum() / Math.Max(1, places.Sum());

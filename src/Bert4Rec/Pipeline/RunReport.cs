@@ -79,7 +79,8 @@ internal sealed record RunReport(
         {
             cancellation.ThrowIfCancellationRequested();
             var counting = new CountingRanker(ranker, dataset.ItemCount);
-            var settings = _settings with { ExcludeSeen = config.ExcludeSeen };
+            bool isRule = ranker != model, leavesSeenOut = isRule && (folder.Blend?.Weights.LeavesSeenOut ?? false);
+            var settings = _settings with { ExcludeSeen = config.ExcludeSeen || leavesSeenOut };
             var metrics = Evaluator.Evaluate(counting, dataset, statistics, samples, settings, progress);
             lists.Add(new(ranker.Name, metrics, counting.Places));
         }

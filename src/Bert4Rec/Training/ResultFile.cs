@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Bert4Rec.Evaluation;
 using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
@@ -15,7 +16,7 @@ internal static class ResultFile
     {
         var content = new Content(
             result.Epochs, result.BestEpoch, result.Parameters, result.BestValid, result.Test, result.TestErrors, result.Baselines,
-            result.Comparisons, result.Blend, result.ExcludeSeen);
+            result.Comparisons, result.Blend, result.ExcludeSeen, result.RulesExcludeSeen);
         OutputFile.WriteText(Path.Combine(directory, Name), TrainingJson.Records.Indented(content) + "\n");
     }
 
@@ -28,6 +29,9 @@ internal static class ResultFile
             ? new(
                 saved.Epochs, saved.BestEpoch, 0, saved.Parameters, saved.BestValid, saved.Test, saved.TestErrors, saved.Baselines,
                 saved.Comparisons, saved.Blend, saved.ExcludeSeen)
+            {
+                RulesExcludeSeen = saved.RulesExcludeSeen,
+            }
             : throw new InputException($"{path}: not the result of a training run; train again, or restore it");
     }
 
@@ -41,5 +45,6 @@ internal static class ResultFile
         IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
         IReadOnlyDictionary<string, Comparison> Comparisons,
         BlendChoice? Blend = null,
-        bool ExcludeSeen = false);
+        bool ExcludeSeen = false,
+        [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool RulesExcludeSeen = false);
 }

@@ -105,4 +105,9 @@ public sealed record TrainingResult(
     IReadOnlyDictionary<string, IReadOnlyDictionary<string, double>> Baselines,
     IReadOnlyDictionary<string, Comparison> Comparisons,
     BlendChoice? Blend = null,
-    bool ExcludeSeen = false);
+    bool ExcludeSeen = false)
+{
+    /// <summary>Whether seen items were left out of the baselines' rankings because the model's blend leaves them out.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool RulesExcludeSeen { get; init; }
+}

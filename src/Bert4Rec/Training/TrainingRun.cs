@@ -232,7 +232,7 @@ internal sealed class TrainingRun : IDisposable
         {
             blend = ChooseBlendAndEpoch();
             SpareMemory.GiveBackAfter(_dataset);
-            if (blend.Weights != BlendWeights.None || _comparison != _validation)
+            if (blend.Weights != BlendWeights.None || blend.InsteadOfEpoch is not null || _comparison != _validation)
                 valid = EvaluateValidation(_validation);
         }
         else
@@ -243,7 +243,7 @@ internal sealed class TrainingRun : IDisposable
         if (_options.Trial is not null)
             return Result(valid, Baselines.None, blend);
         ModelFolder.SaveModel(Folder, _config, Layout, _best, _refit?.Blend ?? blend?.Weights, _refit?.HeldOut);
-        var result = Result(valid, Test(), blend);
+        var result = Result(valid, Test(blend), blend);
         if (_refit is null)
             ResultFile.Write(Folder, result);
         return result;
@@ -284,7 +284,7 @@ internal sealed class TrainingRun : IDisposable
         }
     }
 
-    private ComparedMetrics Test() => _split.Test.Length == 0
+    private ComparedMetrics Test(BlendChoice? blend) => _split.Test.Length == 0
         ? Baselines.None
         : Baselines.Compare(
             _engine.Ranker,
@@ -294,6 +294,7 @@ internal sealed class TrainingRun : IDisposable
             _engine.Statistics,
             _split.Test,
             EvaluationSettings.OfTraining(_config, _config.EvalArgs.TestMode),
+            leavesSeenOut: blend?.Weights.LeavesSeenOut ?? false,
             _progress,
             whenMeasured: _engine.ForgetBlend);
 
@@ -308,7 +309,10 @@ internal sealed class TrainingRun : IDisposable
         tested.Baselines,
         tested.Comparisons,
         blend,
-        _config.ExcludeSeen);
+        _config.ExcludeSeen)
+    {
+        RulesExcludeSeen = tested.RulesExcludeSeen,
+    };
 
     private void SaveCheckpoint() => Checkpoint.Save(Folder, _config, _origin, _engine, _average, _best, _state);
 }

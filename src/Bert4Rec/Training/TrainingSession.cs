@@ -39,7 +39,7 @@ internal static class TrainingSession
 
     /// <summary>Counted up when the same settings and data make another model than before, the blend included: a run does such a training
     /// again, and a tuning does not go on with trials that were judged otherwise.</summary>
-    internal const string Revision = "5";
+    internal const string Revision = "6";
 
     /// <summary>The same with data that is there already.</summary>
     /// <inheritdoc cref="Train"/>

@@ -27,9 +27,28 @@ public class ComparisonTests
     [InlineData(new double[0], new double[0], 1)]
     [InlineData(new[] { 1.0 }, new[] { 0.0 }, 1)]
     [InlineData(new[] { 1.0, 0.5 }, new[] { 1.0, 0.5 }, 1)]
-    [InlineData(new[] { 1.0, 0.5 }, new[] { 0.5, 0.0 }, 0)]
-    public void Differences_that_do_not_vary_have_a_p_too(double[] model, double[] baseline, double p) =>
-        Assert.Equal(p, Comparison.Of("ndcg@10", model, baseline).P);
+    [InlineData(new[] { 1.0, 0.5 }, new[] { 0.5, 0.0 }, 0.5)]
+    [InlineData(new[] { 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7 }, new[] { 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6 }, 1.0 / 64)]
+    public void Differences_that_do_not_vary_are_as_probable_as_their_signs(double[] model, double[] baseline, double p)
+    {
+        var comparison = Comparison.Of("ndcg@10", model, baseline);
+        Assert.Equal((0, p), (comparison.StandardError, comparison.P));
+    }
+
+    /// <summary>Differences 1, 2 | 4 | 3, 5 of three customers, less their mean 3: −3, 1 and 2, so the error is √(3/2 · 14) / 5.</summary>
+    [Fact]
+    public void Samples_of_one_customer_are_not_independent()
+    {
+        double[] zeros = new double[5], differences = [1, 2, 4, 3, 5];
+        var comparison = Comparison.Of("ndcg@10", differences, zeros, [7, 7, 3, 5, 5]);
+        Assert.Equal(3, comparison.Difference, 1e-12);
+        Assert.Equal(Math.Sqrt(21) / 5, comparison.StandardError, 1e-12);
+        // t = 3.273 with two degrees of freedom.
+        Assert.Equal(0.0820, comparison.P, 1e-4);
+        Assert.Equal(Comparison.Of("ndcg@10", differences, zeros), Comparison.Of("ndcg@10", differences, zeros, [1, 2, 3, 4, 5]));
+        Assert.Equal(1, Comparison.Of("ndcg@10", differences, zeros, [1, 1, 1, 1, 1]).P);
+        Assert.Throws<ArgumentException>(() => Comparison.Of("ndcg@10", differences, zeros, [1, 2]));
+    }
 
     [Fact]
     public void The_verdict_names_whoever_is_better_and_what_to_try()
@@ -46,6 +65,7 @@ public class ComparisonTests
         Assert.Contains("the model is not told apart from last item again (p = 0.300).", verdict);
         Assert.EndsWith(
             "Try more epochs (the last was the best), objective: next_item, or another learning_rate; tune looks for them.", verdict);
+        Assert.Contains("the rules leave out what customers had", Comparison.Verdict(comparisons, true, false, rulesExcludeSeen: true));
         Assert.Contains("hidden_dropout_prob", Comparison.Verdict(comparisons, isLastBest: false, hasTriedNext: true));
         comparisons[Baselines.NoBlend] = worse;
         verdict = Comparison.Verdict(comparisons, isLastBest: true, hasTriedNext: false);
@@ -54,14 +74,16 @@ public class ComparisonTests
         Assert.Equal("", Comparison.Verdict(new Dictionary<string, Comparison>(), true, true));
     }
 
-    /// <summary>√(Σ(x − mean)² / (n − 1) / n) of the values themselves.</summary>
-    [Fact]
-    public void Standard_errors_are_those_of_the_samples()
+    /// <summary>√(Σ(x − mean)² / (n − 1) / n) of the values themselves where each is another customer's.</summary>
+    [Theory]
+    [InlineData(new[] { 1, 2, 3, 4, 5, 6, 7, 8 })]
+    [InlineData(new[] { 1, 1, 1, 2, 3, 3, 4, 4 })]
+    public void Standard_errors_are_those_of_the_samples(int[] users)
     {
         int[] places = [0, 3, 9, 10, 2, 0, 40, 5];
         var accumulator = new MetricAccumulator(Enum.GetValues<Metric>(), [3, 10], new int[100]);
-        foreach (int place in places)
-            accumulator.Add(new int[10], new TargetRank(place, 0, 0), 99);
+        for (int i = 0; i < places.Length; i++)
+            accumulator.Add(new int[10], new TargetRank(places[i], 0, 0), 99, users[i]);
 
         var errors = accumulator.StandardErrors();
         foreach (int k in new[] { 3, 10 })
@@ -79,8 +101,10 @@ public class ComparisonTests
         {
             double[] values = [.. places.Select(value)];
             double mean = values.Average();
-            double expected = Math.Sqrt(values.Sum(x => (x - mean) * (x - mean)) / (values.Length - 1) / values.Length);
-            Assert.Equal(expected, errors[name], 1e-12);
+            double[] ofUsers = [.. users.Zip(values).GroupBy(pair => pair.First, (_, own) => own.Sum(pair => pair.Second - mean))];
+            double squares = ofUsers.Sum(sum => sum * sum) * ofUsers.Length / (ofUsers.Length - 1);
+            Assert.Equal(Math.Sqrt(squares) / values.Length, errors[name], 1e-12);
+            Assert.Equal(errors[name], Comparison.Of(name, values, new double[values.Length], users).StandardError, 1e-12);
         }
     }
 
@@ -101,7 +125,7 @@ public class ComparisonTests
         var statistics = TrainingStatistics.Count(dataset, split.Train);
         var settings = new EvaluationSettings { TopK = [5, 10], Metrics = [Metric.NDCG, Metric.Recall] };
         var model = new MarkovRanker(dataset, split.Train, statistics);
-        var compared = Baselines.Compare(model, [], dataset, split, statistics, split.Test, settings, null);
+        var compared = Baselines.Compare(model, [], dataset, split, statistics, split.Test, settings, leavesSeenOut: false, null);
 
         Assert.Equal(["popularity", "last item again", "Markov chain"], compared.Comparisons.Keys);
         Assert.Equal(new Comparison("ndcg@10", 0, 0, 1), compared.Comparisons["Markov chain"]);
@@ -112,5 +136,19 @@ public class ComparisonTests
             Assert.InRange(comparison.P, 0, 1);
         }
         Assert.Equal(["ndcg@5", "ndcg@10", "recall@5", "recall@10"], compared.StandardErrors.Keys);
+        Assert.False(compared.RulesExcludeSeen);
+
+        // Of a model that leaves out what customers had, the rules know no less.
+        var leaving = Baselines.Compare(model, [], dataset, split, statistics, split.Test, settings, leavesSeenOut: true, null);
+        Assert.True(leaving.RulesExcludeSeen);
+        Assert.Equal(compared.Metrics, leaving.Metrics);
+        var popularity = new PopularityRanker(statistics);
+        Assert.Equal(
+            Evaluator.Evaluate(popularity, dataset, statistics, split.Test, settings with { ExcludeSeen = true }),
+            leaving.Baselines[popularity.Name]);
+        Assert.NotEqual(compared.Baselines[popularity.Name], leaving.Baselines[popularity.Name]);
+        settings = settings with { ExcludeSeen = true };
+        Assert.False(
+            Baselines.Compare(model, [], dataset, split, statistics, split.Test, settings, leavesSeenOut: true, null).RulesExcludeSeen);
     }
 }

@@ -20,7 +20,7 @@ public class EvaluatorTests
         foreach (var sample in split.Test)
         {
             Ranker.Rank(dataset, [sample], 10, topItems, rank);
-            metrics.Add(topItems, rank[0], 24);
+            metrics.Add(topItems, rank[0], 24, sample.User);
         }
         foreach (int batchSize in new[] { 1, 7, 4096 })
         {
@@ -94,7 +94,7 @@ public class EvaluatorTests
             var ties = scores.Where(s => s.Key != target && s.Value == scores[target]).Select(s => s.Key).ToArray();
             int greater = scores.Values.Count(score => score > scores[target]);
             var rank = new TargetRank(greater, ties.Length, ties.Count(item => item < target));
-            metrics.Add([.. order.Concat(Enumerable.Repeat(0, 20)).Take(20)], rank, order.Length);
+            metrics.Add([.. order.Concat(Enumerable.Repeat(0, 20)).Take(20)], rank, order.Length, sample.User);
         }
         Assert.Equal(metrics.Result(), result);
         Assert.Equal(result, Evaluator.Evaluate(Ranker, dataset, training, split.Test, settings with { BatchSize = 3 }));

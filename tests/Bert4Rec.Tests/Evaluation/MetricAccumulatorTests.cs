@@ -26,7 +26,7 @@ public class MetricAccumulatorTests
         for (int u = 0; u < positive.Length; u++)
         {
             float[] row = scores[(u * counts.Length)..((u + 1) * counts.Length)];
-            accumulator.Add(TopItems(row, topK.Max()), RankOf(row, positive[u]), counts.Length - 1);
+            accumulator.Add(TopItems(row, topK.Max()), RankOf(row, positive[u]), counts.Length - 1, u);
         }
 
         var result = accumulator.Result();
@@ -57,7 +57,7 @@ public class MetricAccumulatorTests
         int[] topK = [1, 2, 5, 10];
         var accumulator = new MetricAccumulator(Enum.GetValues<Metric>(), topK, counts);
         for (int u = 0; u < users; u++)
-            accumulator.Add(TopItems(scores[u], 10), RankOf(scores[u], targets[u]), itemCount - 1);
+            accumulator.Add(TopItems(scores[u], 10), RankOf(scores[u], targets[u]), itemCount - 1, u);
 
         var result = accumulator.Result();
         foreach (int k in topK)
@@ -73,7 +73,7 @@ public class MetricAccumulatorTests
     public void Names_follow_the_order_asked_for()
     {
         var accumulator = new MetricAccumulator([Metric.NDCG, Metric.GAUC, Metric.Hit], [5, 1], [0, 3, 2]);
-        accumulator.Add([1, 2, 0, 0, 0], new(0, 0, 0), 2);
+        accumulator.Add([1, 2, 0, 0, 0], new(0, 0, 0), 2, user: 1);
         Assert.Equal(["ndcg@5", "ndcg@1", "gauc", "hit@5", "hit@1"], accumulator.Result().Keys);
     }
 

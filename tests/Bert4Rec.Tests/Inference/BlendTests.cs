@@ -165,15 +165,15 @@ public sealed class BlendTests
     public void Weights_that_pay_are_found()
     {
         using var workers = new Workers(2);
-        var choice = BlendSearch.Choose([.. Samples(200, new() { Affinity = 1 })], workers, "ndcg@10");
+        var choice = Choose([.. Samples(200, new() { Affinity = 1 })], workers);
         Assert.True(choice.Weights.Transition > 0);
         Assert.Equal(ItemTransitions.Shrinkage, choice.Weights.Shrinkage);
         Assert.Equal(0, choice.Weights.Similar);
         Assert.Equal(0, choice.Weights.Next);
         BlendSample[] alike = [.. Samples(200, new() { Affinity = 1e-9f, Similarity = 1 })];
         BlendSample[] next = [.. Samples(200, new() { Next = 0.5f })];
-        Assert.True(BlendSearch.Choose(alike, workers, "ndcg@10").Weights.Similar > 0);
-        Assert.True(BlendSearch.Choose(next, workers, "ndcg@10").Weights.Next > 0);
+        Assert.True(Choose(alike, workers).Weights.Similar > 0);
+        Assert.True(Choose(next, workers).Weights.Next > 0);
         Assert.Equal(200, choice.Samples);
         Assert.True(choice.With > choice.Without + 0.5, $"{choice}");
         Assert.True(choice.P < 0.05);
@@ -185,7 +185,7 @@ public sealed class BlendTests
     {
         using var workers = new Workers(1);
         BlendSample[] samples = [.. Samples(199, new() { Affinity = 1 }), .. Samples(1, new() { Next = 0.5f })];
-        var choice = BlendSearch.Choose(samples, workers, "ndcg@10");
+        var choice = Choose(samples, workers);
         Assert.True(choice.Weights.Transition > 0);
         Assert.Equal(0, choice.Weights.Next);
         double gain = samples.Average(sample => sample.Gain(choice.Weights));
@@ -199,11 +199,21 @@ public sealed class BlendTests
         using var workers = new Workers(1);
         // Nor is a target that is left out, whatever is added to it.
         BlendSample[] leftOut = [.. Samples(200, new() { Affinity = 1 }).Select(sample => sample with { Target = BlendSample.LeftOut })];
-        Assert.Equal(BlendWeights.None, BlendSearch.Choose(leftOut, workers, "ndcg@10").Weights);
-        var choice = BlendSearch.Choose([.. Samples(30, new())], workers, "ndcg@10");
+        Assert.Equal(BlendWeights.None, Choose(leftOut, workers).Weights);
+        var choice = Choose([.. Samples(30, new())], workers);
         Assert.Equal(BlendWeights.None, choice.Weights);
         Assert.Equal(choice.Without, choice.With);
+
+        // Forty samples that agree are chance where they are of two customers.
+        BlendSample[] ofTwo = [.. Samples(40, new() { Affinity = 1 })];
+        int[] two = [.. Enumerable.Range(0, 40).Select(i => i / 20)];
+        Assert.NotEqual(BlendWeights.None, Choose(ofTwo, workers).Weights);
+        Assert.Equal(BlendWeights.None, BlendSearch.Choose(ofTwo, two, workers, "ndcg@10").Weights);
     }
+
+    /// <summary>Each sample another customer's.</summary>
+    private static BlendChoice Choose(BlendSample[] samples, Workers workers) =>
+        BlendSearch.Choose(samples, [.. Enumerable.Range(0, samples.Length)], workers, "ndcg@10");
 
     /// <summary>Lists and ranks beside those of all scores, sorted.</summary>
     [Theory]
