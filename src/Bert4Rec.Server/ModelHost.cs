@@ -122,7 +122,7 @@ internal sealed class ModelHost : IDisposable
         {
             next = Load(folder);
             // A copy that is under way, or was made without the folder in it.
-            refusal = next.LacksRefit ? next.Note : null;
+            refusal = next.LacksRefit ? $"{RefitFolder.Of(folder)} is missing, not copied with it, or not trained yet" : null;
         }
         catch (Exception e)
         {
@@ -213,9 +213,18 @@ internal sealed class ModelHost : IDisposable
     {
         if (!File.Exists(path))
             return "";
-        using var file = File.OpenHandle(path);
-        Span<byte> beginning = stackalloc byte[Beginnings];
-        return Convert.ToHexString(SHA256.HashData(beginning[..RandomAccess.Read(file, beginning, 0)]));
+        try
+        {
+            // On Windows what is being read can be replaced only so.
+            using var file = File.OpenHandle(path, share: FileShare.ReadWrite | FileShare.Delete);
+            Span<byte> beginning = stackalloc byte[Beginnings];
+            return Convert.ToHexString(SHA256.HashData(beginning[..RandomAccess.Read(file, beginning, 0)]));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Who loads it says what is wrong.
+            return e.GetType().Name;
+        }
     }
 
     /// <summary>Training writes its best model after each epoch; that is no model to serve until the training is done.</summary>

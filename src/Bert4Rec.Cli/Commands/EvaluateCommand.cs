@@ -66,8 +66,9 @@ internal static class EvaluateCommand
                         terminal, result.Metrics, result.StandardErrors, result.Baselines, runConfig.MetricDecimalPlace);
                     bool hasTriedNext = new TuneFolder(directory).HasTriedNextItem(runConfig);
                     string verdict = Comparison.Verdict(result.Comparisons, isLastBest: false, hasTriedNext, result.RulesExcludeSeen);
-                    terminal.Out.WriteLine(
-                        part == "valid" ? $"{verdict} Validation chose the epoch and the blend: these figures flatter the model." : verdict);
+                    if (part == "valid")
+                        verdict += " Validation chose the epoch and the blend: these figures flatter the model.";
+                    terminal.Out.WriteLine(verdict);
                 });
         });
         return command;

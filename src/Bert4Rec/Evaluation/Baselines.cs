@@ -39,8 +39,8 @@ internal static class Baselines
     /// <param name="dataset">The events that the samples point into.</param>
     /// <param name="statistics">Of its training part.</param>
     /// <param name="samples">At least one.</param>
-    /// <param name="leavesSeenOut">Whether the model's blend does, whatever the settings: then the baselines do too. Or else the model would
-    /// win by that alone where nobody comes back to an item.</param>
+    /// <param name="leavesSeenOut">Whether the model's blend does, whatever the settings: then the baselines do too, or the model would win
+    /// by that alone where nobody comes back to an item.</param>
     /// <param name="progress">Told of the steps counted, and after each batch.</param>
     /// <param name="whenMeasured">Called when <paramref name="model"/> and <paramref name="others"/> have done their work: the baselines'
     /// tables may take the room of theirs.</param>

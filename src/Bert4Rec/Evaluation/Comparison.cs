@@ -11,8 +11,8 @@ namespace Bert4Rec.Evaluation;
 /// <param name="Metric">What is compared: "ndcg@10".</param>
 /// <param name="Difference">The model's mean less the baseline's.</param>
 /// <param name="StandardError">
-/// Of the difference: √(G / (G − 1) Σ D_g²) / n for n samples of G customers, D_g the sum of the customer's differences, each less the mean
-/// (Liang and Zeger, "Longitudinal Data Analysis Using Generalized Linear Models", 1986).
+/// Of the difference: √(G / (G − 1) Σ D_g²) / n for n samples of G customers, D_g the sum of the customer's differences, each less
+/// the mean (Liang and Zeger, "Longitudinal Data Analysis Using Generalized Linear Models", 1986).
 /// </param>
 /// <param name="P">
 /// How probable a difference at least as large, either way, would be if there were none: 2 P(T ≥ |Difference / StandardError|), T of
@@ -23,6 +23,9 @@ public sealed record Comparison(string Metric, double Difference, double Standar
 {
     /// <summary>A difference less probable than this is called one.</summary>
     public const double Significant = 0.05;
+
+    /// <summary>What is said of rules whose rankings are without seen items because the model's blend leaves them out.</summary>
+    internal const string RulesLeaveOut = "Like the model's blend, the rules leave out what customers had.";
 
     /// <summary>An error of so small a part of the mean is none.</summary>
     private const double Rounding = 1e-12;
@@ -86,7 +89,7 @@ public sealed record Comparison(string Metric, double Difference, double Standar
         if (better.Length > 0)
             sentences.Add($"By {metric}, the model is better than {string.Join(", ", better)}.");
         if (rulesExcludeSeen)
-            sentences.Add("Like the model's blend, the rules leave out what customers had.");
+            sentences.Add(RulesLeaveOut);
         if (comparisons.TryGetValue(Baselines.NoBlend, out var alone) && alone.IsWorse)
         {
             sentences.Insert(

@@ -28,6 +28,18 @@ internal sealed class MetricAccumulator
     private double _areas;
     private long _areaSamples;
 
+    /// <summary>Whose samples are being added.</summary>
+    private int _user = -1;
+
+    /// <summary>So many of those were.</summary>
+    private long _ownSamples;
+
+    /// <summary>Those whose samples were added before.</summary>
+    private long _users;
+
+    /// <summary>Σ n_g² of those.</summary>
+    private double _squaredSamples;
+
     /// <param name="metrics">What to report, in this order.</param>
     /// <param name="topK">The list lengths k to report.</param>
     /// <param name="trainItemCounts">[items] <see cref="TrainingStatistics.ItemCounts"/>; entry 0 is padding.</param>
@@ -41,12 +53,6 @@ internal sealed class MetricAccumulator
         _trainCounts = trainItemCounts;
         _isTail = FindTail(trainItemCounts);
     }
-
-    /// <summary>Whose samples are being added, how many so far, and how many customers and squares of their samples came before.</summary>
-    private int _user = -1;
-    private long _ownSamples;
-    private long _users;
-    private double _squaredSamples;
 
     /// <summary>Samples added so far.</summary>
     public long Count { get; private set; }

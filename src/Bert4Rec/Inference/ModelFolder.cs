@@ -25,6 +25,9 @@ internal sealed class ModelFolder(
     /// <summary>Written when the training is done.</summary>
     public const string ResultFileName = "result.json";
 
+    /// <summary>Written by run: what its steps made of what.</summary>
+    public const string ManifestFileName = "manifest.json";
+
     /// <summary>The metadata of <see cref="RefitOf"/>.</summary>
     public const string RefitKey = "refit of";
 

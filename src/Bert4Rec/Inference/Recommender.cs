@@ -93,28 +93,19 @@ public sealed class Recommender : IDisposable
         if (options.Threads < 0 || options.Threads > DeviceSet.MostThreads)
             throw new ArgumentException($"1 to {DeviceSet.MostThreads} threads, or 0, not {options.Threads}", nameof(options));
         var folder = RefitFolder.LoadDelivered(directory, out string checksum);
-        bool lacksRefit = WantsRefit(folder);
+        bool lacksRefit = RefitFolder.IsMissing(directory, folder);
         string? note = RefitFolder.State(directory) switch
         {
             { IsWhole: true } => $"recommending with {RefitFolder.Of(directory)}, trained on all events",
             { IsBegun: true } => $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done",
-            _ when lacksRefit => $"recommending with the held-out model: {directory} is to have a folder {RefitFolder.Name}, which "
-                + "was not copied with it, or not trained yet",
+            _ when lacksRefit => $"recommending with the held-out model: {RefitFolder.Of(directory)} is missing, not copied with it, or "
+                + "not trained yet",
             // A refit's own folder has a model when it is done, and no result ever.
             _ when folder.RefitOf is null && ModelFolder.Unfinished(directory) is string unfinished =>
                 $"recommending with the best model so far: {unfinished}",
             _ => null,
         };
         return new(folder, options, checksum[..16], note) { LacksRefit = lacksRefit };
-    }
-
-    /// <summary>Whether the model is a held-out one, of a run that goes on to refit it.</summary>
-    private static bool WantsRefit(ModelFolder folder)
-    {
-        if (!folder.IsOurs || !folder.Config.Refit || folder.RefitOf is not null)
-            return false;
-        var split = Splitter.Split(folder.Dataset, folder.Config.EvalArgs);
-        return split.Valid.Length + split.Test.Length > 0;
     }
 
     /// <summary>The k items most likely to come next after a history; for an empty one the most popular items.</summary>

@@ -1,3 +1,4 @@
+using Bert4Rec.Data;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Inference;
@@ -9,6 +10,8 @@ namespace Bert4Rec.Inference;
 internal static class RefitFolder
 {
     public const string Name = "refit";
+
+    private const int LongestManifest = 1 << 26;
 
     public static string Of(string directory) => Path.Combine(directory, Name);
 
@@ -27,6 +30,26 @@ internal static class RefitFolder
     {
         string refit = Of(directory);
         return (File.Exists(Path.Combine(refit, ModelFolder.ConfigFileName)), File.Exists(Path.Combine(refit, ModelFolder.ModelFileName)));
+    }
+
+    /// <summary>
+    /// Whether there is no refit where one is to be: it was not copied with the rest, or not trained yet. The manifest of run says so,
+    /// which makes and discards a refit without another training; where there is none, the model's settings.
+    /// </summary>
+    /// <param name="directory">The folder.</param>
+    /// <param name="folder">Its model.</param>
+    public static bool IsMissing(string directory, ModelFolder folder)
+    {
+        if (State(directory) is { IsBegun: true } or { IsWhole: true } || !folder.IsOurs || folder.RefitOf is not null)
+            return false;
+        string manifest = Path.Combine(directory, ModelFolder.ManifestFileName);
+        if (File.Exists(manifest))
+        {
+            string text = InputFile.ReadText(manifest, LongestManifest, "the manifest of a run");
+            return text.Contains($"\"{Name}/{ModelFolder.ModelFileName}\"", StringComparison.Ordinal);
+        }
+        var split = Splitter.Split(folder.Dataset, folder.Config.EvalArgs);
+        return folder.Config.Refit && split.Valid.Length + split.Test.Length > 0;
     }
 
     /// <summary>Whether the folder's refit is whole, and one of the model that lies there.</summary>

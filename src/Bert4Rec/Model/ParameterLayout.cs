@@ -116,8 +116,9 @@ internal sealed class ParameterLayout
         if (Length > Array.MaxLength)
         {
             throw new InputException(
-                $"more than {Array.MaxLength:N0} parameters: of hidden_size ({Shape.HiddenSize}), inner_size ({Shape.InnerSize}), n_layers "
-                + $"({Shape.Layers}), MAX_ITEM_LIST_LENGTH ({Shape.MaximumLength}) and the items ({Shape.ItemCount - 1:N0}) one must be less");
+                $"more than {Array.MaxLength:N0} parameters: of hidden_size ({Shape.HiddenSize}), inner_size ({Shape.InnerSize}), "
+                + $"n_layers ({Shape.Layers}), MAX_ITEM_LIST_LENGTH ({Shape.MaximumLength}) and the items ({Shape.ItemCount - 1:N0}) "
+                + "one must be less");
         }
     }
 }

@@ -54,7 +54,7 @@ internal sealed class PipelineRun(
     public const string ReportFileName = "report.html";
 
     /// <summary>Counted up when a log is read otherwise than before, or a model shown otherwise: a run does it again.</summary>
-    private const string LogRevision = "2", PageRevision = "2";
+    private const string LogRevision = "2", PageRevision = "3";
 
     private const string CleanedFileName = "cleaned.csv";
     private const string Comparing = "compare", Tuning = "tune";

@@ -44,8 +44,8 @@ internal static class ReportPage
             : report.Rankers.Skip(1).Where(rule => Recall(rule) >= Recall(report.Rankers[0])).Select(rule => rule.Name)];
         string verdict = unbeaten.Length == 0
             ? ""
-            : $" It is not shown that the model is better than a simple rule ({string.Join(", ", unbeaten)}): train it longer, or on more "
-                + "events, before it is put to use.";
+            : $" By {(IsTest(report) ? report.Result.Comparisons.Values.First().Metric : "that")}, it is not shown that the model is "
+                + $"better than a simple rule ({string.Join(", ", unbeaten)}): train it longer, or on more events, before it is put to use.";
         return Html.Paragraph(
             $"Of 100 events that {(IsTest(report) ? "the model had not seen" : ChoseModel)}, {Reached(0)} were among its ten suggestions. "
             + $"The ten best sellers alone would have had {Reached(1)}; "
@@ -81,14 +81,15 @@ internal static class ReportPage
                 $"Measured on {Html.Whole(report.Samples.Length)} events that {(isTest ? "the model has not seen" : ChoseModel)}: for "
                 + "each, it is given what the customer did before and names the items most likely to come next. Three simple rules stand "
                 + "beside it; a model that does not beat them has learned nothing."
-                + (isTest ? "" : " These figures flatter the model: only a split with a test part would show what it is worth."))
+                + (isTest ? "" : " These figures flatter the model: only a split with a test part would show what it is worth.")
+                + (!isTest && report.RulesExcludeSeen ? $" {Comparison.RulesLeaveOut}" : ""))
             + Html.Paragraph(
                 "Recall@10 is the share of those events whose item is among the first ten. NDCG@10 and MRR@10 also count at which place "
                 + "it stands: 1 would be always the first. The numbers after the @ are the lengths of the list.")
             + (isTest && report.Config.EvalArgs.TestMode.Source != CandidateSource.Full
                 ? Html.Paragraph(
                     $"The table ranks by eval_args.mode: {report.Config.EvalArgs.TestMode}, each target among so many drawn items; "
-                    + "the chart, and what the page begins with, are of rankings of the whole catalogue.")
+                    + "the chart, and the shares that the page begins with, are of rankings of the whole catalogue.")
                 : "")
             + (report.Config.ExcludeSeen
                 ? Html.Paragraph(
@@ -180,9 +181,9 @@ internal static class ReportPage
             taken[report.Dataset.Target(sample)]++;
         double[] places = [.. Shares(report, report.Rankers[0].Places)], events = [.. Shares(report, taken)];
         return Html.Paragraph(
-                $"Over all lists of ten, the model shows {Html.Percent(Shown(report.Rankers[0]), 0)} of the items. The best-selling tenth of the items takes "
-                + $"{Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(events[0], 0)}% of what customers then "
-                + "had. The nearer the two, the less the model merely repeats the best sellers.")
+                $"Over all lists of ten, the model shows {Html.Percent(Shown(report.Rankers[0]), 0)} of the items. The best-selling tenth "
+                + $"of the items takes {Html.Number(places[0], 0)}% of the places in its lists, and {Html.Number(events[0], 0)}% of what "
+                + "customers then had. The nearer the two, the less the model merely repeats the best sellers.")
             + Html.SideBySide(
                 Charts.PairedBars(
                     "share of each tenth of the items, best sellers first, in percent",

@@ -1,7 +1,8 @@
 using System.Text.Encodings.Web;
-using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json;
 using Bert4Rec.EventLog;
+using Bert4Rec.Inference;
 using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Pipeline;
@@ -38,7 +39,7 @@ internal sealed record ManifestStep(
 /// <param name="progress">Told of the bytes that are read for checksums.</param>
 internal sealed class RunManifest(string directory, IProgress<ProgressUpdate>? progress, List<ManifestStep> steps)
 {
-    public const string FileName = "manifest.json";
+    public const string FileName = ModelFolder.ManifestFileName;
 
     private const int LongestFile = 1 << 26;
 

@@ -40,6 +40,9 @@ internal sealed record RunReport(
 
     public IReadOnlyList<ManifestStep> Steps { get; init; } = [];
 
+    /// <summary>Whether seen items were left out of the rules' lists because the model's blend leaves them out.</summary>
+    public bool RulesExcludeSeen { get; init; }
+
     /// <summary>Epochs of the model that recommends; 0 where there is none but the held-out one.</summary>
     public long RefitEpochs { get; init; }
 
@@ -73,14 +76,14 @@ internal sealed record RunReport(
         parameters.Upload(folder.Parameters);
         using var model = new ModelRanker(device.Kernels, device.Workers, folder.Layout, parameters, config.RecboleCompatible);
         model.Use(folder.Blend);
+        bool leavesSeenOut = folder.Blend?.Weights.LeavesSeenOut ?? false;
         IRanker[] rankers = samples.Length == 0 ? [] : [model, .. Baselines.Of(dataset, split, statistics, progress)];
         var lists = new List<ListStatistics>();
         foreach (var ranker in rankers)
         {
             cancellation.ThrowIfCancellationRequested();
             var counting = new CountingRanker(ranker, dataset.ItemCount);
-            bool isRule = ranker != model, leavesSeenOut = isRule && (folder.Blend?.Weights.LeavesSeenOut ?? false);
-            var settings = _settings with { ExcludeSeen = config.ExcludeSeen || leavesSeenOut };
+            var settings = _settings with { ExcludeSeen = config.ExcludeSeen || (leavesSeenOut && ranker != model) };
             var metrics = Evaluator.Evaluate(counting, dataset, statistics, samples, settings, progress);
             lists.Add(new(ranker.Name, metrics, counting.Places));
         }
@@ -94,7 +97,10 @@ internal sealed record RunReport(
             part,
             samples,
             lists,
-            PickExamples(model, dataset, samples, config, folder.Layout.Shape.MaximumLength));
+            PickExamples(model, dataset, samples, config, folder.Layout.Shape.MaximumLength))
+        {
+            RulesExcludeSeen = leavesSeenOut && !config.ExcludeSeen,
+        };
     }
 
     /// <summary>Users drawn at random, whatever the model says of them; those with some history, if there are any.</summary>

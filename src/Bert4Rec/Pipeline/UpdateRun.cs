@@ -171,9 +171,10 @@ internal sealed class UpdateRun(
             TrainingResult result = TrainingSession.Continue(
                 settings, dataset, new(first, replay, seed), continued, progress, onEpoch, cancellation);
             var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
-            ModelFolder after = Seal(staged, updates, null);
             // The folder says, not its settings: run makes a refit, or takes it away, without another training.
-            if (RefitFolder.State(target) is { IsBegun: true } or { IsWhole: true })
+            bool hasRefit = RefitFolder.State(target) is { IsBegun: true } or { IsWhole: true };
+            ModelFolder after = Seal(staged, _config.With($"refit={(hasRefit ? "true" : "false")}"), updates, null);
+            if (hasRefit)
             {
                 float[] last = delivered == model
                     ? after.Parameters
@@ -181,7 +182,7 @@ internal sealed class UpdateRun(
                         delivered.Layout, delivered.Parameters, layout, dataset, TrainingPart(TrainingSession.RefitSettings(_config)));
                 TrainingSession.Refit(settings, dataset, result, continued, progress, cancellation, new(last, replay, seed));
                 if (RefitFolder.State(staged).IsWhole)
-                    Seal(RefitFolder.Of(staged), updates, RefitFolder.HeldOut(staged));
+                    Seal(RefitFolder.Of(staged), TrainingSession.RefitSettings(_config), updates, RefitFolder.HeldOut(staged));
             }
             var (all, ofThose) = Compare(model, first, after, hasNew, result);
             Directory.Delete(Path.Combine(staged, EventsFolder), recursive: true);
@@ -311,10 +312,9 @@ internal sealed class UpdateRun(
     }
 
     /// <summary>Saves a trained folder's model anew: with the settings it is to keep, not with those of the update.</summary>
-    private ModelFolder Seal(string directory, ModelUpdates updates, string? refitOf)
+    private static ModelFolder Seal(string directory, RunConfig config, ModelUpdates updates, string? refitOf)
     {
         ModelFolder model = ModelFolder.Load(directory, null);
-        RunConfig config = refitOf is null ? _config : TrainingSession.RefitSettings(_config);
         ModelFolder.SaveConfig(directory, config);
         ModelFolder.SaveModel(directory, config, model.Layout, model.Parameters, model.Blend?.Weights, refitOf, updates);
         return model;

@@ -35,7 +35,7 @@ public class ComparisonTests
         Assert.Equal((0, p), (comparison.StandardError, comparison.P));
     }
 
-    /// <summary>Differences 1, 2 | 4 | 3, 5 of three customers, less their mean 3: −3, 1 and 2, so the error is √(3/2 · 14) / 5.</summary>
+    /// <summary>Differences 1, 2; 4; 3, 5 of three customers, less their mean 3: −3, 1, 2. So the error is √(3/2 · 14) / 5.</summary>
     [Fact]
     public void Samples_of_one_customer_are_not_independent()
     {

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Bert4Rec.Data.Synthesis;
+using Bert4Rec.Inference;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Cli;
@@ -102,7 +103,8 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
         Assert.DoesNotMatch("(?<!xmlns(:xlink)?=\")https?://", page);
         string recall = result.GetProperty("test").GetProperty("recall@10").GetDouble().ToString("F4");
         Assert.Contains($"<tr><td>recall@10</td><td>{recall}</td>", page);
-        foreach (string part in new[] { "popularity", "last item again", "Markov chain", "items shown", "cpu (", "2 threads", "seed", ".NET" })
+        string[] parts = ["popularity", "last item again", "Markov chain", "items shown", "cpu (", "2 threads", "seed", ".NET"];
+        foreach (string part in parts)
             Assert.Contains(part, page);
         Assert.Equal(10, CountOf("<h3>Customer "));
         // Each customer's purchase is in the list, or said to stand further down.
@@ -149,6 +151,12 @@ public sealed partial class PipelineRunTests(PipelineRunTests.RunShop shop) : IC
                 .Select(step => step.GetProperty("name").GetString())));
         Assert.InRange(json.GetProperty("result").GetProperty("test").GetProperty("recall@10").GetDouble(), 0, 1);
         Assert.True(json.GetProperty("result").GetProperty("seconds").GetDouble() > 0);
+        // A refit is missed only where the last run made one.
+        string folder = Path.Combine(shop.Folder, name), refit = Path.Combine(folder, "refit");
+        if (Directory.Exists(refit))
+            Directory.Delete(refit, recursive: true);
+        using var recommender = Recommender.Load(folder);
+        Assert.Equal(setting != "refit=false", recommender.Note?.Contains($"{refit} is missing") ?? false);
     }
 
     /// <summary>As after an update of the program that reads logs or draws the page in another way.</summary>

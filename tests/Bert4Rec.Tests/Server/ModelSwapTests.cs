@@ -136,7 +136,7 @@ public sealed class ModelSwapTests(ServedShop shop)
         await using RunningServer server = await RunningServer.Start(new() { Model = folder });
         string version = await Version(server);
         Copy(other, folder);
-        Assert.Contains($"{folder} is to have a folder refit", await server.Logged("refused"));
+        Assert.Contains($"{Path.Combine(folder, "refit")} is missing", await server.Logged("refused"));
         Assert.Equal(version, await Version(server));
     }
 

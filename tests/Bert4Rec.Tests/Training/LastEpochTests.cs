@@ -1,5 +1,7 @@
 using Bert4Rec.Configuration;
 using Bert4Rec.Inference;
+using Bert4Rec.Pipeline;
+using Bert4Rec.Tests.Cli;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Training;
@@ -73,6 +75,49 @@ public sealed class LastEpochTests : IDisposable
         SmallShop.Train(Config(3).With("blend=false"), Of("plain"), onEpoch: plain.Add);
         Assert.All(plain, epoch => Assert.False(epoch.ExcludeSeen));
         Assert.NotEqual(plain[^1].Valid, left[^1].Valid);
+    }
+
+    /// <summary>Or else the model would win by that alone.</summary>
+    [Fact]
+    public void What_the_blend_leaves_out_the_rules_leave_out_too()
+    {
+        WriteShop(returning: 0);
+        string folder = Of("leaving");
+        RunConfig config = Config(10);
+        TrainingResult result = SmallShop.Train(config, folder);
+        Assert.True(result.Blend!.Weights.LeavesSeenOut, $"a case that says nothing: {result.Blend.Weights}");
+        Assert.True(result.RulesExcludeSeen);
+        Assert.True(ResultFile.Read(folder).RulesExcludeSeen);
+
+        EvaluationResult evaluated = Evaluate(), all = Evaluate("exclude_seen=true");
+        Assert.Equal((true, false), (evaluated.RulesExcludeSeen, all.RulesExcludeSeen));
+        Assert.Equal(result.Baselines["popularity"], evaluated.Baselines["popularity"]);
+        Assert.Equal(all.Baselines["popularity"], evaluated.Baselines["popularity"]);
+        RunReport report = RunReport.Gather(config, new RunOptions(folder, "cpu", 2, false), null, default);
+        Assert.True(report.RulesExcludeSeen);
+        Assert.Equal(all.Baselines["popularity"]["recall@10"], report.Rankers[1].Metrics["recall@10"]);
+        Assert.Contains("the rules leave out what customers had", ReportPage.Render(report));
+
+        EvaluationResult Evaluate(params string[] settings) =>
+            EvaluationRun.Evaluate(folder, config.With(settings), "test", "cpu", 2, null, default);
+    }
+
+    /// <summary>Events that chose the model do not show what it is worth.</summary>
+    [Fact]
+    public void Of_validation_alone_the_report_says_that_it_flatters()
+    {
+        WriteShop(returning: 0);
+        string folder = Of("flattered");
+        RunConfig config = Config(10).With("eval_args.split={LS: valid_only}");
+        SmallShop.Train(config, folder);
+        string page = ReportPage.Render(RunReport.Gather(config, new RunOptions(folder, "cpu", 2, false), null, default));
+        Assert.Contains("These figures flatter the model", page);
+        Assert.Contains("the rules leave out what customers had", page);
+        Assert.DoesNotContain("the model had not seen", page);
+        Assert.DoesNotContain("the model has not seen", page);
+
+        CommandLine.Outcome evaluated = CommandLine.Run(["evaluate", folder, "--split", "valid", "--device", "cpu"]);
+        Assert.Contains("these figures flatter the model.", evaluated.Out);
     }
 
     public void Dispose() => _folder.Dispose();

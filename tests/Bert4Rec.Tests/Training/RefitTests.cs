@@ -116,7 +116,7 @@ public sealed class RefitTests(SmallShop shop) : IClassFixture<SmallShop>
         Directory.Delete(Refit(directory), recursive: true);
         CommandLine.Outcome alone = Recommend(directory);
         Assert.Equal((0, plain.Out), (alone.ExitCode, alone.Out));
-        Assert.StartsWith($"recommending with the held-out model: {directory} is to have a folder refit", alone.Error);
+        Assert.StartsWith($"recommending with the held-out model: {Refit(directory)} is missing", alone.Error);
 
         CommandLine.Outcome Recommend(string folder) => CommandLine.Run(["recommend", "--model", folder, .. histories]);
     }
