@@ -45,7 +45,8 @@ internal static class ReportPage
         string verdict = unbeaten.Length == 0
             ? ""
             : $" By {(IsTest(report) ? report.Result.Comparisons.Values.First().Metric : "that")}, it is not shown that the model is "
-                + $"better than a simple rule ({string.Join(", ", unbeaten)}): train it longer, or on more events, before it is put to use.";
+                + $"better than a simple rule ({string.Join(", ", unbeaten)}): train it longer, or on more events, before it is put to "
+                + "use.";
         return Html.Paragraph(
             $"Of 100 events that {(IsTest(report) ? "the model had not seen" : ChoseModel)}, {Reached(0)} were among its ten suggestions. "
             + $"The ten best sellers alone would have had {Reached(1)}; "
