@@ -171,8 +171,9 @@ internal static class ReportPage
     }
 
     private static string Instead(RunReport report) => report.Result.Blend is { InsteadOfEpoch: int epoch } blend
-        ? $": {(blend.Weights == BlendWeights.None ? "by NDCG" : "with the blend")} it is better than that after pass {epoch}"
-            + $"{(blend.Weights == BlendWeights.None ? "" : ", the best without")}"
+        ? blend.Weights == BlendWeights.None
+            ? $": by NDCG it is better than that after pass {epoch}, blended or not"
+            : $": with the blend it is better than that after pass {epoch}, the best without"
         : "";
 
     private static string Variety(RunReport report)

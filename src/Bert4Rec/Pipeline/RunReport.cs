@@ -11,7 +11,7 @@ using Bert4Rec.Tuning;
 namespace Bert4Rec.Pipeline;
 
 /// <summary>What the lists of ten of a ranker are like, over all samples.</summary>
-/// <param name="Metrics">Recall@10, NDCG@10, coverage and the rest, ranking the whole catalogue.</param>
+/// <param name="Metrics">Recall@10, NDCG@10 and the Gini index, ranking the whole catalogue.</param>
 /// <param name="Places">[items] How many lists an item is in.</param>
 internal sealed record ListStatistics(string Name, IReadOnlyDictionary<string, double> Metrics, long[] Places);
 
@@ -57,7 +57,7 @@ internal sealed record RunReport(
 
     private static readonly EvaluationSettings _settings = new()
     {
-        Metrics = [Metric.Recall, Metric.NDCG, Metric.ItemCoverage, Metric.GiniIndex],
+        Metrics = [Metric.Recall, Metric.NDCG, Metric.GiniIndex],
         TopK = [ListLength],
     };
 
