@@ -122,7 +122,7 @@ internal sealed class ModelHost : IDisposable
         {
             next = Load(folder);
             // A copy that is under way, or was made without the folder in it.
-            refusal = next.LacksRefit ? $"{RefitFolder.Of(folder)} is missing, not copied with it, or not trained yet" : null;
+            refusal = next.MissingRefit;
         }
         catch (Exception e)
         {

@@ -65,8 +65,8 @@ public sealed class Recommender : IDisposable
     /// say.</summary>
     public string? Note { get; }
 
-    /// <summary>Whether the folder is to have a refit, and has none.</summary>
-    internal bool LacksRefit { get; private init; }
+    /// <inheritdoc cref="RefitFolder.Missing"/>
+    internal string? MissingRefit { get; private init; }
 
     /// <summary>Items of the catalogue.</summary>
     public int ItemCount => _dataset.ItemCount - 1;
@@ -93,19 +93,18 @@ public sealed class Recommender : IDisposable
         if (options.Threads < 0 || options.Threads > DeviceSet.MostThreads)
             throw new ArgumentException($"1 to {DeviceSet.MostThreads} threads, or 0, not {options.Threads}", nameof(options));
         var folder = RefitFolder.LoadDelivered(directory, out string checksum);
-        bool lacksRefit = RefitFolder.IsMissing(directory, folder);
+        string? missing = RefitFolder.Missing(directory, folder);
         string? note = RefitFolder.State(directory) switch
         {
             { IsWhole: true } => $"recommending with {RefitFolder.Of(directory)}, trained on all events",
             { IsBegun: true } => $"recommending with the held-out model: the training in {RefitFolder.Of(directory)} is not done",
-            _ when lacksRefit => $"recommending with the held-out model: {RefitFolder.Of(directory)} is missing, not copied with it, or "
-                + "not trained yet",
+            _ when missing is not null => $"recommending with the held-out model: {missing}",
             // A refit's own folder has a model when it is done, and no result ever.
             _ when folder.RefitOf is null && ModelFolder.Unfinished(directory) is string unfinished =>
                 $"recommending with the best model so far: {unfinished}",
             _ => null,
         };
-        return new(folder, options, checksum[..16], note) { LacksRefit = lacksRefit };
+        return new(folder, options, checksum[..16], note) { MissingRefit = missing };
     }
 
     /// <summary>The k items most likely to come next after a history; for an empty one the most popular items.</summary>

@@ -33,15 +33,20 @@ internal static class RefitFolder
     }
 
     /// <summary>
-    /// Whether there is no refit where one is to be: it was not copied with the rest, or not trained yet. The manifest of run says so,
-    /// which makes and discards a refit without another training; where there is none, the model's settings.
+    /// That there is no refit where one is to be, in a sentence; else null. The manifest of run tells, which makes and discards a refit
+    /// without another training; where there is none, the model's settings.
     /// </summary>
     /// <param name="directory">The folder.</param>
     /// <param name="folder">Its model.</param>
-    public static bool IsMissing(string directory, ModelFolder folder)
+    public static string? Missing(string directory, ModelFolder folder)
     {
         if (State(directory) is { IsBegun: true } or { IsWhole: true } || !folder.IsOurs || folder.RefitOf is not null)
-            return false;
+            return null;
+        return IsToBe(directory, folder) ? $"{Of(directory)} is missing: not copied with the rest, or not trained yet" : null;
+    }
+
+    private static bool IsToBe(string directory, ModelFolder folder)
+    {
         string manifest = Path.Combine(directory, ModelFolder.ManifestFileName);
         if (File.Exists(manifest))
         {

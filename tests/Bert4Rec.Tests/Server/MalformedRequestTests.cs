@@ -44,6 +44,8 @@ public sealed class MalformedRequestTests(ServedShop shop, ITestOutputHelper rep
                 Json + "Content-Encoding: gzip\r\n", "Content-Type: multipart/form-data; boundary=a\r\n"))),
         ("a wrong method", random => new(Ascii(
             $"{Pick(random, "PUT", "DELETE", "PATCH", "GET", "TRACE", "BREW", "post")} /v1/recommend HTTP/1.1\r\nHost: a\r\n\r\n"))),
+        ("a wrong method of the metrics", random => new(Ascii(
+            $"{Pick(random, "PUT", "DELETE", "POST")} /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))),
         ("a wrong address", random => new(Ascii(
             $"GET /v1/{Pick(random, "../v2", "items?k=1", "items?limit=%00", "items/%ff/similar", "users/../x", "items?limit=0")} "
             + "HTTP/1.1\r\nHost: a\r\n\r\n"))),
