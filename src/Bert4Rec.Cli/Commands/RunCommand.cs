@@ -5,7 +5,6 @@ using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Distributed;
 using Bert4Rec.Inference;
-using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
@@ -18,14 +17,7 @@ internal static class RunCommand
 {
     public static Command Create(Terminal terminal, ProcessGroup ranks)
     {
-        Option<string[]> config = CommonOptions.Config();
-        Option<string[]> set = CommonOptions.Set();
-        Option<string> device = CommonOptions.Device();
-        Option<Precision> precision = CommonOptions.Precision(device);
-        Option<int> threads = CommonOptions.Threads();
-        Option<int?> seed = CommonOptions.Seed();
-        Option<bool> cache = CommonOptions.Cache();
-        Option<bool> json = CommonOptions.Json();
+        var training = new TrainingOptions();
         var input = new Option<string[]>("--input", "-i")
         {
             Description = "Event logs (.csv, .csv.gz, .parquet, folders of them), or one .inter file; the config's event_log otherwise.",
@@ -46,16 +38,14 @@ internal static class RunCommand
         Option<EventTypes?> events = EventLogOptions.Events();
         Option<EventColumn[]> keepNulls = EventLogOptions.KeepNulls();
         const string Steps = "analyze, clean, convert, train, refit, report";
-        var command = new Command("run", $"From an event log to a trained model and a report: {Steps}.")
-        {
-            config, set, input, output, tune, space, device, precision, threads, seed, cache, json,
-        };
+        Command command = training.NewCommand(
+            "run", $"From an event log to a trained model and a report: {Steps}.", input, output, tune, space);
         format.AddTo(command);
         command.Options.Add(events);
         command.Options.Add(keepNulls);
         command.Validators.Add(result =>
         {
-            if (result.GetResult(config) is null && result.GetResult(input) is null && result.GetResult(set) is null)
+            if (result.GetResult(training.Config) is null && result.GetResult(input) is null && result.GetResult(training.Set) is null)
                 result.AddError("Nothing says what to run on: give a --config FILE or an --input.");
             if (result.GetResult(space) is not null && result.GetResult(tune) is null)
                 result.AddError("--space is for --tune.");
@@ -68,32 +58,26 @@ internal static class RunCommand
                 ofLog.Add($"event_log.events={EventTypeNames.List(kept)}");
             if (parsed.GetRequiredValue(keepNulls) is { Length: > 0 } columns)
                 ofLog.Add($"event_log.keep_nulls=[{string.Join(',', columns.Select(EventColumns.Name))}]");
-            string[] files = parsed.GetValue(config) ?? [];
+            string[] files = parsed.GetValue(training.Config) ?? [];
             string[] settings =
             [
                 .. EventLogOptions.ColumnSettings(inputs, files),
-                .. parsed.GetValue(set) ?? [],
+                .. parsed.GetValue(training.Set) ?? [],
                 .. EventLogOptions.InputSettings(inputs, ofLog),
             ];
-            RunConfig runConfig = CommonOptions.LoadConfig(files, settings, parsed.GetValue(seed), terminal, choosesObjective: true);
-            EventLogOptions.CheckIsRead(inputs, runConfig);
+            RunConfig config = CommonOptions.LoadConfig(files, settings, parsed.GetValue(training.Seed), terminal, choosesObjective: true);
+            EventLogOptions.CheckIsRead(inputs, config);
             // What is put to use is to know all that there is; RecBole's way has no such step.
-            if (!runConfig.IsGiven("refit") && !runConfig.RecboleCompatible)
-                runConfig = runConfig.With("refit=true");
-            string directory = parsed.GetValue(output) ?? Path.Combine("saved", runConfig.Dataset ?? "run");
+            if (!config.IsGiven("refit") && !config.RecboleCompatible)
+                config = config.With("refit=true");
+            string directory = parsed.GetValue(output) ?? Path.Combine("saved", config.Dataset ?? "run");
             CommonOptions.CheckKeepsConfig(files, directory);
-            var options = new RunOptions(
-                directory, parsed.GetRequiredValue(device), CommonOptions.ThreadsOf(parsed, threads), true, parsed.GetValue(precision))
-            {
-                Cache = CommonOptions.CacheOf(parsed, cache, terminal),
-                Ranks = ranks,
-            };
             TuneOptions? tuning = parsed.GetValue(tune) is { } budget
                 ? new(budget, parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null)
                 : null;
-            foreach (string warning in tuning is null ? [] : TuneSession.Check(runConfig, tuning))
+            foreach (string warning in tuning is null ? [] : TuneSession.Check(config, tuning))
                 terminal.Warn(warning);
-            return Run(runConfig, options, tuning, parsed.GetValue(json), terminal);
+            return Run(config, training.Read(parsed, directory, ranks, terminal), tuning, parsed.GetValue(training.Json), terminal);
         });
         return command;
     }

@@ -4,7 +4,6 @@ using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Distributed;
 using Bert4Rec.Inference;
-using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
@@ -18,49 +17,34 @@ internal static class TrainCommand
 {
     public static Command Create(Terminal terminal, ProcessGroup ranks)
     {
-        Option<string[]> config = CommonOptions.Config();
-        Option<string[]> set = CommonOptions.Set();
-        Option<string> device = CommonOptions.Device();
-        Option<Precision> precision = CommonOptions.Precision(device);
-        Option<int> threads = CommonOptions.Threads();
-        Option<int?> seed = CommonOptions.Seed();
-        Option<bool> cache = CommonOptions.Cache();
-        Option<bool> json = CommonOptions.Json();
+        var training = new TrainingOptions();
         Option<string> output = CommonOptions.Output("Folder for the model and the logs; the default is a new one in saved/.");
         var resume = new Option<string>("--resume")
         {
             Description = "Goes on with the run in this folder, from its last whole epoch.",
             HelpName = "DIR",
         };
-        var command = new Command("train", "Trains a model, tests the best one and compares it with the baselines.")
-        {
-            config, set, output, resume, device, precision, threads, seed, cache, json,
-        };
+        Command command = training.NewCommand(
+            "train", "Trains a model, tests the best one and compares it with the baselines.", output, resume);
         command.Validators.Add(result =>
         {
             bool resumes = result.GetResult(resume) is not null;
-            if (resumes && (result.GetResult(config) is not null || result.GetResult(output) is not null))
+            if (resumes && (result.GetResult(training.Config) is not null || result.GetResult(output) is not null))
                 result.AddError("--resume takes the config and the folder of the run it goes on with: leave --config and --output out.");
-            if (!resumes && result.GetResult(config) is null && result.GetResult(set) is null)
+            if (!resumes && result.GetResult(training.Config) is null && result.GetResult(training.Set) is null)
                 result.AddError("Nothing says what to train on: give a --config FILE.");
         });
         command.SetAction(parsed =>
         {
             string? resumed = parsed.GetValue(resume);
-            string runDevice = parsed.GetRequiredValue(device);
-            string[] settings = parsed.GetValue(set) ?? [];
-            RunConfig runConfig = resumed is null
-                ? CommonOptions.LoadConfig(parsed.GetValue(config) ?? [], settings, parsed.GetValue(seed), terminal)
-                : CommonOptions.ResumedConfig(resumed, settings, parsed.GetValue(seed), terminal);
-            string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(runConfig);
-            CommonOptions.CheckKeepsConfig(parsed.GetValue(config) ?? [], directory);
-            var options = new RunOptions(
-                directory, runDevice, CommonOptions.ThreadsOf(parsed, threads), resumed is not null, parsed.GetValue(precision))
-            {
-                Cache = CommonOptions.CacheOf(parsed, cache, terminal),
-                Ranks = ranks,
-            };
-            return Train(runConfig, options, parsed.GetValue(json), terminal);
+            string[] files = parsed.GetValue(training.Config) ?? [], settings = parsed.GetValue(training.Set) ?? [];
+            RunConfig config = resumed is null
+                ? CommonOptions.LoadConfig(files, settings, parsed.GetValue(training.Seed), terminal)
+                : CommonOptions.ResumedConfig(resumed, settings, parsed.GetValue(training.Seed), terminal);
+            string directory = resumed ?? parsed.GetValue(output) ?? NewDirectory(config);
+            CommonOptions.CheckKeepsConfig(files, directory);
+            RunOptions options = training.Read(parsed, directory, ranks, terminal) with { Resume = resumed is not null };
+            return Train(config, options, parsed.GetValue(training.Json), terminal);
         });
         return command;
     }

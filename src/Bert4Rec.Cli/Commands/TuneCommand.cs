@@ -3,7 +3,6 @@ using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
 using Bert4Rec.Distributed;
-using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Training;
@@ -16,14 +15,7 @@ internal static class TuneCommand
 {
     public static Command Create(Terminal terminal, ProcessGroup ranks)
     {
-        Option<string[]> config = CommonOptions.Config();
-        Option<string[]> set = CommonOptions.Set();
-        Option<string> device = CommonOptions.Device();
-        Option<Precision> precision = CommonOptions.Precision(device);
-        Option<int> threads = CommonOptions.Threads();
-        Option<int?> seed = CommonOptions.Seed();
-        Option<bool> cache = CommonOptions.Cache();
-        Option<bool> json = CommonOptions.Json();
+        var training = new TrainingOptions();
         Option<string> space = CommonOptions.Space();
         Option<string> output = CommonOptions.Output(
             "Folder for the trials and the choice; the default is saved/DATASET-tune. The same command goes on there.");
@@ -42,34 +34,30 @@ internal static class TuneCommand
                 HelpName = "N",
             },
             TuneBudget.MostTrials);
-        var command = new Command("tune", "Tries settings on the validation part, and writes the best ones as a config.")
-        {
-            config, set, output, budget, trials, space, device, precision, threads, seed, cache, json,
-        };
+        Command command = training.NewCommand(
+            "tune", "Tries settings on the validation part, and writes the best ones as a config.", output, budget, trials, space);
         command.Validators.Add(result =>
         {
-            if (result.GetResult(config) is null && result.GetResult(set) is null)
+            if (result.GetResult(training.Config) is null && result.GetResult(training.Set) is null)
                 result.AddError("Nothing says what to tune on: give a --config FILE.");
             if (result.GetResult(budget) is not null && result.GetResult(trials) is not null)
                 result.AddError("--budget is a time and --trials a number of trials: give one of them.");
         });
         command.SetAction(parsed =>
         {
-            RunConfig runConfig = CommonOptions.LoadConfig(
-                parsed.GetValue(config) ?? [], parsed.GetValue(set) ?? [], parsed.GetValue(seed), terminal, choosesObjective: true);
-            string directory = parsed.GetValue(output) ?? Path.Combine("saved", $"{runConfig.Dataset ?? "run"}-tune");
-            var options = new RunOptions(
-                directory, parsed.GetRequiredValue(device), CommonOptions.ThreadsOf(parsed, threads), true, parsed.GetValue(precision))
-            {
-                Cache = CommonOptions.CacheOf(parsed, cache, terminal),
-                Ranks = ranks,
-            };
+            RunConfig config = CommonOptions.LoadConfig(
+                parsed.GetValue(training.Config) ?? [],
+                parsed.GetValue(training.Set) ?? [],
+                parsed.GetValue(training.Seed),
+                terminal,
+                choosesObjective: true);
+            string directory = parsed.GetValue(output) ?? Path.Combine("saved", $"{config.Dataset ?? "run"}-tune");
             var tuning = new TuneOptions(
                 parsed.GetValue(trials) is int number ? TuneBudget.OfTrials(number) : parsed.GetValue(budget) ?? TuneBudget.Default,
                 parsed.GetValue(space) is string file ? SearchSpace.Load(file) : null);
-            foreach (string warning in TuneSession.Check(runConfig, tuning))
+            foreach (string warning in TuneSession.Check(config, tuning))
                 terminal.Warn(warning);
-            return Tune(runConfig, options, tuning, parsed.GetValue(json), terminal);
+            return Tune(config, training.Read(parsed, directory, ranks, terminal), tuning, parsed.GetValue(training.Json), terminal);
         });
         return command;
     }

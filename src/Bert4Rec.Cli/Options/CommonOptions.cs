@@ -4,7 +4,6 @@ using System.Globalization;
 using System.Numerics;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
-using Bert4Rec.Data;
 using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu.Runtime;
@@ -105,21 +104,11 @@ internal static class CommonOptions
         DefaultValueFactory = _ => Environment.ProcessorCount,
     }, DeviceSet.MostThreads);
 
-    /// <summary>The threads that were asked for; 0 where none were, which is one a core, and with several ranks a machine's cores shared
-    /// among those on it.</summary>
-    public static int ThreadsOf(ParseResult parsed, Option<int> threads) =>
-        parsed.GetResult(threads) is { Implicit: false } ? parsed.GetValue(threads) : 0;
-
     public static Option<int?> Seed(string? description = null) => Whole(minimum: 0, new Option<int?>("--seed")
     {
         Description = description ?? "Seed of every random number; the same seed, device and threads give the same bits.",
         HelpName = "N",
     });
-
-    public static Option<bool> Cache() => new("--cache")
-    {
-        Description = "Keep what is read of the dataset beside its .inter, and read that where the files are still the same.",
-    };
 
     /// <summary>The name of files that are to be written; one that is good on every system.</summary>
     public static Option<string> DatasetName()
@@ -212,10 +201,6 @@ internal static class CommonOptions
         option.CustomParser = argument => ParseWhole(argument, option.Name, minimum, maximum);
         return option;
     }
-
-    /// <summary>The cache that <see cref="Cache"/> asks for; null where it does not.</summary>
-    public static DatasetCache? CacheOf(ParseResult parsed, Option<bool> option, Terminal terminal) =>
-        parsed.GetValue(option) ? new(terminal.Warn) : null;
 
     /// <summary>The config that a training run left in its folder.</summary>
     /// <exception cref="InputException">There is none.</exception>
