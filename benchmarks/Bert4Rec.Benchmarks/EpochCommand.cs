@@ -76,8 +76,7 @@ internal static class EpochCommand
         terminal.Out.WriteLine(
             $"{config.Dataset}: {dataset.UserCount - 1:N0} users, {dataset.ItemCount - 1:N0} items, "
             + $"{dataset.EventItems.Length:N0} events; "
-            + $"hidden size {config.HiddenSize}, batches of {config.TrainBatchSize}; {engine.DeviceName}, "
-            + $"{(ranks.Size == 1 ? "" : $"{ranks.Size} ranks of ")}{engine.Threads} threads");
+            + $"hidden size {config.HiddenSize}, batches of {config.TrainBatchSize}; {engine.DeviceText}");
         terminal.Out.WriteLine($"data loaded in {load.Seconds:F1} s ({load.ProcessorSeconds:F1} s of the processor)");
         terminal.Out.WriteLine();
         terminal.Out.WriteLine(

@@ -16,7 +16,7 @@ internal static class TrainingLog
         log.WriteLine($"data     {start.Dataset}: {start.Users:N0} users, {start.Items:N0} items, {start.Interactions:N0} interactions");
         log.WriteLine($"samples  {start.TrainSamples:N0} train, {start.ValidSamples:N0} valid, {start.TestSamples:N0} test");
         log.WriteLine($"model    {start.Parameters:N0} parameters");
-        log.WriteLine($"device   {start.DeviceText}");
+        log.WriteLine($"device   {start.Device}");
         if (start.DeviceNote is not null)
             log.WriteLine($"         {start.DeviceNote}");
         if (start.SettingsNote is not null)

@@ -305,7 +305,7 @@ internal sealed class PipelineRun(
             progress,
             start =>
             {
-                facts["device"] = start.DeviceText;
+                facts["device"] = start.Device;
                 facts[".NET"] = Environment.Version.ToString();
                 observer.OnStart?.Invoke(start);
             },

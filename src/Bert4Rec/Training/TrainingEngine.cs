@@ -6,6 +6,7 @@ using Bert4Rec.Inference;
 using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Model;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Training;
 
@@ -55,8 +56,9 @@ internal sealed class TrainingEngine : IDisposable
     /// <summary>Of the training part.</summary>
     public TrainingStatistics Statistics { get; }
 
-    /// <summary>What the device is called.</summary>
-    public string DeviceName => _devices.Kernels[0].Name;
+    /// <summary>"cpu (512-bit vectors), 2 threads", with the ranks where there are several.</summary>
+    public string DeviceText => _devices.Kernels[0].Name
+        + $", {(_ranks.Size == 1 ? "" : $"{_ranks.Size} ranks of ")}{Printable.Count(Threads, "thread")}";
 
     /// <summary>Threads of this rank; 1 where a GPU computes.</summary>
     public int Threads => _devices.Kernels.Count;

@@ -38,7 +38,8 @@ internal sealed record TrialLimit(int Epochs, Func<EpochReport, bool> IsOver);
 /// <param name="Seed">Of windows, masks and dropout, so that they are not those that the model has seen before.</param>
 internal sealed record WarmStart(float[] Parameters, Replay Replay, int Seed);
 
-/// <summary>What is about to be trained. Users and items without padding; threads of each rank; notes are sentences, or null.</summary>
+/// <summary>What is about to be trained. Users and items without padding; notes are sentences, or null.</summary>
+/// <param name="Device"><see cref="TrainingEngine.DeviceText"/>.</param>
 internal sealed record TrainingStart(
     string Dataset,
     int Users,
@@ -49,8 +50,6 @@ internal sealed record TrainingStart(
     int TestSamples,
     long Parameters,
     string Device,
-    int Ranks,
-    int Threads,
     string? DeviceNote,
     string? SettingsNote)
 {
@@ -62,9 +61,6 @@ internal sealed record TrainingStart(
 
     /// <summary>What the dataset's files lack.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
-
-    /// <summary>"cpu (512-bit vectors), 2 threads", with the ranks where there are several.</summary>
-    public string DeviceText => $"{Device}, {(Ranks == 1 ? "" : $"{Ranks} ranks of ")}{Threads} {(Threads == 1 ? "thread" : "threads")}";
 }
 
 /// <summary>A line of metrics.jsonl.</summary>

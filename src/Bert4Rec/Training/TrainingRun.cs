@@ -153,9 +153,7 @@ internal sealed class TrainingRun : IDisposable
         _split.Valid.Length,
         _split.Test.Length,
         Layout.Length,
-        _engine.DeviceName,
-        _options.Ranks.Size,
-        _engine.Threads,
+        _engine.DeviceText,
         _engine.DeviceNote,
         _config.DataNote())
     {
