@@ -5,7 +5,7 @@ namespace Bert4Rec.Training;
 
 /// <summary>The records of result.json, metrics.jsonl and the checkpoint.</summary>
 [JsonSerializable(typeof(EpochReport))]
-[JsonSerializable(typeof(ResultFile.Content))]
+[JsonSerializable(typeof(TrainingResult))]
 [JsonSerializable(typeof(TrainingProgress))]
 [JsonSerializable(typeof(IReadOnlyDictionary<string, string>))]
 [JsonSerializable(typeof(Dictionary<string, string>))]

@@ -81,7 +81,6 @@ public sealed record EpochReport(
 /// <summary>How a run ended.</summary>
 /// <param name="Epochs">Epochs trained.</param>
 /// <param name="BestEpoch">The one whose parameters were kept.</param>
-/// <param name="Seconds">This call took, data, test and refit included.</param>
 /// <param name="Parameters">Parameters of the model.</param>
 /// <param name="BestValid">Validation metrics of the best epoch's parameters, with the blend.</param>
 /// <param name="Test">Test metrics of the best parameters.</param>
@@ -91,9 +90,8 @@ public sealed record EpochReport(
 /// <param name="Blend">What validation said of the blend; null where none was tried.</param>
 /// <param name="ExcludeSeen">Whether seen items were left out of the rankings.</param>
 public sealed record TrainingResult(
-    int Epochs,
-    int BestEpoch,
-    double Seconds,
+    [property: JsonPropertyOrder(-3)] int Epochs,
+    [property: JsonPropertyOrder(-2)] int BestEpoch,
     long Parameters,
     IReadOnlyDictionary<string, double> BestValid,
     IReadOnlyDictionary<string, double> Test,
@@ -103,6 +101,12 @@ public sealed record TrainingResult(
     BlendChoice? Blend = null,
     bool ExcludeSeen = false)
 {
+    /// <summary>This call took, data, test and refit included; 0 of a result that was read back.</summary>
+    // In JSON it stands behind BestEpoch.
+    [JsonPropertyOrder(-1)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public double Seconds { get; init; }
+
     /// <summary>Whether seen items were left out of the baselines' rankings because the model's blend leaves them out.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public bool RulesExcludeSeen { get; init; }

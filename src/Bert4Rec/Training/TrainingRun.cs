@@ -299,7 +299,6 @@ internal sealed class TrainingRun : IDisposable
     private TrainingResult Result(IReadOnlyDictionary<string, double> valid, ComparedMetrics tested, BlendChoice? blend) => new(
         _state.Epoch,
         _state.Stopping.HasBest && blend?.InsteadOfEpoch is null ? _state.Stopping.BestEpoch : _state.Epoch,
-        _clock.Elapsed.TotalSeconds,
         Layout.Length,
         valid,
         tested.Metrics,
@@ -309,6 +308,7 @@ internal sealed class TrainingRun : IDisposable
         blend,
         _config.ExcludeSeen)
     {
+        Seconds = _clock.Elapsed.TotalSeconds,
         RulesExcludeSeen = tested.RulesExcludeSeen,
     };
 
