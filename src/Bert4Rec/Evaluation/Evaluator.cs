@@ -7,8 +7,9 @@ namespace Bert4Rec.Evaluation;
 /// <param name="Metrics">Values by RecBole's names ("recall@10"), in the order of the settings.</param>
 /// <param name="StandardErrors">Of those that are means over samples of what the target's place alone decides.</param>
 /// <param name="Gains">[samples] NDCG of each at <see cref="EvaluationSettings.ComparedCutoff"/>.</param>
+/// <param name="Places">[items] How many of the longest lists an item is in.</param>
 internal sealed record Measurement(
-    IReadOnlyDictionary<string, double> Metrics, IReadOnlyDictionary<string, double> StandardErrors, double[] Gains);
+    IReadOnlyDictionary<string, double> Metrics, IReadOnlyDictionary<string, double> StandardErrors, double[] Gains, int[] Places);
 
 /// <summary>
 /// Ranks the catalogue, or some of it, for every sample and reports the metrics: streaming, a batch of samples at a time.
@@ -82,7 +83,7 @@ internal static class Evaluator
             }
             progress?.Report(new($"evaluating {ranker.Name}", start + batch.Length, samples.Length, "samples"));
         }
-        return new(metrics.Result(), metrics.StandardErrors(), gains);
+        return new(metrics.Result(), metrics.StandardErrors(), gains, metrics.Places);
     }
 
     /// <summary>Ranks each target against its drawn candidates.</summary>

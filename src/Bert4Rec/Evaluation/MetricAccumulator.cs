@@ -57,6 +57,9 @@ internal sealed class MetricAccumulator
     /// <summary>Samples added so far.</summary>
     public long Count { get; private set; }
 
+    /// <summary>[items] How many of the longest lists an item is in.</summary>
+    public int[] Places => _lists.MaxBy(list => list.K)!.Recommended;
+
     /// <summary>Adds a sample.</summary>
     /// <param name="topItems">The list, best first, of at least the greatest k places, or of as many as there are items; 0 from where the
     /// candidates ran out.</param>

@@ -82,10 +82,9 @@ internal sealed record RunReport(
         foreach (var ranker in rankers)
         {
             cancellation.ThrowIfCancellationRequested();
-            var counting = new CountingRanker(ranker, dataset.ItemCount);
             var settings = _settings with { ExcludeSeen = config.ExcludeSeen || (leavesSeenOut && ranker != model) };
-            var metrics = Evaluator.Evaluate(counting, dataset, statistics, samples, settings, progress);
-            lists.Add(new(ranker.Name, metrics, counting.Places));
+            var measured = Evaluator.Measure(ranker, dataset, statistics, samples, settings, progress);
+            lists.Add(new(ranker.Name, measured.Metrics, Array.ConvertAll(measured.Places, count => (long)count)));
         }
         return new(
             config,
@@ -125,29 +124,5 @@ internal sealed record RunReport(
             dataset.Target(sample),
             seen?.Contains(i, dataset.Target(sample)) ?? false ? null : places[i].Position + 1,
             [.. items.AsSpan(i * ListLength, ListLength).ToArray().Where(item => item > 0)]))];
-    }
-
-    /// <summary>Passes everything through, and counts the places of each item.</summary>
-    private sealed class CountingRanker(IRanker inner, int itemCount) : IRanker
-    {
-        public long[] Places { get; } = new long[itemCount];
-
-        public string Name => inner.Name;
-
-        public void Rank(
-            InteractionDataset dataset,
-            ReadOnlySpan<Sample> samples,
-            int k,
-            Span<int> topItems,
-            Span<TargetRank> places,
-            SeenItems? seen = null)
-        {
-            inner.Rank(dataset, samples, k, topItems, places, seen);
-            foreach (int item in topItems)
-                Places[item] += item > 0 ? 1 : 0;
-        }
-
-        public void Score(InteractionDataset dataset, ReadOnlySpan<Sample> samples, ReadOnlySpan<int> candidates, Span<float> scores) =>
-            inner.Score(dataset, samples, candidates, scores);
     }
 }
