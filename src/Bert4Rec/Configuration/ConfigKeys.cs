@@ -195,9 +195,10 @@ internal sealed record ConfigKey(
     /// <param name="predictsNext">Whether the objective is next_item.</param>
     public bool IsLeftToData(bool predictsNext) => (LargeCatalogue ?? (predictsNext ? LongHistories ?? DenseNextItem : Sparse)) is not null;
 
-    public string DefaultFor(ConfigKind kind)
+    /// <param name="fromEventLog">Whether the dataset is made from a log.</param>
+    public string DefaultFor(ConfigKind kind, bool fromEventLog)
     {
-        if (kind.FromEventLog && EventLogDefault is not null)
+        if (fromEventLog && EventLogDefault is not null)
             return EventLogDefault;
         string recbole = kind.IsSasRec ? SasRec ?? Default : Default;
         if (kind.RecboleCompatible)
@@ -223,10 +224,8 @@ internal sealed record ConfigKey(
     };
 }
 
-/// <summary>What the defaults of a config depend on.</summary>
-/// <param name="FromEventLog">Whether the dataset is made from a log.</param>
-internal readonly record struct ConfigKind(
-    bool RecboleCompatible, bool IsSasRec, bool PredictsNext, bool FromEventLog, DataShape Data);
+/// <summary>What the defaults of a config depend on, beside whether there is an event log.</summary>
+internal readonly record struct ConfigKind(bool RecboleCompatible, bool IsSasRec, bool PredictsNext, DataShape Data);
 
 /// <summary>What some defaults depend on; docs/quality.md has the evidence.</summary>
 /// <param name="HasLargeCatalogue">Whether most of a step would go into scores.</param>

@@ -96,10 +96,10 @@ internal sealed class ConfigTree
     public YamlMappingNode Resolve(ConfigKind kind)
     {
         var resolved = new YamlMappingNode();
-        kind = kind with { FromEventLog = Root.Children.TryGetValue(new YamlScalarNode("event_log"), out var log) && !IsNull(log) };
+        bool fromEventLog = Root.Children.TryGetValue(new YamlScalarNode("event_log"), out var log) && !IsNull(log);
         foreach (var key in ConfigKeys.All)
         {
-            var value = Parse(key.DefaultFor(kind), _ => Default)!;
+            var value = Parse(key.DefaultFor(kind, fromEventLog), _ => Default)!;
             if (Root.Children.TryGetValue(new YamlScalarNode(key.Name), out var given) && !IsNull(given))
                 value = key.Name == "eval_args" && given is YamlMappingNode args ? OverDefaults((YamlMappingNode)value, args) : given;
             resolved.Add(key.Name, value);

@@ -252,9 +252,19 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
     /// where <see cref="With"/> keeps the one it has.
     /// </summary>
     /// <param name="origin">Where an override stands, for errors; null for the command line.</param>
+    /// <param name="known">What the data is like, if that is known only now.</param>
     /// <exception cref="InputException">A value is wrong, or values contradict each other.</exception>
-    internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null) =>
-        WithFreshDefaults(overrides, origin, data);
+    internal RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin = null, DataShape? known = null)
+    {
+        // The names of columns are the data's, though nobody gave them.
+        var given = new YamlMappingNode(settings.Children.Where(setting =>
+            tree.Where(setting.Value) != ConfigTree.Default
+            || ConfigKeys.All.Any(key => key.Name == ((YamlScalarNode)setting.Key).Value && key.EventLogDefault is not null)));
+        var changed = new ConfigTree(tree, given);
+        foreach (string setting in overrides)
+            changed.AddOverride(setting, origin?.Invoke(setting));
+        return Of(changed, known ?? data);
+    }
 
     /// <summary>Whether some defaults depend on the data, which is not known yet.</summary>
     internal bool AwaitsData => data is null
@@ -266,7 +276,7 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
 
     /// <summary>The same settings, with the defaults that go with so much data, padding left out.</summary>
     internal RunConfig ForData(long events, int items, int users) =>
-        AwaitsData ? WithFreshDefaults([], null, DataShape.Of(events, items, users)) : this;
+        AwaitsData ? WithFreshDefaults([], known: DataShape.Of(events, items, users)) : this;
 
     /// <summary>Says which defaults are those of sparse data, of long histories or of a large catalogue; null where none is.</summary>
     internal string? DataNote()
@@ -293,18 +303,6 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
             if (chosen.Length > 0)
                 notes.Add($"{reason}: by default {string.Join(", ", chosen)}");
         }
-    }
-
-    private RunConfig WithFreshDefaults(IEnumerable<string> overrides, Func<string, string?>? origin, DataShape? shape)
-    {
-        // The names of columns are the data's, though nobody gave them.
-        var given = new YamlMappingNode(settings.Children.Where(setting =>
-            tree.Where(setting.Value) != ConfigTree.Default
-            || ConfigKeys.All.Any(key => key.Name == ((YamlScalarNode)setting.Key).Value && key.EventLogDefault is not null)));
-        var changed = new ConfigTree(tree, given);
-        foreach (string setting in overrides)
-            changed.AddOverride(setting, origin?.Invoke(setting));
-        return Of(changed, shape);
     }
 
     /// <summary>Whether a key was written somewhere, and has not its default.</summary>
@@ -381,14 +379,9 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
     /// <summary>The defaults depend on a few keys, which are read before them.</summary>
     private static YamlMappingNode Resolve(ConfigTree tree, DataShape data)
     {
-        var kind = default(ConfigKind);
-        var read = new ConfigReader(tree, tree.Resolve(kind));
-        kind = new(
-            read.Flag("recbole_compatible"),
-            IsSasRec: read.OneOf(read["model"], "model", s_models) == SasRec,
-            PredictsNext: false,
-            FromEventLog: false,
-            data);
+        var read = new ConfigReader(tree, tree.Resolve(default));
+        var kind = new ConfigKind(
+            read.Flag("recbole_compatible"), read.OneOf(read["model"], "model", s_models) == SasRec, PredictsNext: false, data);
         bool predictsNext = ObjectiveNames.Read(new ConfigReader(tree, tree.Resolve(kind))) == Objective.NextItem;
         return tree.Resolve(kind with { PredictsNext = predictsNext });
     }
@@ -579,20 +572,20 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
         foreach (var (name, value) in tree.Root.Children)
         {
             string key = ((YamlScalarNode)name).Value!;
-            string where = tree.Where(name);
-            if (WhyIdle(key) is { } why)
-                WarnUnless(ConfigTree.IsNull(value) || IsDefault(key, value), $"{where}: {key} has no effect: {why}");
-            else if (settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key))
-                continue;
-            else if (ConfigKeys.Misnamed.TryGetValue(key, out string? meant))
-                _warnings.Add($"{where}: {key} has no effect on BERT4Rec; the key meant is {meant}");
-            else if (ConfigKeys.Unsupported.TryGetValue(key, out string? instead))
+            bool isNull = ConfigTree.IsNull(value);
+            string? warning = key switch
             {
-                bool isOff = ConfigTree.IsNull(value) || ConfigReader.IsWord(value, "false");
-                WarnUnless(isOff, $"{where}: {key} has no effect here: {instead}");
-            }
-            else
-                _warnings.Add($"{where}: unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}");
+                _ when WhyIdle(key) is { } why =>
+                    isNull || ConfigKeys.Get(key).IsDefault((value as YamlScalarNode)?.Value) ? null : $"{key} has no effect: {why}",
+                _ when settings.Children.ContainsKey(key) || ConfigKeys.Silent.Contains(key) => null,
+                _ when ConfigKeys.Misnamed.TryGetValue(key, out string? meant) =>
+                    $"{key} has no effect on BERT4Rec; the key meant is {meant}",
+                _ when ConfigKeys.Unsupported.TryGetValue(key, out string? instead) =>
+                    isNull || ConfigReader.IsWord(value, "false") ? null : $"{key} has no effect here: {instead}",
+                _ => $"unknown key '{key}' has no effect; the nearest known key is {ConfigKeys.Nearest(key)}",
+            };
+            if (warning is not null)
+                _warnings.Add($"{tree.Where(name)}: {warning}");
         }
     }
 
@@ -603,15 +596,6 @@ internal sealed class RunConfig(ConfigTree tree, YamlMappingNode settings, Confi
         "initializer_range" when Initializer != Initializer.Normal => "the initializer has ranges of its own",
         _ => ConfigKeys.Idle.GetValueOrDefault(key),
     };
-
-    private static bool IsDefault(string key, YamlNode value) =>
-        ConfigKeys.Get(key).IsDefault((value as YamlScalarNode)?.Value);
-
-    private void WarnUnless(bool harmless, string warning)
-    {
-        if (!harmless)
-            _warnings.Add(warning);
-    }
 }
 
 /// <summary>Keeps the rows whose value of a field lies in the intervals (a float field) or is one of the tokens (a token field).</summary>
