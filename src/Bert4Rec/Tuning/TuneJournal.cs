@@ -30,8 +30,7 @@ internal sealed class TuneJournal(string path, JournalHeader header)
     public static TuneJournal Begin(string directory, JournalHeader header)
     {
         var journal = new TuneJournal(Path.Combine(directory, FileName), header);
-        journal.Append(new JournalLine(Begin: header));
-        journal.Save();
+        journal.Write(new(Begin: header));
         return journal;
     }
 
@@ -60,18 +59,10 @@ internal sealed class TuneJournal(string path, JournalHeader header)
             path, Math.Max(1, number), "not as bert4rec tune wrote it; restore the file, or remove it to begin again");
     }
 
-    public void Add(TrialReport trial)
-    {
-        Append(new JournalLine(Trial: trial));
-        Save();
-    }
+    public void Add(TrialReport trial) => Write(new(Trial: trial));
 
     /// <summary>The last line.</summary>
-    public void End(int chosen)
-    {
-        Append(new JournalLine(Chosen: chosen));
-        Save();
-    }
+    public void End(int chosen) => Write(new(Chosen: chosen));
 
     /// <summary>The header comes first and once, the choice last.</summary>
     private static bool IsWhole(JournalLine line, TuneJournal? before) => before is null
@@ -94,7 +85,11 @@ internal sealed class TuneJournal(string path, JournalHeader header)
         return text;
     }
 
-    private void Save() => OutputFile.WriteText(path, _text.ToString());
+    private void Write(JournalLine line)
+    {
+        Append(line);
+        OutputFile.WriteText(path, _text.ToString());
+    }
 }
 
 /// <param name="MadeFrom">What the choice depends on, by name.</param>
