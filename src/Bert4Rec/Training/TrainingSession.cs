@@ -19,7 +19,7 @@ internal static class TrainingSession
     /// <param name="onStart">Told once the data is there.</param>
     /// <param name="onEpoch">Told after each epoch, once its checkpoint is written.</param>
     /// <param name="cancellation">Stops after the current step; the last whole epoch can be resumed.</param>
-    /// <returns>How the run ended; of a trial, without the test.</returns>
+    /// <returns>How the run ended.</returns>
     /// <exception cref="InputException">Wrong data or settings, or a loss that is no longer a number.</exception>
     /// <exception cref="OperationCanceledException">The caller wants no more.</exception>
     public static TrainingResult Train(
@@ -55,14 +55,14 @@ internal static class TrainingSession
         var clock = Stopwatch.StartNew();
         config = ForData(config, dataset);
         var result = RunToEnd(config, dataset, options, progress, onStart, onEpoch, cancellation);
-        if (config.Refit && options.Trial is null)
+        if (config.Refit)
             Refit(config, dataset, result, options, progress, cancellation);
         else if (RefitFolder.State(options.OutputDirectory).IsBegun && !RefitFolder.IsOfThisModel(options.OutputDirectory))
             TrainingFolder.DiscardRefit(options.OutputDirectory);
         return result with { Seconds = clock.Elapsed.TotalSeconds };
     }
 
-    /// <summary>All of <see cref="Train"/> but the refit.</summary>
+    /// <summary>All of <see cref="Train"/> but the refit; of a trial, the test neither.</summary>
     /// <inheritdoc cref="Train"/>
     internal static TrainingResult TrainHeldOut(
         RunConfig config,
@@ -146,7 +146,7 @@ internal static class TrainingSession
             settings,
             dataset,
             options with { OutputDirectory = refit, Resume = true },
-            progress is null ? null : new NamedProgress("refit", progress),
+            new NamedProgress("refit", progress),
             null,
             null,
             cancellation,

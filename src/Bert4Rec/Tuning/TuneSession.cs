@@ -366,8 +366,7 @@ internal sealed class TuneSession(
             Trial = limit,
         };
         string name = budget is null ? ObjectiveNames.Of(tried.Objective) : $"trial {number}";
-        return TrainingSession.TrainHeldOut(
-            tried, limited, progress is null ? null : new NamedProgress(name, progress), null, onEpoch, cancellation);
+        return TrainingSession.TrainHeldOut(tried, limited, new NamedProgress(name, progress), null, onEpoch, cancellation);
     }
 
     private double Elapsed => _secondsBefore + _clock.Elapsed.TotalSeconds;
