@@ -22,17 +22,16 @@ internal static class OutputFile
     public static void Write(string path, Action<Stream> write)
     {
         // Before links are followed: what /dev/stdout leads to may be a pipe, whose name is no path.
-        bool isSpecial = UnixFile.IsSpecial(path);
-        path = isSpecial ? path : Target(Path.GetFullPath(path));
-        string folder = Path.GetDirectoryName(path)!;
-        if (isSpecial)
+        if (UnixFile.IsSpecial(path))
         {
             using var special = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
             write(special);
             return;
         }
+        path = Target(Path.GetFullPath(path));
         if (Directory.Exists(path))
             throw new InputException($"{path}: a folder, where a file is to be; give another --output");
+        string folder = Path.GetDirectoryName(path)!;
         CreateFolder(folder);
         string temporary = $"{path}.{Path.GetRandomFileName()}{Suffix}";
         try

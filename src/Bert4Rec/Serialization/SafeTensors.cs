@@ -30,7 +30,20 @@ internal static class SafeTensors
 
     /// <summary>Opens a file, checks all of it, and keeps it open for its tensors to be read.</summary>
     /// <exception cref="InputException">The file is missing, truncated, damaged, or not safetensors.</exception>
-    public static SafeTensorsFile Read(string path) => SafeTensorsFile.Open(path);
+    public static SafeTensorsFile Read(string path)
+    {
+        var file = new SafeTensorsFile(path, InputFile.Open(path));
+        try
+        {
+            file.Load();
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>
     /// Writes or replaces a file, at once or not at all. The same tensors and metadata give the same bytes, in whatever order.

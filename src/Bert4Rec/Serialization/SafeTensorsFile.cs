@@ -64,22 +64,8 @@ internal sealed class SafeTensorsFile(string path, FileStream file) : IDisposabl
 
     public void Dispose() => file.Dispose();
 
-    internal static SafeTensorsFile Open(string path)
-    {
-        var opened = new SafeTensorsFile(path, InputFile.Open(path));
-        try
-        {
-            opened.Load();
-            return opened;
-        }
-        catch
-        {
-            opened.Dispose();
-            throw;
-        }
-    }
-
-    private void Load()
+    /// <summary>Reads the header, and checks it and all that follows.</summary>
+    internal void Load()
     {
         long fileLength = RandomAccess.GetLength(file.SafeFileHandle);
         if (fileLength < SafeTensors.PrefixLength)
