@@ -5,6 +5,7 @@ using Bert4Rec.Kernels;
 using Bert4Rec.Kernels.Cpu;
 using Bert4Rec.Kernels.Gpu;
 using Bert4Rec.Kernels.Gpu.Runtime;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Model;
 
@@ -43,7 +44,7 @@ internal sealed class DeviceSet : IDisposable
                 throw DeviceException.NoTensorCores(device, precision);
             int cores = Environment.ProcessorCount, count = threads == 0 ? Math.Max(1, cores / ranks.LocalSize) : threads;
             if (ranks.Size > 1 && count > cores)
-                Note = $"{count} threads on {cores} {(cores == 1 ? "core" : "cores")}: mpirun binds ranks; give it --bind-to none";
+                Note = $"{count} threads on {Printable.Count(cores, "core")}: mpirun binds ranks; give it --bind-to none";
             Kernels = [.. Enumerable.Range(0, count).Select(_ => CpuKernels.Create())];
         }
         else

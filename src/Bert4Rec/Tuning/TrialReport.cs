@@ -1,4 +1,5 @@
 using Bert4Rec.Configuration;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Tuning;
 
@@ -55,7 +56,7 @@ internal sealed record TuneResult(RunConfig Config, int Chosen, IReadOnlyList<Tr
             return $"{Taken(Best)} is taken: there is no validation to compare by";
         if (Budget is null)
             return $"{string.Join("; ", Trials.Select(Figures))}; {Taken(Best)} is taken";
-        string drawn = Trials.Count == 1 ? "1 trial" : $"{Trials.Count} trials";
+        string drawn = Printable.Count(Trials.Count, "trial");
         return $"{drawn}; the best is trial {Chosen} ({Best.Name}): {Figure(Best)}";
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Bert4Rec.Serialization;
 
 namespace Bert4Rec.Tuning;
 
@@ -40,7 +41,7 @@ internal sealed partial record TuneBudget(int? Trials, TimeSpan? Time)
 
     /// <summary>"27 trials", "1800 seconds".</summary>
     public override string ToString() => Trials is int trials
-        ? trials == 1 ? "1 trial" : $"{trials} trials"
+        ? Printable.Count(trials, "trial")
         : string.Create(CultureInfo.InvariantCulture, $"{Time!.Value.TotalSeconds} seconds");
 
     [GeneratedRegex(@"^([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh]?)$")]
