@@ -45,12 +45,8 @@ internal static class TuneCommand
         });
         command.SetAction(parsed =>
         {
-            RunConfig config = CommonOptions.LoadConfig(
-                parsed.GetValue(training.Config) ?? [],
-                parsed.GetValue(training.Set) ?? [],
-                parsed.GetValue(training.Seed),
-                terminal,
-                choosesObjective: true);
+            string[] files = parsed.GetValue(training.Config) ?? [], settings = parsed.GetValue(training.Set) ?? [];
+            RunConfig config = CommonOptions.LoadConfig(files, settings, parsed.GetValue(training.Seed), terminal, choosesObjective: true);
             string directory = parsed.GetValue(output) ?? Path.Combine("saved", $"{config.Dataset ?? "run"}-tune");
             var tuning = new TuneOptions(
                 parsed.GetValue(trials) is int number ? TuneBudget.OfTrials(number) : parsed.GetValue(budget) ?? TuneBudget.Default,

@@ -260,7 +260,7 @@ internal static class CommonOptions
             result.AddError($"{name} must not be empty.");
     }
 
-    private static T ParseWhole<T>(ArgumentResult argument, string option, T minimum, T? maximum = null)
+    private static T ParseWhole<T>(ArgumentResult argument, string option, T minimum, T? maximum)
         where T : struct, IBinaryInteger<T>, IMinMaxValue<T>
     {
         string text = argument.Tokens[0].Value;

@@ -83,9 +83,6 @@ internal sealed record LogFormat
         }
     }
 
-    /// <summary>Our names for the log's event types, as its bytes; null where they are ours already.</summary>
-    internal EventNameTable? Table() => EventNames.Count == 0 ? null : new(EventNames);
-
     /// <summary>What may be said of a log whose header is this, as options of the command line; null where nothing is recognised.</summary>
     public string? Suggest(string header)
     {

@@ -22,15 +22,11 @@ internal sealed class DatasetCache(Action<string> onWarning)
         "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval", "recbole_compatible",
     ];
 
-    /// <summary>Where a dataset's cache is.</summary>
-    /// <exception cref="InputException">There is no dataset.</exception>
-    internal static string PathOf(RunConfig config) => new DatasetFiles(config).Interactions + Extension;
-
     /// <summary>As <see cref="DatasetLoader.Load"/>, from the cache if it can be used; else from the files, and into the cache.</summary>
     /// <inheritdoc cref="DatasetLoader.Load"/>
     public InteractionDataset Load(RunConfig config, IProgress<ProgressUpdate>? progress)
     {
-        string path = PathOf(config), key = Key(config, progress);
+        string path = new DatasetFiles(config).Interactions + Extension, key = Key(config, progress);
         try
         {
             if (File.Exists(path) && TryRead(path, key) is { } cached)

@@ -59,7 +59,7 @@ internal static class EventLogReader
         using var parsed = new BlockingCollection<Task<ParsedBlock>>(2 * options.Threads);
         var buffers = new ConcurrentBag<byte[]>();
         var blocks = new ConcurrentBag<IRowBlock>();
-        EventNameTable? names = options.Format.Table();
+        EventNameTable? names = options.Format.EventNames is { Count: > 0 } theirs ? new(theirs) : null;
         using var parsers = new SemaphoreSlim(options.Threads);
         CancellationToken stopped = stop.Token;
         Task reading = Task.Factory.StartNew(

@@ -11,7 +11,19 @@ internal sealed class PriceCounts(int mostPrices)
     /// <summary>Whether there were too many to tell apart.</summary>
     public bool AreRounded { get; private set; }
 
-    public void Add(double price) => Add(price, 1);
+    public void Add(double price, long rows = 1)
+    {
+        if (AreRounded)
+            price = Round(price);
+        CollectionsMarshal.GetValueRefOrAddDefault(_prices, price, out _) += rows;
+        if (_prices.Count <= mostPrices || AreRounded)
+            return;
+        AreRounded = true;
+        KeyValuePair<double, long>[] exact = [.. _prices];
+        _prices.Clear();
+        foreach ((double value, long count) in exact)
+            Add(value, count);
+    }
 
     /// <summary>What they are like; null without one.</summary>
     public NumberSummary? Summarize()
@@ -34,20 +46,6 @@ internal sealed class PriceCounts(int mostPrices)
             Quantile(prices, count, 0.5) * unit,
             Quantile(prices, count, 0.75) * unit,
             prices[^1].Key * unit);
-    }
-
-    private void Add(double price, long rows)
-    {
-        if (AreRounded)
-            price = Round(price);
-        CollectionsMarshal.GetValueRefOrAddDefault(_prices, price, out _) += rows;
-        if (_prices.Count <= mostPrices || AreRounded)
-            return;
-        AreRounded = true;
-        KeyValuePair<double, long>[] exact = [.. _prices];
-        _prices.Clear();
-        foreach ((double value, long count) in exact)
-            Add(value, count);
     }
 
     /// <summary>A price with 10 bits of its fraction: 0.05% off at most, and a few million of them at most.</summary>

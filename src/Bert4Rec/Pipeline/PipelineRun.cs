@@ -398,8 +398,7 @@ internal sealed class PipelineRun(
         [.. inputs.Select(path => _manifest.Describe(path, cancellation))],
         options,
         new Dictionary<string, long>(),
-        new Dictionary<string, string>(),
-        null);
+        new Dictionary<string, string>());
 
     private bool IsDone(ManifestStep wanted)
     {
@@ -421,7 +420,7 @@ internal sealed class PipelineRun(
     private static Dictionary<string, long> Rows(long read, long kept, IReadOnlyDictionary<string, long> dropped)
     {
         var rows = new Dictionary<string, long> { ["read"] = read, ["kept"] = kept };
-        foreach ((string reason, long count) in dropped.Where(drop => drop.Value > 0))
+        foreach ((string reason, long count) in dropped)
             rows[$"dropped: {reason}"] = count;
         return rows;
     }
