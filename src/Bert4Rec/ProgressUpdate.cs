@@ -5,5 +5,5 @@ namespace Bert4Rec;
 /// <param name="Done">Units done.</param>
 /// <param name="Total">Units in all, or 0 where that is not known.</param>
 /// <param name="Unit">"tokens", "rows", "bytes", "users".</param>
-/// <param name="Detail">What else is worth a look meanwhile ("loss 5.93"), or null.</param>
+/// <param name="Detail">What else is worth a look meanwhile ("80,000 rows"), or null.</param>
 public readonly record struct ProgressUpdate(string Activity, long Done, long Total, string Unit, string? Detail = null);

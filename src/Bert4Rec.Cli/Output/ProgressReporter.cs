@@ -79,7 +79,7 @@ internal sealed class ProgressReporter(Terminal terminal, TimeProvider? time = n
 
     public void Dispose() => Clear();
 
-    /// <summary>"epoch 3: 41%, 1.23M of 3.81M tokens, 358k tokens/s, 6 s left, loss 5.93".</summary>
+    /// <summary>"reading log.csv: 41%, 1.23M of 3.00M bytes, 358k bytes/s, 5 s left, 12,345 rows".</summary>
     internal static string Describe(ProgressUpdate update, long doneSinceStart, TimeSpan elapsed)
     {
         var parts = new List<string>();
