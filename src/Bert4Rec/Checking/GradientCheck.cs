@@ -233,7 +233,7 @@ public static class GradientCheck
         RelativeError(expected, [.. actual.Select(value => (double)value)], floor);
 
     /// <inheritdoc cref="RelativeError(Matrix{double}, float[], double)"/>
-    internal static double RelativeError(Matrix<double> expected, double[] actual, double floor = 0)
+    private static double RelativeError(Matrix<double> expected, double[] actual, double floor = 0)
     {
         double error = 0, norm = 0;
         for (int i = 0; i < actual.Length; i++)
@@ -249,7 +249,7 @@ public static class GradientCheck
     }
 
     /// <summary>The larger of two errors; NaN is the worst.</summary>
-    internal static double Worse(double? a, double b) => a is double other ? Math.Max(other, b) : b;
+    private static double Worse(double? a, double b) => a is double other ? Math.Max(other, b) : b;
 
     private static double Objective(KernelCase check, int operand, Matrix<double> x)
     {

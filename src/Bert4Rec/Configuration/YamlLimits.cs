@@ -13,7 +13,7 @@ internal static class YamlLimits
     public const int Depth = 32;
 
     /// <summary>Nodes and characters that all aliases together stand for.</summary>
-    public const int AliasedSize = 100_000;
+    private const int AliasedSize = 100_000;
 
     /// <param name="where">"FILE:LINE" of a place in it.</param>
     /// <exception cref="InputException">A limit is exceeded.</exception>

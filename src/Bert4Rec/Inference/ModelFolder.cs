@@ -29,7 +29,7 @@ internal sealed class ModelFolder(
     public const string ManifestFileName = "manifest.json";
 
     /// <summary>The metadata of <see cref="RefitOf"/>.</summary>
-    public const string RefitKey = "refit of";
+    private const string RefitKey = "refit of";
 
     /// <summary>The metadata of <see cref="Blend"/>'s weights.</summary>
     private const string BlendKey = "blend";

@@ -77,14 +77,14 @@ internal sealed class DeviceSet : IDisposable
     }
 
     /// <summary>Where a kind of GPU is named, or was found, but no number: the ranks of a machine take one after the other.</summary>
-    internal static string OfRank(string device, int localRank, IReadOnlyList<GpuDeviceInfo> devices)
+    private static string OfRank(string device, int localRank, IReadOnlyList<GpuDeviceInfo> devices)
     {
         var same = devices.Where(info => info.Problem is null && info.Id.StartsWith($"{device}:", StringComparison.Ordinal)).ToList();
         return same.Count == 0 ? device : same[localRank % same.Count].Id;
     }
 
     /// <summary>auto: a CUDA device, else an OpenCL GPU, else the cpu, whose own kernels beat OpenCL on the same cores.</summary>
-    internal static (string Device, string? Note) Choose(IReadOnlyList<GpuDeviceInfo> devices)
+    private static (string Device, string? Note) Choose(IReadOnlyList<GpuDeviceInfo> devices)
     {
         var gpus = devices.Where(device => device.IsGpu).ToList();
         if (gpus.Find(device => device.Problem is null) is { } usable)

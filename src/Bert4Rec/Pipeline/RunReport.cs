@@ -50,7 +50,7 @@ internal sealed record RunReport(
     public TuneResult? Choice { get; init; }
 
     /// <summary>Length of the lists.</summary>
-    public const int ListLength = 10;
+    private const int ListLength = 10;
 
     private const int ExampleCount = 10, ExampleHistory = 3;
     private const uint ExampleStream = 0x5409_0100;

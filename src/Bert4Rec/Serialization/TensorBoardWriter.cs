@@ -65,7 +65,7 @@ internal sealed class TensorBoardWriter : IDisposable
     }
 
     /// <summary>TensorFlow's mask: a CRC of data that holds CRCs would say little.</summary>
-    internal static uint MaskedCrc32C(ReadOnlySpan<byte> data) => BitOperations.RotateRight(Crc32C(data), 15) + 0xa282ead8u;
+    private static uint MaskedCrc32C(ReadOnlySpan<byte> data) => BitOperations.RotateRight(Crc32C(data), 15) + 0xa282ead8u;
 
     private static ProtobufMessage NewEvent(long step) =>
         new ProtobufMessage().Double(1, (DateTime.UtcNow - DateTime.UnixEpoch).TotalSeconds).Varint(2, step); // Event.wall_time, Event.step

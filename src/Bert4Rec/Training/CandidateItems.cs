@@ -126,7 +126,7 @@ internal sealed class CandidateItems
     }
 
     /// <summary>π: how likely an item is among the draws.</summary>
-    internal double InclusionProbability(int item)
+    private double InclusionProbability(int item)
     {
         double weight = _cumulative[item] - (item > 0 ? _cumulative[item - 1] : 0);
         return 1 - Math.Pow(1 - (weight / _cumulative[^1]), _samples);

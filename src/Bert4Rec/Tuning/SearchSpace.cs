@@ -136,7 +136,7 @@ internal sealed class SearchSpace
     }
 
     /// <summary>A config with drawn settings over it.</summary>
-    internal RunConfig Over(RunConfig config, IReadOnlyList<string> settings) => config.WithFreshDefaults(settings, setting =>
+    private RunConfig Over(RunConfig config, IReadOnlyList<string> settings) => config.WithFreshDefaults(settings, setting =>
         _dimensions.FirstOrDefault(dimension => setting.StartsWith(dimension.Key + "=", StringComparison.Ordinal))?.Where);
 
     /// <summary>A line a key.</summary>

@@ -15,7 +15,7 @@ namespace Bert4Rec.Tuning;
 internal sealed record TunePlan(int Trials, IReadOnlyList<int> Epochs, int Compared = 0)
 {
     /// <summary>Of how many trials one goes on, and how many times the epochs it gets.</summary>
-    public const int Rate = 3;
+    private const int Rate = 3;
 
     /// <summary>The last rung of a number of trials has this part of the epochs that a run may have; few runs need more to stop.</summary>
     private const int LastRungShare = 3;
