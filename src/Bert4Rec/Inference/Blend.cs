@@ -31,9 +31,6 @@ public sealed record BlendWeights(
     /// <summary>As <see cref="ToString"/> writes them, and as the parameters stand.</summary>
     internal float[] Numbers => [Transition, Scale, Seen, Recent, Similar, Shrinkage, Next];
 
-    /// <summary>How many <see cref="Numbers"/> there are.</summary>
-    internal const int Count = 7;
-
     /// <param name="numbers">As in <see cref="Numbers"/>; fewer are from the time before there were as many.</param>
     /// <returns>Null where they are no weights.</returns>
     internal static BlendWeights? Of(ReadOnlySpan<float> numbers) => numbers switch
@@ -59,7 +56,8 @@ public sealed record BlendWeights(
             numbers.Add(number);
         }
         return (numbers.Count == parts.Length ? Of(CollectionsMarshal.AsSpan(numbers)) : null)
-            ?? throw new InputException($"{path}: its blend is '{text}', not 4, 6 or {Count} numbers; train again, or restore the file");
+            ?? throw new InputException(
+                $"{path}: its blend is '{text}', not 4, 6 or {None.Numbers.Length} numbers; train again, or restore the file");
     }
 
     /// <summary>The numbers, as they are kept in the model's file.</summary>

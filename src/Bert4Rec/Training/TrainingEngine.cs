@@ -290,7 +290,7 @@ internal sealed class TrainingEngine : IDisposable
 
     private Blend ReceiveBlend()
     {
-        var numbers = new float[BlendWeights.Count];
+        var numbers = new float[BlendWeights.None.Numbers.Length];
         _ranks.Broadcast<float>(numbers);
         var weights = BlendWeights.Of(numbers)!;
         ItemSimilarity? similarity = null;
