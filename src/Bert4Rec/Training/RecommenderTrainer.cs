@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
@@ -69,6 +70,7 @@ public static class RecommenderTrainer
     {
         ArgumentNullException.ThrowIfNull(events);
         ArgumentException.ThrowIfNullOrEmpty(outputDirectory);
+        var clock = Stopwatch.StartNew();
         options ??= new();
         ArgumentNullException.ThrowIfNull(options.Settings);
         List<string> settings = [.. options.Settings.Select(setting => $"{setting.Key}={setting.Value}")];
@@ -92,7 +94,7 @@ public static class RecommenderTrainer
         var dataset = DatasetLoader.LoadFrom(Open, config);
         foreach (string warning in config.Warnings.Concat(dataset.Warnings))
             options.OnWarning?.Invoke(warning);
-        return TrainingSession.TrainOn(
+        var result = TrainingSession.TrainOn(
             config,
             dataset,
             new RunOptions(outputDirectory, options.Device, options.Threads, options.Resume),
@@ -100,6 +102,7 @@ public static class RecommenderTrainer
             null,
             progress is null ? null : progress.Report,
             cancellation);
+        return result with { Seconds = clock.Elapsed.TotalSeconds };
 
         AtomicFileReader? Open(string suffix) => suffix switch
         {
