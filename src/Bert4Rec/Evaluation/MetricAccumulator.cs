@@ -123,16 +123,8 @@ internal sealed class MetricAccumulator
         {
             foreach (var sums in _lists)
             {
-                double? error = metric switch
-                {
-                    Metric.Recall or Metric.Hit => ErrorOf(sums.Hits),
-                    Metric.Precision => ErrorOf(sums.Hits) / sums.K,
-                    Metric.MRR or Metric.MAP => ErrorOf(sums.ReciprocalRanks),
-                    Metric.NDCG => ErrorOf(sums.Gains),
-                    _ => null,
-                };
-                if (error is double known)
-                    result[Name(metric, sums)] = known;
+                if (MeanOf(metric, sums) is (var sum, var divisor))
+                    result[Name(metric, sums)] = ErrorOf(sum) / divisor;
             }
         }
         return result;
@@ -151,9 +143,9 @@ internal sealed class MetricAccumulator
             return;
         foreach (var sums in _lists)
         {
-            sums.Hits.EndUser(_ownSamples);
-            sums.ReciprocalRanks.EndUser(_ownSamples);
-            sums.Gains.EndUser(_ownSamples);
+            // Metrics that share a sum end it twice: the second time there is nothing left of it.
+            foreach (var metric in _metrics)
+                MeanOf(metric, sums)?.Sum.EndUser(_ownSamples);
         }
         _users++;
         _squaredSamples += (double)_ownSamples * _ownSamples;
@@ -182,12 +174,19 @@ internal sealed class MetricAccumulator
 
     private static string Name(Metric metric, ListSums sums) => $"{metric.ToString().ToLowerInvariant()}@{sums.K}";
 
+    /// <summary>The sum over samples whose mean is a metric of the target's place alone, and its divisor; null for other metrics.</summary>
+    private static (UserSum Sum, double Divisor)? MeanOf(Metric metric, ListSums sums) => metric switch
+    {
+        Metric.Recall or Metric.Hit => (sums.Hits, 1),
+        Metric.Precision => (sums.Hits, sums.K),
+        Metric.MRR or Metric.MAP => (sums.ReciprocalRanks, 1),
+        Metric.NDCG => (sums.Gains, 1),
+        _ => null,
+    };
+
     private double Value(Metric metric, ListSums sums) => metric switch
     {
-        Metric.Recall or Metric.Hit => sums.Hits.Total / Count,
-        Metric.Precision => sums.Hits.Total / sums.K / Count,
-        Metric.MRR or Metric.MAP => sums.ReciprocalRanks.Total / Count,
-        Metric.NDCG => sums.Gains.Total / Count,
+        _ when MeanOf(metric, sums) is (var sum, var divisor) => sum.Total / divisor / Count,
         Metric.AveragePopularity => sums.Popularity / Count,
         Metric.TailPercentage => sums.Tail / Count,
         Metric.ItemCoverage => (double)sums.Recommended.Count(c => c > 0) / _trainCounts.Length,
@@ -227,7 +226,7 @@ internal sealed class MetricAccumulator
     /// <summary>Sums over the samples, for lists of one length.</summary>
     private sealed class ListSums(int k, int itemCount)
     {
-        public UserSum Hits, ReciprocalRanks, Gains;
+        public readonly UserSum Hits = new(), ReciprocalRanks = new(), Gains = new();
 
         public double Popularity, Tail;
 
@@ -238,7 +237,7 @@ internal sealed class MetricAccumulator
     }
 
     /// <summary>A sum over samples, and over customers what the error of its mean takes.</summary>
-    private struct UserSum
+    private sealed class UserSum
     {
         private double _own;
 

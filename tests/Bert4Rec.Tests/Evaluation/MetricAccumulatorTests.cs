@@ -60,13 +60,37 @@ public class MetricAccumulatorTests
             accumulator.Add(TopItems(scores[u], 10), RankOf(scores[u], targets[u]), itemCount - 1, u);
 
         var result = accumulator.Result();
+        var expected = new Dictionary<string, double> { ["gauc"] = AreaByPairs(scores, targets) };
         foreach (int k in topK)
         {
             var lists = scores.Select(row => TopItems(row, k).Where(item => item != 0).ToArray()).ToArray();
             foreach (var (name, value) in ByFormula(lists, targets, counts, k))
-                Assert.Equal(value, result[$"{name}@{k}"], 1e-12);
+                expected[$"{name}@{k}"] = value;
         }
-        Assert.Equal(AreaByPairs(scores, targets), result["gauc"], 1e-12);
+        // Every metric has a formula here.
+        Assert.Equal(expected.Keys.Order(), result.Keys.Order());
+        Assert.All(expected, formula => Assert.Equal(formula.Value, result[formula.Key], 1e-12));
+    }
+
+    /// <summary>Else a training would keep the worst of its models.</summary>
+    [Fact]
+    public void Every_metric_says_whether_bigger_is_better()
+    {
+        // Of 20 items the first ten are popular. The target first, and other rare items for everyone; or a miss, and the same for all.
+        int[] counts = [0, .. Enumerable.Repeat(9, 10), .. Enumerable.Repeat(1, 10)];
+        var metrics = Enum.GetValues<Metric>();
+        MetricAccumulator good = new(metrics, [2], counts), bad = new(metrics, [2], counts);
+        for (int user = 0; user < 4; user++)
+        {
+            good.Add([11 + user, 15 + user], new(0, 0, 0), 20, user);
+            bad.Add([1, 0], TargetRank.Last, 20, user);
+        }
+        foreach (var (metric, better, worse) in metrics.Zip(good.Result().Values, bad.Result().Values))
+        {
+            Assert.True(
+                metric.BiggerIsBetter() ? better > worse : better < worse,
+                $"{metric} is {better} of good lists and {worse} of bad ones: which is better, MetricNames says");
+        }
     }
 
     [Fact]
