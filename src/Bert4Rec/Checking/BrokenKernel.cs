@@ -50,5 +50,5 @@ internal sealed class BrokenKernel(string kernel) : IKernelObserver
     private bool IsBroken(in KernelCall call) => !call.Operation.Contains("Forward") && NameOf(call.Operation) == kernel;
 
     /// <summary>LinearBackwardWeight is an operation of "linear".</summary>
-    private static string NameOf(string operation) => JsonNamingPolicy.KebabCaseLower.ConvertName(operation.Split("Backward")[0]);
+    internal static string NameOf(string operation) => JsonNamingPolicy.KebabCaseLower.ConvertName(operation.Split("Backward")[0]);
 }

@@ -187,7 +187,7 @@ public static class GradientCheck
         "linear" or "softmax-cross-entropy" or KernelCases.SampledSoftmaxName => 2e-6,
         // dP − D cancels where one key has nearly all of the probability.
         "attention" => 3e-6,
-        _ => throw new ArgumentOutOfRangeException(nameof(kernel), kernel, "no such kernel"),
+        _ => throw new ArgumentOutOfRangeException(nameof(kernel), kernel, "no bound stands here for it"),
     };
 
     private static CheckResult Run(KernelSet kernels, CaseSource source, int seed, double bound)
@@ -251,7 +251,7 @@ public static class GradientCheck
     /// <summary>The larger of two errors; NaN is the worst.</summary>
     private static double Worse(double? a, double b) => a is double other ? Math.Max(other, b) : b;
 
-    private static double Objective(KernelCase check, int operand, Matrix<double> x)
+    internal static double Objective(KernelCase check, int operand, Matrix<double> x)
     {
         Matrix<double>[] operands = [.. check.Operands];
         operands[operand] = x;
@@ -267,6 +267,9 @@ internal sealed class CheckMemory(KernelSet kernels) : IDisposable
     private readonly Random _random = new(1);
 
     public KernelSet Kernels { get; } = kernels;
+
+    /// <summary>All there is of floats.</summary>
+    public IEnumerable<DeviceBuffer<float>> Floats => _buffers.OfType<DeviceBuffer<float>>();
 
     public Tensor Put(Matrix<double> values) => Upload(values, Zeros(values.RowCount, values.ColumnCount));
 

@@ -1,3 +1,4 @@
+using System.Reflection;
 using Bert4Rec.Checking;
 using Bert4Rec.Kernels;
 using Bert4Rec.Model;
@@ -8,13 +9,17 @@ namespace Bert4Rec.Tests.Checking;
 
 /// <summary>
 /// gradcheck passes on every device, and finds each backward that is one percent off, that sets what it should add to, and that leaves out
-/// one of its results.
+/// one of its results; and no operation is left unchecked.
 /// </summary>
 public class GradientCheckTests
 {
+    private const string Core = "Core";
+
     private static IEnumerable<string> Names => new[] { "cpu" }.Concat(Backends.Gpus);
 
     public static TheoryData<string> Devices => [.. Names];
+
+    public static TheoryData<string> Breakable => [.. GradientCheck.Breakable];
 
     public static TheoryData<string, string> Broken()
     {
@@ -64,33 +69,60 @@ public class GradientCheckTests
         Assert.True(error.IsWrongUsage);
     }
 
-    /// <summary>A backward that sets (=) what it should add to (+=).</summary>
+    /// <summary>
+    /// Of every operation that the kernel's check calls: a result that stays as it was, and one that is set (=) where it should be added to
+    /// (+=).
+    /// </summary>
     [Theory]
-    [InlineData("embedding", nameof(KernelSet.EmbeddingBackward), 0)]
-    [InlineData("embedding", nameof(KernelSet.EmbeddingBackward), 1)]
-    [InlineData("gather-rows", nameof(KernelSet.GatherRowsBackward), 0)]
-    [InlineData("linear", nameof(KernelSet.LinearBackwardInput), 0)]
-    [InlineData("linear", nameof(KernelSet.LinearBackwardWeight), 0)]
-    [InlineData("linear", nameof(KernelSet.LinearBackwardWeight), 1)]
-    [InlineData("layer-norm", nameof(KernelSet.LayerNormBackward), 0)]
-    [InlineData("layer-norm", nameof(KernelSet.LayerNormBackward), 1)]
-    [InlineData("softmax-cross-entropy", nameof(KernelSet.SoftmaxCrossEntropyBackward), 0)]
-    [InlineData("softmax-cross-entropy", nameof(KernelSet.SoftmaxCrossEntropyBackward), 1)]
-    public void A_gradient_that_is_not_added_is_caught(string kernel, string operation, int result) =>
-        IsCaught(kernel, new Planted(operation, result, (after, before) => after - before));
+    [MemberData(nameof(Breakable))]
+    public void A_result_that_is_left_out_or_not_added_is_caught(string kernel)
+    {
+        var calls = Watched(kernel);
+        string operations = string.Join(", ", calls.Keys);
+        Assert.True(
+            calls.Keys.Any(operation => BrokenKernel.NameOf(operation) == kernel),
+            $"{kernel} can be broken only if an operation is called so: BrokenKernel makes its name from one of {operations}");
+        foreach (var (operation, (added, set)) in calls)
+        {
+            for (int result = 0; result < added + set; result++)
+                IsCaught(kernel, new Planted(operation, result, (_, before) => before));
+            for (int result = 0; result < added; result++)
+                IsCaught(kernel, new Planted(operation, result, (after, before) => after - before));
+        }
+    }
 
-    /// <summary>Moments that stay, and gradients: the operation adds to the parameters and both moments, and sets the gradients.</summary>
+    /// <summary>
+    /// It tells Begin of all that it writes, or it cannot be spoiled there. Forwards never are, and leave out what is small.
+    /// </summary>
     [Theory]
-    [InlineData("adam", nameof(KernelSet.Adam), 0)]
-    [InlineData("adam", nameof(KernelSet.Adam), 1)]
-    [InlineData("adam", nameof(KernelSet.Adam), 2)]
-    [InlineData("adam", nameof(KernelSet.Adam), 3)]
-    [InlineData("adam-rows", nameof(KernelSet.AdamRows), 0)]
-    [InlineData("adam-rows", nameof(KernelSet.AdamRows), 1)]
-    [InlineData("adam-rows", nameof(KernelSet.AdamRows), 2)]
-    [InlineData("adam-rows", nameof(KernelSet.AdamRows), 3)]
-    public void What_stays_as_it_was_is_caught(string kernel, string operation, int result) =>
-        IsCaught(kernel, new Planted(operation, result, (_, before) => before));
+    [MemberData(nameof(Breakable))]
+    public void An_operation_says_what_it_writes(string kernel)
+    {
+        using var devices = new DeviceSet("cpu", 1);
+        foreach (var source in KernelCases.All(4, 256).Where(source => source.Kernel == kernel && !source.IsLarge))
+        {
+            var check = source.Draw(new Random(1));
+            using var memory = new CheckMemory(devices.Kernels[0]);
+            Tensor[] operands = [.. check.Operands.Append(check.Weights).Select(memory.Put)];
+            devices.Kernels[0].Observer = new Writes(memory);
+            check.Run(memory, operands);
+            devices.Kernels[0].Observer = null;
+        }
+    }
+
+    /// <summary>What no check calls may be wrong unseen.</summary>
+    [Fact]
+    public void Every_operation_is_checked()
+    {
+        string[] operations =
+        [
+            .. typeof(KernelSet).GetMethods(BindingFlags.Instance | BindingFlags.NonPublic)
+                .Where(method => method.IsAbstract && method.Name.EndsWith(Core, StringComparison.Ordinal))
+                .Select(method => method.Name[..^Core.Length]),
+        ];
+        Assert.NotEmpty(operations);
+        Assert.Empty(operations.Except(Watched(null).Keys));
+    }
 
     /// <summary>The larger shapes are compared with the derivation alone, and every kernel has one.</summary>
     [Fact]
@@ -138,12 +170,58 @@ public class GradientCheckTests
     {
         using var devices = new DeviceSet("cpu", 1);
         var results = GradientCheck.Observed(devices.Kernels[0], kernel, 1, bug, withLarge: false);
-        Assert.Contains(results, result => !result.Passed);
+        Assert.True(results.Any(result => !result.Passed), $"the check of {kernel} does not see {bug}");
+    }
+
+    /// <summary>The operations that a check calls, or all checks do, and how many results each adds to and sets.</summary>
+    private static Dictionary<string, (int Added, int Set)> Watched(string? kernel)
+    {
+        using var devices = new DeviceSet("cpu", 1);
+        var watch = new Watch();
+        GradientCheck.Observed(devices.Kernels[0], kernel, 1, watch, withLarge: false);
+        return watch.Calls;
+    }
+
+    private sealed class Watch : IKernelObserver
+    {
+        public Dictionary<string, (int Added, int Set)> Calls { get; } = [];
+
+        public void Before(in KernelCall call) => Calls[call.Operation] = (call.Added.Length, call.Set.Length);
+
+        public void After(in KernelCall call)
+        {
+        }
     }
 
     private sealed class Told(Action<ProgressUpdate> told) : IProgress<ProgressUpdate>
     {
         public void Report(ProgressUpdate value) => told(value);
+    }
+
+    /// <summary>Compares all memory before and after a call.</summary>
+    private sealed class Writes(CheckMemory memory) : IKernelObserver
+    {
+        private float[][] _before = [];
+
+        public void Before(in KernelCall call) => _before = Read();
+
+        public void After(in KernelCall call)
+        {
+            if (call.Operation.Contains("Forward", StringComparison.Ordinal))
+                return;
+            var buffers = memory.Floats.ToArray();
+            Tensor[] said = [.. call.Set, .. call.Added];
+            foreach (var (i, values) in Read().Index())
+            {
+                var known = said.Where(tensor => tensor.Buffer == buffers[i]).ToArray();
+                bool isSaid = values.Index().All(now =>
+                    now.Item.Equals(_before[i][now.Index])
+                    || known.Any(tensor => now.Index >= tensor.Offset && now.Index < tensor.Offset + tensor.Length));
+                Assert.True(isSaid, $"{call.Operation} writes {values.Length} floats that it does not tell Begin of");
+            }
+        }
+
+        private float[][] Read() => [.. memory.Floats.Select(buffer => Tensor.Of(buffer).ToArray())];
     }
 
     /// <summary>Changes a result of an operation, as a mistake would.</summary>
@@ -153,6 +231,8 @@ public class GradientCheckTests
     private sealed class Planted(string operation, int result, Func<float, float, float> change) : IKernelObserver
     {
         private float[] _before = [];
+
+        public override string ToString() => $"what is wrong with result {result} of {operation}";
 
         public void Before(in KernelCall call)
         {
