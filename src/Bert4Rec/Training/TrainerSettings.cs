@@ -3,7 +3,7 @@ using Bert4Rec.Model;
 
 namespace Bert4Rec.Training;
 
-/// <summary>What a training step depends on, besides the data.</summary>
+/// <summary>What a training step depends on, besides the data. <see cref="ConfigKeys"/> has the defaults.</summary>
 /// <param name="BatchSize">Sequences of a batch.</param>
 /// <param name="WeightDecay">λ: Adam's L2 penalty or, decoupled, the share that a parameter loses, times the learning rate.</param>
 /// <param name="ClipGradNorm">Largest norm of the whole gradient, or null.</param>
@@ -27,12 +27,12 @@ internal sealed record TrainerSettings(
     double MaskRatio,
     float LastOnlyShare,
     bool RecboleCompatible,
-    Initializer Initializer = Initializer.Normal,
-    float Beta1 = 0.9f,
-    float Beta2 = 0.999f,
-    bool DecoupledDecay = false,
-    LearningRateCourse Rates = default,
-    int? SoftmaxSamples = null)
+    Initializer Initializer,
+    float Beta1,
+    float Beta2,
+    bool DecoupledDecay,
+    LearningRateCourse Rates,
+    int? SoftmaxSamples)
 {
     /// <summary>⌊mask_ratio · L⌋, which RecBole computes in double precision: of a sequence's masked events, as many count.</summary>
     public int CountedLimit => RecboleCompatible ? (int)(MaskRatio * Shape.MaximumLength) : int.MaxValue;

@@ -37,7 +37,13 @@ public class TrainerTests
         InitializerRange: 0.1,
         MaskRatio: 0.3,
         LastOnlyShare: 0.4f,
-        RecboleCompatible: false);
+        RecboleCompatible: false,
+        Initializer: Initializer.Normal,
+        Beta1: 0.9f,
+        Beta2: 0.999f,
+        DecoupledDecay: false,
+        Rates: default,
+        SoftmaxSamples: null);
 
     /// <summary>A trainer on its own threads.</summary>
     internal sealed class Run : IDisposable
