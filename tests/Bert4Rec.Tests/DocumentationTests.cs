@@ -1,15 +1,21 @@
 using System.Text.RegularExpressions;
+using Bert4Rec.Configuration;
+using Bert4Rec.Kernels.Gpu.Runtime;
+using Bert4Rec.Kernels.Reference;
+using Bert4Rec.Tools;
 
 namespace Bert4Rec.Tests;
 
-/// <summary>What README.md and docs/ point to is there.</summary>
+/// <summary>What README.md and docs/ point to is there, and what they are to list they list.</summary>
 public partial class DocumentationTests
 {
-    public static TheoryData<string> Pages =>
+    private static readonly string[] PageNames =
     [
         "README.md",
         .. Directory.GetFiles(Path.Combine(TestFiles.RepositoryRoot, "docs"), "*.md").Select(path => $"docs/{Path.GetFileName(path)}"),
     ];
+
+    public static TheoryData<string> Pages => [.. PageNames];
 
     [Theory]
     [MemberData(nameof(Pages))]
@@ -36,6 +42,53 @@ public partial class DocumentationTests
     {
         foreach (string path in Paths().Matches(Read(page)).Select(match => match.Groups[1].Value))
             Assert.True(Path.Exists(Path.Combine(TestFiles.RepositoryRoot, path)), $"{page} names {path}, which is not there");
+    }
+
+    public static TheoryData<string> Operations =>
+    [
+        .. Directory.GetFiles(Path.Combine(TestFiles.RepositoryRoot, "kernels", "Reference"), "*.cs")
+            .Select(path => Path.GetFileNameWithoutExtension(path)).Where(name => name != nameof(ReferenceModel)),
+    ];
+
+    /// <summary>One name and three files, as docs/kernels.md says, where it has its place; and tests.</summary>
+    [Theory]
+    [MemberData(nameof(Operations))]
+    public void An_operation_has_three_files_tests_and_a_place_in_the_document(string name)
+    {
+        string[] files = [.. ((string[])["Reference", "Cpu", "Gpu"]).Select(folder => $"kernels/{folder}/{name}.cs")];
+        foreach (string file in files.Append($"tests/Bert4Rec.Tests/Kernels/{name}Tests.cs"))
+            Assert.True(File.Exists(Path.Combine(TestFiles.RepositoryRoot, file)), $"{name} has no {file}");
+        foreach (string file in files)
+            Assert.True(Read("docs/kernels.md").Contains($"(../{file})"), $"docs/kernels.md has no link to {file}");
+    }
+
+    [Fact]
+    public void The_list_of_GPU_kernels_has_them_all()
+    {
+        string list = Read("docs/gpu-kernels.md");
+        list = list[..list.IndexOf("## Main loops", StringComparison.Ordinal)];
+        string[] listed = [.. Rows().Matches(list).Select(row => row.Groups[1].Value)];
+        string[] kernels = [.. PtxKernels.All(withTensorCores: true).Select(kernel => PtxCompiler.NameOf(kernel.Kernel)).Distinct()];
+        string[] missing = [.. kernels.Except(listed)], gone = [.. listed.Except(kernels)];
+        Assert.True(
+            missing.Length + gone.Length == 0,
+            $"docs/gpu-kernels.md, which says how it is written, lacks {string.Join(", ", missing)}; has gone: {string.Join(", ", gone)}");
+    }
+
+    /// <summary>But for two of RecBole's, which its own documentation explains.</summary>
+    [Fact]
+    public void Every_key_is_explained()
+    {
+        string[] texts =
+        [
+            .. PageNames.Concat(Directory.GetFiles(Path.Combine(TestFiles.RepositoryRoot, "configs"))).Select(Read),
+        ];
+        string[] unexplained =
+        [
+            .. ConfigKeys.All.Select(key => key.Name)
+                .Where(key => !texts.Any(text => Regex.IsMatch(text, $@"\b{key}\b"))).Except(["layer_norm_eps", "valid_metric_bigger"]),
+        ];
+        Assert.True(unexplained.Length == 0, $"neither README.md nor docs/ nor configs/ have a word of {string.Join(", ", unexplained)}");
     }
 
     /// <summary>Code in a chapter stands so, but for its indentation, in the file that the chapter linked to last.</summary>
@@ -78,6 +131,9 @@ public partial class DocumentationTests
 
     [GeneratedRegex(@"\]\((?<link>[^)\s]+)\)|```csharp\n(?<code>.*?)```", RegexOptions.Singleline)]
     private static partial Regex LinksAndCode();
+
+    [GeneratedRegex(@"^\| `([^`]+)`", RegexOptions.Multiline)]
+    private static partial Regex Rows();
 
     [GeneratedRegex(@"^[ \t\r]+", RegexOptions.Multiline)]
     private static partial Regex Indentation();

@@ -19,7 +19,7 @@ internal static class PtxKernels
     }
 
     /// <summary>Each with its group size; with tensor cores, those that use them come last.</summary>
-    private static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> All(bool withTensorCores)
+    public static IReadOnlyList<(MethodInfo Kernel, int GroupSize)> All(bool withTensorCores)
     {
         var kernels = new List<(MethodInfo, int)>();
         foreach (var precision in withTensorCores ? Enum.GetValues<Precision>() : [Precision.Full])
