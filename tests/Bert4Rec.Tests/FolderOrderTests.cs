@@ -1,3 +1,5 @@
+using System.Reflection;
+using Bert4Rec.Configuration;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
 
 namespace Bert4Rec.Tests;
@@ -66,6 +68,23 @@ public sealed class FolderOrderTests
         ];
 
         Assert.True(wrong.Length == 0, string.Join('\n', wrong));
+    }
+
+    /// <summary>What is only read changes nothing, and nobody is told. Two choose among the defaults of others.</summary>
+    [Fact]
+    public void Every_setting_is_used()
+    {
+        HashSet<string> used =
+        [
+            .. _code.Value.Find().Select(use => use.Place.Split(": ")[1]),
+            $"{nameof(RunConfig)}.{nameof(RunConfig.Model)}", $"{nameof(RunConfig)}.{nameof(RunConfig.ComparesObjectives)}",
+        ];
+        string[] unused =
+        [
+            .. typeof(RunConfig).GetProperties(BindingFlags.Public | BindingFlags.Instance)
+                .Select(property => $"{nameof(RunConfig)}.{property.Name}").Where(name => !used.Contains(name)),
+        ];
+        Assert.True(unused.Length == 0, $"no other folder uses {string.Join(", ", unused)}");
     }
 
     [Theory]

@@ -16,7 +16,7 @@ internal sealed class DatasetCache(Action<string> onWarning)
     private const int Version = 1;
 
     /// <summary>The settings that the loader reads.</summary>
-    private static readonly string[] s_settings =
+    internal static readonly string[] Settings =
     [
         "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "field_separator", "seq_separator", "load_col", "val_interval",
         "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval", "recbole_compatible",
@@ -57,7 +57,7 @@ internal sealed class DatasetCache(Action<string> onWarning)
     [
         $"version {Version} of bert4rec {typeof(DatasetCache).Assembly.ManifestModule.ModuleVersionId}",
         .. new DatasetFiles(config).All.Select(file => $"{Sha256.OfFile(file, progress)} {file}"),
-        config.ToYaml(s_settings),
+        config.ToYaml(Settings),
     ]);
 
     private static InteractionDataset? TryRead(string path, string key)
