@@ -1,5 +1,4 @@
 using System.Text.RegularExpressions;
-using Bert4Rec.Configuration;
 using Bert4Rec.Kernels.Gpu.Runtime;
 using Bert4Rec.Kernels.Reference;
 using Bert4Rec.Tools;
@@ -9,13 +8,11 @@ namespace Bert4Rec.Tests;
 /// <summary>What README.md and docs/ point to is there, and what they are to list they list.</summary>
 public partial class DocumentationTests
 {
-    private static readonly string[] PageNames =
+    public static TheoryData<string> Pages =>
     [
         "README.md",
         .. Directory.GetFiles(Path.Combine(TestFiles.RepositoryRoot, "docs"), "*.md").Select(path => $"docs/{Path.GetFileName(path)}"),
     ];
-
-    public static TheoryData<string> Pages => [.. PageNames];
 
     [Theory]
     [MemberData(nameof(Pages))]
@@ -73,22 +70,6 @@ public partial class DocumentationTests
         Assert.True(
             missing.Length + gone.Length == 0,
             $"docs/gpu-kernels.md, which says how it is written, lacks {string.Join(", ", missing)}; has gone: {string.Join(", ", gone)}");
-    }
-
-    /// <summary>But for two of RecBole's, which its own documentation explains.</summary>
-    [Fact]
-    public void Every_key_is_explained()
-    {
-        string[] texts =
-        [
-            .. PageNames.Concat(Directory.GetFiles(Path.Combine(TestFiles.RepositoryRoot, "configs"))).Select(Read),
-        ];
-        string[] unexplained =
-        [
-            .. ConfigKeys.All.Select(key => key.Name)
-                .Where(key => !texts.Any(text => Regex.IsMatch(text, $@"\b{key}\b"))).Except(["layer_norm_eps", "valid_metric_bigger"]),
-        ];
-        Assert.True(unexplained.Length == 0, $"neither README.md nor docs/ nor configs/ have a word of {string.Join(", ", unexplained)}");
     }
 
     /// <summary>Code in a chapter stands so, but for its indentation, in the file that the chapter linked to last.</summary>
