@@ -38,6 +38,10 @@ internal sealed class InteractionDataset(Vocabulary users, Vocabulary items, int
     /// <summary>What .item says of the items; null without such a file.</summary>
     public ItemTable? ItemFields { get; init; }
 
+    /// <summary>Whether a model was trained on a part of the events, before there were others (<see cref="Append"/>): then none of those is
+    /// split so that it measures the model.</summary>
+    public bool HasGrown { get; init; }
+
     /// <summary>What in the files is odd, but no error.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
@@ -71,6 +75,7 @@ internal sealed class InteractionDataset(Vocabulary users, Vocabulary items, int
         return new(users, items, offsets, events)
         {
             ItemFields = ItemTable.Append(ItemFields, later.ItemFields, itemIds, items.Count),
+            HasGrown = true,
             Warnings = later.Warnings,
         };
     }

@@ -6,6 +6,10 @@ namespace Bert4Rec.Data;
 /// Splits each user's samples, in time order, into training, validation and test. The k-th event of a user (k ≥ 1, from 0) is the target
 /// of one sample, whose history is what came before: a user with n events has n − 1 samples.
 /// </summary>
+/// <remarks>
+/// Of a dataset that has grown, an event that was for training stays so. Shares are rounded, and so of 19 samples 17 train by 8:1:1, and of
+/// 20 only 16: the 17th would then validate a model that was trained on it.
+/// </remarks>
 internal static class Splitter
 {
     public static DatasetSplit Split(InteractionDataset dataset, EvalArgs args)
@@ -20,6 +24,11 @@ internal static class Splitter
             if (samples < 1)
                 continue;
             var (trainCount, validCount, testCount) = Counts(args.Split, samples);
+            if (dataset.HasGrown)
+            {
+                int trained = MostTrained(args.Split, samples);
+                (trainCount, validCount) = (trained, validCount - (trained - trainCount));
+            }
             if (trainCount > 0)
                 train.Add(new(user, next, trainCount));
             next += trainCount;
@@ -33,6 +42,16 @@ internal static class Splitter
             }
         }
         return new DatasetSplit(new(train), [.. valid], [.. test]);
+    }
+
+    /// <summary>How many of a user's samples are for training, or were when there were fewer. It cannot reach those that test: of one
+    /// sample more, at most one more tests.</summary>
+    private static int MostTrained(SplitRule rule, int samples)
+    {
+        int most = 0;
+        for (int fewer = samples; fewer > most; fewer--)
+            most = Math.Max(most, Counts(rule, fewer).Train);
+        return most;
     }
 
     /// <summary>How many of a user's samples go where; RecBole's leave_one_out and split_by_ratio.</summary>

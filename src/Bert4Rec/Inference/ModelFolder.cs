@@ -164,7 +164,8 @@ internal sealed class ModelFolder(
         CheckSame(path, "norm_first", config.NormFirst, isOurs && trained.NormFirst);
         CheckSame(path, "position_order", config.PositionOrder, isOurs ? trained.PositionOrder : PositionOrder.Oldest);
         CheckSame(path, "layer_norm_eps", config.LayerNormEpsilon, trained.LayerNormEpsilon);
-        var dataset = isOurs ? LoadData(directory) : DatasetLoader.Load(config, progress);
+        ModelUpdates? updates = UpdatesIn(file, path);
+        var dataset = isOurs ? LoadData(directory, hasGrown: updates is not null) : DatasetLoader.Load(config, progress);
         var layout = new ParameterLayout(ModelShape.Of(config, dataset.ItemCount));
         var parameters = new float[layout.Length];
         foreach (var entry in layout.Entries)
@@ -183,7 +184,7 @@ internal sealed class ModelFolder(
         CheckFinite(path, layout, parameters, "train again, or restore the file");
         BlendWeights? weights = file.Metadata.TryGetValue(BlendKey, out string? text) ? BlendWeights.Parse(text, path) : null;
         var blend = weights is null || !config.Blend ? null : Blend.Of(weights, dataset, trained, progress);
-        return new(config, dataset, layout, parameters, isOurs, blend, RefitOfIn(file), UpdatesIn(file, path));
+        return new(config, dataset, layout, parameters, isOurs, blend, RefitOfIn(file), updates);
     }
 
     /// <summary>What was added to a folder's model since it was trained; null for nothing, and where there is no model.</summary>
@@ -248,7 +249,7 @@ internal sealed class ModelFolder(
         static string Text(T setting) => setting.ToString(CultureInfo.InvariantCulture).ToLowerInvariant();
     }
 
-    private static InteractionDataset LoadData(string directory)
+    private static InteractionDataset LoadData(string directory, bool hasGrown)
     {
         Vocabulary users = ReadUsers(Path.Combine(directory, UsersFileName)), items = new();
         using var file = CsvReader.Create(InputFile.Open(Path.Combine(directory, ItemsFileName)), s_itemsRead);
@@ -280,6 +281,7 @@ internal sealed class ModelFolder(
             throw new InputException($"{eventsPath}: {flaw}; train again, or restore the folder");
         return new InteractionDataset(users, items, offsets, eventItems)
         {
+            HasGrown = hasGrown,
             ItemFields = fields.Length == 0 ? null : ToTable(header, [.. values.Select(column => column.ToArray())]),
         };
     }

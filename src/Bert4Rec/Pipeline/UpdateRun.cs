@@ -356,7 +356,11 @@ internal sealed class UpdateRun(
         before.Dataset.UserOffsets.CopyTo(offsets, 0);
         return Blend.Of(
             before.Blend.Weights,
-            new(dataset.Users, dataset.Items, offsets, before.Dataset.EventItems) { ItemFields = dataset.ItemFields },
+            new(dataset.Users, dataset.Items, offsets, before.Dataset.EventItems)
+            {
+                ItemFields = dataset.ItemFields,
+                HasGrown = before.Dataset.HasGrown,
+            },
             _config);
     }
 }

@@ -49,6 +49,43 @@ public sealed class SplitterTests
     public void A_share_of_nothing_takes_nothing(int events, int train, int valid, int test) =>
         Check(events, new RatioSplit(1, 0, 0), train, valid, test);
 
+    /// <summary>A history grows by an event after the other, and a model is trained on what is for training each time.</summary>
+    [Theory]
+    [InlineData(8, 1, 1)]
+    [InlineData(6, 2, 2)]
+    [InlineData(1, 2, 1)]
+    [InlineData(5, 1, 0)]
+    [InlineData(0.34, 0.33, 0.33)]
+    public void What_was_for_training_stays_so_in_a_dataset_that_has_grown(double train, double valid, double test)
+    {
+        double sum = train + valid + test;
+        var rule = new RatioSplit(train / sum, valid / sum, test / sum);
+        int trained = 0;
+        bool moves = false;
+        for (int events = 2; events < 200; events++)
+        {
+            DatasetSplit split = Of(hasGrown: true), plain = Of(hasGrown: false);
+            Assert.Equal(plain.Test, split.Test);
+            Assert.Equal(events - 1, split.Train.Length + split.Valid.Length + split.Test.Length);
+            Assert.True(split.Train.Length >= Math.Max(trained, plain.Train.Length));
+            moves |= plain.Train.Length < trained;
+            trained = split.Train.Length;
+
+            DatasetSplit Of(bool hasGrown) => Splitter.Split(
+                new(VocabularyOf("a"), VocabularyOf("x"), [0, 0, events], [.. Enumerable.Repeat(1, events)]) { HasGrown = hasGrown },
+                new EvalArgs(rule, default, default));
+        }
+        // Where only one share is rounded nothing moves back.
+        Assert.Equal(test > 0, moves);
+    }
+
+    private static Vocabulary VocabularyOf(string token)
+    {
+        var vocabulary = new Vocabulary();
+        vocabulary.GetOrAdd(token);
+        return vocabulary;
+    }
+
     private static void Check(int events, SplitRule rule, int train, int valid, int test)
     {
         // The user in question between two others, so that what belongs to whom shows.
