@@ -2,6 +2,7 @@ using System.CommandLine;
 using Bert4Rec.Cli.Options;
 using Bert4Rec.Cli.Output;
 using Bert4Rec.Configuration;
+using Bert4Rec.Evaluation;
 using Bert4Rec.Kernels;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
@@ -74,6 +75,8 @@ internal static class UpdateCommand
                             $"events   {start.Events:N0} new, of {start.Users:N0} users ({start.NewUsers:N0} new); "
                             + $"{start.NewItems:N0} new items");
                         log.WriteLine($"training {start.Epochs} epochs");
+                        if (start.LeavesSeenOut)
+                            log.WriteLine(TrainingLog.SeenLeftOut);
                         log.WriteLine();
                         TrainingLog.WriteEpochHeader(log, config);
                     }),
@@ -91,6 +94,9 @@ internal static class UpdateCommand
                 terminal.Out.WriteLine(
                     $"{Terminal.OneLine(options.OutputDirectory)} was replaced by the updated model; "
                     + $"{ProgressReporter.Duration(result.Seconds)} in all");
+                string report = Path.Combine(options.OutputDirectory, PipelineRun.ReportFileName);
+                if (File.Exists(report))
+                    terminal.Out.WriteLine($"{Terminal.OneLine(report)} still shows the model as run left it");
             },
             () => "stopped; the model is as it was");
     }
@@ -105,7 +111,8 @@ internal static class UpdateCommand
         }
         if (result.Training.BestEpoch == 0)
             terminal.Out.WriteLine("no epoch was better on the validation part than the model as it was: its parameters stay");
-        terminal.Out.WriteLine("held-out events, before the update and after it:");
+        string named = EvaluationSettings.Named(config.EvalArgs.TestMode, result.Training.ExcludeSeen);
+        terminal.Out.WriteLine($"held-out events, before the update and after it{named}:");
         string format = $"F{config.MetricDecimalPlace}";
         var rows = result.All.After.Select(metric => new[]
         {
@@ -120,6 +127,10 @@ internal static class UpdateCommand
             terminal,
             ["", "before", "after", "Markov chain", "before, new events", "after, new events"],
             rows.Append(["samples", $"{result.All.Samples:N0}", "", "", $"{result.OfThose.Samples:N0}", ""]));
+        if (result.LeavesSeenOut != result.LeftSeenOut)
+            terminal.Out.WriteLine($"the blend {(result.LeavesSeenOut ? "now leaves" : "no longer leaves")} out what customers had");
+        if (result.Training.RulesExcludeSeen)
+            terminal.Out.WriteLine(Comparison.RulesLeaveOut);
 
         string Of(IReadOnlyDictionary<string, double> metrics, string name) =>
             metrics.TryGetValue(name, out double value) ? value.ToString(format) : "-";

@@ -9,6 +9,9 @@ namespace Bert4Rec.Cli.Output;
 /// <summary>What a training looks like while it runs, and when it is done.</summary>
 internal static class TrainingLog
 {
+    /// <summary>What is said of epochs that are compared so.</summary>
+    public const string SeenLeftOut = $"epochs   compared with {EvaluationSettings.SeenLeftOut}: hardly anyone takes an item twice";
+
     public static void WriteHeader(TextWriter log, TrainingStart start, string directory, RunConfig config)
     {
         foreach (string warning in start.Warnings)
@@ -22,7 +25,7 @@ internal static class TrainingLog
         if (start.SettingsNote is not null)
             log.WriteLine($"settings {start.SettingsNote}");
         if (start.LeavesSeenOut)
-            log.WriteLine($"epochs   compared with {EvaluationSettings.SeenLeftOut}: hardly anyone takes an item twice");
+            log.WriteLine(SeenLeftOut);
         log.WriteLine($"output   {directory}");
         log.WriteLine();
         if (start.IsDone)

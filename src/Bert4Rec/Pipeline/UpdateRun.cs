@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
 using Bert4Rec.Evaluation;
@@ -16,7 +17,12 @@ namespace Bert4Rec.Pipeline;
 /// <param name="NewItems">Items that it did not know.</param>
 /// <param name="Epochs">Epochs that it is going to train.</param>
 /// <param name="Warnings">What is odd in them.</param>
-internal sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs, IReadOnlyList<string> Warnings);
+internal sealed record UpdateStart(int Events, int Users, int NewUsers, int NewItems, int Epochs, IReadOnlyList<string> Warnings)
+{
+    /// <summary>Whether epochs are compared with seen items left out, though the result is not.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool LeavesSeenOut { get; init; }
+}
 
 /// <summary>The held-out metrics of some samples, before an update and after it.</summary>
 /// <param name="Before">Of the model as it was, new items having their first rows; empty for no samples.</param>
@@ -28,7 +34,16 @@ internal sealed record UpdateMetrics(int Samples, IReadOnlyDictionary<string, do
 /// <param name="OfThose">On the samples in it of users with new events.</param>
 /// <param name="Training">The training; its test metrics are those of <paramref name="All"/>, beside the baselines.</param>
 internal sealed record UpdateResult(
-    UpdateStart Start, UpdateMetrics All, UpdateMetrics OfThose, TrainingResult Training, double Seconds);
+    UpdateStart Start, UpdateMetrics All, UpdateMetrics OfThose, TrainingResult Training, double Seconds)
+{
+    /// <summary>Whether the blend left out what a customer had before the update.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool LeftSeenOut { get; init; }
+
+    /// <summary>Whether it does so now.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool LeavesSeenOut { get; init; }
+}
 
 /// <summary>
 /// Adds new events, users and items to a trained folder: training goes on from its parameters, over the users with new events and as many
@@ -158,7 +173,6 @@ internal sealed class UpdateRun(
                 dataset.ItemCount - model.Dataset.ItemCount,
                 length,
                 added.Warnings);
-            onStart?.Invoke(start);
 
             var layout = new ParameterLayout(ModelShape.Of(_config, dataset.ItemCount));
             int others = dataset.UserCount - 1 - users;
@@ -169,7 +183,7 @@ internal sealed class UpdateRun(
             RunOptions continued = options with { OutputDirectory = staged, Resume = false };
             float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset, TrainingPart(_config));
             TrainingResult result = TrainingSession.Continue(
-                settings, dataset, new(first, replay, seed), continued, progress, onEpoch, cancellation);
+                settings, dataset, new(first, replay, seed), continued, progress, OnStart, onEpoch, cancellation);
             var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
             // The folder says, not its settings: run makes a refit, or takes it away, without another training.
             bool hasRefit = RefitFolder.State(target) is { IsBegun: true } or { IsWhole: true };
@@ -193,7 +207,17 @@ internal sealed class UpdateRun(
                 TrainingFolder.DiscardRefit(target);
             // A run that was resumed from the old checkpoint would train on the old events.
             FolderReplacement.Replace(staged, target, ModelFolder.ModelFileName, Checkpoint.FileName);
-            return new(start, all, ofThose, result, clock.Elapsed.TotalSeconds);
+            return new(start, all, ofThose, result, clock.Elapsed.TotalSeconds)
+            {
+                LeftSeenOut = model.Blend?.Weights.LeavesSeenOut ?? false,
+                LeavesSeenOut = after.Blend?.Weights.LeavesSeenOut ?? false,
+            };
+
+            void OnStart(TrainingStart training)
+            {
+                start = start with { LeavesSeenOut = training.LeavesSeenOut };
+                onStart?.Invoke(start);
+            }
 
             TrainingSamples TrainingPart(RunConfig config) => Splitter.Split(dataset, config.EvalArgs).Train;
         }

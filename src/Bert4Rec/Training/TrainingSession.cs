@@ -109,9 +109,10 @@ internal static class TrainingSession
         WarmStart start,
         RunOptions options,
         IProgress<ProgressUpdate>? progress,
+        Action<TrainingStart>? onStart,
         Action<EpochReport>? onEpoch,
         CancellationToken cancellation) =>
-        RunToEnd(config, dataset, options, progress, null, onEpoch, cancellation, start: start);
+        RunToEnd(config, dataset, options, progress, onStart, onEpoch, cancellation, start: start);
 
     /// <summary>A run's settings, of the refit: no event is held back.</summary>
     internal static RunConfig RefitSettings(RunConfig config) => config.With("eval_args.split={RS: [1, 0, 0]}", "refit=false");

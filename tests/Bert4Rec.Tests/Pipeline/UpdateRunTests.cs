@@ -60,7 +60,9 @@ public sealed class UpdateRunTests : IDisposable
         Train(refit: false);
         File.WriteAllText(Path.Combine(Model, "report.html"), "a report");
         string later = Write("later", "u1\ti3\t100\n");
-        Succeed("update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1");
+        var outcome = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1");
+        Assert.Equal(0, outcome.ExitCode);
+        Assert.Contains($"{Path.Combine(Model, "report.html")} still shows the model as run left it", outcome.Out);
         Assert.Equal("a report", File.ReadAllText(Path.Combine(Model, "report.html")));
         var (code, _, error) = CommandLine.Run("train", "--resume", Model, "--threads", "1");
         Assert.Equal(1, code);
@@ -341,6 +343,7 @@ public sealed class UpdateRunTests : IDisposable
                 dataset,
                 new(held, new([.. Enumerable.Repeat(true, dataset.UserCount)], 1, 1), seed),
                 new RunOptions(Path.Combine(_folder.Path, "next"), "cpu", 1, false),
+                null,
                 null,
                 null,
                 default);

@@ -98,6 +98,14 @@ public sealed class LastEpochTests : IDisposable
         Assert.Equal(all.Baselines["popularity"]["recall@10"], report.Rankers[1].Metrics["recall@10"]);
         Assert.Contains("the rules leave out what customers had", ReportPage.Render(report));
 
+        string later = Path.Combine(_folder.Path, "later.inter");
+        File.WriteAllText(later, "user_id:token\titem_id:token\ttimestamp:float\nu1\tnew\t100\nu2\tnew\t100\n");
+        CommandLine.Outcome updated = CommandLine.Run("update", "--model", folder, "--input", later, "--threads", "1", "--epochs", "1");
+        Assert.True(updated.ExitCode == 0, updated.Error);
+        Assert.Contains("epochs   compared with seen items left out", updated.Out);
+        Assert.Contains("Like the model's blend, the rules leave out what customers had.", updated.Out);
+        Assert.DoesNotContain("the blend now", updated.Out);
+
         EvaluationResult Evaluate(params string[] settings) =>
             EvaluationRun.Evaluate(folder, config.With(settings), "test", "cpu", 2, null, default);
     }
