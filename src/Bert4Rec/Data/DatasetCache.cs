@@ -11,6 +11,7 @@ namespace Bert4Rec.Data;
 internal sealed class DatasetCache(Action<string> onWarning)
 {
     private const string Extension = ".cache", KeyName = "made from", FieldsName = "fields", WarningsName = "warnings";
+    private const string NewestName = "newest";
 
     /// <summary>To be counted up when the same files are read as something else.</summary>
     private const int Version = 1;
@@ -75,6 +76,7 @@ internal sealed class DatasetCache(Action<string> onWarning)
         return new(users, items, offsets, events)
         {
             ItemFields = file.Metadata.TryGetValue(FieldsName, out string? fields) ? ReadFields(Lines(fields)) : null,
+            Newest = InteractionDataset.NewestIn(file.Metadata.GetValueOrDefault(NewestName)),
             Warnings = Lines(file.Metadata[WarningsName]),
         };
 
@@ -107,6 +109,8 @@ internal sealed class DatasetCache(Action<string> onWarning)
     private static void Write(string path, string key, InteractionDataset dataset)
     {
         var metadata = new Dictionary<string, string> { [KeyName] = key, [WarningsName] = string.Join('\n', dataset.Warnings) };
+        if (dataset.NewestText is { } newest)
+            metadata[NewestName] = newest;
         List<NamedTensor> tensors =
         [
             .. Of("user", dataset.Users),

@@ -332,9 +332,11 @@ internal sealed class DatasetLoader(
         var items = Renumber(_items, piece => piece.Items, itemRows?.Ids ?? [], out int[] newItems);
         var histories = new Histories(_events, users.Count);
         WarnOfTimes(histories);
+        WarnOfLate();
         return new InteractionDataset(users, items, histories.Offsets, histories.Items)
         {
             ItemFields = itemRows?.ToTable(items.Count, newItems),
+            Newest = _events.Pieces.Where(piece => piece.Count > 0).Max(piece => piece.Newest),
             Warnings = _warnings,
         };
     }
@@ -371,6 +373,20 @@ internal sealed class DatasetLoader(
             oldIds.Add(id);
             ids[id] = oldIds.Count;
             same &= ids[id] == id;
+        }
+    }
+
+    /// <summary>Says that events come after others which they were before: what is known has lost its times.</summary>
+    private void WarnOfLate()
+    {
+        if (known?.Newest is not { } newest)
+            return;
+        int late = _events.Pieces.Sum(piece => Enumerable.Range(0, piece.Count).Count(i => piece.Time(i) < newest));
+        if (late > 0)
+        {
+            _warnings.Add(
+                $"{InteractionFile}: {late:N0} of {_events.Count:N0} interactions are older than the newest that the model knows; where it "
+                + "knows a user's newer ones, they come behind those all the same, for it keeps no times");
         }
     }
 

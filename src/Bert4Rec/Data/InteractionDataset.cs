@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Bert4Rec.Serialization;
 
@@ -42,6 +43,16 @@ internal sealed class InteractionDataset(Vocabulary users, Vocabulary items, int
     /// split so that it measures the model.</summary>
     public bool HasGrown { get; init; }
 
+    /// <summary>The time of the newest event; null where it is not known.</summary>
+    public double? Newest { get; init; }
+
+    /// <summary><see cref="Newest"/> as a file's metadata has it.</summary>
+    internal string? NewestText => Newest?.ToString("R", CultureInfo.InvariantCulture);
+
+    /// <summary>What <see cref="NewestText"/> wrote; null of anything else.</summary>
+    internal static double? NewestIn(string? text) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double time) ? time : null;
+
     /// <summary>What in the files is odd, but no error.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
@@ -76,6 +87,7 @@ internal sealed class InteractionDataset(Vocabulary users, Vocabulary items, int
         {
             ItemFields = ItemTable.Append(ItemFields, later.ItemFields, itemIds, items.Count),
             HasGrown = true,
+            Newest = Nullable.Compare(Newest, later.Newest) > 0 ? Newest : later.Newest,
             Warnings = later.Warnings,
         };
     }

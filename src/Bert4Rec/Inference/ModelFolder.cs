@@ -37,6 +37,9 @@ internal sealed class ModelFolder(
     /// <summary>The metadata of <see cref="Updates"/>.</summary>
     private const string UpdatesKey = "updates";
 
+    /// <summary>The metadata of the events, which says how new they are.</summary>
+    private const string NewestKey = "newest";
+
     private const string UsersFileName = "users.txt";
     private const string ItemsFileName = "items.tsv";
     private const string EventsFileName = "events.safetensors";
@@ -92,7 +95,8 @@ internal sealed class ModelFolder(
             [
                 NamedTensor.Of("user_offsets", [dataset.UserOffsets.Length], dataset.UserOffsets),
                 NamedTensor.Of("items", [dataset.EventItems.Length], dataset.EventItems),
-            ]);
+            ],
+            dataset.NewestText is { } newest ? new Dictionary<string, string> { [NewestKey] = newest } : null);
     }
 
     /// <summary>Writes the config alone; <see cref="SaveModel"/> must follow where there is a model.</summary>
@@ -282,6 +286,7 @@ internal sealed class ModelFolder(
         return new InteractionDataset(users, items, offsets, eventItems)
         {
             HasGrown = hasGrown,
+            Newest = InteractionDataset.NewestIn(events.Metadata.GetValueOrDefault(NewestKey)),
             ItemFields = fields.Length == 0 ? null : ToTable(header, [.. values.Select(column => column.ToArray())]),
         };
     }

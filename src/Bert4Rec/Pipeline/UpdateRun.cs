@@ -149,8 +149,14 @@ internal sealed class UpdateRun(
         using var stagedLock = FolderLock.Take(staged);
         try
         {
-            string[] checksums = Checksums(target, model);
-            InteractionDataset added = Read(Path.Combine(staged, EventsFolder), model.Dataset);
+            HashSet<string> knownFiles = KnownFiles(target, model);
+            string[] checksums = Checksums(knownFiles);
+            InteractionDataset added = Read(Path.Combine(staged, EventsFolder), model.Dataset, knownFiles, out string[] ofEvents);
+            if (AreSwapped(added, model.Dataset))
+            {
+                throw new InputException(
+                    "what the new events name as users are items of the model, and as items its users; are the columns swapped?");
+            }
             var (known, isExport) = Overlap(added, model.Dataset);
             if (isExport)
             {
@@ -172,7 +178,7 @@ internal sealed class UpdateRun(
                 dataset.UserCount - model.Dataset.UserCount,
                 dataset.ItemCount - model.Dataset.ItemCount,
                 length,
-                added.Warnings);
+                [.. added.Warnings, .. Oddities(added, model.Dataset)]);
 
             var layout = new ParameterLayout(ModelShape.Of(_config, dataset.ItemCount));
             int others = dataset.UserCount - 1 - users;
@@ -184,7 +190,8 @@ internal sealed class UpdateRun(
             float[] first = GrownCatalogue.Grow(model.Layout, model.Parameters, layout, dataset, TrainingPart(_config));
             TrainingResult result = TrainingSession.Continue(
                 settings, dataset, new(first, replay, seed), continued, progress, OnStart, onEpoch, cancellation);
-            var updates = new ModelUpdates(trained, [.. model.Updates?.Inputs ?? [], .. checksums]);
+            var updates = new ModelUpdates(
+                trained, [.. model.Updates?.Inputs ?? [], .. checksums], [.. model.Updates?.Events ?? [], .. ofEvents]);
             // The folder says, not its settings: run makes a refit, or takes it away, without another training.
             bool hasRefit = RefitFolder.State(target) is { IsBegun: true } or { IsWhole: true };
             ModelFolder after = Seal(staged, _config.With($"refit={(hasRefit ? "true" : "false")}"), updates, null);
@@ -241,16 +248,22 @@ internal sealed class UpdateRun(
             : throw new InputException($"{directory}: not a folder that bert4rec trained, so it has no events to go on from");
     }
 
+    /// <summary>SHA-256 of the files that the model was trained and updated with, the cleaned logs among them.</summary>
+    private static HashSet<string> KnownFiles(string directory, ModelFolder model)
+    {
+        RunManifest manifest = RunManifest.Load(directory, null);
+        HashSet<string> known = [.. model.Updates?.Inputs ?? [], .. model.Updates?.Events ?? []];
+        foreach (string step in new[] { "clean", "train" })
+            known.UnionWith((manifest[step]?.Inputs ?? []).Select(file => file.Sha256));
+        return known;
+    }
+
     /// <summary>SHA-256 of the files of the new events, none of which the model knows yet.</summary>
-    private string[] Checksums(string directory, ModelFolder model)
+    private string[] Checksums(HashSet<string> known)
     {
         IReadOnlyList<string> files = inputs.EventLog is { } log
             ? EventLogFiles.List(log.Inputs)
             : [new DatasetFiles(inputs).Interactions];
-        RunManifest manifest = RunManifest.Load(directory, null);
-        var known = new HashSet<string>(model.Updates?.Inputs ?? []);
-        foreach (string step in new[] { "clean", "train" })
-            known.UnionWith((manifest[step]?.Inputs ?? []).Select(file => file.Sha256));
         var checksums = new List<string>();
         foreach (string file in files)
         {
@@ -274,15 +287,27 @@ internal sealed class UpdateRun(
             throw new InputException($"{staged}: an update works in a folder of this name; move what is there ({other})");
     }
 
+    /// <summary>Whether users and items are known, but the one as the other. Where the model has the same tokens for both, as numbers from
+    /// 1 on, they do not tell.</summary>
+    internal static bool AreSwapped(InteractionDataset added, InteractionDataset known)
+    {
+        if (Known(known.Items, known.Users) > 0.01 * known.ItemCount)
+            return false;
+        int straight = Known(added.Users, known.Users) + Known(added.Items, known.Items);
+        int swapped = Known(added.Users, known.Items) + Known(added.Items, known.Users);
+        return swapped > 2 * straight;
+    }
+
     /// <summary>
     /// Events that the model has already: those with which a user's new history repeats the end of the known one, two of them at least or
     /// all that was known; or repeats its beginning, and ends there. Times would tell, but a model keeps none. Customers do buy the same
     /// again, so it takes much of it to call the events an export of those that are known: half of the model's events and of the new
-    /// ones; or, histories of one and the same item left aside, half of the model's events or nine of ten new ones.
+    /// ones; or, histories of one and the same item left aside, half of the model's events or nine of ten new ones. For these last a new
+    /// history of one event counts too, if the known one ends with its item and not with two of them.
     /// </summary>
     internal static (int Known, bool IsExport) Overlap(InteractionDataset added, InteractionDataset known)
     {
-        int events = 0, telling = 0, told = 0;
+        int events = 0, telling = 0, told = 0, single = 0;
         int[] idOf = [.. Enumerable.Range(0, added.ItemCount).Select(
             item => item > 0 && known.Items.TryGetId(added.Items[item], out int id) ? id : -1)];
         for (int user = 1; user < added.UserCount; user++)
@@ -305,6 +330,8 @@ internal sealed class UpdateRun(
             for (int start = Math.Max(0, before.Length - later.Length); start < before.Length; start++)
             {
                 int length = before.Length - start;
+                if (later.Length == 1 && before.Length > 1 && before[^1] == later[0] && before[^2] != later[0])
+                    single++;
                 if (length < 2 && length < before.Length)
                     break;
                 if (later.AsSpan(0, length).SequenceEqual(before[start..]))
@@ -316,8 +343,9 @@ internal sealed class UpdateRun(
         }
         int all = added.EventItems.Length;
         bool isOfAll = 2L * events >= Math.Max(all, known.EventItems.Length);
-        bool isOfMost = told >= FewestKnown && (2L * told >= known.EventItems.Length || told >= 0.9 * telling);
-        return (events, isOfAll || isOfMost);
+        bool isOfHalf = told >= FewestKnown && 2L * told >= known.EventItems.Length;
+        bool isOfLast = told + single >= FewestKnown && told + single >= 0.9 * telling;
+        return (events + (isOfLast ? single : 0), isOfAll || isOfHalf || isOfLast);
 
         void Count(int length, bool tells)
         {
@@ -327,13 +355,56 @@ internal sealed class UpdateRun(
         }
     }
 
-    private InteractionDataset Read(string directory, InteractionDataset known)
+    /// <param name="knownFiles">Checksums of what the model knows.</param>
+    /// <param name="ofEvents">That of the events of a log; nothing for atomic files, which are their own.</param>
+    private InteractionDataset Read(string directory, InteractionDataset known, HashSet<string> knownFiles, out string[] ofEvents)
     {
+        bool isCut = false;
         RunConfig prepared = new PipelineRun(
-            inputs, options with { OutputDirectory = directory }, new RunObserver(OnStep), progress, cancellation).Prepare();
+            inputs, options with { OutputDirectory = directory }, new RunObserver(Observe), progress, cancellation).Prepare();
+        if (isCut)
+        {
+            throw new InputException(
+                $"{string.Join(", ", inputs.EventLog!.Inputs)}: ends in the middle of a line: it was cut off, or is still being written; "
+                + "events cannot be taken back out of a model, so give the whole log");
+        }
         Directory.CreateDirectory(directory);
+        ofEvents = [];
+        if (inputs.EventLog is { } log)
+        {
+            // A log is the same in other rows, compressed, or as Parquet.
+            ofEvents = [Sha256.OfFile(new DatasetFiles(prepared).Interactions, progress, cancellation)];
+            if (knownFiles.Contains(ofEvents[0]))
+            {
+                throw new InputException(
+                    $"{log.Inputs[0]}: another file, but the model was trained or updated with its events before; give those that came "
+                    + "since");
+            }
+        }
         return DatasetLoader.LoadMore(prepared, known, progress);
+
+        void Observe(StepReport step)
+        {
+            isCut |= step.Read?.CutRows > 0;
+            OnStep?.Invoke(step);
+        }
     }
+
+    /// <summary>What hardly is as it was meant, but may be.</summary>
+    private IEnumerable<string> Oddities(InteractionDataset added, InteractionDataset known)
+    {
+        if (added.EventItems.Length < FewestKnown)
+            yield break;
+        const string Question = "is that the right column?";
+        if (Known(added.Items, known.Items) == 0)
+            yield return $"of the {added.ItemCount - 1:N0} items in the new events the model knows none; {Question}";
+        if (Known(added.Users, known.Users) == 0 && inputs.EventLog?.Convert.GroupBy != HistoryOwner.Session)
+            yield return $"of the {added.UserCount - 1:N0} users in the new events the model knows none; {Question}";
+    }
+
+    /// <summary>How many of some tokens are among others.</summary>
+    private static int Known(Vocabulary tokens, Vocabulary known) =>
+        Enumerable.Range(1, tokens.Count - 1).Count(id => known.TryGetId(tokens[id], out _));
 
     /// <summary>Saves a trained folder's model anew: with the settings it is to keep, not with those of the update.</summary>
     private static ModelFolder Seal(string directory, RunConfig config, ModelUpdates updates, string? refitOf)

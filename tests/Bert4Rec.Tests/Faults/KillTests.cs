@@ -116,7 +116,7 @@ public sealed class KilledUpdateTests(ITestOutputHelper report) : IDisposable
         string later = Path.Combine(_shop.Folder, "later.inter");
         File.WriteAllText(
             later,
-            "user_id:token\titem_id:token\ttimestamp:float\nu1\tadded\t99999\nnobody\tadded\t99998\nnobody\tother\t99999\n");
+            "user_id:token\titem_id:token\ttimestamp:float\nu1\tadded\t1999999999\nnobody\tadded\t1999999998\nnobody\tother\t1999999999\n");
         Assert.Equal((0, ""), await Campaign.Run(Campaign.Train(_shop, trained, "refit=true")));
         File.WriteAllText(Path.Combine(trained, "report.html"), "a report");
         string[] update = ["update", "--model", output, "--input", later, "--threads", "1"];

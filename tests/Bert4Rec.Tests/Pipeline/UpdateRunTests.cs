@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
@@ -6,6 +7,7 @@ using Bert4Rec.Model;
 using Bert4Rec.Pipeline;
 using Bert4Rec.Serialization;
 using Bert4Rec.Tests.Cli;
+using Bert4Rec.Tests.EventLog;
 using Bert4Rec.Training;
 
 namespace Bert4Rec.Tests.Pipeline;
@@ -156,6 +158,148 @@ public sealed class UpdateRunTests : IDisposable
         var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1");
         Assert.Equal(1, code);
         Assert.Contains("120 of the 122 events are those that the model was trained on", error);
+    }
+
+    /// <summary>Of 20 events, 19 samples, 17 train by 8:1:1; of 21 the rule has only 16 do so, and the 17th validate.</summary>
+    [Fact]
+    public void WhatTheModelWasTrainedOnDoesNotValidateItLater()
+    {
+        Write("log", string.Concat(Enumerable.Range(1, 30).SelectMany(
+            user => Enumerable.Range(0, 20).Select(i => $"u{user}\ti{((user + i - 1) % 8) + 1}\t{i}\n"))));
+        Train(refit: false, writes: false, "eval_args.split={RS: [8, 1, 1]}");
+        string later = Write("later", string.Concat(Enumerable.Range(1, 30).Select(user => $"u{user}\ti{user % 8 + 1}\t100\n")));
+        string[] command = ["update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1", "--json"];
+        Assert.Equal(0, CommandLine.Run(command).ExitCode);
+        var dataset = ModelFolder.Load(Model, null).Dataset;
+        foreach (var (part, samples) in new[] { ("valid", 30), ("test", 60) })
+        {
+            var (_, evaluated, _) = CommandLine.Run("evaluate", Model, "--threads", "1", "--split", part, "--json");
+            using var document = JsonDocument.Parse(evaluated);
+            Assert.Equal(samples, document.RootElement.GetProperty("samples").GetInt32());
+        }
+        Assert.All(
+            Splitter.Split(dataset, ModelFolder.Load(Model, null).Config.EvalArgs).Valid,
+            sample => Assert.Equal(18, sample.Event - dataset.UserOffsets[sample.User]));
+    }
+
+    /// <summary>The same week in other rows, or packed, has another checksum; its events are those that were added all the same.</summary>
+    [Fact]
+    public void TheSameLogInAnotherFileIsRefused()
+    {
+        Run(Log("log", 0, 200));
+        string[] week = Log("week", 200, 20), other = Log("other", 220, 20);
+        Succeed("update", "--model", Model, "--input", _folder.Write("week.csv", SmallLog.Text(week)), "--threads", "1");
+        Succeed("update", "--model", Model, "--input", _folder.Write("other.csv", SmallLog.Text(other)), "--threads", "1");
+        var before = ModelFolder.Load(Model, null);
+        Array.Reverse(week);
+        string packed = Path.Combine(_folder.Path, "again.csv.gz");
+        File.WriteAllBytes(packed, SmallLog.Gzip(SmallLog.Text(week)));
+        foreach (string again in new[] { _folder.Write("again.csv", SmallLog.Text(week)), packed })
+        {
+            var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", again, "--threads", "1");
+            Assert.Equal(1, code);
+            Assert.Contains("another file, but the model was trained or updated with its events before", error);
+        }
+        Assert.Equal(before.Dataset.Checksum(), ModelFolder.Load(Model, null).Dataset.Checksum());
+    }
+
+    /// <summary>A model keeps no times, but that of its newest event.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void EventsThatComeLateAreSaidToComeBehindNewerOnes(bool isLog)
+    {
+        string First(string name, int day) => isLog
+            ? _folder.Write(name + ".csv", SmallLog.Text([SmallLog.Row($"2019-12-0{day} 00:00:00 UTC", user: "1", product: "3")]))
+            : Write(name, $"u1\ti3\t{day}00\n");
+        if (isLog)
+            Run(Log("log", 0, 200));
+        else
+            Train(refit: false);
+        string[] command = ["update", "--model", Model, "--threads", "1", "--epochs", "1", "--input"];
+        Assert.DoesNotContain("older", CommandLine.Run([.. command, First("newer", 3)]).Error);
+        var (code, _, error) = CommandLine.Run([.. command, First("late", 2)]);
+        Assert.Equal(0, code);
+        Assert.Contains("1 of 1 interactions are older than the newest that the model knows", error);
+        Assert.DoesNotContain("older", CommandLine.Run([.. command, First("newest", 4)]).Error);
+    }
+
+    [Fact]
+    public void SwappedColumnsAreRefused()
+    {
+        Train(refit: false);
+        string later = Write("later", "i1\tu1\t100\ni2\tu2\t101\ni3\tu40\t102\n");
+        var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", later, "--threads", "1");
+        Assert.Equal(1, code);
+        Assert.Contains("are the columns swapped?", error);
+        // New customers of new items are nothing odd.
+        Succeed("update", "--model", Model, "--input", Write("new", "x1\ty1\t100\nx1\ty2\t101\n"), "--threads", "1", "--epochs", "1");
+    }
+
+    [Theory]
+    [InlineData("u", "i", "i1 u1,i2 u2,i3 u3", true)]
+    [InlineData("u", "i", "u1 i1,u2 u1,i3 u3", false)]
+    [InlineData("u", "i", "x1 y1,x2 y2", false)]
+    [InlineData("", "", "50 9,51 10", false)] // new users of new items; 9 and 10 are users too
+    public void SwappedColumnsAreToldByWhatIsKnown(string user, string item, string added, bool expected)
+    {
+        string[][] rows = [.. added.Split(',').Select(row => row.Split(' '))];
+        var known = new InteractionDataset(Tokens(user, 40), Tokens(item, 8), [.. Enumerable.Repeat(0, 42)], []);
+        var later = new InteractionDataset(
+            Vocabulary(rows.Select(row => row[0])), Vocabulary(rows.Select(row => row[1])), [.. Enumerable.Repeat(0, rows.Length + 2)], []);
+        Assert.Equal(expected, UpdateRun.AreSwapped(later, known));
+
+        static Vocabulary Tokens(string prefix, int count) => Vocabulary(Enumerable.Range(1, count).Select(i => $"{prefix}{i}"));
+
+        static Vocabulary Vocabulary(IEnumerable<string> tokens)
+        {
+            var vocabulary = new Vocabulary();
+            foreach (string token in tokens)
+                vocabulary.GetOrAdd(token);
+            return vocabulary;
+        }
+    }
+
+    /// <summary>A column too many or too few makes all of them new.</summary>
+    [Fact]
+    public void EventsOfWhichNothingIsKnownAreSaidToBe()
+    {
+        Train(refit: false);
+        string rows = string.Concat(Enumerable.Range(0, 20).Select(i => $"x{i}\ty{i % 3}\t{100 + i}\n"));
+        var (code, _, error) = CommandLine.Run(
+            "update", "--model", Model, "--input", Write("later", rows), "--threads", "1", "--epochs", "1");
+        Assert.True(code == 0, error);
+        Assert.Contains("of the 3 items in the new events the model knows none; is that the right column?", error);
+        Assert.Contains("of the 20 users in the new events the model knows none; is that the right column?", error);
+    }
+
+    /// <summary>A run takes it and says so, for it can be done again; the whole log would be half known to an updated model.</summary>
+    [Fact]
+    public void ALogThatWasCutIsNotAdded()
+    {
+        Run(Log("log", 0, 200));
+        string week = SmallLog.Text(Log("week", 200, 20));
+        string before = ModelFolder.Load(Model, null).Dataset.Checksum();
+        string cut = _folder.Write("week.csv", week[..(week.Length * 3 / 4)]);
+        var (code, _, error) = CommandLine.Run(
+            "update", "--model", Model, "--input", cut, "--threads", "1", "--set", "event_log.max_bad_rows=1");
+        Assert.Equal(1, code);
+        Assert.Contains("ends in the middle of a line: it was cut off, or is still being written", error);
+        Assert.Equal(before, ModelFolder.Load(Model, null).Dataset.Checksum());
+        Succeed("update", "--model", Model, "--input", _folder.Write("week.csv", week), "--threads", "1");
+    }
+
+    /// <summary>Most have bought one thing in a week that is there twice; who bought the same twice before may do so again.</summary>
+    [Theory]
+    [InlineData("i1 i2 i3", "i3", 30, true)]
+    [InlineData("i1 i2 i3", "i3", 20, false)]
+    [InlineData("i1 i3 i3", "i3", 30, false)]
+    [InlineData("i3 i3", "i3", 30, false)]
+    public void AWeekOfSingleEventsIsRecognisedWhereAllAreTheLast(string known, string added, int repeat, bool isExport)
+    {
+        string[] old = [.. Enumerable.Repeat(known, 30), .. Enumerable.Repeat("i4 i5 i6 i7", 70)];
+        string[] later = [.. Enumerable.Range(0, 30).Select(user => user < repeat ? added : "i7")];
+        Assert.Equal(isExport, UpdateRun.Overlap(Of(later), Of(old)).IsExport);
     }
 
     [Theory]
@@ -478,6 +622,18 @@ public sealed class UpdateRunTests : IDisposable
         var (code, _, error) = CommandLine.Run(command);
         Assert.True(code == 0, error);
     }
+
+    /// <summary>Rows of a log, one every hour.</summary>
+    private static string[] Log(string session, int first, int rows) =>
+    [
+        .. Enumerable.Range(first, rows).Select(i => SmallLog.Row(
+            new DateTime(2019, 10, 1).AddHours(i).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture) + " UTC",
+            product: $"{i * i % 7}", user: $"{i % 10}", session: $"{session} {i % 10}")),
+    ];
+
+    private void Run(string[] rows) => Succeed(
+        "run", "--input", _folder.Write("log.csv", SmallLog.Text(rows)), "--output", Model, "--threads", "1", "--set", "epochs=1",
+        "--set", "objective=next_item", "--set", "hidden_size=8", "--set", "refit=false");
 
     private static string Rows() => string.Concat(Enumerable.Range(1, 30).SelectMany(
         user => Enumerable.Range(0, 4).Select(i => $"u{user}\ti{((user + i - 1) % 8) + 1}\t{i}\n")));
