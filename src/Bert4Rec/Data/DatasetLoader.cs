@@ -385,8 +385,8 @@ internal sealed class DatasetLoader(
         if (late > 0)
         {
             _warnings.Add(
-                $"{InteractionFile}: {late:N0} of {_events.Count:N0} interactions are older than the newest that the model knows; where it "
-                + "knows a user's newer ones, they come behind those all the same, for it keeps no times");
+                $"{late:N0} of {_events.Count:N0} new interactions are older than the newest that the model knows; where it knows a user's "
+                + "newer ones, they come behind those all the same, for it keeps no times");
         }
     }
 

@@ -220,7 +220,7 @@ public sealed class UpdateRunTests : IDisposable
         Assert.DoesNotContain("older", CommandLine.Run([.. command, First("newer", 3)]).Error);
         var (code, _, error) = CommandLine.Run([.. command, First("late", 2)]);
         Assert.Equal(0, code);
-        Assert.Contains("1 of 1 interactions are older than the newest that the model knows", error);
+        Assert.Contains("1 of 1 new interactions are older than the newest that the model knows", error);
         Assert.DoesNotContain("older", CommandLine.Run([.. command, First("newest", 4)]).Error);
     }
 
