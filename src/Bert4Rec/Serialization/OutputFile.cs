@@ -42,7 +42,7 @@ internal static class OutputFile
             {
                 // Only now, so that of two runs that begin at once each sees the other's file.
                 RemoveLeftovers(folder, path, temporary);
-                var buffered = new BufferedStream(file, 1 << 16);
+                var buffered = new BufferedStream(new LimitedFile(file, path), 1 << 16);
                 write(buffered);
                 buffered.Flush();
                 file.Flush(flushToDisk: true);
@@ -127,6 +127,48 @@ internal static class OutputFile
                 }
             }
             File.Delete(left);
+        }
+    }
+
+    /// <summary>A file that is to take a name. Where it grows too large, its writer is told so as of a full disk; .NET takes that for a
+    /// wrong argument.</summary>
+    private sealed class LimitedFile(FileStream file, string path) : Stream
+    {
+        public override bool CanRead => false;
+
+        public override bool CanSeek => file.CanSeek;
+
+        public override bool CanWrite => true;
+
+        public override long Length => file.Length;
+
+        public override long Position
+        {
+            get => file.Position;
+            set => file.Position = value;
+        }
+
+        public override void Flush() => file.Flush();
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override long Seek(long offset, SeekOrigin origin) => file.Seek(offset, origin);
+
+        public override void SetLength(long value) => file.SetLength(value);
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            try
+            {
+                file.Write(buffer);
+            }
+            catch (ArgumentOutOfRangeException e)
+            {
+                const string Reason = "larger than the file system, or a limit such as that of ulimit -f, allows a file to be";
+                throw new IOException($"{path}: {Reason}", e);
+            }
         }
     }
 }

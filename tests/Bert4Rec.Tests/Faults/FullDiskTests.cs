@@ -40,6 +40,20 @@ public sealed class FullDiskTests(ITestOutputHelper report) : IDisposable
     [SkippableFact]
     public Task Analyze() => Fill(["analyze", Campaign.WriteLog(_shop), "--html", Path.Combine(Output, "a.html")], "a.html");
 
+    /// <summary>A limit on the size of a file is no fault of the program's either.</summary>
+    [SkippableFact]
+    public async Task A_file_that_grows_too_large_is_said_to_be()
+    {
+        Skip.IfNot(OperatingSystem.IsLinux(), "the limit is set by bash");
+        string cleaned = Path.Combine(_shop.Folder, "c.csv");
+        string command = Quoted(["clean", Campaign.WriteLog(_shop), "--output", cleaned]);
+        // .NET would make a large file of its own, of machine code.
+        (int exit, string error) = await Shell($"export DOTNET_EnableWriteXorExecute=0; trap '' XFSZ; ulimit -f 1; {command} > /dev/null");
+        Assert.True(exit == 1, error);
+        Assert.Matches("^error: .*c.csv: larger than the file system, or a limit such as that of ulimit -f, allows a file to be$", error);
+        Assert.Empty(Directory.GetFiles(_shop.Folder, "c.csv*"));
+    }
+
     /// <param name="command">Writes into <see cref="Output"/>.</param>
     /// <param name="old">A file that is there before.</param>
     private async Task Fill(string[] command, string? old = null)
