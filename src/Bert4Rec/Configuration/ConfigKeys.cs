@@ -239,8 +239,8 @@ internal readonly record struct DataShape(Density Density, bool HasLargeCatalogu
     /// <summary>Events below which sparse data is small: between lastfm's 52,551 and toys' 167,597.</summary>
     public const long SmallBelow = 100_000;
 
-    /// <summary>Items from which on a catalogue is large.</summary>
-    public const int LargeCatalogue = 30_000;
+    /// <summary>Items from which on a catalogue is large: between lastfm's 3,646 and toys' 11,924.</summary>
+    public const int LargeCatalogue = 10_000;
 
     /// <summary>Events for each user from which on histories are long: between lastfm's 48 and MovieLens 100k's 106.</summary>
     public const int LongHistories = 75;
