@@ -59,7 +59,16 @@ internal sealed class InteractionPiece
     public double Time(int i) => _sinceFirst is null ? _times![i] : _first + _sinceFirst[i];
 
     /// <summary>The latest time; of at least one event.</summary>
-    public double Newest => Enumerable.Range(0, Count).Max(Time);
+    public double Newest
+    {
+        get
+        {
+            double newest = Time(0);
+            for (int i = 1; i < Count; i++)
+                newest = Math.Max(newest, Time(i));
+            return newest;
+        }
+    }
 
     /// <summary>Whether all of them have this time.</summary>
     public bool HasOnly(double time) => Enumerable.Range(0, Count).All(i => Time(i) == time);

@@ -5,7 +5,7 @@ namespace Bert4Rec.Inference;
 /// <summary>What was added to a model since it was trained.</summary>
 /// <param name="Epochs">Epochs of the training.</param>
 /// <param name="Inputs">SHA-256 of every file of events that was added, in order.</param>
-/// <param name="Events">SHA-256 of the events that each log was cleaned to: the same ones may come in another file.</param>
+/// <param name="Events">Checksum of the events that each log was cleaned to: the same ones may come in another file.</param>
 internal sealed record ModelUpdates(int Epochs, IReadOnlyList<string> Inputs, IReadOnlyList<string> Events)
 {
     private const string EventsPrefix = "events:";

@@ -1,4 +1,8 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json.Serialization;
 using Bert4Rec.Configuration;
 using Bert4Rec.Data;
@@ -149,9 +153,8 @@ internal sealed class UpdateRun(
         using var stagedLock = FolderLock.Take(staged);
         try
         {
-            HashSet<string> knownFiles = KnownFiles(target, model);
-            string[] checksums = Checksums(knownFiles);
-            InteractionDataset added = Read(Path.Combine(staged, EventsFolder), model.Dataset, knownFiles, out string[] ofEvents);
+            string[] checksums = Checksums(target, model);
+            InteractionDataset added = Read(Path.Combine(staged, EventsFolder), model, out string[] ofEvents);
             if (AreSwapped(added, model.Dataset))
             {
                 throw new InputException(
@@ -248,31 +251,26 @@ internal sealed class UpdateRun(
             : throw new InputException($"{directory}: not a folder that bert4rec trained, so it has no events to go on from");
     }
 
-    /// <summary>SHA-256 of the files that the model was trained and updated with, the cleaned logs among them.</summary>
-    private static HashSet<string> KnownFiles(string directory, ModelFolder model)
-    {
-        RunManifest manifest = RunManifest.Load(directory, null);
-        HashSet<string> known = [.. model.Updates?.Inputs ?? [], .. model.Updates?.Events ?? []];
-        foreach (string step in new[] { "clean", "train" })
-            known.UnionWith((manifest[step]?.Inputs ?? []).Select(file => file.Sha256));
-        return known;
-    }
-
     /// <summary>SHA-256 of the files of the new events, none of which the model knows yet.</summary>
-    private string[] Checksums(HashSet<string> known)
+    private string[] Checksums(string directory, ModelFolder model)
     {
         IReadOnlyList<string> files = inputs.EventLog is { } log
             ? EventLogFiles.List(log.Inputs)
             : [new DatasetFiles(inputs).Interactions];
-        var checksums = new List<string>();
+        RunManifest manifest = RunManifest.Load(directory, null);
+        HashSet<string> known = [.. model.Updates?.Inputs ?? []];
+        foreach (string step in new[] { "clean", "train" })
+            known.UnionWith((manifest[step]?.Inputs ?? []).Select(file => file.Sha256));
+        var given = new Dictionary<string, string>();
         foreach (string file in files)
         {
             string checksum = Sha256.OfFile(file, progress, cancellation);
-            if (!known.Add(checksum))
+            if (known.Contains(checksum))
                 throw new InputException($"{file}: the model was trained or updated with it before; give the events that came since");
-            checksums.Add(checksum);
+            if (!given.TryAdd(checksum, file))
+                throw new InputException($"{file}: the same as {given[checksum]}, byte for byte; give one of them");
         }
-        return [.. checksums];
+        return [.. given.Keys];
     }
 
     /// <summary>A killed update's folder is of no use, and goes; anything else of its name is somebody's.</summary>
@@ -287,15 +285,15 @@ internal sealed class UpdateRun(
             throw new InputException($"{staged}: an update works in a folder of this name; move what is there ({other})");
     }
 
-    /// <summary>Whether users and items are known, but the one as the other. Where the model has the same tokens for both, as numbers from
-    /// 1 on, they do not tell.</summary>
+    /// <summary>Whether most of the users are known as items, and items as users. Where the model has the same tokens for both, as numbers
+    /// from 1 on, they do not tell.</summary>
     internal static bool AreSwapped(InteractionDataset added, InteractionDataset known)
     {
         if (Known(known.Items, known.Users) > 0.01 * known.ItemCount)
             return false;
         int straight = Known(added.Users, known.Users) + Known(added.Items, known.Items);
-        int swapped = Known(added.Users, known.Items) + Known(added.Items, known.Users);
-        return swapped > 2 * straight;
+        int users = Known(added.Users, known.Items), items = Known(added.Items, known.Users);
+        return 2 * users >= added.UserCount - 1 && items > 0 && users + items > 2 * straight;
     }
 
     /// <summary>
@@ -355,9 +353,10 @@ internal sealed class UpdateRun(
         }
     }
 
-    /// <param name="knownFiles">Checksums of what the model knows.</param>
-    /// <param name="ofEvents">That of the events of a log; nothing for atomic files, which are their own.</param>
-    private InteractionDataset Read(string directory, InteractionDataset known, HashSet<string> knownFiles, out string[] ofEvents)
+    /// <param name="directory">Where a log is cleaned.</param>
+    /// <param name="model">What knows events already.</param>
+    /// <param name="ofEvents">A checksum of the events of a log; nothing for atomic files, which are their own.</param>
+    private InteractionDataset Read(string directory, ModelFolder model, out string[] ofEvents)
     {
         bool isCut = false;
         RunConfig prepared = new PipelineRun(
@@ -372,22 +371,35 @@ internal sealed class UpdateRun(
         ofEvents = [];
         if (inputs.EventLog is { } log)
         {
-            // A log is the same in other rows, compressed, or as Parquet.
-            ofEvents = [Sha256.OfFile(new DatasetFiles(prepared).Interactions, progress, cancellation)];
-            if (knownFiles.Contains(ofEvents[0]))
+            ofEvents = [ChecksumOfLines(new DatasetFiles(prepared).Interactions)];
+            if (model.Updates?.Events.Contains(ofEvents[0]) ?? false)
             {
                 throw new InputException(
-                    $"{log.Inputs[0]}: another file, but the model was trained or updated with its events before; give those that came "
-                    + "since");
+                    $"{string.Join(", ", log.Inputs)}: another file, but the model was updated with its events before; give those that "
+                    + "came since");
             }
         }
-        return DatasetLoader.LoadMore(prepared, known, progress);
+        return DatasetLoader.LoadMore(prepared, model.Dataset, progress);
 
         void Observe(StepReport step)
         {
             isCut |= step.Read?.CutRows > 0;
             OnStep?.Invoke(step);
         }
+    }
+
+    /// <summary>The same for the same lines in any order: events of one time are in that of their log.</summary>
+    private string ChecksumOfLines(string path)
+    {
+        long lines = 0;
+        UInt128 sum = 0;
+        foreach (string line in File.ReadLines(path))
+        {
+            cancellation.ThrowIfCancellationRequested();
+            sum += BinaryPrimitives.ReadUInt128LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(line)));
+            lines++;
+        }
+        return string.Create(CultureInfo.InvariantCulture, $"{lines}-{sum:x32}");
     }
 
     /// <summary>What hardly is as it was meant, but may be.</summary>
@@ -397,9 +409,9 @@ internal sealed class UpdateRun(
             yield break;
         const string Question = "is that the right column?";
         if (Known(added.Items, known.Items) == 0)
-            yield return $"of the {added.ItemCount - 1:N0} items in the new events the model knows none; {Question}";
+            yield return $"of {Printable.Count(added.ItemCount - 1, "item")} in the new events the model knows none; {Question}";
         if (Known(added.Users, known.Users) == 0 && inputs.EventLog?.Convert.GroupBy != HistoryOwner.Session)
-            yield return $"of the {added.UserCount - 1:N0} users in the new events the model knows none; {Question}";
+            yield return $"of {Printable.Count(added.UserCount - 1, "user")} in the new events the model knows none; {Question}";
     }
 
     /// <summary>How many of some tokens are among others.</summary>
@@ -412,7 +424,8 @@ internal sealed class UpdateRun(
         ModelFolder model = ModelFolder.Load(directory, null);
         ModelFolder.SaveConfig(directory, config);
         ModelFolder.SaveModel(directory, config, model.Layout, model.Parameters, model.Blend?.Weights, refitOf, updates);
-        return model;
+        // An updated model's events are split otherwise.
+        return ModelFolder.Load(directory, null);
     }
 
     private (UpdateMetrics All, UpdateMetrics OfThose) Compare(

@@ -33,6 +33,11 @@ public class SettingsPageTests
                 Code(key.DenseNextItem),
                 Code(key.LongHistories),
                 Code(key.LargeCatalogue)));
+        Assert.Contains(
+            $"| key | cloze, fewer than {DataShape.SparseBelow} events an item | and than {DataShape.SmallBelow:N0} in all "
+            + $"| next_item, {DataShape.SparseBelow} events an item and more | and {DataShape.LongHistories} a customer and more "
+            + $"| {DataShape.LargeCatalogue:N0} items and more |",
+            s_lines);
         string[] table = [.. s_lines.SkipWhile(line => line != "## What the data decide").Where(line => line.StartsWith("| `"))];
         Assert.Equal(expected, table);
     }

@@ -169,8 +169,16 @@ public sealed class UpdateRunTests : IDisposable
         Train(refit: false, writes: false, "eval_args.split={RS: [8, 1, 1]}");
         string later = Write("later", string.Concat(Enumerable.Range(1, 30).Select(user => $"u{user}\ti{user % 8 + 1}\t100\n")));
         string[] command = ["update", "--model", Model, "--input", later, "--threads", "1", "--epochs", "1", "--json"];
-        Assert.Equal(0, CommandLine.Run(command).ExitCode);
+        var (code, updated, _) = CommandLine.Run(command);
+        Assert.Equal(0, code);
+        // All users have new events.
+        using var result = JsonDocument.Parse(updated);
+        Assert.Equal(After("all"), After("of_those"));
         var dataset = ModelFolder.Load(Model, null).Dataset;
+
+        string After(string samples) =>
+            result.RootElement.GetProperty("result").GetProperty(samples).GetProperty("after").GetRawText();
+
         foreach (var (part, samples) in new[] { ("valid", 30), ("test", 60) })
         {
             var (_, evaluated, _) = CommandLine.Run("evaluate", Model, "--threads", "1", "--split", part, "--json");
@@ -187,7 +195,12 @@ public sealed class UpdateRunTests : IDisposable
     public void TheSameLogInAnotherFileIsRefused()
     {
         Run(Log("log", 0, 200));
-        string[] week = Log("week", 200, 20), other = Log("other", 220, 20);
+        // Of one time, so that only the log has an order.
+        string[] week =
+        [
+            .. Enumerable.Range(0, 20).Select(i => SmallLog.Row("2019-11-20 00:00:00 UTC", user: $"{i % 10}", product: $"{i % 7}")),
+        ];
+        string[] other = Log("other", 220, 20);
         Succeed("update", "--model", Model, "--input", _folder.Write("week.csv", SmallLog.Text(week)), "--threads", "1");
         Succeed("update", "--model", Model, "--input", _folder.Write("other.csv", SmallLog.Text(other)), "--threads", "1");
         var before = ModelFolder.Load(Model, null);
@@ -198,7 +211,7 @@ public sealed class UpdateRunTests : IDisposable
         {
             var (code, _, error) = CommandLine.Run("update", "--model", Model, "--input", again, "--threads", "1");
             Assert.Equal(1, code);
-            Assert.Contains("another file, but the model was trained or updated with its events before", error);
+            Assert.Contains("another file, but the model was updated with its events before", error);
         }
         Assert.Equal(before.Dataset.Checksum(), ModelFolder.Load(Model, null).Dataset.Checksum());
     }
@@ -239,6 +252,7 @@ public sealed class UpdateRunTests : IDisposable
     [Theory]
     [InlineData("u", "i", "i1 u1,i2 u2,i3 u3", true)]
     [InlineData("u", "i", "u1 i1,u2 u1,i3 u3", false)]
+    [InlineData("u", "i", "i1 new", false)]
     [InlineData("u", "i", "x1 y1,x2 y2", false)]
     [InlineData("", "", "50 9,51 10", false)] // new users of new items; 9 and 10 are users too
     public void SwappedColumnsAreToldByWhatIsKnown(string user, string item, string added, bool expected)
@@ -269,8 +283,8 @@ public sealed class UpdateRunTests : IDisposable
         var (code, _, error) = CommandLine.Run(
             "update", "--model", Model, "--input", Write("later", rows), "--threads", "1", "--epochs", "1");
         Assert.True(code == 0, error);
-        Assert.Contains("of the 3 items in the new events the model knows none; is that the right column?", error);
-        Assert.Contains("of the 20 users in the new events the model knows none; is that the right column?", error);
+        Assert.Contains("of 3 items in the new events the model knows none; is that the right column?", error);
+        Assert.Contains("of 20 users in the new events the model knows none; is that the right column?", error);
     }
 
     /// <summary>A run takes it and says so, for it can be done again; the whole log would be half known to an updated model.</summary>
