@@ -45,17 +45,15 @@ public sealed class TuneSessionTests(SmallShop shop) : IClassFixture<SmallShop>
         Assert.Equal(kept, Directory.GetDirectories(Path.Combine(directory, "trials")).Select(Path.GetFileName));
     }
 
-    [Theory]
-    [InlineData("objective=next_item", 2)]
-    [InlineData("objective=auto", 2)]
-    public void A_journal_that_lost_its_last_lines_leads_to_the_same_choice(string objective, int lines)
+    [Fact]
+    public void A_journal_that_lost_its_last_lines_leads_to_the_same_choice()
     {
         string whole = shop.NewRun(), cut = shop.NewRun();
-        var config = shop.Config(objective, "epochs=9", "n_layers=1");
+        var config = shop.Config("objective=auto", "epochs=9", "n_layers=1");
         Tune(config, whole);
         Tune(config, cut);
         string journal = new TuneFolder(cut).Journal;
-        File.WriteAllLines(journal, File.ReadLines(journal).Take(lines).ToArray());
+        File.WriteAllLines(journal, File.ReadLines(journal).Take(2).ToArray());
         File.Delete(Path.Combine(cut, "tuned.yaml"));
         Tune(config, cut);
         AssertSame(whole, cut);
